@@ -1,0 +1,358 @@
+//! How long to wait before the next attempt.
+//!
+//! Owns the schedules and their jitter. A server's hint, the number of retries and the deadline are the business of
+//! [`retry`](crate::retry).
+
+use std::time::Duration;
+
+use crate::invalid::{Check, Invalid};
+use crate::rng::Rng;
+
+#[cfg(feature = "serde")]
+mod document;
+
+/// The waits between attempts: a schedule, where it starts, what it never passes, and how far it is spread.
+///
+/// The default is exponential: 1 s, 2 s, 4 s and so on up to 60 s, each spread by ±20 %. A wait is always within
+/// `[0, max_delay]`, after jitter too, for every number of retries and for values that [`Backoff::validate`] objects to.
+///
+/// ```
+/// use std::time::Duration;
+/// use stormproof_core::{Backoff, Jitter};
+///
+/// let ms = Duration::from_millis;
+/// let backoff = Backoff::exponential(ms(1)).max_delay(ms(10)).jitter(Jitter::None);
+/// let waits: Vec<_> = backoff.iter(0).take(6).collect();
+/// assert_eq!(waits, [1, 2, 4, 8, 10, 10].map(ms));
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Backoff {
+    /// How the waits grow.
+    pub schedule: Schedule,
+    /// The wait before the first retry. Default 1 s.
+    pub base_delay: Duration,
+    /// The longest wait, jitter included. Default 60 s, or the base if that is longer.
+    pub max_delay: Duration,
+    /// How the waits are spread. Default ±20 %; none for [`Schedule::Decorrelated`], which is random by itself.
+    pub jitter: Jitter,
+}
+
+/// How waits grow from retry to retry.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub enum Schedule {
+    /// base · factorⁿ: 1, 2, 4, 8 for a factor of 2.
+    Exponential {
+        /// What each wait is multiplied by, 1 or more. Default 2.
+        factor: f64,
+    },
+    /// base + n · increment: 1, 2, 3, 4.
+    Linear {
+        /// What is added to each wait. Default: the base.
+        increment: Duration,
+    },
+    /// Always the base.
+    Constant,
+    /// The base times the Fibonacci numbers: 1, 1, 2, 3, 5.
+    Fibonacci,
+    /// Random between the base and three times the wait before (M. Brooker, "Exponential Backoff And Jitter", AWS
+    /// Architecture Blog, 2015). The wait before the first is the base.
+    Decorrelated,
+    /// A function of the number of retries made so far. Ignores the base, respects the longest wait and the jitter.
+    Custom(fn(retry: u32) -> Duration),
+}
+
+impl PartialEq for Schedule {
+    /// Functions are equal if they have the same address; two of them that do the same may differ.
+    fn eq(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Exponential { factor: a }, Self::Exponential { factor: b }) => a == b,
+            (Self::Linear { increment: a }, Self::Linear { increment: b }) => a == b,
+            (Self::Custom(a), Self::Custom(b)) => std::ptr::fn_addr_eq(*a, *b),
+            _ => std::mem::discriminant(self) == std::mem::discriminant(other),
+        }
+    }
+}
+
+/// How a wait d is spread, so that callers who failed together do not come back together.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "snake_case"))]
+#[non_exhaustive]
+pub enum Jitter {
+    /// Exactly d.
+    None,
+    /// Within d · (1 ± f), f from 0 to 1. The default, with 0.2.
+    Symmetric(f64),
+    /// Within d · `[low, high)`.
+    Range(f64, f64),
+    /// Within `[0, d)`.
+    Full,
+    /// Within `[d/2, d)`.
+    Equal,
+    /// Within d · `[1, 1 + f)`.
+    Additive(f64),
+}
+
+impl Default for Jitter {
+    fn default() -> Self {
+        Self::Symmetric(0.2)
+    }
+}
+
+impl Default for Backoff {
+    fn default() -> Self {
+        Self::exponential(Self::DEFAULT_BASE)
+    }
+}
+
+impl Backoff {
+    const DEFAULT_BASE: Duration = Duration::from_secs(1);
+    const DEFAULT_MAX: Duration = Duration::from_secs(60);
+    const DEFAULT_FACTOR: f64 = 2.0;
+
+    fn new(schedule: Schedule, base_delay: Duration) -> Self {
+        let jitter = if matches!(schedule, Schedule::Decorrelated) { Jitter::None } else { Jitter::default() };
+        Self { schedule, base_delay, max_delay: Self::DEFAULT_MAX.max(base_delay), jitter }
+    }
+
+    /// `base`, doubling; see [`Backoff::factor`].
+    #[must_use]
+    pub fn exponential(base: Duration) -> Self {
+        Self::new(Schedule::Exponential { factor: Self::DEFAULT_FACTOR }, base)
+    }
+
+    /// `base`, growing by as much each time; see [`Backoff::increment`].
+    #[must_use]
+    pub fn linear(base: Duration) -> Self {
+        Self::new(Schedule::Linear { increment: base }, base)
+    }
+
+    /// Always `delay`.
+    #[must_use]
+    pub fn constant(delay: Duration) -> Self {
+        Self::new(Schedule::Constant, delay)
+    }
+
+    /// `base` times the Fibonacci numbers.
+    #[must_use]
+    pub fn fibonacci(base: Duration) -> Self {
+        Self::new(Schedule::Fibonacci, base)
+    }
+
+    /// Random between `base` and three times the wait before.
+    #[must_use]
+    pub fn decorrelated(base: Duration) -> Self {
+        Self::new(Schedule::Decorrelated, base)
+    }
+
+    /// What `delay` says for the number of retries made so far.
+    #[must_use]
+    pub fn custom(delay: fn(retry: u32) -> Duration) -> Self {
+        Self::new(Schedule::Custom(delay), Duration::ZERO)
+    }
+
+    /// Sets what each wait of an exponential schedule is multiplied by. Makes the schedule exponential.
+    #[must_use]
+    pub fn factor(mut self, factor: f64) -> Self {
+        self.schedule = Schedule::Exponential { factor };
+        self
+    }
+
+    /// Sets what is added to each wait of a linear schedule. Makes the schedule linear.
+    #[must_use]
+    pub fn increment(mut self, increment: Duration) -> Self {
+        self.schedule = Schedule::Linear { increment };
+        self
+    }
+
+    /// Sets the longest wait, jitter included.
+    #[must_use]
+    pub fn max_delay(mut self, max: Duration) -> Self {
+        self.max_delay = max;
+        self
+    }
+
+    /// Sets how waits are spread.
+    #[must_use]
+    pub fn jitter(mut self, jitter: Jitter) -> Self {
+        self.jitter = jitter;
+        self
+    }
+
+    /// What is wrong with the values; empty if nothing is.
+    pub fn validate(&self) -> Vec<Invalid> {
+        let mut check = Check::default();
+        if let Schedule::Exponential { factor } = self.schedule {
+            check.that(factor.is_finite() && factor >= 1.0, "factor", factor, "a finite number, 1 or more");
+        }
+        check.that(self.base_delay <= self.max_delay, "base_delay", self.base_delay, "at most max_delay");
+        check.part("jitter", self.jitter.validate());
+        check.done()
+    }
+
+    /// The wait before a retry.
+    ///
+    /// `retry` is how many retries were made before (0 for the first), `previous` how long the one before waited (zero
+    /// for the first; only [`Schedule::Decorrelated`] looks at it).
+    pub fn delay(&self, retry: u32, previous: Duration, rng: &Rng) -> Duration {
+        let (base, max) = (self.base_delay, self.max_delay);
+        let delay = match self.schedule {
+            Schedule::Exponential { factor } => scale(base, factor.powi(retry.try_into().unwrap_or(i32::MAX)), max),
+            Schedule::Linear { increment } => base.saturating_add(increment.saturating_mul(retry)),
+            Schedule::Constant => base,
+            Schedule::Fibonacci => fibonacci(base, retry, max),
+            Schedule::Decorrelated => {
+                let spread = previous.max(base).saturating_mul(3).saturating_sub(base);
+                base.saturating_add(scale(spread, rng.unit(), Duration::MAX))
+            }
+            Schedule::Custom(delay) => delay(retry),
+        };
+        match self.jitter {
+            Jitter::None => delay.min(max),
+            jitter => scale(delay.min(max), jitter.multiplier(rng.unit()), max),
+        }
+    }
+
+    /// The waits one after another, without end; the same for the same seed.
+    pub fn iter(&self, seed: u64) -> Delays {
+        Delays { backoff: *self, rng: Rng::new(seed), retry: 0, previous: Duration::ZERO }
+    }
+
+    /// A wait of at least `least`, which is a server's word and may pass `max_delay`: spread upward only, by no more
+    /// than the fraction that the jitter adds to a wait, or for jitters that only shorten, by what they take from it.
+    pub(crate) fn upward(&self, least: Duration, rng: &Rng) -> Duration {
+        let fraction = match self.jitter {
+            Jitter::None => return least,
+            Jitter::Symmetric(f) | Jitter::Additive(f) => f,
+            Jitter::Range(_, high) => high - 1.0,
+            Jitter::Full => 1.0,
+            Jitter::Equal => 0.5,
+        };
+        least.saturating_add(scale(least, fraction.max(0.0) * rng.unit(), Duration::MAX))
+    }
+}
+
+impl Jitter {
+    /// What is wrong with the fractions; empty if nothing is.
+    pub fn validate(&self) -> Vec<Invalid> {
+        let mut check = Check::default();
+        match *self {
+            Self::None | Self::Full | Self::Equal => {}
+            Self::Symmetric(f) => check.that((0.0..=1.0).contains(&f), "symmetric", f, "from 0 to 1"),
+            Self::Additive(f) => check.that(f.is_finite() && f >= 0.0, "additive", f, "a finite number, 0 or more"),
+            Self::Range(low, high) => check.that(
+                0.0 <= low && low <= high && high.is_finite(),
+                "range",
+                (low, high),
+                "two finite numbers, 0 or more, the lower one first",
+            ),
+        }
+        check.done()
+    }
+
+    /// What a wait is multiplied by, for a `unit` in `[0, 1)`.
+    fn multiplier(self, unit: f64) -> f64 {
+        match self {
+            Self::None => 1.0,
+            Self::Symmetric(f) => 1.0 - f + 2.0 * f * unit,
+            Self::Range(low, high) => low + (high - low) * unit,
+            Self::Full => unit,
+            Self::Equal => 0.5 + 0.5 * unit,
+            Self::Additive(f) => 1.0 + f * unit,
+        }
+    }
+}
+
+/// The waits of a [`Backoff`], one after another, without end.
+#[derive(Debug)]
+#[must_use = "an iterator does nothing unless asked"]
+pub struct Delays {
+    backoff: Backoff,
+    rng: Rng,
+    retry: u32,
+    previous: Duration,
+}
+
+impl Iterator for Delays {
+    type Item = Duration;
+
+    fn next(&mut self) -> Option<Duration> {
+        self.previous = self.backoff.delay(self.retry, self.previous, &self.rng);
+        self.retry = self.retry.saturating_add(1);
+        Some(self.previous)
+    }
+}
+
+/// `delay · by`, at most `max`; a negative product is zero, and one that is no number is `max`.
+fn scale(delay: Duration, by: f64, max: Duration) -> Duration {
+    if delay.is_zero() {
+        return delay;
+    }
+    let seconds = delay.as_secs_f64() * by;
+    if seconds < max.as_secs_f64() { Duration::try_from_secs_f64(seconds).unwrap_or_default().min(max) } else { max }
+}
+
+/// `base` times the Fibonacci number of `retry`, or anything from `max` on. Passes the largest duration within 140
+/// steps.
+fn fibonacci(base: Duration, retry: u32, max: Duration) -> Duration {
+    let (mut delay, mut next) = (base, base);
+    for _ in 0..retry {
+        if delay >= max || delay.is_zero() {
+            break;
+        }
+        (delay, next) = (next, delay.saturating_add(next));
+    }
+    delay
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    const fn secs(n: u64) -> Duration {
+        Duration::from_secs(n)
+    }
+
+    fn first(backoff: Backoff) -> [u64; 6] {
+        let mut waits = backoff.jitter(Jitter::None).iter(0);
+        std::array::from_fn(|_| waits.next().map_or(0, |wait| wait.as_secs()))
+    }
+
+    #[test]
+    fn schedules_are_exact_without_jitter() {
+        assert_eq!(first(Backoff::default()), [1, 2, 4, 8, 16, 32]);
+        assert_eq!(first(Backoff::default().factor(3.0)), [1, 3, 9, 27, 60, 60]);
+        assert_eq!(first(Backoff::linear(secs(1))), [1, 2, 3, 4, 5, 6]);
+        assert_eq!(first(Backoff::linear(secs(1)).increment(secs(20))), [1, 21, 41, 60, 60, 60]);
+        assert_eq!(first(Backoff::constant(secs(5))), [5; 6]);
+        assert_eq!(first(Backoff::constant(secs(90))), [90; 6]);
+        assert_eq!(first(Backoff::fibonacci(secs(1))), [1, 1, 2, 3, 5, 8]);
+        assert_eq!(first(Backoff::custom(|retry| secs(u64::from(retry) * 30))), [0, 30, 60, 60, 60, 60]);
+    }
+
+    #[test]
+    fn jitters_keep_to_their_formula() {
+        let thousandths = |multiplier| Duration::from_secs_f64(multiplier).as_millis();
+        let ends = |jitter: Jitter| [0.0, 1.0].map(|unit| thousandths(jitter.multiplier(unit)));
+        assert_eq!(ends(Jitter::None), [1_000, 1_000]);
+        assert_eq!(ends(Jitter::Symmetric(0.1)), [900, 1_100]);
+        assert_eq!(ends(Jitter::Symmetric(0.2)), [800, 1_200]);
+        assert_eq!(ends(Jitter::Range(0.5, 1.5)), [500, 1_500]);
+        assert_eq!(ends(Jitter::Full), [0, 1_000]);
+        assert_eq!(ends(Jitter::Equal), [500, 1_000]);
+        assert_eq!(ends(Jitter::Additive(0.3)), [1_000, 1_300]);
+    }
+
+    #[test]
+    fn mistakes_are_named() {
+        let fields = |backoff: Backoff| backoff.validate().into_iter().map(|m| m.field).collect::<Vec<_>>();
+        assert!(fields(Backoff::default()).is_empty());
+        for factor in [f64::NAN, f64::INFINITY, -1.0, 0.0] {
+            assert_eq!(fields(Backoff::default().factor(factor)), ["factor"]);
+        }
+        assert_eq!(fields(Backoff::default().max_delay(secs(0))), ["base_delay"]);
+        assert_eq!(fields(Backoff::default().jitter(Jitter::Symmetric(1.1))), ["jitter.symmetric"]);
+        assert_eq!(fields(Backoff::default().jitter(Jitter::Range(2.0, 1.0))), ["jitter.range"]);
+        assert_eq!(fields(Backoff::default().jitter(Jitter::Additive(f64::NAN))), ["jitter.additive"]);
+    }
+}

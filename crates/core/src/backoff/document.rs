@@ -1,0 +1,79 @@
+//! How a backoff is written in a configuration file.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de, ser};
+
+use super::{Backoff, Jitter, Schedule};
+
+/// A backoff as it is written: one flat table, in which only `factor` and `increment` belong to one kind each.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename = "backoff")]
+struct Document {
+    #[serde(default)]
+    kind: Kind,
+    #[serde(default, with = "crate::time::duration::option", skip_serializing_if = "Option::is_none")]
+    #[serde(alias = "initial_delay", alias = "base", alias = "initial", alias = "delay")]
+    base_delay: Option<Duration>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(alias = "backoff_multiplier", alias = "multiplier", alias = "exponential_base", alias = "backoff_factor")]
+    factor: Option<f64>,
+    #[serde(default, with = "crate::time::duration::option", skip_serializing_if = "Option::is_none")]
+    increment: Option<Duration>,
+    #[serde(default, with = "crate::time::duration::option", skip_serializing_if = "Option::is_none")]
+    max_delay: Option<Duration>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    jitter: Option<Jitter>,
+}
+
+#[derive(Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Kind {
+    #[default]
+    Exponential,
+    Linear,
+    #[serde(alias = "fixed")]
+    Constant,
+    Fibonacci,
+    Decorrelated,
+}
+
+impl Serialize for Backoff {
+    /// Writes all fields. A custom schedule cannot be written and is an error.
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let (kind, factor, increment) = match self.schedule {
+            Schedule::Exponential { factor } => (Kind::Exponential, Some(factor), None),
+            Schedule::Linear { increment } => (Kind::Linear, None, Some(increment)),
+            Schedule::Constant => (Kind::Constant, None, None),
+            Schedule::Fibonacci => (Kind::Fibonacci, None, None),
+            Schedule::Decorrelated => (Kind::Decorrelated, None, None),
+            Schedule::Custom(_) => return Err(ser::Error::custom("a custom backoff is a function, not data")),
+        };
+        let (base_delay, max_delay, jitter) = (Some(self.base_delay), Some(self.max_delay), Some(self.jitter));
+        Document { kind, base_delay, factor, increment, max_delay, jitter }.serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Backoff {
+    /// Reads the fields that stand there; the others have the defaults of their kind.
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let read = Document::deserialize(deserializer)?;
+        if read.factor.is_some() && read.kind != Kind::Exponential {
+            return Err(de::Error::custom("`factor` belongs to the kind \"exponential\""));
+        }
+        if read.increment.is_some() && read.kind != Kind::Linear {
+            return Err(de::Error::custom("`increment` belongs to the kind \"linear\""));
+        }
+        let base = read.base_delay.unwrap_or(Self::DEFAULT_BASE);
+        let mut backoff = match read.kind {
+            Kind::Exponential => Self::exponential(base).factor(read.factor.unwrap_or(Self::DEFAULT_FACTOR)),
+            Kind::Linear => Self::linear(base).increment(read.increment.unwrap_or(base)),
+            Kind::Constant => Self::constant(base),
+            Kind::Fibonacci => Self::fibonacci(base),
+            Kind::Decorrelated => Self::decorrelated(base),
+        };
+        backoff.max_delay = read.max_delay.unwrap_or(backoff.max_delay);
+        backoff.jitter = read.jitter.unwrap_or(backoff.jitter);
+        Ok(backoff)
+    }
+}

@@ -1,0 +1,167 @@
+//! What a breaker can be told, and what of it is allowed.
+
+use std::time::Duration;
+
+use super::Trip;
+use crate::backoff::{Backoff, Jitter};
+use crate::invalid::{Check, Invalid};
+
+/// How a circuit breaker behaves.
+///
+/// ```
+/// use std::time::Duration;
+/// use stormproof_core::{breaker, CircuitBreaker, Trip};
+///
+/// let config = breaker::Config {
+///     trip: vec![Trip::consecutive(3)],
+///     open_duration: Duration::from_secs(30),
+///     ..Default::default()
+/// };
+/// let breaker = CircuitBreaker::with_config("openai", config)?;
+/// # Ok::<(), stormproof_core::Mistakes>(())
+/// ```
+#[derive(Clone, Debug, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(default, deny_unknown_fields))]
+pub struct Config {
+    /// What opens the circuit; any one of them does. In a file also a number: so many failures in a row.
+    /// Default: 5 in a row.
+    #[cfg_attr(
+        feature = "serde",
+        serde(alias = "failure_threshold", deserialize_with = "super::trip::one_or_many::deserialize")
+    )]
+    pub trip: Vec<Trip>,
+    /// How long the circuit stays open before it lets probes through. Default: 60 s.
+    #[cfg_attr(
+        feature = "serde",
+        serde(
+            with = "crate::time::duration",
+            alias = "timeout",
+            alias = "timeout_seconds",
+            alias = "recovery_timeout",
+            alias = "recovery_time",
+            alias = "cooldown_seconds",
+            alias = "reset_timeout"
+        )
+    )]
+    pub open_duration: Duration,
+    /// The wait is multiplied by this each time the circuit opens again without having closed. Default: 1, no growth.
+    pub open_factor: f64,
+    /// The longest a growing wait can become. Default: ten times `open_duration`.
+    #[cfg_attr(feature = "serde", serde(with = "crate::time::duration::option"))]
+    pub max_open_duration: Option<Duration>,
+    /// Spreads the waits of many breakers that opened together. Default: none.
+    pub open_jitter: Jitter,
+    /// So many successful probes close the circuit. Default: 2.
+    pub success_threshold: u32,
+    /// At most so many probes at the same time; `u32::MAX` for no limit. Default: 3.
+    pub half_open_max_calls: u32,
+    /// A probe that has not come back after so long gives its place to another. Default: `open_duration`.
+    #[cfg_attr(feature = "serde", serde(with = "crate::time::duration::option"))]
+    pub half_open_timeout: Option<Duration>,
+    /// Kinds of failure that say nothing about the callee and are ignored, see [`crate::outcome::is_one_of`].
+    #[cfg_attr(feature = "serde", serde(alias = "excluded_exceptions"))]
+    pub ignore: Vec<String>,
+    /// What one outcome is in a policy that retries. Default: each attempt.
+    pub scope: Scope,
+    /// The mode to start in. Default: normal.
+    pub mode: Mode,
+}
+
+/// What a breaker counts in a policy that retries.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "snake_case"))]
+pub enum Scope {
+    /// Every attempt: an outage opens the circuit after as many real failures as the rule says.
+    #[default]
+    Attempt,
+    /// The operation with all its retries as one.
+    Operation,
+}
+
+/// Whether the breaker acts, and who decides.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "snake_case"))]
+pub enum Mode {
+    /// The breaker decides by its rules.
+    #[default]
+    Normal,
+    /// An operator holds it open: everything is refused until another mode is set.
+    ForcedOpen,
+    /// Everything passes, nothing is recorded.
+    Disabled,
+    /// Everything passes and is recorded; the breaker says once that it would have opened.
+    MetricsOnly,
+}
+
+impl Mode {
+    /// The mode in snake case, as the admin API writes it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Normal => "normal",
+            Self::ForcedOpen => "forced_open",
+            Self::Disabled => "disabled",
+            Self::MetricsOnly => "metrics_only",
+        }
+    }
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            trip: vec![Trip::consecutive(5)],
+            open_duration: Duration::from_secs(60),
+            open_factor: 1.0,
+            max_open_duration: None,
+            open_jitter: Jitter::None,
+            success_threshold: 2,
+            half_open_max_calls: 3,
+            half_open_timeout: None,
+            ignore: Vec::new(),
+            scope: Scope::Attempt,
+            mode: Mode::Normal,
+        }
+    }
+}
+
+impl Config {
+    /// All mistakes; empty if there is none.
+    pub fn validate(&self) -> Vec<Invalid> {
+        let mut check = Check::default();
+        check.that(!self.trip.is_empty(), "trip", &self.trip, "at least one rule");
+        for trip in &self.trip {
+            check.part("trip", trip.check());
+        }
+        check.that(!self.open_duration.is_zero(), "open_duration", self.open_duration, "more than zero");
+        check.that(
+            self.open_factor >= 1.0 && self.open_factor.is_finite(),
+            "open_factor",
+            self.open_factor,
+            "1 or more, finite",
+        );
+        if let Some(longest) = self.max_open_duration {
+            check.that(longest >= self.open_duration, "max_open_duration", longest, "open_duration or more");
+        }
+        check.part("open_jitter", self.open_jitter.validate());
+        check.that(self.success_threshold >= 1, "success_threshold", self.success_threshold, "1 or more");
+        check.that(self.half_open_max_calls >= 1, "half_open_max_calls", self.half_open_max_calls, "1 or more");
+        if let Some(timeout) = self.half_open_timeout {
+            check.that(!timeout.is_zero(), "half_open_timeout", timeout, "more than zero");
+        }
+        check.done()
+    }
+
+    /// The wait of each opening in a row, as a backoff.
+    pub(super) fn open_wait(&self) -> Backoff {
+        let longest = self.max_open_duration.unwrap_or_else(|| self.open_duration.saturating_mul(10));
+        let backoff = if self.open_factor > 1.0 {
+            Backoff::exponential(self.open_duration).factor(self.open_factor)
+        } else {
+            Backoff::constant(self.open_duration)
+        };
+        backoff.max_delay(longest).jitter(self.open_jitter)
+    }
+
+    pub(super) fn probe_timeout(&self) -> Duration {
+        self.half_open_timeout.unwrap_or(self.open_duration)
+    }
+}

@@ -1,0 +1,396 @@
+//! The breaker's state machine, as it is under the lock.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use super::trip::Rules;
+use super::{ADMIT, Config, FORCED, HISTORY, Mode, Permit, QUIET, REFUSE, Trip};
+use crate::decision::Reason;
+use crate::outcome::{Outcome, Verdict};
+use crate::rng::Rng;
+use crate::time::Instant;
+use crate::window::Tally;
+
+/// The three states.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum State {
+    /// Calls pass, failures are counted.
+    Closed,
+    /// Calls are refused.
+    Open,
+    /// A few calls pass as probes.
+    HalfOpen,
+}
+
+impl State {
+    /// The state in snake case.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Closed => "closed",
+            Self::Open => "open",
+            Self::HalfOpen => "half_open",
+        }
+    }
+}
+
+/// A change of state.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct Transition {
+    /// Grows with each transition of this breaker, so that listeners on several threads can put them in order.
+    pub seq: u64,
+    /// When.
+    pub at: Instant,
+    /// From which state.
+    pub from: State,
+    /// To which state.
+    pub to: State,
+    /// Why.
+    pub cause: Cause,
+    /// What the rule had counted that tripped; zero for other causes.
+    pub counts: Tally,
+    /// How long it stays open; zero unless it opened, [`Duration::MAX`] while forced.
+    pub open_for: Duration,
+}
+
+/// Why a breaker changed its state.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum Cause {
+    /// A trip rule.
+    Tripped(Trip),
+    /// An outcome named the time to stay open itself.
+    Banned,
+    /// A probe failed.
+    ProbeFailed,
+    /// The wait was over.
+    WaitOver,
+    /// Enough probes succeeded.
+    Recovered,
+    /// An operator.
+    Operator,
+}
+
+impl Transition {
+    pub(super) fn half_open(seq: u64, at: Instant) -> Self {
+        let counts = Tally::default();
+        Self {
+            seq,
+            at,
+            from: State::Open,
+            to: State::HalfOpen,
+            cause: Cause::WaitOver,
+            counts,
+            open_for: Duration::ZERO,
+        }
+    }
+}
+
+/// What a result changed.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Change {
+    /// The state.
+    Moved(Transition),
+    /// Nothing, but in normal mode this rule would have opened the circuit. Said once.
+    WouldOpen(Trip, Tally),
+}
+
+#[derive(Debug)]
+enum Phase {
+    Closed,
+    Open { until: Instant },
+    HalfOpen(Probes),
+}
+
+/// The probes that are out, oldest first. Numbers only grow, so both ends and the middle are found without a search.
+#[derive(Debug, Default)]
+struct Probes {
+    next: u64,
+    out: VecDeque<(u64, Instant)>,
+    successes: u32,
+}
+
+impl Probes {
+    fn take(&mut self, now: Instant) -> u64 {
+        self.next += 1;
+        self.out.push_back((self.next, now));
+        self.next
+    }
+
+    /// Takes a probe off; `false` if it had already lost its place.
+    fn give_back(&mut self, probe: u64) -> bool {
+        self.out.binary_search_by_key(&probe, |&(number, _)| number).is_ok_and(|at| self.out.remove(at).is_some())
+    }
+
+    /// How many are out that have not used up their time.
+    fn present(&self, now: Instant, timeout: Duration) -> usize {
+        self.out.len() - self.out.partition_point(|&(_, since)| now.since(since) >= timeout)
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct Machine {
+    pub(super) config: Config,
+    pub(super) mode: Mode,
+    pub(super) generation: u64,
+    pub(super) rules: Rules,
+    pub(super) consecutive_failures: u32,
+    pub(super) opened: u64,
+    pub(super) stale: u64,
+    pub(super) last_failure: Option<Instant>,
+    pub(super) history: VecDeque<Transition>,
+    phase: Phase,
+    /// Opened so often since it was last closed.
+    opened_in_a_row: u32,
+    open_wait: Duration,
+    said_would_open: bool,
+    /// Keeps its capacity, so that noting a failure does not allocate.
+    cause: String,
+}
+
+/// A failure's kind is kept up to so many bytes.
+const CAUSE_BYTES: usize = 128;
+
+impl Machine {
+    pub(super) fn new(config: Config) -> Self {
+        let mode = config.mode;
+        let mut machine = Self {
+            rules: Rules::new(&config.trip),
+            config,
+            mode: Mode::Normal,
+            generation: 0,
+            consecutive_failures: 0,
+            opened: 0,
+            stale: 0,
+            last_failure: None,
+            history: VecDeque::new(),
+            phase: Phase::Closed,
+            opened_in_a_row: 0,
+            open_wait: Duration::ZERO,
+            said_would_open: false,
+            cause: String::with_capacity(CAUSE_BYTES),
+        };
+        machine.set_mode(Instant::ZERO, mode);
+        machine
+    }
+
+    pub(super) fn reconfigure(&mut self, config: Config) {
+        if config.trip != self.config.trip {
+            self.rules = Rules::new(&config.trip);
+        }
+        self.config = config;
+    }
+
+    /// The flags for the published word, and the end of the wait.
+    pub(super) fn published(&self) -> (u64, Instant) {
+        match (self.mode, &self.phase) {
+            (Mode::ForcedOpen, _) => (REFUSE | FORCED, Instant::FAR_FUTURE),
+            (Mode::Disabled, _) => (ADMIT, Instant::ZERO),
+            (_, Phase::Closed) if self.consecutive_failures == 0 && self.rules.quiet() => {
+                (ADMIT | QUIET, Instant::ZERO)
+            }
+            (_, Phase::Closed) => (ADMIT, Instant::ZERO),
+            (_, &Phase::Open { until }) => (REFUSE, until),
+            (_, Phase::HalfOpen(_)) => (0, Instant::ZERO),
+        }
+    }
+
+    pub(super) fn state(&self, now: Instant) -> State {
+        match (self.mode, &self.phase) {
+            (Mode::ForcedOpen, _) => State::Open,
+            (Mode::Disabled | Mode::MetricsOnly, _) | (_, Phase::Closed) => State::Closed,
+            (_, &Phase::Open { until }) if now < until => State::Open,
+            (_, Phase::Open { .. } | Phase::HalfOpen(_)) => State::HalfOpen,
+        }
+    }
+
+    pub(super) fn remaining(&self, now: Instant) -> Duration {
+        match self.phase {
+            Phase::Open { until } if self.mode == Mode::Normal => until.since(now),
+            _ => Duration::ZERO,
+        }
+    }
+
+    pub(super) fn half_open_successes(&self) -> u32 {
+        if let Phase::HalfOpen(probes) = &self.phase { probes.successes } else { 0 }
+    }
+
+    pub(super) fn half_open_calls(&self) -> u32 {
+        if let Phase::HalfOpen(probes) = &self.phase { u32::try_from(probes.out.len()).unwrap_or(u32::MAX) } else { 0 }
+    }
+
+    pub(super) fn last_cause(&self) -> Option<Box<str>> {
+        (!self.cause.is_empty()).then(|| self.cause.as_str().into())
+    }
+
+    /// Why a call would be refused now, and for how long.
+    pub(super) fn refusal(&self, now: Instant) -> Option<(Reason, Duration)> {
+        match &self.phase {
+            _ if self.mode == Mode::ForcedOpen => Some((Reason::ForcedOpen, Duration::ZERO)),
+            &Phase::Open { until } if now < until => Some((Reason::Open, until.since(now))),
+            Phase::HalfOpen(probes) => {
+                let full = probes.present(now, self.config.probe_timeout()) >= self.probe_limit();
+                full.then_some((Reason::HalfOpenLimit, Duration::ZERO))
+            }
+            Phase::Closed | Phase::Open { .. } => None,
+        }
+    }
+
+    fn probe_limit(&self) -> usize {
+        usize::try_from(self.config.half_open_max_calls).unwrap_or(usize::MAX)
+    }
+
+    pub(super) fn admit(&mut self, now: Instant) -> Result<Permit, (Reason, Duration)> {
+        if let Some(refusal) = self.refusal(now) {
+            return Err(refusal);
+        }
+        let wait_over = matches!(self.phase, Phase::Open { .. });
+        if wait_over {
+            self.move_to(Phase::HalfOpen(Probes::default()));
+            self.note(Transition::half_open(self.generation, now));
+        }
+        let timeout = self.config.probe_timeout();
+        let probe = match &mut self.phase {
+            Phase::HalfOpen(probes) => {
+                let lost = probes.out.len() - probes.present(now, timeout);
+                probes.out.drain(..lost);
+                Some(probes.take(now))
+            }
+            Phase::Closed | Phase::Open { .. } => None,
+        };
+        Ok(Permit { began_half_open: wait_over, ..Permit::new(self.generation, now, probe) })
+    }
+
+    pub(super) fn return_probe(&mut self, generation: u64, probe: u64) -> bool {
+        match &mut self.phase {
+            Phase::HalfOpen(probes) if generation == self.generation => probes.give_back(probe),
+            _ => false,
+        }
+    }
+
+    pub(super) fn settle(&mut self, permit: &Permit, now: Instant, verdict: &Verdict<'_>, rng: &Rng) -> Option<Change> {
+        if self.mode == Mode::Disabled {
+            return None;
+        }
+        let held_its_place = permit.probe.is_none_or(|probe| self.return_probe(permit.generation, probe));
+        if verdict.outcome == Outcome::Ignored {
+            return None;
+        }
+        let failed = verdict.outcome == Outcome::Failure;
+        if failed {
+            self.last_failure = Some(now);
+        }
+        if permit.generation != self.generation || !held_its_place {
+            self.stale = self.stale.saturating_add(1);
+            return None;
+        }
+        if failed {
+            self.set_cause(verdict.kind);
+        }
+        let elapsed = now.since(permit.admitted_at);
+        if let Phase::HalfOpen(probes) = &mut self.phase {
+            if failed || self.rules.slow(elapsed) {
+                let cause = if verdict.open_for.is_some() { Cause::Banned } else { Cause::ProbeFailed };
+                return Some(self.open(now, cause, Tally::default(), verdict.open_for, rng));
+            }
+            probes.successes = probes.successes.saturating_add(1);
+            return (probes.successes >= self.config.success_threshold).then(|| self.close(now, Cause::Recovered));
+        }
+        self.settle_closed(now, failed, elapsed, verdict.open_for, rng)
+    }
+
+    fn settle_closed(
+        &mut self,
+        now: Instant,
+        failed: bool,
+        elapsed: Duration,
+        open_for: Option<Duration>,
+        rng: &Rng,
+    ) -> Option<Change> {
+        self.consecutive_failures = if failed { self.consecutive_failures.saturating_add(1) } else { 0 };
+        let tripped = self.rules.record(now, failed, elapsed);
+        if self.mode == Mode::MetricsOnly {
+            let (trip, counts) = tripped?;
+            let said = std::mem::replace(&mut self.said_would_open, true);
+            return (!said).then_some(Change::WouldOpen(trip, counts));
+        }
+        if failed && open_for.is_some() {
+            let counts = self.rules.counts(now);
+            return Some(self.open(now, Cause::Banned, counts, open_for, rng));
+        }
+        tripped.map(|(trip, counts)| self.open(now, Cause::Tripped(trip), counts, None, rng))
+    }
+
+    /// Keeps one cause, cut at a character boundary: however often is refused, it neither grows nor chains.
+    fn set_cause(&mut self, kind: &str) {
+        let mut end = kind.len().min(CAUSE_BYTES);
+        while !kind.is_char_boundary(end) {
+            end -= 1;
+        }
+        self.cause.clear();
+        self.cause.push_str(&kind[..end]);
+    }
+
+    fn open(&mut self, now: Instant, cause: Cause, counts: Tally, open_for: Option<Duration>, rng: &Rng) -> Change {
+        let computed = self.config.open_wait().delay(self.opened_in_a_row, self.open_wait, rng);
+        let wait = open_for.unwrap_or(computed);
+        self.open_wait = wait;
+        self.opened_in_a_row = self.opened_in_a_row.saturating_add(1);
+        self.opened = self.opened.saturating_add(1);
+        let from = self.state(now);
+        self.move_to(Phase::Open { until: now + wait });
+        let transition =
+            Transition { seq: self.generation, at: now, from, to: State::Open, cause, counts, open_for: wait };
+        self.note(transition);
+        Change::Moved(transition)
+    }
+
+    fn close(&mut self, now: Instant, cause: Cause) -> Change {
+        let from = self.state(now);
+        self.move_to(Phase::Closed);
+        self.forget();
+        let (seq, counts) = (self.generation, Tally::default());
+        let transition = Transition { seq, at: now, from, to: State::Closed, cause, counts, open_for: Duration::ZERO };
+        self.note(transition);
+        Change::Moved(transition)
+    }
+
+    /// What a closed circuit starts without.
+    fn forget(&mut self) {
+        self.rules.clear();
+        self.consecutive_failures = 0;
+        self.opened_in_a_row = 0;
+        self.open_wait = Duration::ZERO;
+        self.said_would_open = false;
+        self.cause.clear();
+    }
+
+    pub(super) fn set_mode(&mut self, now: Instant, mode: Mode) -> Option<Transition> {
+        let from = self.state(now);
+        self.mode = mode;
+        self.forget();
+        self.move_to(Phase::Closed);
+        let to = self.state(now);
+        if from == to {
+            return None;
+        }
+        let open_for = if to == State::Open { Duration::MAX } else { Duration::ZERO };
+        let (seq, counts) = (self.generation, Tally::default());
+        let transition = Transition { seq, at: now, from, to, cause: Cause::Operator, counts, open_for };
+        self.note(transition);
+        Some(transition)
+    }
+
+    /// Every move begins a generation, which fences off all permits given before.
+    fn move_to(&mut self, phase: Phase) {
+        self.generation += 1;
+        self.phase = phase;
+    }
+
+    fn note(&mut self, transition: Transition) {
+        if self.history.len() == HISTORY {
+            self.history.pop_front();
+        }
+        self.history.push_back(transition);
+    }
+}

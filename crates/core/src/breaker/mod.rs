@@ -1,0 +1,426 @@
+//! The circuit breaker.
+//!
+//! Owns the machine (closed, open, half-open), its permits and its statistics. The rules that trip it are in [`trip`],
+//! its configuration in [`config`], the protocol without permits in [`manual`].
+//!
+//! All truth is under one short mutex. One atomic word publishes what a call can decide without it: *admit*, *refuse
+//! until*, and *a success changes nothing*; so a healthy call never locks. Every transition begins a new generation; a
+//! permit carries the generation it was admitted in, and a result from an earlier one never moves the machine.
+
+mod config;
+mod machine;
+mod manual;
+mod trip;
+
+use std::time::Duration;
+
+pub use config::{Config, Mode, Scope};
+use machine::Machine;
+pub use machine::{Cause, Change, State, Transition};
+pub use trip::{Trip, Window};
+
+use crate::decision::{Name, Reason, Refusal, Stage};
+use crate::invalid::Mistakes;
+use crate::outcome::{Outcome, Verdict, is_one_of};
+use crate::rng::Rng;
+use crate::snapshot::{Sample, Snapshot};
+use crate::sync::{AtomicU64, Mutex, Ordering, Padded};
+use crate::time::Instant;
+use crate::window::Tally;
+
+/// Stops calling what has been failing, and finds out by probes when it is well again.
+///
+/// ```
+/// use std::time::Duration;
+/// use stormproof_core::{breaker::State, CircuitBreaker, Instant, Verdict};
+///
+/// let breaker = CircuitBreaker::new("openai"); // opens after 5 failures in a row, for 60 s
+/// let t = Instant::ZERO;
+/// for _ in 0..5 {
+///     let mut permit = breaker.admit(t).expect("closed");
+///     breaker.settle(&mut permit, t, &Verdict::failure("TimeoutError"));
+/// }
+/// let refusal = breaker.admit(t).unwrap_err();
+/// assert_eq!(refusal.retry_after, Duration::from_secs(60));
+/// assert_eq!(breaker.state(t + Duration::from_secs(60)), State::HalfOpen);
+/// ```
+#[derive(Debug)]
+pub struct CircuitBreaker {
+    name: Name,
+    rng: Rng,
+    published: Padded<Published>,
+    counters: Padded<Counters>,
+    machine: Mutex<Machine>,
+    manual: manual::Ledger,
+}
+
+/// What a call reads without the lock. Written only under it.
+#[derive(Debug)]
+struct Published {
+    /// Generation in the upper bits, the flags below in the lower ones.
+    word: AtomicU64,
+    /// While [`REFUSE`] is set: until when.
+    until: AtomicU64,
+}
+
+/// Everything passes.
+const ADMIT: u64 = 1;
+/// A success changes nothing but a counter.
+const QUIET: u64 = 2;
+/// Nothing passes until `Published::until`.
+const REFUSE: u64 = 4;
+/// An operator holds the circuit open.
+const FORCED: u64 = 8;
+const FLAG_BITS: u32 = 4;
+
+#[derive(Debug, Default)]
+struct Counters {
+    successes: AtomicU64,
+    failures: AtomicU64,
+    ignored: AtomicU64,
+    refused: AtomicU64,
+    last_success: AtomicU64,
+}
+
+/// The right to one call, to be given back by [`CircuitBreaker::settle`] or [`CircuitBreaker::release`]; the first of
+/// them counts, further ones do nothing.
+#[derive(Debug)]
+#[must_use]
+pub struct Permit {
+    generation: u64,
+    admitted_at: Instant,
+    /// The place among the probes; `None` for an ordinary call.
+    probe: Option<u64>,
+    began_half_open: bool,
+    spent: bool,
+}
+
+impl Permit {
+    fn new(generation: u64, admitted_at: Instant, probe: Option<u64>) -> Self {
+        Self { generation, admitted_at, probe, began_half_open: false, spent: false }
+    }
+
+    /// The transition from open to half-open, if this admission made it.
+    pub fn transition(&self) -> Option<Transition> {
+        self.began_half_open.then(|| Transition::half_open(self.generation, self.admitted_at))
+    }
+
+    /// Whether this call is a probe of a half-open circuit.
+    pub fn is_probe(&self) -> bool {
+        self.probe.is_some()
+    }
+}
+
+/// What a breaker has counted, at one moment.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct Stats {
+    /// The state at that moment.
+    pub state: State,
+    /// The mode.
+    pub mode: Mode,
+    /// Successful calls since the breaker was made.
+    pub successes: u64,
+    /// Failed calls since the breaker was made.
+    pub failures: u64,
+    /// Calls that counted neither way (caller's fault, cancelled).
+    pub ignored: u64,
+    /// Calls that were not let through.
+    pub refused: u64,
+    /// Results that came back into a later state than they were admitted in, and so moved nothing.
+    pub stale: u64,
+    /// Failures since the last success, zero after a close.
+    pub consecutive_failures: u32,
+    /// What the first trip rule counts.
+    pub window: Tally,
+    /// Successful probes of the present half-open state.
+    pub half_open_successes: u32,
+    /// Probes that are out.
+    pub half_open_calls: u32,
+    /// How often the circuit opened.
+    pub opened: u64,
+    /// How long until probes pass; zero unless open.
+    pub remaining: Duration,
+    /// When a call last failed.
+    pub last_failure: Option<Instant>,
+    /// When a call last succeeded.
+    pub last_success: Option<Instant>,
+    /// Kind of the last failure.
+    pub last_cause: Option<Box<str>>,
+}
+
+impl Stats {
+    /// Successful among counted calls, 1 when there were none.
+    pub fn success_rate(&self) -> f64 {
+        let counted = self.successes.saturating_add(self.failures);
+        if counted == 0 { 1.0 } else { self.successes as f64 / counted as f64 }
+    }
+}
+
+impl CircuitBreaker {
+    /// A breaker with the default [`Config`].
+    pub fn new(name: impl Into<Name>) -> Self {
+        Self::build(name.into(), Config::default())
+    }
+
+    /// A breaker with `config`, or all that is wrong with it.
+    pub fn with_config(name: impl Into<Name>, config: Config) -> Result<Self, Mistakes> {
+        let mistakes = config.validate();
+        if mistakes.is_empty() { Ok(Self::build(name.into(), config)) } else { Err(mistakes.into()) }
+    }
+
+    fn build(name: Name, config: Config) -> Self {
+        let machine = Machine::new(config);
+        let published = Published { word: AtomicU64::new(0), until: AtomicU64::new(0) };
+        let breaker = Self {
+            name,
+            rng: Rng::new(0),
+            published: Padded(published),
+            counters: Padded::default(),
+            machine: Mutex::new(machine),
+            manual: manual::Ledger::default(),
+        };
+        breaker.publish(&breaker.machine.lock());
+        breaker
+    }
+
+    /// Seeds the jitter of the open wait.
+    #[must_use]
+    pub fn seed(mut self, seed: u64) -> Self {
+        self.rng = Rng::new(seed);
+        self
+    }
+
+    /// The breaker's name.
+    pub fn name(&self) -> &Name {
+        &self.name
+    }
+
+    /// The present configuration.
+    pub fn config(&self) -> Config {
+        self.machine.lock().config.clone()
+    }
+
+    /// Changes the configuration and keeps state and counts; a trip rule that changed starts to count anew. The mode is
+    /// left as an operator set it. Returns all mistakes and changes nothing if there is one.
+    pub fn update(&self, config: Config) -> Result<(), Mistakes> {
+        let mistakes = config.validate();
+        if !mistakes.is_empty() {
+            return Err(mistakes.into());
+        }
+        let mut machine = self.machine.lock();
+        machine.reconfigure(config);
+        self.publish(&machine);
+        Ok(())
+    }
+
+    /// Lets a call through or refuses it. In half-open this takes a place among the probes.
+    #[inline]
+    pub fn admit(&self, now: Instant) -> Result<Permit, Refusal<'_>> {
+        let word = self.published.0.word.load(Ordering::Acquire);
+        if word & ADMIT != 0 {
+            return Ok(Permit::new(word >> FLAG_BITS, now, None));
+        }
+        if let Some(refusal) = self.refusal_by_word(word, now) {
+            return Err(refusal);
+        }
+        self.admit_by_machine(now)
+    }
+
+    /// Refuses at once what [`admit`](Self::admit) would refuse, and takes nothing.
+    #[inline]
+    pub fn look(&self, now: Instant) -> Result<(), Refusal<'_>> {
+        let word = self.published.0.word.load(Ordering::Acquire);
+        if word & ADMIT != 0 {
+            return Ok(());
+        }
+        if let Some(refusal) = self.refusal_by_word(word, now) {
+            return Err(refusal);
+        }
+        let refused = self.machine.lock().refusal(now);
+        refused.map_or(Ok(()), |(reason, wait)| Err(self.refuse(reason, wait)))
+    }
+
+    /// Whether a call would pass now. Takes and counts nothing.
+    pub fn is_available(&self, now: Instant) -> bool {
+        self.machine.lock().refusal(now).is_none()
+    }
+
+    #[inline]
+    fn refusal_by_word(&self, word: u64, now: Instant) -> Option<Refusal<'_>> {
+        if word & REFUSE == 0 {
+            return None;
+        }
+        if word & FORCED != 0 {
+            return Some(self.refuse(Reason::ForcedOpen, Duration::ZERO));
+        }
+        let wait = Instant::from_nanos(self.published.0.until.load(Ordering::Relaxed)).since(now);
+        (!wait.is_zero()).then(|| self.refuse(Reason::Open, wait))
+    }
+
+    #[inline]
+    fn refuse(&self, reason: Reason, retry_after: Duration) -> Refusal<'_> {
+        self.counters.0.refused.fetch_add(1, Ordering::Relaxed);
+        Refusal { stage: Stage::Breaker, name: &self.name, reason, retry_after, breaker: Some(self) }
+    }
+
+    #[cold]
+    fn admit_by_machine(&self, now: Instant) -> Result<Permit, Refusal<'_>> {
+        let mut machine = self.machine.lock();
+        let admitted = machine.admit(now);
+        self.publish(&machine);
+        drop(machine);
+        admitted.map_err(|(reason, wait)| self.refuse(reason, wait))
+    }
+
+    /// Records the result of an admitted call. Returns what changed by it.
+    #[inline]
+    pub fn settle(&self, permit: &mut Permit, now: Instant, verdict: &Verdict<'_>) -> Option<Change> {
+        if std::mem::replace(&mut permit.spent, true) {
+            return None;
+        }
+        if verdict.outcome == Outcome::Success {
+            let quiet = (permit.generation << FLAG_BITS) | ADMIT | QUIET;
+            if self.published.0.word.load(Ordering::Acquire) == quiet {
+                self.count_success(now);
+                return None;
+            }
+        }
+        self.settle_by_machine(permit, now, verdict)
+    }
+
+    #[inline]
+    fn count_success(&self, now: Instant) {
+        self.counters.0.successes.fetch_add(1, Ordering::Relaxed);
+        self.counters.0.last_success.store(now.as_nanos().saturating_add(1), Ordering::Relaxed);
+    }
+
+    #[cold]
+    fn settle_by_machine(&self, permit: &Permit, now: Instant, verdict: &Verdict<'_>) -> Option<Change> {
+        let mut machine = self.machine.lock();
+        let ignored = is_one_of(verdict.kind, &machine.config.ignore);
+        let outcome = if ignored { Outcome::Ignored } else { verdict.outcome };
+        if machine.mode != Mode::Disabled {
+            match outcome {
+                Outcome::Success => self.count_success(now),
+                Outcome::Failure => _ = self.counters.0.failures.fetch_add(1, Ordering::Relaxed),
+                Outcome::Ignored => _ = self.counters.0.ignored.fetch_add(1, Ordering::Relaxed),
+            }
+        }
+        let change = machine.settle(permit, now, &Verdict { outcome, ..*verdict }, &self.rng);
+        self.publish(&machine);
+        change
+    }
+
+    /// Gives a permit back without a result (cancelled, or refused by a later stage): neither success nor failure.
+    pub fn release(&self, permit: &mut Permit) {
+        if std::mem::replace(&mut permit.spent, true) {
+            return;
+        }
+        self.counters.0.ignored.fetch_add(1, Ordering::Relaxed);
+        if let Some(probe) = permit.probe {
+            self.machine.lock().return_probe(permit.generation, probe);
+        }
+    }
+
+    /// The state at `now`: half-open as soon as the wait is over, though only an admission makes it so.
+    pub fn state(&self, now: Instant) -> State {
+        self.machine.lock().state(now)
+    }
+
+    /// How long until probes pass; zero unless open.
+    pub fn remaining(&self, now: Instant) -> Duration {
+        self.machine.lock().remaining(now)
+    }
+
+    /// The mode.
+    pub fn mode(&self) -> Mode {
+        self.machine.lock().mode
+    }
+
+    /// Sets the mode: [`Mode::ForcedOpen`] opens until another mode is set, every other one closes. Returns the
+    /// transition if the state changed by it.
+    pub fn set_mode(&self, now: Instant, mode: Mode) -> Option<Transition> {
+        let mut machine = self.machine.lock();
+        let transition = machine.set_mode(now, mode);
+        self.publish(&machine);
+        transition
+    }
+
+    /// Closes the circuit in normal mode and forgets windows, waits and the last cause. The totals in [`Stats`] stay, as
+    /// metrics need them to.
+    pub fn reset(&self, now: Instant) -> Option<Transition> {
+        self.set_mode(now, Mode::Normal)
+    }
+
+    /// The kind of the last failure.
+    pub fn last_cause(&self) -> Option<Box<str>> {
+        self.machine.lock().last_cause()
+    }
+
+    /// The last transitions, oldest first, at most [`HISTORY`].
+    pub fn history(&self) -> Vec<Transition> {
+        self.machine.lock().history.iter().copied().collect()
+    }
+
+    /// What the breaker has counted.
+    pub fn stats(&self, now: Instant) -> Stats {
+        let counter = |c: &AtomicU64| c.load(Ordering::Relaxed);
+        let mut machine = self.machine.lock();
+        Stats {
+            state: machine.state(now),
+            mode: machine.mode,
+            successes: counter(&self.counters.0.successes),
+            failures: counter(&self.counters.0.failures),
+            ignored: counter(&self.counters.0.ignored),
+            refused: counter(&self.counters.0.refused),
+            stale: machine.stale,
+            consecutive_failures: machine.consecutive_failures,
+            window: machine.rules.counts(now),
+            half_open_successes: machine.half_open_successes(),
+            half_open_calls: machine.half_open_calls(),
+            opened: machine.opened,
+            remaining: machine.remaining(now),
+            last_failure: machine.last_failure,
+            last_success: counter(&self.counters.0.last_success).checked_sub(1).map(Instant::from_nanos),
+            last_cause: machine.last_cause(),
+        }
+    }
+
+    /// The same as data, for metrics and pages.
+    pub fn snapshot(&self, now: Instant) -> Snapshot {
+        const CALLS: &str = "Calls by how they counted.";
+        const STATE: &str = "1 for the present state, 0 for the others.";
+        let stats = self.stats(now);
+        let is = |state| f64::from(u8::from(stats.state == state));
+        let samples = vec![
+            Sample::counter("calls", CALLS, stats.successes).label("outcome", "success"),
+            Sample::counter("calls", CALLS, stats.failures).label("outcome", "failure"),
+            Sample::counter("calls", CALLS, stats.ignored).label("outcome", "ignored"),
+            Sample::counter("refused", "Calls that were not let through.", stats.refused),
+            Sample::counter("stale", "Results of an earlier state, which moved nothing.", stats.stale),
+            Sample::counter("opened", "How often the circuit opened.", stats.opened),
+            Sample::gauge("state", STATE, is(State::Closed)).label("state", "closed"),
+            Sample::gauge("state", STATE, is(State::Open)).label("state", "open"),
+            Sample::gauge("state", STATE, is(State::HalfOpen)).label("state", "half_open"),
+            Sample::gauge("window_calls", "Calls the first trip rule counts.", stats.window.calls.into()),
+            Sample::gauge("window_failures", "Failures the first trip rule counts.", stats.window.failures.into()),
+            Sample::gauge("half_open_calls", "Probes that are out.", stats.half_open_calls.into()),
+            Sample::gauge("open_remaining_seconds", "Time until probes pass.", stats.remaining.as_secs_f64()),
+        ];
+        Snapshot { stage: Stage::Breaker, name: self.name.clone(), samples }
+    }
+
+    /// Publishes what calls may decide without the lock. The caller holds it.
+    fn publish(&self, machine: &Machine) {
+        let (flags, until) = machine.published();
+        self.published.0.until.store(until.as_nanos(), Ordering::Relaxed);
+        self.published.0.word.store((machine.generation << FLAG_BITS) | flags, Ordering::Release);
+    }
+}
+
+/// So many transitions are remembered.
+pub const HISTORY: usize = 100;
+
+#[cfg(all(test, not(loom)))]
+mod tests;

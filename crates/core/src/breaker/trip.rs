@@ -1,0 +1,313 @@
+//! When a closed circuit opens: the trip rules.
+//!
+//! Owns [`Trip`], its limits, and what each rule remembers. A new rule is a variant of [`Trip`], an arm in
+//! [`Trip::check`], and an arm in each method of [`Rule`]; nothing outside this file knows the rules apart.
+
+use std::time::Duration;
+
+use crate::invalid::{Check, Invalid};
+use crate::time::Instant;
+use crate::window::{CountWindow, RecentTimes, Tally, TimeWindow};
+
+/// A rule that opens a circuit. Where a breaker has several, each counts by itself and the first to trip opens it.
+///
+/// ```
+/// use std::time::Duration;
+/// use stormproof_core::{breaker, Trip};
+///
+/// let config = breaker::Config {
+///     trip: vec![Trip::consecutive(5), Trip::ratio(0.5, 20, breaker::Window::Time(Duration::from_secs(60)))],
+///     ..Default::default()
+/// };
+/// assert!(config.validate().is_empty());
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[cfg_attr(
+    feature = "serde",
+    derive(serde::Serialize, serde::Deserialize),
+    serde(rename_all = "snake_case", deny_unknown_fields)
+)]
+#[non_exhaustive]
+pub enum Trip {
+    /// So many failures in a row; a success starts again from zero.
+    Consecutive(u32),
+    /// So many failures since the circuit was last closed, whatever succeeded in between.
+    Cumulative(u32),
+    /// So many failures within a stretch of time, exactly.
+    Within {
+        /// How many.
+        failures: u32,
+        /// Within how long.
+        #[cfg_attr(feature = "serde", serde(with = "crate::time::duration"))]
+        window: Duration,
+    },
+    /// A share of failures among the calls in a window, once it holds enough of them.
+    Ratio {
+        /// The share that opens, above 0 and at most 1; reaching it opens.
+        ratio: f64,
+        /// With fewer calls in the window there is no ratio yet.
+        minimum_calls: u32,
+        /// Which calls count.
+        window: Window,
+    },
+    /// A share of slow calls, whatever their outcome. A slow probe counts as failed.
+    Slow {
+        /// The share that opens, above 0 and at most 1; reaching it opens.
+        ratio: f64,
+        /// A call that takes this long or longer is slow.
+        #[cfg_attr(feature = "serde", serde(with = "crate::time::duration"))]
+        slower_than: Duration,
+        /// With fewer calls in the window there is no ratio yet.
+        minimum_calls: u32,
+        /// Which calls count.
+        window: Window,
+    },
+}
+
+/// Which calls a ratio is taken of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "snake_case"))]
+pub enum Window {
+    /// The last so many calls, exactly.
+    Calls(u32),
+    /// The calls of the last so long, in ten buckets: a sample counts for at least this long and at most a tenth more.
+    #[cfg_attr(feature = "serde", serde(with = "crate::time::duration"))]
+    Time(Duration),
+}
+
+impl Trip {
+    /// Opens after `failures` in a row.
+    pub const fn consecutive(failures: u32) -> Self {
+        Self::Consecutive(failures)
+    }
+
+    /// Opens after `failures` in all since the circuit was closed.
+    pub const fn cumulative(failures: u32) -> Self {
+        Self::Cumulative(failures)
+    }
+
+    /// Opens after `failures` within `window`.
+    pub const fn within(failures: u32, window: Duration) -> Self {
+        Self::Within { failures, window }
+    }
+
+    /// Opens at a share of `ratio` failures among at least `minimum_calls` in `window`.
+    pub const fn ratio(ratio: f64, minimum_calls: u32, window: Window) -> Self {
+        Self::Ratio { ratio, minimum_calls, window }
+    }
+
+    /// Opens at a share of `ratio` calls slower than `slower_than` among at least `minimum_calls` in `window`.
+    pub const fn slow(ratio: f64, slower_than: Duration, minimum_calls: u32, window: Window) -> Self {
+        Self::Slow { ratio, slower_than, minimum_calls, window }
+    }
+
+    /// The rule in snake case, as events and the configuration write it.
+    pub const fn as_str(&self) -> &'static str {
+        match self {
+            Self::Consecutive(_) => "consecutive",
+            Self::Cumulative(_) => "cumulative",
+            Self::Within { .. } => "within",
+            Self::Ratio { .. } => "ratio",
+            Self::Slow { .. } => "slow",
+        }
+    }
+
+    pub(super) fn check(&self) -> Vec<Invalid> {
+        let mut check = Check::default();
+        match *self {
+            Self::Consecutive(n) => check.that(n >= 1, "consecutive", n, "1 or more"),
+            Self::Cumulative(n) => check.that(n >= 1, "cumulative", n, "1 or more"),
+            Self::Within { failures, window } => {
+                check.that((1..=65_536).contains(&failures), "within.failures", failures, "1 to 65536");
+                check.that(!window.is_zero(), "within.window", window, "more than zero");
+            }
+            Self::Ratio { ratio, minimum_calls, window } => check_ratio(&mut check, self, ratio, minimum_calls, window),
+            Self::Slow { ratio, slower_than, minimum_calls, window } => {
+                check.that(!slower_than.is_zero(), "slow.slower_than", slower_than, "more than zero");
+                check_ratio(&mut check, self, ratio, minimum_calls, window);
+            }
+        }
+        check.done()
+    }
+}
+
+fn check_ratio(check: &mut Check, trip: &Trip, ratio: f64, minimum_calls: u32, window: Window) {
+    let field = |name| format!("{}.{name}", trip.as_str());
+    check.that(ratio > 0.0 && ratio <= 1.0, &field("ratio"), ratio, "above 0 and at most 1");
+    check.that(minimum_calls >= 1, &field("minimum_calls"), minimum_calls, "1 or more");
+    match window {
+        Window::Calls(n) => {
+            check.that((1..=1_000_000).contains(&n), &field("window.calls"), n, "1 to 1000000");
+            check.that(minimum_calls <= n, &field("minimum_calls"), minimum_calls, "at most window.calls");
+        }
+        Window::Time(d) => {
+            check.that(d >= Duration::from_millis(1), &field("window.time"), d, "1 ms or more");
+        }
+    }
+}
+
+/// The rules of one breaker with what each remembers of the present closed state.
+#[derive(Debug)]
+pub(super) struct Rules(Vec<Rule>);
+
+impl Rules {
+    pub(super) fn new(trips: &[Trip]) -> Self {
+        Self(trips.iter().map(Rule::new).collect())
+    }
+
+    /// Counts one outcome, and says which rule it trips, with the counts that tripped it.
+    pub(super) fn record(&mut self, now: Instant, failed: bool, elapsed: Duration) -> Option<(Trip, Tally)> {
+        let mut tripped = None;
+        for rule in &mut self.0 {
+            rule.record(now, failed, elapsed);
+            if tripped.is_none() {
+                tripped = rule.tripped(now);
+            }
+        }
+        tripped
+    }
+
+    /// Whether a success would change nothing, so that it need not be recorded.
+    pub(super) fn quiet(&self) -> bool {
+        self.0.iter().all(Rule::quiet)
+    }
+
+    /// Whether a call that took `elapsed` is slow by any rule.
+    pub(super) fn slow(&self, elapsed: Duration) -> bool {
+        self.0.iter().any(|rule| matches!(rule.trip, Trip::Slow { slower_than, .. } if elapsed >= slower_than))
+    }
+
+    /// What the first rule counts now.
+    pub(super) fn counts(&mut self, now: Instant) -> Tally {
+        self.0.first_mut().map_or_else(Tally::default, |rule| rule.counts(now))
+    }
+
+    pub(super) fn clear(&mut self) {
+        self.0.iter_mut().for_each(Rule::clear);
+    }
+}
+
+#[derive(Debug)]
+struct Rule {
+    trip: Trip,
+    memory: Memory,
+}
+
+#[derive(Debug)]
+enum Memory {
+    Count(u32),
+    Times(RecentTimes),
+    Calls(CountWindow),
+    Buckets(TimeWindow),
+}
+
+impl Rule {
+    fn new(trip: &Trip) -> Self {
+        let memory = match *trip {
+            Trip::Consecutive(_) | Trip::Cumulative(_) => Memory::Count(0),
+            Trip::Within { failures, window } => Memory::Times(RecentTimes::new(failures as usize, window)),
+            Trip::Ratio { window, .. } | Trip::Slow { window, .. } => match window {
+                Window::Calls(n) => Memory::Calls(CountWindow::new(n as usize)),
+                Window::Time(d) => Memory::Buckets(TimeWindow::new(d, TimeWindow::DEFAULT_BUCKETS)),
+            },
+        };
+        Self { trip: *trip, memory }
+    }
+
+    fn record(&mut self, now: Instant, failed: bool, elapsed: Duration) {
+        let slow = matches!(self.trip, Trip::Slow { slower_than, .. } if elapsed >= slower_than);
+        match &mut self.memory {
+            Memory::Count(n) if failed => *n = n.saturating_add(1),
+            Memory::Count(n) if matches!(self.trip, Trip::Consecutive(_)) => *n = 0,
+            Memory::Times(times) if failed => times.record(now),
+            Memory::Count(_) | Memory::Times(_) => {}
+            Memory::Calls(window) => window.record(failed, slow),
+            Memory::Buckets(window) => window.record(now, failed, slow),
+        }
+    }
+
+    fn tripped(&mut self, now: Instant) -> Option<(Trip, Tally)> {
+        let counts = self.counts(now);
+        let reached = |part: u32, ratio: f64, minimum: u32| {
+            counts.calls >= minimum && f64::from(part) >= ratio * f64::from(counts.calls)
+        };
+        let tripped = match self.trip {
+            Trip::Consecutive(n) | Trip::Cumulative(n) | Trip::Within { failures: n, .. } => counts.failures >= n,
+            Trip::Ratio { ratio, minimum_calls, .. } => reached(counts.failures, ratio, minimum_calls),
+            Trip::Slow { ratio, minimum_calls, .. } => reached(counts.slow, ratio, minimum_calls),
+        };
+        tripped.then_some((self.trip, counts))
+    }
+
+    fn counts(&mut self, now: Instant) -> Tally {
+        let only_failures = |n: u32| Tally { calls: n, failures: n, slow: 0 };
+        match &mut self.memory {
+            Memory::Count(n) => only_failures(*n),
+            Memory::Times(times) => only_failures(u32::try_from(times.count(now)).unwrap_or(u32::MAX)),
+            Memory::Calls(window) => window.tally(),
+            Memory::Buckets(window) => window.tally(now),
+        }
+    }
+
+    fn quiet(&self) -> bool {
+        match (&self.memory, self.trip) {
+            (Memory::Count(n), Trip::Consecutive(_)) => *n == 0,
+            (Memory::Count(_) | Memory::Times(_), _) => true,
+            (Memory::Calls(_) | Memory::Buckets(_), _) => false,
+        }
+    }
+
+    fn clear(&mut self) {
+        match &mut self.memory {
+            Memory::Count(n) => *n = 0,
+            Memory::Times(times) => times.clear(),
+            Memory::Calls(window) => window.clear(),
+            Memory::Buckets(window) => window.clear(),
+        }
+    }
+}
+
+/// Reads `5` (that many in a row), one rule, or a list of rules.
+#[cfg(feature = "serde")]
+pub(super) mod one_or_many {
+    use std::fmt;
+
+    use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
+    use serde::de::{self, Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
+
+    use super::Trip;
+
+    pub(in super::super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Trip>, D::Error> {
+        struct Rules;
+
+        impl<'de> Visitor<'de> for Rules {
+            type Value = Vec<Trip>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a number of consecutive failures, a trip rule, or a list of trip rules")
+            }
+
+            fn visit_u64<E: de::Error>(self, n: u64) -> Result<Self::Value, E> {
+                let failures =
+                    u32::try_from(n).map_err(|_| E::invalid_value(de::Unexpected::Unsigned(n), &"1 to 4294967295"))?;
+                Ok(vec![Trip::Consecutive(failures)])
+            }
+
+            fn visit_i64<E: de::Error>(self, n: i64) -> Result<Self::Value, E> {
+                let failures =
+                    u64::try_from(n).map_err(|_| E::invalid_value(de::Unexpected::Signed(n), &"1 to 4294967295"))?;
+                self.visit_u64(failures)
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
+                Trip::deserialize(MapAccessDeserializer::new(map)).map(|trip| vec![trip])
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<Self::Value, A::Error> {
+                Vec::deserialize(SeqAccessDeserializer::new(seq))
+            }
+        }
+
+        deserializer.deserialize_any(Rules)
+    }
+}

@@ -1,0 +1,554 @@
+//! The bulkhead: so many calls at a time, and a bounded queue in the order of arrival.
+//!
+//! Owns the count of slots and the order in which callers get them. Does not own waiting: a queued caller holds a
+//! [`Ticket`], and the edge polls it when it is woken, and gives it up when its time in the queue is over.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use crate::decision::{Admission, Name, Progress, Reason, Refusal, Stage, Ticket};
+use crate::invalid::{Check, Invalid, Mistakes};
+use crate::snapshot::{Sample, Snapshot};
+use crate::sync::{AtomicU64, Mutex, Ordering, Padded};
+use crate::time::Instant;
+
+/// How many calls at a time, how many may wait, and how long.
+///
+/// ```
+/// use stormproof_core::bulkhead;
+///
+/// let config = bulkhead::Config { max_concurrent: 0, ..Default::default() };
+/// assert_eq!(config.validate()[0].to_string(), "max_concurrent is 0, allowed is 1 to 2147483647");
+/// ```
+#[derive(Clone, Debug, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(default, deny_unknown_fields))]
+pub struct Config {
+    /// Calls at a time: 1 to 2,147,483,647. Default 10.
+    pub max_concurrent: u32,
+    /// Callers that may wait while all slots are taken. Zero: nobody waits, but a free slot is given. Default 50.
+    #[cfg_attr(feature = "serde", serde(alias = "max_waiting"))]
+    pub max_queue: u32,
+    /// The longest time in the queue; the edge measures it. Default 5 s.
+    #[cfg_attr(feature = "serde", serde(with = "crate::time::duration", alias = "timeout"))]
+    pub queue_timeout: Duration,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self { max_concurrent: 10, max_queue: 50, queue_timeout: Duration::from_secs(5) }
+    }
+}
+
+impl Config {
+    /// All mistakes; empty if there is none.
+    pub fn validate(&self) -> Vec<Invalid> {
+        let mut check = Check::default();
+        let fits = self.max_concurrent >= 1 && u64::from(self.max_concurrent) <= MOST_SLOTS;
+        check.that(fits, "max_concurrent", self.max_concurrent, "1 to 2147483647");
+        check.done()
+    }
+}
+
+/// A slot taken; [`Bulkhead::release`] gives it back.
+#[derive(Debug)]
+#[must_use = "a slot stays taken until it is given to `release`"]
+pub struct Slot {
+    spent: bool,
+}
+
+impl Slot {
+    const fn new() -> Self {
+        Self { spent: false }
+    }
+}
+
+/// The numbers of a bulkhead at one moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Stats {
+    /// Slots taken, those included that were granted to a queued caller which has not asked since.
+    pub active: u32,
+    /// Callers in the queue.
+    pub queued: usize,
+    /// Calls at a time. Fewer than `active` for a while after it was lowered.
+    pub max_concurrent: u32,
+    /// Callers that may wait.
+    pub max_queue: u32,
+    /// Slots given out so far.
+    pub admitted: u64,
+    /// Calls refused so far, for whatever reason.
+    pub refused: u64,
+}
+
+/// Set in the word while somebody waits or while the mutex is held to change it: then only the mutex's holder may.
+const LOCKED: u64 = 1 << 63;
+/// What fits between the slots in use (the lower 32 bits) and the flag.
+const MOST_SLOTS: u64 = (1 << 31) - 1;
+const LIMIT_SHIFT: u32 = 32;
+
+const fn active(word: u64) -> u64 {
+    word & (u32::MAX as u64)
+}
+
+const fn limit(word: u64) -> u64 {
+    (word & !LOCKED) >> LIMIT_SHIFT
+}
+
+/// What the mutex guards.
+#[derive(Debug)]
+struct State {
+    /// Slots in use; valid only within `exclusively`.
+    active: u64,
+    /// Its `max_concurrent` stands in the word, too, for the fast path.
+    config: Config,
+    /// In the order of arrival, hence of tickets.
+    queue: VecDeque<Ticket>,
+    /// Left the queue with a slot and have not asked since; in the order of arrival, too.
+    granted: VecDeque<Ticket>,
+}
+
+impl State {
+    fn limit(&self) -> u64 {
+        self.config.max_concurrent.into()
+    }
+
+    fn admit(&mut self) -> Option<Slot> {
+        (self.active < self.limit()).then(|| {
+            self.active += 1;
+            Slot::new()
+        })
+    }
+
+    fn enqueue(&mut self) -> Option<Ticket> {
+        (self.queue.len() < self.config.max_queue as usize).then(|| {
+            let ticket = Ticket::next();
+            self.queue.push_back(ticket);
+            ticket
+        })
+    }
+
+    /// Gives a free slot to the head of the queue. Whoever frees slots calls this until it returns `None`, so that
+    /// there are no free slots while somebody waits.
+    fn hand_over(&mut self) -> Option<Ticket> {
+        if self.active >= self.limit() {
+            return None;
+        }
+        let ticket = self.queue.pop_front()?;
+        self.active += 1;
+        self.granted.push_back(ticket);
+        Some(ticket)
+    }
+
+    fn release(&mut self) -> Option<Ticket> {
+        self.active = self.active.saturating_sub(1);
+        self.hand_over()
+    }
+
+    /// Whether `ticket` had a slot, which is then its holder's.
+    fn collect(&mut self, ticket: Ticket) -> bool {
+        remove(&mut self.granted, ticket)
+    }
+
+    /// Whether `ticket` was here, and who got the slot that it had been granted.
+    fn leave(&mut self, ticket: Ticket) -> (bool, Option<Ticket>) {
+        if remove(&mut self.queue, ticket) {
+            return (true, None);
+        }
+        if self.collect(ticket) { (true, self.release()) } else { (false, None) }
+    }
+}
+
+fn remove(tickets: &mut VecDeque<Ticket>, ticket: Ticket) -> bool {
+    let found = tickets.binary_search(&ticket);
+    found.is_ok_and(|position| tickets.remove(position).is_some())
+}
+
+/// What every admission writes.
+#[derive(Debug)]
+struct Hot {
+    /// Slots in use, slots there are, and [`LOCKED`].
+    word: AtomicU64,
+    admitted: AtomicU64,
+}
+
+#[derive(Debug)]
+struct Cold {
+    state: Mutex<State>,
+    queue_full: AtomicU64,
+    queue_timeout: AtomicU64,
+}
+
+/// Lets so many calls run at a time; the next ones wait in the order of arrival, the rest is refused.
+///
+/// With nobody waiting, taking and giving back a slot are one atomic exchange each. With somebody waiting they take a
+/// short mutex, a slot that comes free goes straight to the head of the queue, and nobody passes before those who wait.
+///
+/// ```
+/// use stormproof_core::{Admission, Bulkhead, Progress, bulkhead};
+///
+/// let config = bulkhead::Config { max_concurrent: 1, max_queue: 1, ..Default::default() };
+/// let bulkhead = Bulkhead::new("search", config).unwrap();
+/// let mut slot = bulkhead.try_acquire().unwrap();
+/// let Admission::Queued(ticket) = bulkhead.acquire() else { panic!() };
+/// assert!(matches!(bulkhead.acquire(), Admission::Refused(_)));
+///
+/// assert_eq!(bulkhead.release(&mut slot), Some(ticket));
+/// assert!(matches!(bulkhead.poll(ticket), Progress::Granted { .. }));
+/// ```
+#[derive(Debug)]
+pub struct Bulkhead {
+    name: Name,
+    hot: Padded<Hot>,
+    cold: Padded<Cold>,
+}
+
+impl Bulkhead {
+    /// A bulkhead with all slots free, or all mistakes in `config`.
+    pub fn new(name: impl Into<Name>, config: Config) -> Result<Self, Mistakes> {
+        let mistakes = config.validate();
+        if !mistakes.is_empty() {
+            return Err(mistakes.into());
+        }
+        let word = AtomicU64::new(u64::from(config.max_concurrent) << LIMIT_SHIFT);
+        let state = Mutex::new(State { active: 0, config, queue: VecDeque::new(), granted: VecDeque::new() });
+        let zero = || AtomicU64::new(0);
+        Ok(Self {
+            name: name.into(),
+            hot: Padded(Hot { word, admitted: zero() }),
+            cold: Padded(Cold { state, queue_full: zero(), queue_timeout: zero() }),
+        })
+    }
+
+    /// The name given to `new`.
+    pub fn name(&self) -> &Name {
+        &self.name
+    }
+
+    /// The present configuration.
+    pub fn config(&self) -> Config {
+        self.cold.0.state.lock().config.clone()
+    }
+
+    /// The longest time in the queue, for a caller that was queued just now.
+    pub fn queue_timeout(&self) -> Duration {
+        self.cold.0.state.lock().config.queue_timeout
+    }
+
+    /// Takes a slot now or not at all; never passes those who wait.
+    #[inline]
+    pub fn try_acquire(&self) -> Result<Slot, Refusal<'_>> {
+        self.take().or_else(|word| self.try_again(word))
+    }
+
+    /// Takes a slot now, or queues for one in the order of arrival, or is refused as [`Reason::QueueFull`].
+    #[inline]
+    pub fn acquire(&self) -> Admission<'_, Slot> {
+        self.take().map_or_else(|_| self.enqueue(), Admission::Granted)
+    }
+
+    /// Asks for a queued caller: granted once a slot was handed to it. One who is not in the queue (any more) waits
+    /// for ever.
+    pub fn poll(&self, ticket: Ticket) -> Progress<Slot> {
+        if self.cold.0.state.lock().collect(ticket) {
+            Progress::Granted { token: self.counted(Slot::new()), wake: None }
+        } else {
+            Progress::Waiting { until: Instant::FAR_FUTURE }
+        }
+    }
+
+    /// Leaves the queue without a trace; those behind move up. A slot that was granted meanwhile goes to the next in
+    /// the queue, who is returned and should be polled. Does nothing for a ticket that is not known (any more).
+    pub fn cancel(&self, ticket: Ticket) -> Option<Ticket> {
+        self.exclusively(|state| state.leave(ticket)).1
+    }
+
+    /// Like [`cancel`](Self::cancel), because the time in the queue is over: counted, and answered with the refusal.
+    /// Poll once more before, a slot may have come at the last moment.
+    pub fn time_out(&self, ticket: Ticket) -> (Option<Ticket>, Refusal<'_>) {
+        let (waited, wake) = self.exclusively(|state| state.leave(ticket));
+        if waited {
+            self.cold.0.queue_timeout.fetch_add(1, Ordering::Relaxed);
+        }
+        (wake, self.refusal(Reason::QueueTimeout))
+    }
+
+    /// Gives a slot back; with somebody waiting it is handed to the head of the queue, who is returned and should be
+    /// polled. Only the first release of a slot has an effect.
+    #[inline]
+    pub fn release(&self, slot: &mut Slot) -> Option<Ticket> {
+        if std::mem::replace(&mut slot.spent, true) {
+            return None;
+        }
+        let shared = &self.hot.0.word;
+        let mut word = shared.load(Ordering::Acquire);
+        while word & LOCKED == 0 {
+            let after = word - active(word).min(1);
+            match shared.compare_exchange_weak(word, after, Ordering::AcqRel, Ordering::Acquire) {
+                Ok(_) => return None,
+                Err(present) => word = present,
+            }
+        }
+        self.exclusively(State::release)
+    }
+
+    /// Changes the number of slots. More slots go to those who wait, who are returned and should be polled; fewer
+    /// evict nobody: calls in flight end as they would have. Or all mistakes.
+    pub fn resize(&self, max_concurrent: u32) -> Result<Vec<Ticket>, Mistakes> {
+        self.change(|present| Config { max_concurrent, ..present.clone() })
+    }
+
+    /// Changes the configuration and keeps the state, as [`resize`](Self::resize) does. A shorter queue evicts nobody,
+    /// and a new `queue_timeout` holds for those who come. Returns whom to poll, or all mistakes in `config`.
+    pub fn update(&self, config: Config) -> Result<Vec<Ticket>, Mistakes> {
+        self.change(|_| config)
+    }
+
+    /// The numbers now.
+    pub fn stats(&self) -> Stats {
+        let Cold { state, queue_full, queue_timeout } = &self.cold.0;
+        let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let state = state.lock();
+        Stats {
+            active: u32::try_from(active(self.hot.0.word.load(Ordering::Acquire))).unwrap_or(u32::MAX),
+            queued: state.queue.len(),
+            max_concurrent: state.config.max_concurrent,
+            max_queue: state.config.max_queue,
+            admitted: get(&self.hot.0.admitted),
+            refused: get(queue_full).saturating_add(get(queue_timeout)),
+        }
+    }
+
+    /// The same as data for metrics, the admin API and the dashboard.
+    pub fn snapshot(&self) -> Snapshot {
+        const REFUSED: &str = "Calls refused, by reason.";
+        let stats = self.stats();
+        let refused = |counter: &AtomicU64, reason: Reason| {
+            Sample::counter("refused", REFUSED, counter.load(Ordering::Relaxed)).label("reason", reason.as_str())
+        };
+        Snapshot {
+            stage: Stage::Bulkhead,
+            name: self.name.clone(),
+            samples: vec![
+                Sample::gauge("active", "Slots taken.", stats.active.into()),
+                Sample::gauge("queued", "Calls waiting for a slot.", stats.queued as f64),
+                Sample::gauge("max_concurrent", "Slots there are.", stats.max_concurrent.into()),
+                Sample::gauge("max_queue", "Calls that may wait for a slot.", stats.max_queue.into()),
+                Sample::counter("admitted", "Slots given out.", stats.admitted),
+                refused(&self.cold.0.queue_full, Reason::QueueFull),
+                refused(&self.cold.0.queue_timeout, Reason::QueueTimeout),
+            ],
+        }
+    }
+
+    /// The fast path: one exchange of the word, if a slot is free and the word is not locked. Else the word.
+    #[inline]
+    fn take(&self) -> Result<Slot, u64> {
+        let shared = &self.hot.0.word;
+        let mut word = shared.load(Ordering::Acquire);
+        while word & LOCKED == 0 && active(word) < limit(word) {
+            match shared.compare_exchange_weak(word, word + 1, Ordering::AcqRel, Ordering::Acquire) {
+                Ok(_) => return Ok(self.counted(Slot::new())),
+                Err(present) => word = present,
+            }
+        }
+        Err(word)
+    }
+
+    #[inline]
+    fn counted(&self, slot: Slot) -> Slot {
+        self.hot.0.admitted.fetch_add(1, Ordering::Relaxed);
+        slot
+    }
+
+    /// The rest of `try_acquire`; needs the mutex only if the word was locked.
+    #[cold]
+    fn try_again(&self, word: u64) -> Result<Slot, Refusal<'_>> {
+        let locked = word & LOCKED != 0;
+        match locked.then(|| self.exclusively(State::admit)).flatten() {
+            Some(slot) => Ok(self.counted(slot)),
+            None => Err(self.refuse_full()),
+        }
+    }
+
+    /// The rest of `acquire`.
+    #[cold]
+    fn enqueue(&self) -> Admission<'_, Slot> {
+        let answer = self.exclusively(|state| match state.admit() {
+            Some(slot) => Ok(slot),
+            None => Err(state.enqueue()),
+        });
+        match answer {
+            Ok(slot) => Admission::Granted(self.counted(slot)),
+            Err(Some(ticket)) => Admission::Queued(ticket),
+            Err(None) => Admission::Refused(self.refuse_full()),
+        }
+    }
+
+    fn refuse_full(&self) -> Refusal<'_> {
+        self.cold.0.queue_full.fetch_add(1, Ordering::Relaxed);
+        self.refusal(Reason::QueueFull)
+    }
+
+    /// When a slot comes free depends on others, so no time is named.
+    fn refusal(&self, reason: Reason) -> Refusal<'_> {
+        Refusal { stage: Stage::Bulkhead, name: &self.name, reason, retry_after: Duration::ZERO, breaker: None }
+    }
+
+    fn change(&self, change: impl FnOnce(&Config) -> Config) -> Result<Vec<Ticket>, Mistakes> {
+        self.exclusively(|state| {
+            let config = change(&state.config);
+            let mistakes = config.validate();
+            if !mistakes.is_empty() {
+                return Err(mistakes.into());
+            }
+            state.config = config;
+            Ok(std::iter::from_fn(|| state.hand_over()).collect())
+        })
+    }
+
+    /// Runs `change` as the only one who may change the word, and leaves it locked if somebody waits then.
+    fn exclusively<R>(&self, change: impl FnOnce(&mut State) -> R) -> R {
+        let mut state = self.cold.0.state.lock();
+        state.active = active(self.hot.0.word.fetch_or(LOCKED, Ordering::AcqRel));
+        let answer = change(&mut state);
+        let flag = if state.queue.is_empty() { 0 } else { LOCKED };
+        self.hot.0.word.store(state.active | (state.limit() << LIMIT_SHIFT) | flag, Ordering::Release);
+        answer
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    fn bulkhead(max_concurrent: u32, max_queue: u32) -> Bulkhead {
+        Bulkhead::new("tests", Config { max_concurrent, max_queue, ..Config::default() }).unwrap()
+    }
+
+    fn take(bulkhead: &Bulkhead, count: usize) -> Vec<Slot> {
+        (0..count).map(|_| bulkhead.try_acquire().unwrap()).collect()
+    }
+
+    fn queue(bulkhead: &Bulkhead) -> Ticket {
+        match bulkhead.acquire() {
+            Admission::Queued(ticket) => ticket,
+            other => unreachable!("{other:?}"),
+        }
+    }
+
+    fn granted(bulkhead: &Bulkhead, ticket: Ticket) -> bool {
+        matches!(bulkhead.poll(ticket), Progress::Granted { .. })
+    }
+
+    /// (active, queued)
+    fn load(bulkhead: &Bulkhead) -> (u32, usize) {
+        (bulkhead.stats().active, bulkhead.stats().queued)
+    }
+
+    #[test]
+    fn three_slots_and_a_queue_of_two_refuse_the_sixth() {
+        let bulkhead = bulkhead(3, 2);
+        let _slots = take(&bulkhead, 3);
+        let _waiting = (queue(&bulkhead), queue(&bulkhead));
+        let Admission::Refused(refusal) = bulkhead.acquire() else { unreachable!() };
+        assert_eq!((refusal.reason, refusal.retry_after), (Reason::QueueFull, Duration::ZERO));
+        assert_eq!(bulkhead.snapshot().get("refused", "queue_full"), Some(1.0));
+    }
+
+    #[test]
+    fn without_a_queue_a_free_slot_is_still_given() {
+        let bulkhead = bulkhead(1, 0);
+        let Admission::Granted(mut slot) = bulkhead.acquire() else { unreachable!() };
+        assert!(matches!(bulkhead.acquire(), Admission::Refused(_)));
+        assert_eq!(bulkhead.release(&mut slot), None);
+        assert!(bulkhead.try_acquire().is_ok());
+    }
+
+    #[test]
+    fn a_slot_goes_to_those_who_wait_in_order_and_to_nobody_else() {
+        let bulkhead = bulkhead(1, 5);
+        let mut slots = take(&bulkhead, 1);
+        let (first, second) = (queue(&bulkhead), queue(&bulkhead));
+        assert_eq!(bulkhead.release(&mut slots[0]), Some(first));
+        assert!(bulkhead.try_acquire().is_err());
+        assert!(!granted(&bulkhead, second));
+        let Progress::Granted { mut token, wake: None } = bulkhead.poll(first) else { unreachable!() };
+        assert!(!granted(&bulkhead, first), "a ticket is good for one slot");
+        assert_eq!(bulkhead.release(&mut token), Some(second));
+        assert!(granted(&bulkhead, second));
+    }
+
+    #[test]
+    fn a_slot_is_released_once() {
+        let bulkhead = bulkhead(2, 5);
+        let mut slots = take(&bulkhead, 2);
+        let _ = (bulkhead.release(&mut slots[0]), bulkhead.release(&mut slots[0]));
+        assert_eq!(load(&bulkhead), (1, 0));
+    }
+
+    #[test]
+    fn a_cancelled_caller_leaves_no_trace() {
+        let bulkhead = bulkhead(1, 2);
+        let mut slots = take(&bulkhead, 1);
+        let (first, second) = (queue(&bulkhead), queue(&bulkhead));
+        assert_eq!(bulkhead.cancel(first), None);
+        assert_eq!(bulkhead.cancel(first), None);
+        let third = queue(&bulkhead);
+        assert_eq!(bulkhead.release(&mut slots[0]), Some(second));
+        assert_eq!(bulkhead.cancel(second), Some(third), "a slot that was granted goes to the next");
+        assert_eq!(bulkhead.cancel(third), None);
+        assert_eq!(load(&bulkhead), (0, 0));
+        assert!(bulkhead.try_acquire().is_ok());
+    }
+
+    #[test]
+    fn a_queued_caller_whose_time_is_over_is_refused_and_counted_once() {
+        let bulkhead = bulkhead(1, 2);
+        let mut slots = take(&bulkhead, 1);
+        let (first, second) = (queue(&bulkhead), queue(&bulkhead));
+        let (wake, refusal) = bulkhead.time_out(second);
+        assert_eq!((wake, refusal.reason), (None, Reason::QueueTimeout));
+        let _ = bulkhead.time_out(second);
+        assert_eq!(bulkhead.snapshot().get("refused", "queue_timeout"), Some(1.0));
+        let third = queue(&bulkhead);
+        let _ = bulkhead.release(&mut slots[0]);
+        assert_eq!(bulkhead.time_out(first).0, Some(third));
+    }
+
+    #[test]
+    fn growing_wakes_and_shrinking_evicts_nobody() {
+        let bulkhead = bulkhead(1, 5);
+        let mut slots = take(&bulkhead, 1);
+        let waiting = [queue(&bulkhead), queue(&bulkhead), queue(&bulkhead)];
+        assert_eq!(bulkhead.resize(3).unwrap(), waiting[..2]);
+        assert_eq!(load(&bulkhead), (3, 1));
+        assert_eq!(bulkhead.resize(1).unwrap(), []);
+        assert!(granted(&bulkhead, waiting[0]));
+        assert_eq!(bulkhead.release(&mut slots[0]), None);
+        assert_eq!(load(&bulkhead), (2, 1));
+        assert_eq!(bulkhead.cancel(waiting[1]), None);
+        assert_eq!(load(&bulkhead), (1, 1));
+    }
+
+    #[test]
+    fn a_mistake_changes_nothing() {
+        let bulkhead = bulkhead(1, 5);
+        assert_eq!(bulkhead.resize(0).unwrap_err()[0].field, "max_concurrent");
+        assert_eq!(bulkhead.resize(u32::MAX).unwrap_err()[0].value, "4294967295");
+        assert_eq!(bulkhead.config(), Config { max_concurrent: 1, max_queue: 5, ..Config::default() });
+        assert!(Bulkhead::new("tests", Config { max_concurrent: 0, ..Config::default() }).is_err());
+    }
+
+    #[cfg(feature = "serde")]
+    #[test]
+    fn names_used_elsewhere_are_understood() {
+        use serde::Deserialize;
+        use serde::de::value::{Error, MapDeserializer};
+
+        let fields = [("max_concurrent", 20_u32), ("max_waiting", 100), ("timeout", 2)];
+        let config = Config::deserialize(MapDeserializer::<_, Error>::new(fields.into_iter())).unwrap();
+        let expected = Config { max_concurrent: 20, max_queue: 100, queue_timeout: Duration::from_secs(2) };
+        assert_eq!(config, expected);
+    }
+}

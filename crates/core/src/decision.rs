@@ -1,0 +1,239 @@
+//! The nouns in which stages answer: tickets, refusals, and why.
+
+use std::fmt;
+use std::num::NonZeroU64;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::breaker::CircuitBreaker;
+
+/// The name of a policy or of a stage: cheap to clone, compared by its text.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Name(Arc<str>);
+
+impl Name {
+    /// A name for what was given none: `anonymous-<n>`, a new `n` each time, so that two are never taken for one.
+    pub fn anonymous() -> Self {
+        static NEXT: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(1);
+        Self(format!("anonymous-{}", NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed)).into())
+    }
+
+    /// The text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl<T: Into<Arc<str>>> From<T> for Name {
+    fn from(text: T) -> Self {
+        Self(text.into())
+    }
+}
+
+impl std::ops::Deref for Name {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&self.0)
+    }
+}
+
+impl fmt::Debug for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.0, f)
+    }
+}
+
+/// A place in the queue of a bulkhead or rate limiter. Unique in the process, so that the edge can keep one table from
+/// tickets to whatever it wakes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Ticket(NonZeroU64);
+
+impl Ticket {
+    /// The next ticket; later tickets compare greater.
+    pub(crate) fn next() -> Self {
+        // Not one of `crate::sync`: it orders nothing, so there is nothing to model-check, and loom has no statics.
+        static NEXT: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(1);
+        let number = NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        Self(NonZeroU64::new(number).unwrap_or(NonZeroU64::MIN))
+    }
+
+    /// The ticket's number, for hashing into a table.
+    pub fn number(self) -> u64 {
+        self.0.get()
+    }
+}
+
+/// A stage's answer to somebody who would wait.
+#[derive(Debug)]
+#[must_use]
+pub enum Admission<'a, T> {
+    /// Taken; give it back by `settle` or `release`.
+    Granted(T),
+    /// In the queue: ask `poll` when woken, or leave by `cancel`.
+    Queued(Ticket),
+    /// Not now.
+    Refused(Refusal<'a>),
+}
+
+/// A queued caller's position, as `poll` sees it.
+#[derive(Debug)]
+#[must_use]
+pub enum Progress<T> {
+    /// Its turn has come; `wake` is the one who is first in the queue now and should be polled.
+    Granted {
+        /// What was waited for.
+        token: T,
+        /// Whom to poll next.
+        wake: Option<Ticket>,
+    },
+    /// Not yet. Poll when woken, and not before `until` (which is [`Instant::FAR_FUTURE`](crate::Instant::FAR_FUTURE)
+    /// for all but the head of a rate limiter's queue).
+    Waiting {
+        /// When this ticket's turn comes by the passing of time.
+        until: crate::Instant,
+    },
+}
+
+/// The stage of a policy that a refusal or an event is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Stage {
+    /// The circuit breaker.
+    Breaker,
+    /// The bulkhead.
+    Bulkhead,
+    /// The rate limiter (requests or tokens).
+    Rate,
+    /// Retries and the budget for them.
+    Retry,
+}
+
+impl Stage {
+    /// The stage in lower case, as events and metrics write it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Breaker => "breaker",
+            Self::Bulkhead => "bulkhead",
+            Self::Rate => "rate",
+            Self::Retry => "retry",
+        }
+    }
+}
+
+/// Why a stage refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Reason {
+    /// The circuit is open, its wait not yet over.
+    Open,
+    /// The circuit is half-open, and all its probes are out.
+    HalfOpenLimit,
+    /// An operator holds the circuit open.
+    ForcedOpen,
+    /// All slots are taken and the queue is full.
+    QueueFull,
+    /// Waited in the queue for as long as the queue allows.
+    QueueTimeout,
+    /// The rate allows it, but only after the deadline or the longest wait allowed.
+    WaitTooLong,
+    /// The rate does not allow it now, and the caller does not wait.
+    RateExceeded,
+    /// Costs more than the burst: never possible.
+    AboveBurst,
+}
+
+impl Reason {
+    /// The reason in snake case, as events and metrics write it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Open => "open",
+            Self::HalfOpenLimit => "half_open_limit",
+            Self::ForcedOpen => "forced_open",
+            Self::QueueFull => "queue_full",
+            Self::QueueTimeout => "queue_timeout",
+            Self::WaitTooLong => "wait_too_long",
+            Self::RateExceeded => "rate_exceeded",
+            Self::AboveBurst => "above_burst",
+        }
+    }
+
+    const fn text(self) -> &'static str {
+        match self {
+            Self::Open => "the circuit is open",
+            Self::HalfOpenLimit => "the circuit is half-open and its probes are out",
+            Self::ForcedOpen => "the circuit is held open",
+            Self::QueueFull => "all slots are taken and the queue is full",
+            Self::QueueTimeout => "waited in the queue for as long as it allows",
+            Self::WaitTooLong => "the rate allows it only after the caller's deadline",
+            Self::RateExceeded => "the rate does not allow it now",
+            Self::AboveBurst => "it costs more than the burst, so it can never pass",
+        }
+    }
+}
+
+/// A refusal that borrows from the stage which refused: costs nothing to make. [`Refusal::to_refused`] makes it an
+/// error that can travel.
+#[derive(Clone, Copy, Debug)]
+pub struct Refusal<'a> {
+    /// Which stage.
+    pub stage: Stage,
+    /// That stage's name.
+    pub name: &'a Name,
+    /// Why.
+    pub reason: Reason,
+    /// When another try could pass at the earliest, from now; zero when that depends on others, not on time.
+    pub retry_after: Duration,
+    /// The breaker that refused, which knows the last failure.
+    pub(crate) breaker: Option<&'a CircuitBreaker>,
+}
+
+impl Refusal<'_> {
+    /// The same as an error that owns its parts, with the kind of the last failure (one, however often was refused).
+    pub fn to_refused(&self) -> Refused {
+        Refused {
+            stage: self.stage,
+            name: self.name.clone(),
+            reason: self.reason,
+            retry_after: self.retry_after,
+            cause: self.breaker.and_then(CircuitBreaker::last_cause),
+        }
+    }
+}
+
+/// A stage did not let the call through: the operation was not run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Refused {
+    /// Which stage.
+    pub stage: Stage,
+    /// That stage's name.
+    pub name: Name,
+    /// Why.
+    pub reason: Reason,
+    /// When another try could pass at the earliest, from then; zero when that depends on others, not on time.
+    pub retry_after: Duration,
+    /// The kind of the failure that opened the circuit.
+    pub cause: Option<Box<str>>,
+}
+
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {:?} refused: {}", self.stage.as_str(), self.name.as_str(), self.reason.text())?;
+        if !self.retry_after.is_zero() {
+            write!(f, ", retry in {:.3} s", self.retry_after.as_secs_f64())?;
+        }
+        if let Some(cause) = &self.cause {
+            write!(f, " (last failure: {cause})")?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Refused {}

@@ -1,0 +1,43 @@
+//! The decisions of stormproof, sans-IO.
+//!
+//! Nothing here sleeps, reads a clock, spawns, logs or does I/O. What depends on time takes `now`, what depends on
+//! chance takes a seed, and the answer is a decision that the edge carries out.
+
+mod sync;
+
+pub mod backoff;
+pub mod breaker;
+pub mod budget;
+pub mod bulkhead;
+pub mod call;
+pub mod decision;
+pub mod event;
+mod invalid;
+pub mod outcome;
+mod permits;
+pub mod policy;
+pub mod rate;
+pub mod retry;
+mod rng;
+pub mod snapshot;
+pub mod time;
+mod timeout;
+pub mod window;
+
+pub use backoff::{Backoff, Jitter};
+pub use breaker::{CircuitBreaker, Trip};
+pub use budget::RetryBudget;
+pub use bulkhead::Bulkhead;
+pub use call::{Call, End, Input, Step};
+pub use decision::{Admission, Name, Progress, Reason, Refusal, Refused, Stage, Ticket};
+pub use event::Event;
+pub use invalid::{Invalid, Mistakes};
+pub use outcome::{Outcome, Verdict};
+pub use permits::{Edge, NoEdge, Permits};
+pub use policy::Policy;
+pub use rate::RateLimiter;
+pub use retry::Retry;
+pub use rng::Rng;
+pub use snapshot::Snapshot;
+pub use time::Instant;
+pub use timeout::{Limit, Timeouts};

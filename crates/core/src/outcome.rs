@@ -1,0 +1,99 @@
+//! What became of an attempt, as the stages see it.
+
+use std::time::Duration;
+
+/// How an attempt counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Outcome {
+    /// It did what was asked.
+    Success,
+    /// The callee failed: counts against its health, may be retried.
+    Failure,
+    /// Says nothing about the callee (caller's fault, cancelled): gives back what was taken and counts nowhere.
+    Ignored,
+}
+
+/// A classifier's judgement of one result: everything a stage may want to know about it.
+///
+/// ```
+/// use std::time::Duration;
+/// use stormproof_core::{Outcome, Verdict};
+///
+/// let throttled = Verdict::failure("RateLimitError").retry_after(Duration::from_secs(3));
+/// assert_eq!(throttled.outcome, Outcome::Failure);
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub struct Verdict<'a> {
+    /// How it counts.
+    pub outcome: Outcome,
+    /// Whether another attempt may help: `None` leaves it to the retry's lists, and to "yes" for a failure.
+    pub retry: Option<bool>,
+    /// The server's hint: wait at least so long before another attempt.
+    pub retry_after: Option<Duration>,
+    /// Open the circuit now, and for so long, whatever the trip rules say (a ban).
+    pub open_for: Option<Duration>,
+    /// What was really used of the tokens that were reserved; `None`: as reserved.
+    pub used: Option<u32>,
+    /// The kind of failure, for lists, events and refusals: a word such as `TimeoutError`, or words joined by dots from
+    /// the general to the particular (`ConnectionError.ConnectionReset`). Empty for a success.
+    pub kind: &'a str,
+}
+
+impl<'a> Verdict<'a> {
+    const fn new(outcome: Outcome, kind: &'a str) -> Self {
+        Self { outcome, retry: None, retry_after: None, open_for: None, used: None, kind }
+    }
+
+    /// A success.
+    pub const fn success() -> Self {
+        Self::new(Outcome::Success, "")
+    }
+
+    /// A failure that may be retried.
+    pub const fn failure(kind: &'a str) -> Self {
+        Self::new(Outcome::Failure, kind)
+    }
+
+    /// Neither success nor failure, and not retried.
+    pub const fn ignored(kind: &'a str) -> Self {
+        Self::new(Outcome::Ignored, kind)
+    }
+
+    /// Sets whether another attempt may help.
+    pub const fn retry(mut self, retry: bool) -> Self {
+        self.retry = Some(retry);
+        self
+    }
+
+    /// Sets the server's hint.
+    pub const fn retry_after(mut self, wait: Duration) -> Self {
+        self.retry_after = Some(wait);
+        self
+    }
+
+    /// Opens the circuit now and for so long.
+    pub const fn open_for(mut self, wait: Duration) -> Self {
+        self.open_for = Some(wait);
+        self
+    }
+
+    /// Sets what was really used of the tokens that were reserved.
+    pub const fn used(mut self, tokens: u32) -> Self {
+        self.used = Some(tokens);
+        self
+    }
+}
+
+/// Whether `kind` is, or is a particular case of, one of `names`.
+///
+/// ```
+/// use stormproof_core::outcome::is_one_of;
+///
+/// let names = ["ConnectionError".to_owned()];
+/// assert!(is_one_of("ConnectionError.ConnectionReset", &names));
+/// assert!(!is_one_of("TimeoutError", &names));
+/// ```
+pub fn is_one_of(kind: &str, names: &[String]) -> bool {
+    names.iter().any(|name| kind == name || kind.split('.').any(|part| part == name))
+}

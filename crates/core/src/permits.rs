@@ -1,0 +1,147 @@
+//! What a call has taken from the stages and has to give back.
+
+use crate::breaker::Permit;
+use crate::bulkhead::Slot;
+use crate::event::{Event, Kind};
+use crate::outcome::Verdict;
+use crate::policy::Policy;
+use crate::rate::Reservation;
+use crate::time::Instant;
+use crate::{Ticket, breaker};
+
+/// What the core asks of whoever carries out its steps.
+pub trait Edge {
+    /// Wakes the holder of a ticket: its turn may have come.
+    fn wake(&mut self, ticket: Ticket);
+
+    /// Whether anybody listens. If not, no event is made.
+    fn listens(&self) -> bool {
+        false
+    }
+
+    /// Passes on what happened.
+    fn event(&mut self, _event: Event) {}
+}
+
+/// An edge where nobody waits and nobody listens: for a caller that is alone.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct NoEdge;
+
+impl Edge for NoEdge {
+    fn wake(&mut self, _ticket: Ticket) {}
+}
+
+/// What was taken for a call: a slot, requests and tokens, the breaker's permit. Given back by [`settle`](Self::settle)
+/// with a result or by [`release`](Self::release) without one; a second time does nothing.
+///
+/// Plain data without a destructor: the edge wraps it in a guard.
+#[derive(Debug, Default)]
+pub struct Permits {
+    pub(crate) breaker: Option<Permit>,
+    pub(crate) slot: Option<Slot>,
+    pub(crate) rate: Option<Reservation>,
+    pub(crate) tokens: Option<Reservation>,
+}
+
+impl Permits {
+    /// Gives everything back with the result of what was called. Requests that were made stay spent; tokens are
+    /// corrected to what was really used.
+    pub fn settle(&mut self, policy: &Policy, now: Instant, verdict: &Verdict<'_>, edge: &mut impl Edge) {
+        self.settle_breaker(policy, now, verdict, edge);
+        self.settle_attempt(policy, now, verdict, edge);
+    }
+
+    #[inline]
+    pub(crate) fn settle_breaker(
+        &mut self,
+        policy: &Policy,
+        now: Instant,
+        verdict: &Verdict<'_>,
+        edge: &mut impl Edge,
+    ) {
+        let (Some(stage), Some(mut permit)) = (&policy.breaker, self.breaker.take()) else { return };
+        if let Some(change) = stage.settle(&mut permit, now, verdict) {
+            emit(policy, now, edge, || Kind::of_change(stage.name(), change));
+        }
+    }
+
+    #[inline]
+    pub(crate) fn settle_attempt(
+        &mut self,
+        policy: &Policy,
+        now: Instant,
+        verdict: &Verdict<'_>,
+        edge: &mut impl Edge,
+    ) {
+        if let (Some(used), Some(stage), Some(tokens)) = (verdict.used, &policy.tokens, &mut self.tokens) {
+            wake(edge, stage.settle(now, tokens, used));
+        }
+        self.spend(policy, edge);
+    }
+
+    /// Leaves requests and tokens spent as reserved, and frees the slot.
+    #[inline]
+    fn spend(&mut self, policy: &Policy, edge: &mut impl Edge) {
+        (self.rate, self.tokens) = (None, None);
+        self.release_slot(policy, edge);
+    }
+
+    /// Gives everything back after something was called but has no result (cancelled, hung up): it counts neither way.
+    pub fn abandon(&mut self, policy: &Policy, edge: &mut impl Edge) {
+        self.release_breaker(policy);
+        self.spend(policy, edge);
+    }
+
+    /// Gives everything back as if it had not been taken: nothing was called.
+    pub fn release(&mut self, policy: &Policy, edge: &mut impl Edge) {
+        self.release_breaker(policy);
+        self.refund(policy, edge);
+    }
+
+    fn release_breaker(&mut self, policy: &Policy) {
+        if let (Some(stage), Some(mut permit)) = (&policy.breaker, self.breaker.take()) {
+            stage.release(&mut permit);
+        }
+    }
+
+    /// Gives back slot, requests and tokens of an attempt that does not take place.
+    pub(crate) fn refund(&mut self, policy: &Policy, edge: &mut impl Edge) {
+        if let (Some(stage), Some(mut tokens)) = (&policy.tokens, self.tokens.take()) {
+            wake(edge, stage.release(&mut tokens));
+        }
+        if let (Some(stage), Some(mut requests)) = (&policy.rate, self.rate.take()) {
+            wake(edge, stage.release(&mut requests));
+        }
+        self.release_slot(policy, edge);
+    }
+
+    fn release_slot(&mut self, policy: &Policy, edge: &mut impl Edge) {
+        if let (Some(stage), Some(mut slot)) = (&policy.bulkhead, self.slot.take()) {
+            wake(edge, stage.release(&mut slot));
+        }
+    }
+
+    /// Whether nothing is held.
+    pub fn is_empty(&self) -> bool {
+        self.breaker.is_none() && self.slot.is_none() && self.rate.is_none() && self.tokens.is_none()
+    }
+}
+
+pub(crate) fn wake(edge: &mut impl Edge, ticket: Option<Ticket>) {
+    if let Some(ticket) = ticket {
+        edge.wake(ticket);
+    }
+}
+
+pub(crate) fn emit(policy: &Policy, at: Instant, edge: &mut impl Edge, kind: impl FnOnce() -> Kind) {
+    if edge.listens() {
+        edge.event(Event::new(at, policy.name.clone(), kind()));
+    }
+}
+
+/// Emits the transition that an admission made.
+pub(crate) fn emit_admission(policy: &Policy, now: Instant, permit: &Permit, edge: &mut impl Edge) {
+    if let (Some(stage), Some(transition)) = (&policy.breaker, permit.transition()) {
+        emit(policy, now, edge, || Kind::of_change(stage.name(), breaker::Change::Moved(transition)));
+    }
+}

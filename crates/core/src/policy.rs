@@ -1,0 +1,189 @@
+//! A policy: the stages that a call passes, each optional, as data.
+//!
+//! Owns which stages there are and how they are configured together. The order they run in is in [`crate::call`].
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::breaker::{self, CircuitBreaker, Scope};
+use crate::budget::{self, RetryBudget};
+use crate::bulkhead::{self, Bulkhead};
+use crate::decision::Name;
+use crate::invalid::{Check, Invalid, Mistakes};
+use crate::rate::{self, RateLimiter};
+use crate::retry::{self, Retry};
+use crate::snapshot::Snapshot;
+use crate::time::Instant;
+
+/// The stages of a call. Stages are shared, so several policies can hold the same breaker, limiter or budget, and a
+/// reloaded policy keeps the state of the one before.
+#[derive(Clone, Debug)]
+pub struct Policy {
+    /// The policy's name.
+    pub name: Name,
+    /// The longest the whole call may take, waits and retries included. A nested call can only have less.
+    pub deadline: Option<Duration>,
+    /// Whether and when failed attempts are repeated.
+    pub retry: Option<Arc<Retry>>,
+    /// What all retries together may cost.
+    pub budget: Option<Arc<RetryBudget>>,
+    /// Stops calling what has been failing.
+    pub breaker: Option<Arc<CircuitBreaker>>,
+    /// What the breaker counts as one outcome.
+    pub scope: Scope,
+    /// How many may be at it at once.
+    pub bulkhead: Option<Arc<Bulkhead>>,
+    /// How many requests may start in a time.
+    pub rate: Option<Arc<RateLimiter>>,
+    /// How many tokens may be used in a time; a call says its cost.
+    pub tokens: Option<Arc<RateLimiter>>,
+    /// The longest one attempt may take.
+    pub attempt_timeout: Option<Duration>,
+}
+
+impl Policy {
+    /// A policy without stages: every call passes.
+    pub fn new(name: impl Into<Name>) -> Self {
+        Self {
+            name: name.into(),
+            deadline: None,
+            retry: None,
+            budget: None,
+            breaker: None,
+            scope: Scope::Attempt,
+            bulkhead: None,
+            rate: None,
+            tokens: None,
+            attempt_timeout: None,
+        }
+    }
+
+    /// When a call that begins at `now` must be over, as far as this policy says; [`Instant::FAR_FUTURE`] for never.
+    #[inline]
+    pub fn deadline_at(&self, now: Instant) -> Instant {
+        self.deadline.map_or(Instant::FAR_FUTURE, |limit| now + limit)
+    }
+
+    /// Whether any stage asks what time it is.
+    pub fn needs_time(&self) -> bool {
+        self.deadline.is_some()
+            || self.retry.is_some()
+            || self.breaker.is_some()
+            || self.bulkhead.is_some()
+            || self.rate.is_some()
+            || self.tokens.is_some()
+            || self.attempt_timeout.is_some()
+    }
+
+    /// Whether an attempt that fails as the call's `attempt`-th (from 1) could be followed by another. A door that
+    /// must copy a request copies it only then.
+    pub fn may_retry_after(&self, attempt: u32) -> bool {
+        self.retry.as_ref().is_some_and(|retry| retry.may_retry_after(attempt.saturating_sub(1)))
+    }
+
+    /// The stages as data.
+    pub fn snapshots(&self, now: Instant) -> Vec<Snapshot> {
+        [
+            self.breaker.as_ref().map(|stage| stage.snapshot(now)),
+            self.bulkhead.as_ref().map(|stage| stage.snapshot()),
+            self.rate.as_ref().map(|stage| stage.snapshot(now)),
+            self.tokens.as_ref().map(|stage| stage.snapshot(now)),
+            self.budget.as_ref().map(|stage| stage.snapshot(now)),
+        ]
+        .into_iter()
+        .flatten()
+        .collect()
+    }
+}
+
+/// How a policy is configured. A stage that is absent does not run.
+///
+/// ```
+/// use std::time::Duration;
+/// use stormproof_core::{policy, retry};
+///
+/// let config = policy::Config {
+///     deadline: Some(Duration::from_secs(30)),
+///     retry: Some(retry::Config::default()),
+///     ..Default::default()
+/// };
+/// let policy = config.build("openai", 7).expect("valid");
+/// assert!(policy.may_retry_after(1));
+/// ```
+#[derive(Clone, Debug, Default, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(default, deny_unknown_fields))]
+pub struct Config {
+    /// The longest the whole call may take. Default: no limit of its own.
+    #[cfg_attr(feature = "serde", serde(with = "crate::time::duration::option"))]
+    pub deadline: Option<Duration>,
+    /// The longest one attempt may take. Default: no limit of its own.
+    #[cfg_attr(feature = "serde", serde(with = "crate::time::duration::option"))]
+    pub attempt_timeout: Option<Duration>,
+    /// Retries. Default: none.
+    pub retry: Option<retry::Config>,
+    /// The budget of the retries. Default: none.
+    pub budget: Option<budget::Config>,
+    /// The circuit breaker. Default: none.
+    pub breaker: Option<breaker::Config>,
+    /// The bulkhead. Default: none.
+    pub bulkhead: Option<bulkhead::Config>,
+    /// The limit of requests. Default: none.
+    pub rate: Option<rate::Config>,
+    /// The limit of tokens. Default: none.
+    pub tokens: Option<rate::Config>,
+}
+
+impl Config {
+    /// All mistakes; empty if there is none.
+    pub fn validate(&self) -> Vec<Invalid> {
+        let mut check = Check::default();
+        for (field, limit) in [("deadline", self.deadline), ("attempt_timeout", self.attempt_timeout)] {
+            if let Some(limit) = limit {
+                check.that(!limit.is_zero(), field, limit, "more than zero");
+            }
+        }
+        if self.budget.is_some() {
+            check.that(self.retry.is_some(), "budget", "set without retry", "only together with retry");
+        }
+        check.part("retry", self.retry.as_ref().map_or_else(Vec::new, retry::Config::validate));
+        check.part("budget", self.budget.as_ref().map_or_else(Vec::new, budget::Config::validate));
+        check.part("breaker", self.breaker.as_ref().map_or_else(Vec::new, breaker::Config::validate));
+        check.part("bulkhead", self.bulkhead.as_ref().map_or_else(Vec::new, bulkhead::Config::validate));
+        check.part("rate", self.rate.as_ref().map_or_else(Vec::new, rate::Config::validate));
+        check.part("tokens", self.tokens.as_ref().map_or_else(Vec::new, rate::Config::validate));
+        check.done()
+    }
+
+    /// The policy with stages of its own, each named like the policy, their chance seeded with `seed`.
+    pub fn build(self, name: impl Into<Name>, seed: u64) -> Result<Policy, Mistakes> {
+        let mistakes = self.validate();
+        if !mistakes.is_empty() {
+            return Err(mistakes.into());
+        }
+        let name = name.into();
+        let mut policy = Policy::new(name.clone());
+        policy.deadline = self.deadline;
+        policy.attempt_timeout = self.attempt_timeout;
+        if let Some(config) = self.retry {
+            policy.retry = Some(Arc::new(Retry::new(config)?.seed(seed)));
+        }
+        if let Some(config) = self.budget {
+            policy.budget = Some(Arc::new(RetryBudget::new(name.clone(), config)?));
+        }
+        if let Some(config) = self.breaker {
+            policy.scope = config.scope;
+            policy.breaker = Some(Arc::new(CircuitBreaker::with_config(name.clone(), config)?.seed(seed)));
+        }
+        if let Some(config) = self.bulkhead {
+            policy.bulkhead = Some(Arc::new(Bulkhead::new(name.clone(), config)?));
+        }
+        if let Some(config) = self.rate {
+            policy.rate = Some(Arc::new(RateLimiter::new(name.clone(), config)?));
+        }
+        if let Some(config) = self.tokens {
+            let name = Name::from(format!("{name}-tokens"));
+            policy.tokens = Some(Arc::new(RateLimiter::new(name, config)?));
+        }
+        Ok(policy)
+    }
+}

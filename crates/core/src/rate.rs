@@ -1,0 +1,674 @@
+//! The rate limiter: so many permits per time, a burst, and a fair queue whose waits are computed.
+//!
+//! Owns the arithmetic of the rate and the order in which callers pass. Does not own waiting: a queued caller holds a
+//! [`Ticket`], and the edge polls it when it is woken or when the instant that `poll` named has come.
+//!
+//! The algorithm is GCRA, the generic cell rate algorithm (ITU-T I.371, ATM Forum Traffic Management 4.0), in its
+//! virtual scheduling form. Its whole state is one number, the theoretical arrival time: the instant at which the bucket
+//! will be full again. A permit moves it one interval ahead, and a caller passes if it is then no more than
+//! `burst × interval` ahead of now.
+
+mod state;
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use self::state::{Blocked, LOCKED, Pace, SharedPace, State, charged, within_range};
+
+use crate::decision::{Admission, Name, Progress, Reason, Refusal, Stage, Ticket};
+use crate::invalid::{Check, Invalid, Mistakes};
+use crate::snapshot::{Sample, Snapshot};
+use crate::sync::{AtomicU64, Mutex, Ordering, Padded};
+use crate::time::{Instant, nanos};
+
+/// The shortest interval between permits. Intervals are whole nanoseconds, so this bounds the rounding to 1 %.
+const SHORTEST_INTERVAL: u64 = 100;
+/// The longest an empty bucket may take to fill: ten years. Keeps every sum far from the end of the range.
+const LONGEST_REFILL: u64 = 10 * 365 * 86_400_000_000_000;
+
+/// How many permits per time, and how long callers may wait for them.
+///
+/// The interval between permits is `per / rate`, rounded up to whole nanoseconds: the rate is never exceeded, and falls
+/// short by less than one nanosecond a permit (nothing if `rate` divides `per`, at most 1 % at the highest rate).
+///
+/// ```
+/// use std::time::Duration;
+/// use stormproof_core::rate;
+///
+/// let tokens = rate::Config { rate: 90_000, per: Duration::from_secs(60), ..Default::default() };
+/// assert!(tokens.validate().is_empty());
+/// ```
+#[derive(Clone, Debug, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(default, deny_unknown_fields))]
+pub struct Config {
+    /// Permits per [`per`](Self::per): 1 up to 10 a microsecond. Default 10.
+    #[cfg_attr(feature = "serde", serde(alias = "requests_per_second"))]
+    pub rate: u32,
+    /// The time in which `rate` permits come: 1 ms to 1 day. Default 1 s.
+    #[cfg_attr(feature = "serde", serde(with = "crate::time::duration", alias = "period"))]
+    pub per: Duration,
+    /// Permits that an idle limiter has saved up, at least 1; also the highest cost of one call. Default: the same
+    /// number as `rate`.
+    #[cfg_attr(feature = "serde", serde(alias = "burst_size", alias = "capacity", alias = "max_tokens"))]
+    pub burst: Option<u32>,
+    /// The longest that a caller may wait; one who would have to wait longer is refused at once. Zero: nobody waits.
+    /// Default 60 s.
+    #[cfg_attr(feature = "serde", serde(with = "crate::time::duration"))]
+    pub max_wait: Duration,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self { rate: 10, per: Duration::from_secs(1), burst: None, max_wait: Duration::from_secs(60) }
+    }
+}
+
+impl Config {
+    /// All mistakes; empty if there is none.
+    pub fn validate(&self) -> Vec<Invalid> {
+        let mut check = Check::default();
+        let (shortest, longest) = (Duration::from_millis(1), Duration::from_secs(86_400));
+        check.that((shortest..=longest).contains(&self.per), "per", self.per, "1 ms to 1 day");
+        let most = nanos(self.per.clamp(shortest, longest)) / SHORTEST_INTERVAL;
+        check.that(
+            (1..=most).contains(&self.rate.into()),
+            "rate",
+            self.rate,
+            "1 up to 10 for each microsecond of `per`",
+        );
+        if let Some(burst) = self.burst {
+            let fits = burst >= 1 && Pace::of(self).window <= LONGEST_REFILL;
+            check.that(fits, "burst", burst, "1 up to what ten years at this rate bring");
+        }
+        check.done()
+    }
+}
+
+/// Permits taken; [`settle`](RateLimiter::settle) corrects their number, [`release`](RateLimiter::release) gives all
+/// back. Dropping it leaves them taken, which is right for a call that was made at its estimated cost.
+#[derive(Debug)]
+#[must_use = "a call that is not made should give its permits back by `release`"]
+pub struct Reservation {
+    cost: u32,
+    settled: bool,
+}
+
+impl Reservation {
+    const fn new(cost: u32) -> Self {
+        Self { cost, settled: false }
+    }
+
+    /// The number of permits that were taken.
+    pub const fn cost(&self) -> u32 {
+        self.cost
+    }
+}
+
+/// The numbers of a limiter at one moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Stats {
+    /// Calls that passed.
+    pub allowed: u64,
+    /// Calls that were refused, for whatever reason.
+    pub refused: u64,
+    /// Calls in the queue.
+    pub waiting: usize,
+    /// Whole permits that could be taken now if nobody waited.
+    pub available: u32,
+    /// Permits used beyond what there was, by calls that turned out dearer than reserved: paid back before anybody
+    /// passes.
+    pub owed: u64,
+    /// The most permits that are saved up.
+    pub burst: u32,
+}
+
+/// What every admission writes.
+#[derive(Debug)]
+struct Hot {
+    /// The theoretical arrival time in nanoseconds, and [`LOCKED`].
+    word: AtomicU64,
+    allowed: AtomicU64,
+}
+
+#[derive(Debug)]
+struct Cold {
+    state: Mutex<State>,
+    rate_exceeded: AtomicU64,
+    wait_too_long: AtomicU64,
+    above_burst: AtomicU64,
+}
+
+/// Lets through so many permits per time, in the order of arrival.
+///
+/// With nobody waiting, admitting and settling are one atomic exchange. With somebody waiting they take a short mutex,
+/// and nobody passes before those who wait. Only the head of the queue needs a timer.
+///
+/// ```
+/// use std::time::Duration;
+/// use stormproof_core::{Admission, Instant, Progress, RateLimiter, rate};
+///
+/// let limiter = RateLimiter::new("anthropic", rate::Config { burst: Some(2), ..Default::default() }).unwrap();
+/// let now = Instant::ZERO;
+/// assert!(limiter.try_acquire(now, 2).is_ok());
+/// assert!(limiter.try_acquire(now, 1).is_err());
+///
+/// let Admission::Queued(ticket) = limiter.acquire(now, 1, Instant::FAR_FUTURE) else { panic!() };
+/// let Progress::Waiting { until } = limiter.poll(now, ticket) else { panic!() };
+/// assert_eq!(until.since(now), Duration::from_millis(100));
+/// assert!(matches!(limiter.poll(until, ticket), Progress::Granted { .. }));
+/// ```
+#[derive(Debug)]
+pub struct RateLimiter {
+    name: Name,
+    pace: SharedPace,
+    hot: Padded<Hot>,
+    cold: Padded<Cold>,
+}
+
+impl RateLimiter {
+    /// A limiter with a full burst, or all mistakes in `config`.
+    pub fn new(name: impl Into<Name>, config: Config) -> Result<Self, Mistakes> {
+        let mistakes = config.validate();
+        if !mistakes.is_empty() {
+            return Err(mistakes.into());
+        }
+        let pace = Pace::of(&config);
+        let zero = || AtomicU64::new(0);
+        let state = Mutex::new(State { tat: 0, config, pace, queue: VecDeque::new(), queued: 0 });
+        Ok(Self {
+            name: name.into(),
+            pace: SharedPace::new(pace),
+            hot: Padded(Hot { word: zero(), allowed: zero() }),
+            cold: Padded(Cold { state, rate_exceeded: zero(), wait_too_long: zero(), above_burst: zero() }),
+        })
+    }
+
+    /// The name given to `new`.
+    pub fn name(&self) -> &Name {
+        &self.name
+    }
+
+    /// The present configuration.
+    pub fn config(&self) -> Config {
+        self.cold.0.state.lock().config.clone()
+    }
+
+    /// Changes the configuration and keeps the state: permits used up stay used up, debts stay debts, and who waits
+    /// keeps its place. Returns the head of the queue, whose turn may have moved, or all mistakes in `config`.
+    ///
+    /// One who waits for more than the new burst passes when the bucket is full, and owes the rest.
+    pub fn update(&self, now: Instant, config: Config) -> Result<Option<Ticket>, Mistakes> {
+        let mistakes = config.validate();
+        if !mistakes.is_empty() {
+            return Err(mistakes.into());
+        }
+        Ok(self.exclusively(|state| {
+            state.change(within_range(now), config);
+            self.pace.store(state.pace);
+            state.head()
+        }))
+    }
+
+    /// Takes `cost` permits now or not at all; never passes those who wait. A cost of 0 always passes.
+    #[inline]
+    pub fn try_acquire(&self, now: Instant, cost: u32) -> Result<Reservation, Refusal<'_>> {
+        self.take(now, cost).or_else(|known| self.try_again(within_range(now), cost, known))
+    }
+
+    /// Takes `cost` permits now, or queues for them in the order of arrival. A cost of 0 always passes.
+    ///
+    /// Who would have to wait past `deadline`, or longer than [`Config::max_wait`], is refused at once and takes
+    /// nothing: a smaller call may still fit. Waits are computed from what is known now; a debit or a slower rate
+    /// prolongs them, so the edge cancels a ticket whose deadline has come. A queued ticket should be polled once
+    /// right away, to learn when its turn comes.
+    #[inline]
+    pub fn acquire(&self, now: Instant, cost: u32, deadline: Instant) -> Admission<'_, Reservation> {
+        match self.take(now, cost) {
+            Ok(reservation) => Admission::Granted(reservation),
+            Err(_) => self.enqueue(within_range(now), cost, deadline.as_nanos()),
+        }
+    }
+
+    /// Asks for a queued caller: the head of the queue is granted once its turn has come. One who is not in the queue
+    /// (any more) waits for ever.
+    pub fn poll(&self, now: Instant, ticket: Ticket) -> Progress<Reservation> {
+        self.exclusively(|state| match state.grant(within_range(now), ticket) {
+            None => Progress::Waiting { until: Instant::FAR_FUTURE },
+            Some(Err(turn)) => Progress::Waiting { until: Instant::from_nanos(turn) },
+            Some(Ok(token)) => Progress::Granted { token: self.counted(token), wake: state.head() },
+        })
+    }
+
+    /// Leaves the queue without a trace; those behind move up. Returns whom to poll: the new head, if the head left.
+    /// Does nothing for a ticket that is not in the queue (any more).
+    pub fn cancel(&self, ticket: Ticket) -> Option<Ticket> {
+        self.exclusively(|state| state.leave(ticket))
+    }
+
+    /// Corrects a reservation to what was `used`: the rest is given back, what is missing is charged, if need be as a
+    /// debt that passes the burst. Only the first `settle` or `release` of a reservation has an effect. Returns whom
+    /// to poll: the head of the queue, whose turn has moved.
+    #[inline]
+    pub fn settle(&self, now: Instant, reservation: &mut Reservation, used: u32) -> Option<Ticket> {
+        if std::mem::replace(&mut reservation.settled, true) || used == reservation.cost {
+            return None;
+        }
+        if used < reservation.cost {
+            return self.refund(reservation.cost - used);
+        }
+        let (now, missing) = (within_range(now), u64::from(used - reservation.cost));
+        self.shift(|pace, tat| charged(tat, now, pace.need(missing)))
+    }
+
+    /// Gives all permits of a reservation back, exactly: the call was not made. Only the first `settle` or `release`
+    /// of a reservation has an effect. Returns whom to poll: the head of the queue, whose turn has come nearer.
+    #[inline]
+    pub fn release(&self, reservation: &mut Reservation) -> Option<Ticket> {
+        if std::mem::replace(&mut reservation.settled, true) {
+            return None;
+        }
+        self.refund(reservation.cost)
+    }
+
+    /// How long a caller would have to wait for `cost` permits, behind all who wait now; [`Duration::MAX`] if they are
+    /// more than the burst. Takes nothing.
+    pub fn peek(&self, now: Instant, cost: u32) -> Duration {
+        let now = within_range(now);
+        self.look(|state| match u64::from(cost) {
+            0 => Duration::ZERO,
+            permits if permits > state.pace.burst => Duration::MAX,
+            _ => Duration::from_nanos(state.turn_behind_all(now, cost).saturating_sub(now)),
+        })
+    }
+
+    /// The numbers at `now`.
+    pub fn stats(&self, now: Instant) -> Stats {
+        let now = within_range(now);
+        let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let Cold { rate_exceeded, wait_too_long, above_burst, .. } = &self.cold.0;
+        let refused = [rate_exceeded, wait_too_long, above_burst].into_iter().map(get).fold(0, u64::saturating_add);
+        let allowed = get(&self.hot.0.allowed);
+        self.look(|state| {
+            let Pace { burst, interval, window } = state.pace;
+            let ahead = state.tat.saturating_sub(now);
+            let whole = |burst: u64| u32::try_from(burst).unwrap_or(u32::MAX);
+            Stats {
+                allowed,
+                refused,
+                waiting: state.queue.len(),
+                available: whole(window.saturating_sub(ahead) / interval.max(1)),
+                owed: ahead.saturating_sub(window).div_ceil(interval.max(1)),
+                burst: whole(burst),
+            }
+        })
+    }
+
+    /// The same as data for metrics, the admin API and the dashboard.
+    pub fn snapshot(&self, now: Instant) -> Snapshot {
+        const REFUSED: &str = "Calls refused, by reason.";
+        let stats = self.stats(now);
+        let refused = |counter: &AtomicU64, reason: Reason| {
+            Sample::counter("refused", REFUSED, counter.load(Ordering::Relaxed)).label("reason", reason.as_str())
+        };
+        Snapshot {
+            stage: Stage::Rate,
+            name: self.name.clone(),
+            samples: vec![
+                Sample::gauge("available", "Permits that could be taken now.", stats.available.into()),
+                Sample::gauge("owed", "Permits used beyond the burst, to be paid back first.", stats.owed as f64),
+                Sample::gauge("burst", "The most permits that are saved up.", stats.burst.into()),
+                Sample::gauge("waiting", "Calls waiting for permits.", stats.waiting as f64),
+                Sample::counter("allowed", "Calls that passed.", stats.allowed),
+                refused(&self.cold.0.rate_exceeded, Reason::RateExceeded),
+                refused(&self.cold.0.wait_too_long, Reason::WaitTooLong),
+                refused(&self.cold.0.above_burst, Reason::AboveBurst),
+            ],
+        }
+    }
+
+    /// The fast path: one exchange of the word. Knows no answer (`None`) if the word is locked.
+    #[inline]
+    fn take(&self, now: Instant, cost: u32) -> Result<Reservation, Option<Blocked>> {
+        if cost > 0 {
+            let (shared, now) = (&self.hot.0.word, within_range(now));
+            let mut word = shared.load(Ordering::Acquire);
+            loop {
+                if word & LOCKED != 0 {
+                    return Err(None);
+                }
+                let pace = self.pace.load();
+                if u64::from(cost) > pace.burst {
+                    return Err(Some(Blocked::AboveBurst));
+                }
+                let need = pace.need(cost.into());
+                let turn = pace.turn(word, need);
+                if turn > now {
+                    return Err(Some(Blocked::Until(turn)));
+                }
+                let after = charged(word, now, need);
+                match shared.compare_exchange_weak(word, after, Ordering::AcqRel, Ordering::Acquire) {
+                    Ok(_) => break,
+                    Err(present) => word = present,
+                }
+            }
+        }
+        Ok(self.counted(Reservation::new(cost)))
+    }
+
+    #[inline]
+    fn counted(&self, reservation: Reservation) -> Reservation {
+        self.hot.0.allowed.fetch_add(1, Ordering::Relaxed);
+        reservation
+    }
+
+    /// The rest of `try_acquire`; needs the mutex only if the word was locked.
+    #[cold]
+    fn try_again(&self, now: u64, cost: u32, known: Option<Blocked>) -> Result<Reservation, Refusal<'_>> {
+        match known.map_or_else(|| self.exclusively(|state| state.admit(now, cost)), Err) {
+            Ok(reservation) => Ok(self.counted(reservation)),
+            Err(blocked) => Err(self.refuse(Reason::RateExceeded, now, &blocked)),
+        }
+    }
+
+    /// The rest of `acquire`.
+    #[cold]
+    fn enqueue(&self, now: u64, cost: u32, deadline: u64) -> Admission<'_, Reservation> {
+        let answer = self.exclusively(|state| match state.admit(now, cost) {
+            Ok(reservation) => Ok(Admission::Granted(self.counted(reservation))),
+            Err(Blocked::Until(turn)) => {
+                state.enqueue(now, cost, turn, deadline).map(Admission::Queued).ok_or(Blocked::Until(turn))
+            }
+            Err(blocked) => Err(blocked),
+        });
+        answer.unwrap_or_else(|blocked| Admission::Refused(self.refuse(Reason::WaitTooLong, now, &blocked)))
+    }
+
+    /// Refuses for `reason`, or because the cost is above the burst.
+    fn refuse(&self, reason: Reason, now: u64, blocked: &Blocked) -> Refusal<'_> {
+        let Cold { rate_exceeded, wait_too_long, above_burst, .. } = &self.cold.0;
+        let (reason, retry_after) = match *blocked {
+            Blocked::Until(turn) => (reason, Duration::from_nanos(turn.saturating_sub(now))),
+            // Waiting does not help, so there is no time to name.
+            Blocked::AboveBurst => (Reason::AboveBurst, Duration::ZERO),
+        };
+        let counter = match reason {
+            Reason::RateExceeded => rate_exceeded,
+            Reason::WaitTooLong => wait_too_long,
+            _ => above_burst,
+        };
+        counter.fetch_add(1, Ordering::Relaxed);
+        Refusal { stage: Stage::Rate, name: &self.name, reason, retry_after, breaker: None }
+    }
+
+    /// Gives back `permits`. Needs no time: an arrival time in the past is a full bucket, however far in the past.
+    #[inline]
+    fn refund(&self, permits: u32) -> Option<Ticket> {
+        if permits == 0 {
+            return None;
+        }
+        self.shift(|pace, tat| tat.saturating_sub(pace.need(permits.into())))
+    }
+
+    /// Moves the arrival time; returns the head of the queue, whose turn moves with it.
+    #[inline]
+    fn shift(&self, moved: impl Fn(Pace, u64) -> u64) -> Option<Ticket> {
+        let shared = &self.hot.0.word;
+        let mut word = shared.load(Ordering::Acquire);
+        while word & LOCKED == 0 {
+            let after = moved(self.pace.load(), word);
+            match shared.compare_exchange_weak(word, after, Ordering::AcqRel, Ordering::Acquire) {
+                Ok(_) => return None,
+                Err(present) => word = present,
+            }
+        }
+        self.exclusively(|state| {
+            state.tat = moved(state.pace, state.tat);
+            state.head()
+        })
+    }
+
+    /// Runs `change` as the only one who may change the word, and leaves it locked if somebody waits then.
+    fn exclusively<R>(&self, change: impl FnOnce(&mut State) -> R) -> R {
+        let mut state = self.cold.0.state.lock();
+        state.tat = self.hot.0.word.fetch_or(LOCKED, Ordering::AcqRel) & !LOCKED;
+        let answer = change(&mut state);
+        let flag = if state.queue.is_empty() { 0 } else { LOCKED };
+        self.hot.0.word.store(state.tat | flag, Ordering::Release);
+        answer
+    }
+
+    /// Runs `read` on the present state without getting in the way of the fast path.
+    fn look<R>(&self, read: impl FnOnce(&State) -> R) -> R {
+        let mut state = self.cold.0.state.lock();
+        state.tat = self.hot.0.word.load(Ordering::Acquire) & !LOCKED;
+        read(&state)
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+    const START: Instant = Instant::from_nanos(1_000_000_007);
+
+    fn limiter(rate: u32, burst: u32) -> RateLimiter {
+        RateLimiter::new("tests", Config { rate, burst: Some(burst), ..Config::default() }).unwrap()
+    }
+
+    /// How many permits can be taken one by one at `now`.
+    fn drain(limiter: &RateLimiter, now: Instant) -> usize {
+        std::iter::from_fn(|| limiter.try_acquire(now, 1).ok()).take(1_000_000).count()
+    }
+
+    fn queue(limiter: &RateLimiter, now: Instant, cost: u32) -> Ticket {
+        match limiter.acquire(now, cost, Instant::FAR_FUTURE) {
+            Admission::Queued(ticket) => ticket,
+            other => unreachable!("{other:?}"),
+        }
+    }
+
+    fn granted(limiter: &RateLimiter, now: Instant, ticket: Ticket) -> Option<Option<Ticket>> {
+        match limiter.poll(now, ticket) {
+            Progress::Granted { wake, .. } => Some(wake),
+            Progress::Waiting { .. } => None,
+        }
+    }
+
+    fn refusal(limiter: &RateLimiter, now: Instant, cost: u32, deadline: Instant) -> (Reason, Duration) {
+        match limiter.acquire(now, cost, deadline) {
+            Admission::Refused(refusal) => (refusal.reason, refusal.retry_after),
+            other => unreachable!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_burst_passes_at_once_then_one_an_interval() {
+        let limiter = limiter(10, 20);
+        assert_eq!(drain(&limiter, START), 20);
+        assert_eq!(limiter.try_acquire(START, 1).unwrap_err().retry_after, Duration::from_millis(100));
+        assert_eq!(drain(&limiter, START + Duration::from_nanos(99_999_999)), 0);
+        assert_eq!(drain(&limiter, START + Duration::from_millis(100)), 1);
+        assert_eq!(drain(&limiter, START + SECOND), 9);
+        assert_eq!(drain(&limiter, START + 100 * SECOND), 20, "refills to the burst, not past it");
+    }
+
+    #[test]
+    fn a_hundred_callers_at_once_pass_in_order_the_last_after_nine_seconds() {
+        let limiter = limiter(10, 10);
+        let admissions: Vec<_> = (0..100).map(|_| limiter.acquire(START, 1, Instant::FAR_FUTURE)).collect();
+        let waiting: Vec<_> =
+            admissions.into_iter().filter_map(|a| if let Admission::Queued(t) = a { Some(t) } else { None }).collect();
+        assert_eq!(waiting.len(), 90);
+        let mut now = START;
+        for (place, &ticket) in waiting.iter().enumerate() {
+            let Progress::Waiting { until } = limiter.poll(now, ticket) else { unreachable!() };
+            now = until;
+            assert_eq!(granted(&limiter, now, ticket), Some(waiting.get(place + 1).copied()));
+        }
+        assert_eq!(now.since(START), 9 * SECOND);
+        assert_eq!(limiter.stats(now).allowed, 100);
+    }
+
+    #[test]
+    fn a_wait_past_the_deadline_is_refused_at_once_and_a_smaller_call_still_fits() {
+        let limiter = limiter(10, 20);
+        assert!(limiter.try_acquire(START, 15).is_ok());
+        let deadline = START + Duration::from_millis(400);
+        assert_eq!(refusal(&limiter, START, 10, deadline), (Reason::WaitTooLong, Duration::from_millis(500)));
+        assert!(limiter.try_acquire(START, 5).is_ok());
+        let patient = queue(&limiter, START, 4);
+        assert_eq!(refusal(&limiter, START, 1, deadline), (Reason::WaitTooLong, Duration::from_millis(500)));
+        assert!(granted(&limiter, deadline, patient).is_some());
+    }
+
+    #[test]
+    fn nobody_waits_longer_than_allowed() {
+        let config = Config { rate: 1, max_wait: 2 * SECOND, ..Config::default() };
+        let limiter = RateLimiter::new("tests", config).unwrap();
+        assert!(limiter.try_acquire(START, 1).is_ok());
+        let _ = (queue(&limiter, START, 1), queue(&limiter, START, 1));
+        assert_eq!(refusal(&limiter, START, 1, Instant::FAR_FUTURE), (Reason::WaitTooLong, 3 * SECOND));
+    }
+
+    #[test]
+    fn a_cost_above_the_burst_is_refused_as_such_and_a_cost_of_nothing_always_passes() {
+        let limiter = limiter(10, 20);
+        assert_eq!(refusal(&limiter, START, 21, Instant::FAR_FUTURE).0, Reason::AboveBurst);
+        assert_eq!(limiter.try_acquire(START, 21).unwrap_err().reason, Reason::AboveBurst);
+        assert_eq!(limiter.peek(START, 21), Duration::MAX);
+        let mut all = limiter.try_acquire(START, 20).unwrap();
+        assert_eq!(limiter.settle(START, &mut all, u32::MAX), None);
+        assert!(limiter.try_acquire(START, 0).is_ok());
+        assert_eq!(limiter.peek(START, 0), Duration::ZERO);
+    }
+
+    #[test]
+    fn unused_permits_come_back_and_missing_ones_are_owed() {
+        let limiter = limiter(1_000, 1_000);
+        let mut reserved = limiter.try_acquire(START, 1_000).unwrap();
+        let _ = limiter.settle(START, &mut reserved, 400);
+        assert_eq!(limiter.stats(START).available, 600);
+        let _ = limiter.settle(START, &mut reserved, 0);
+        let _ = limiter.release(&mut reserved);
+        assert_eq!(limiter.stats(START).available, 600, "only the first settlement counts");
+
+        let later = START + 10 * SECOND;
+        let mut reserved = limiter.try_acquire(later, 1_000).unwrap();
+        let _ = limiter.settle(later, &mut reserved, 1_500);
+        assert_eq!((limiter.stats(later).available, limiter.stats(later).owed), (0, 500));
+        assert_eq!(limiter.peek(later, 1), Duration::from_millis(501));
+    }
+
+    #[test]
+    fn a_released_reservation_leaves_no_trace() {
+        let limiter = limiter(7, 5);
+        for now in [START, START + Duration::from_nanos(1), START + SECOND] {
+            let before = limiter.peek(now, 5);
+            let mut reservation = limiter.try_acquire(now, 3).unwrap();
+            let _ = limiter.release(&mut reservation);
+            assert_eq!(limiter.peek(now, 5), before);
+        }
+    }
+
+    #[test]
+    fn nobody_passes_those_who_wait_and_a_cancelled_place_is_given_back() {
+        let limiter = limiter(10, 10);
+        assert_eq!(drain(&limiter, START), 10);
+        let (first, second, third) = (queue(&limiter, START, 5), queue(&limiter, START, 1), queue(&limiter, START, 1));
+        let soon = START + Duration::from_millis(300);
+        let refused = limiter.try_acquire(soon, 1).unwrap_err();
+        assert_eq!((refused.reason, refused.retry_after), (Reason::RateExceeded, Duration::from_millis(500)));
+        assert_eq!(limiter.cancel(second), None);
+        assert_eq!(limiter.cancel(first), Some(third));
+        assert_eq!(limiter.cancel(first), None);
+        assert_eq!(granted(&limiter, soon, third), Some(None));
+        assert_eq!(drain(&limiter, soon), 2);
+    }
+
+    #[test]
+    fn a_refund_wakes_the_head() {
+        let limiter = limiter(10, 10);
+        let mut reservation = limiter.try_acquire(START, 10).unwrap();
+        let head = queue(&limiter, START, 4);
+        assert_eq!(limiter.release(&mut reservation), Some(head));
+        assert_eq!(granted(&limiter, START, head), Some(None));
+    }
+
+    #[test]
+    fn an_update_keeps_what_is_used_up_and_wakes_the_head() {
+        let limiter = limiter(1, 10);
+        assert!(limiter.try_acquire(START, 10).is_ok());
+        let head = queue(&limiter, START, 1);
+        let faster = Config { rate: 1_000, burst: Some(20), ..Config::default() };
+        assert_eq!(limiter.update(START, faster.clone()).unwrap(), Some(head));
+        assert_eq!(limiter.config(), faster);
+        assert_eq!(limiter.stats(START).available, 10);
+        assert_eq!(granted(&limiter, START, head), Some(None));
+        assert_eq!(drain(&limiter, START), 9);
+    }
+
+    #[test]
+    fn who_waits_for_more_than_a_shrunken_burst_passes_when_it_is_full() {
+        let limiter = limiter(10, 10);
+        assert!(limiter.try_acquire(START, 10).is_ok());
+        let head = queue(&limiter, START, 8);
+        let smaller = Config { rate: 10, burst: Some(5), ..Config::default() };
+        assert_eq!(limiter.update(START, smaller).unwrap(), Some(head));
+        assert_eq!(granted(&limiter, START + Duration::from_millis(999), head), None);
+        assert_eq!(granted(&limiter, START + Duration::from_millis(1_001), head), Some(None));
+        assert_eq!(limiter.stats(START + Duration::from_millis(1_001)).owed, 3);
+    }
+
+    #[test]
+    fn mistakes_are_all_named() {
+        let config = Config { rate: 0, per: Duration::ZERO, burst: Some(0), max_wait: Duration::MAX };
+        let mistakes = RateLimiter::new("tests", config).unwrap_err();
+        assert_eq!(mistakes.iter().map(|m| m.field.as_str()).collect::<Vec<_>>(), ["per", "rate", "burst"]);
+
+        let too_fast = Config { rate: u32::MAX, ..Config::default() };
+        let text = "rate is 4294967295, allowed is 1 up to 10 for each microsecond of `per`";
+        assert_eq!(too_fast.validate()[0].to_string(), text);
+        let endless = Config { rate: 1, burst: Some(u32::MAX), ..Config::default() };
+        assert_eq!(endless.validate()[0].field, "burst");
+    }
+
+    #[test]
+    fn extremes_neither_panic_nor_wrap() {
+        let limiter = limiter(10, 10);
+        for now in [Instant::FAR_FUTURE, Instant::ZERO, Instant::from_nanos(1 << 63), START] {
+            for cost in [0, 1, 10, u32::MAX] {
+                let _ = limiter.peek(now, cost);
+                if let Admission::Granted(mut reservation) = limiter.acquire(now, cost, now) {
+                    let _ = limiter.settle(now, &mut reservation, u32::MAX);
+                }
+            }
+            let _ = limiter.update(now, Config { per: Duration::from_secs(86_400), rate: 1, ..Config::default() });
+            let _ = (limiter.stats(now), limiter.snapshot(now));
+        }
+    }
+
+    #[test]
+    fn a_snapshot_shows_refusals_by_reason() {
+        let limiter = limiter(10, 2);
+        assert_eq!(drain(&limiter, START), 2);
+        let _ = (limiter.acquire(START, 3, START), limiter.acquire(START, 1, START), queue(&limiter, START, 1));
+        let snapshot = limiter.snapshot(START);
+        let shown = ["rate_exceeded", "wait_too_long", "above_burst"].map(|reason| snapshot.get("refused", reason));
+        assert_eq!(shown, [Some(1.0); 3]);
+        assert_eq!((snapshot.get("allowed", ""), snapshot.get("waiting", "")), (Some(2.0), Some(1.0)));
+    }
+
+    #[cfg(feature = "serde")]
+    #[test]
+    fn names_used_elsewhere_are_understood() {
+        use serde::Deserialize;
+        use serde::de::value::{Error, MapDeserializer};
+
+        let fields = [("requests_per_second", 25_u32), ("period", 2), ("max_wait", 3)];
+        let config = Config::deserialize(MapDeserializer::<_, Error>::new(fields.into_iter())).unwrap();
+        assert_eq!(config, Config { rate: 25, per: 2 * SECOND, burst: None, max_wait: 3 * SECOND });
+    }
+}

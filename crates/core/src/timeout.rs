@@ -1,0 +1,90 @@
+//! How long things may take: the classes of operations and their time limits.
+
+use std::time::Duration;
+
+use crate::invalid::{Check, Invalid};
+
+/// Time limits by class of operation, as a table that can be changed.
+///
+/// ```
+/// use std::time::Duration;
+/// use stormproof_core::Timeouts;
+///
+/// let timeouts = Timeouts::default();
+/// assert_eq!(timeouts.get("health_check", None), Duration::from_secs(10));
+/// assert_eq!(timeouts.get("something_else", None), timeouts.standard_request);
+/// assert_eq!(timeouts.get("health_check", Some(Duration::ZERO)), Duration::ZERO); // at once, not "absent"
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(default, deny_unknown_fields))]
+pub struct Timeouts {
+    /// Is it alive? Default: 10 s.
+    #[cfg_attr(feature = "serde", serde(with = "crate::time::duration"))]
+    pub health_check: Duration,
+    /// An ordinary request, and every class without a name here. Default: 30 s.
+    #[cfg_attr(feature = "serde", serde(with = "crate::time::duration"))]
+    pub standard_request: Duration,
+    /// A long operation, such as a model's answer. Default: 120 s.
+    #[cfg_attr(feature = "serde", serde(with = "crate::time::duration"))]
+    pub long_operation: Duration,
+    /// A batch. Default: 300 s.
+    #[cfg_attr(feature = "serde", serde(with = "crate::time::duration"))]
+    pub batch_operation: Duration,
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Self {
+            health_check: Duration::from_secs(10),
+            standard_request: Duration::from_secs(30),
+            long_operation: Duration::from_secs(120),
+            batch_operation: Duration::from_secs(300),
+        }
+    }
+}
+
+impl Timeouts {
+    /// The limit for `class`: `custom` if given, zero included; [`standard_request`](Self::standard_request) for a
+    /// class that is not in the table.
+    pub fn get(&self, class: &str, custom: Option<Duration>) -> Duration {
+        custom.unwrap_or(match class {
+            "health_check" => self.health_check,
+            "long_operation" => self.long_operation,
+            "batch_operation" => self.batch_operation,
+            _ => self.standard_request,
+        })
+    }
+
+    /// All mistakes; empty if there is none.
+    pub fn validate(&self) -> Vec<Invalid> {
+        let mut check = Check::default();
+        for (field, value) in [
+            ("health_check", self.health_check),
+            ("standard_request", self.standard_request),
+            ("long_operation", self.long_operation),
+            ("batch_operation", self.batch_operation),
+        ] {
+            check.that(!value.is_zero(), field, value, "more than zero");
+        }
+        check.done()
+    }
+}
+
+/// Which time limit ran out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Limit {
+    /// That of one attempt.
+    Attempt,
+    /// That of the whole call, its own or inherited.
+    Call,
+}
+
+impl Limit {
+    /// The limit in snake case.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Attempt => "attempt",
+            Self::Call => "call",
+        }
+    }
+}

@@ -1,0 +1,186 @@
+//! Putting a policy together.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use stormproof_core as core;
+use stormproof_core::{Invalid, Mistakes, Name, RetryBudget, breaker, budget, bulkhead, rate, retry};
+
+use crate::clock::Clock;
+use crate::events::Listeners;
+use crate::policy::Policy;
+use crate::stages::{Bulkhead, CircuitBreaker, RateLimiter};
+
+/// A stage for a policy: one of its own from a configuration, or one that others share.
+#[derive(Debug)]
+pub enum Part<C, S> {
+    /// Made for this policy.
+    Own(C),
+    /// Shared.
+    Shared(S),
+}
+
+macro_rules! part {
+    ($config:ty, $stage:ty) => {
+        impl From<$config> for Part<$config, $stage> {
+            fn from(config: $config) -> Self {
+                Self::Own(config)
+            }
+        }
+
+        impl From<&$stage> for Part<$config, $stage> {
+            fn from(stage: &$stage) -> Self {
+                Self::Shared(stage.clone())
+            }
+        }
+    };
+}
+
+part!(breaker::Config, CircuitBreaker);
+part!(bulkhead::Config, Bulkhead);
+part!(rate::Config, RateLimiter);
+part!(budget::Config, Arc<RetryBudget>);
+
+/// Puts a policy together; see [`Policy::builder`]. What is not set does not run.
+#[derive(Debug)]
+#[must_use = "a builder does nothing until it is built"]
+pub struct Builder {
+    name: Name,
+    own: core::policy::Config,
+    breaker: Option<CircuitBreaker>,
+    bulkhead: Option<Bulkhead>,
+    rate: Option<RateLimiter>,
+    tokens: Option<RateLimiter>,
+    budget: Option<Arc<RetryBudget>>,
+    clock: Option<Clock>,
+    seed: Option<u64>,
+}
+
+impl Builder {
+    pub(crate) fn new(name: Name) -> Self {
+        Self {
+            name,
+            own: core::policy::Config::default(),
+            breaker: None,
+            bulkhead: None,
+            rate: None,
+            tokens: None,
+            budget: None,
+            clock: None,
+            seed: None,
+        }
+    }
+
+    /// The longest the whole call may take, waits and retries included. Default: no limit of its own.
+    pub fn deadline(mut self, limit: Duration) -> Self {
+        self.own.deadline = Some(limit);
+        self
+    }
+
+    /// The longest one attempt may take. Default: no limit of its own.
+    pub fn attempt_timeout(mut self, limit: Duration) -> Self {
+        self.own.attempt_timeout = Some(limit);
+        self
+    }
+
+    /// Repeats failed attempts. Default: none.
+    pub fn retry(mut self, retry: impl Into<retry::Config>) -> Self {
+        self.own.retry = Some(retry.into());
+        self
+    }
+
+    /// Limits what all retries together may cost. Default: no limit.
+    pub fn budget(mut self, budget: impl Into<Part<budget::Config, Arc<RetryBudget>>>) -> Self {
+        match budget.into() {
+            Part::Own(config) => self.own.budget = Some(config),
+            Part::Shared(stage) => self.budget = Some(stage),
+        }
+        self
+    }
+
+    /// Stops calling what has been failing.
+    pub fn breaker(mut self, breaker: impl Into<Part<breaker::Config, CircuitBreaker>>) -> Self {
+        match breaker.into() {
+            Part::Own(config) => self.own.breaker = Some(config),
+            Part::Shared(stage) => self.breaker = Some(stage),
+        }
+        self
+    }
+
+    /// Limits how many calls are under way at once.
+    pub fn bulkhead(mut self, bulkhead: impl Into<Part<bulkhead::Config, Bulkhead>>) -> Self {
+        match bulkhead.into() {
+            Part::Own(config) => self.own.bulkhead = Some(config),
+            Part::Shared(stage) => self.bulkhead = Some(stage),
+        }
+        self
+    }
+
+    /// Limits how many requests start in a time.
+    pub fn rate(mut self, rate: impl Into<Part<rate::Config, RateLimiter>>) -> Self {
+        match rate.into() {
+            Part::Own(config) => self.own.rate = Some(config),
+            Part::Shared(stage) => self.rate = Some(stage),
+        }
+        self
+    }
+
+    /// Limits how many tokens are used in a time; a call says its cost by [`Calling::cost`](crate::Calling::cost).
+    pub fn tokens(mut self, tokens: impl Into<Part<rate::Config, RateLimiter>>) -> Self {
+        match tokens.into() {
+            Part::Own(config) => self.own.tokens = Some(config),
+            Part::Shared(stage) => self.tokens = Some(stage),
+        }
+        self
+    }
+
+    /// Where time comes from. Default: that of the first shared stage, else the system.
+    pub fn clock(mut self, clock: &Clock) -> Self {
+        self.clock = Some(clock.clone());
+        self
+    }
+
+    /// Seeds jitter, so that a run can be repeated. Default: different in each process.
+    pub fn seed(mut self, seed: u64) -> Self {
+        self.seed = Some(seed);
+        self
+    }
+
+    /// The policy, or all that is wrong with it.
+    pub fn build(self) -> Result<Policy, Mistakes> {
+        let shared: Vec<(&Clock, Listeners)> = [
+            self.breaker.as_ref().map(CircuitBreaker::policy),
+            self.bulkhead.as_ref().map(Bulkhead::policy),
+            self.rate.as_ref().map(RateLimiter::policy),
+            self.tokens.as_ref().map(RateLimiter::policy),
+        ]
+        .into_iter()
+        .flatten()
+        .filter_map(|stage| Some((stage.clock(), stage.0.listeners.first()?.clone())))
+        .collect();
+        let clock = self.clock.or_else(|| shared.first().map(|(clock, _)| (*clock).clone())).unwrap_or_default();
+
+        let mut mistakes = self.own.validate();
+        if self.budget.is_some() && self.own.retry.is_none() {
+            mistakes.push(Invalid::new("budget", "set without retry", "only together with retry"));
+        }
+        if shared.iter().any(|(other, _)| other.identity() != clock.identity()) {
+            mistakes.push(Invalid::new("clock", "not that of a shared stage", "one clock for a policy and its stages"));
+        }
+        if !mistakes.is_empty() {
+            return Err(mistakes.into());
+        }
+        let listeners = shared.into_iter().map(|(_, listeners)| listeners).collect();
+        let seed = self.seed.unwrap_or_else(crate::random_seed);
+        let mut core = self.own.build(self.name, seed)?;
+        if let Some(breaker) = &self.breaker {
+            core.scope = breaker.core().config().scope;
+            core.breaker = Some(breaker.core().clone());
+        }
+        core.bulkhead = self.bulkhead.map(|stage| stage.core().clone()).or(core.bulkhead);
+        core.rate = self.rate.map(|stage| stage.core().clone()).or(core.rate);
+        core.tokens = self.tokens.map(|stage| stage.core().clone()).or(core.tokens);
+        core.budget = self.budget.or(core.budget);
+        Ok(Policy::from_core(core, clock, listeners))
+    }
+}

@@ -1,0 +1,349 @@
+//! The async door: performs the steps of [`core::Call`] and feeds back what happened. It decides nothing.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use pin_project_lite::pin_project;
+use stormproof_core as core;
+use stormproof_core::retry::Stop;
+use stormproof_core::{End, Input, Instant, Name, Outcome, Permits, Step, Ticket, Verdict};
+
+use crate::classify::{ByFn, Classify, ErrIsFailure};
+use crate::clock::Sleep;
+use crate::error::Error;
+use crate::held::Held;
+use crate::policy::{AsyncEdge, Policy};
+use crate::{inherited, waiters};
+
+/// What an attempt may know about itself.
+#[derive(Clone, Copy, Debug)]
+pub struct Cx<'p> {
+    policy: &'p Policy,
+    attempt: u32,
+    until: Instant,
+}
+
+impl<'p> Cx<'p> {
+    /// The attempt's number, from 1.
+    pub fn attempt(&self) -> u32 {
+        self.attempt
+    }
+
+    /// The time left until this attempt is given up; `None` for no limit.
+    pub fn remaining(&self) -> Option<Duration> {
+        (self.until != Instant::FAR_FUTURE).then(|| self.until.since(self.policy.clock().now()))
+    }
+
+    /// The policy's name.
+    pub fn name(&self) -> &'p Name {
+        self.policy.name()
+    }
+}
+
+pin_project! {
+    /// A call through a policy, as a future. Made by [`Policy::call`].
+    #[must_use = "a call does nothing until it is awaited"]
+    pub struct Calling<'p, F, Fut: Future, C> {
+        op: F,
+        classifier: C,
+        options: Options,
+        #[pin]
+        run: Run<'p, Fut>,
+    }
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Options {
+    deadline: Option<Duration>,
+    tokens: u32,
+}
+
+impl<'p, F, Fut: Future> Calling<'p, F, Fut, ErrIsFailure> {
+    pub(crate) fn new(policy: &'p Policy, op: F) -> Self {
+        Self { op, classifier: ErrIsFailure, options: Options::default(), run: Run::new(policy) }
+    }
+}
+
+impl<'p, F, Fut, T, E, C> Calling<'p, F, Fut, C>
+where
+    F: FnMut(Cx<'p>) -> Fut,
+    Fut: Future<Output = Result<T, E>>,
+{
+    /// Judges results by `classifier`. Default: every `Err` is a failure.
+    pub fn classify<D: Classify<T, E>>(self, classifier: D) -> Calling<'p, F, Fut, D> {
+        Calling { op: self.op, classifier, options: self.options, run: self.run }
+    }
+
+    /// Judges results by a closure.
+    pub fn classify_with<D>(self, judge: D) -> Calling<'p, F, Fut, ByFn<D>>
+    where
+        D: for<'a> Fn(Result<&'a T, &'a E>) -> Verdict<'a>,
+    {
+        self.classify(ByFn(judge))
+    }
+
+    /// Gives this call so long in all, instead of what the policy says. The deadline of a call around it still holds.
+    pub fn deadline(mut self, limit: Duration) -> Self {
+        self.options.deadline = Some(limit);
+        self
+    }
+
+    /// Reserves so many tokens for each attempt. [`Verdict::used`] corrects it afterwards.
+    pub fn cost(mut self, tokens: u32) -> Self {
+        self.options.tokens = tokens;
+        self
+    }
+
+    /// Keeps what was taken for the last attempt, unless that failed: for a response whose body is still coming.
+    pub fn hold(self) -> Holding<'p, F, Fut, C> {
+        Holding { calling: self }
+    }
+}
+
+impl<'p, F, Fut, T, E, C> Future for Calling<'p, F, Fut, C>
+where
+    F: FnMut(Cx<'p>) -> Fut,
+    Fut: Future<Output = Result<T, E>>,
+    C: Classify<T, E>,
+{
+    type Output = Result<T, Error<E>>;
+
+    #[inline]
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        this.run.poll(*this.options, this.op, this.classifier, false, cx).map(|(result, _)| result)
+    }
+}
+
+pin_project! {
+    /// A call that keeps what it took. Made by [`Calling::hold`].
+    #[must_use = "a call does nothing until it is awaited"]
+    pub struct Holding<'p, F, Fut: Future, C> {
+        #[pin]
+        calling: Calling<'p, F, Fut, C>,
+    }
+}
+
+impl<'p, F, Fut, T, E, C> Future for Holding<'p, F, Fut, C>
+where
+    F: FnMut(Cx<'p>) -> Fut,
+    Fut: Future<Output = Result<T, E>>,
+    C: Classify<T, E>,
+{
+    type Output = Result<(T, Held), Error<E>>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project().calling.project();
+        let policy = this.run.policy;
+        let (result, permits) = ready!(this.run.poll(*this.options, this.op, this.classifier, true, cx));
+        Poll::Ready(result.map(|value| (value, Held::new(policy.clone(), permits))))
+    }
+}
+
+pin_project! {
+    /// The state of a call under way.
+    struct Run<'p, Fut: Future> {
+        policy: &'p Policy,
+        call: Option<core::Call>,
+        last: Option<Fut::Output>,
+        parked: Option<Ticket>,
+        // The number of the newest attempt, and when to give it up.
+        number: u32,
+        until: Instant,
+        #[pin]
+        attempt: Option<Fut>,
+        #[pin]
+        timer: Timer,
+    }
+
+    impl<Fut: Future> PinnedDrop for Run<'_, Fut> {
+        fn drop(this: Pin<&mut Self>) {
+            let mut this = this.project();
+            // The attempt goes first: what protects it is given back when it is over.
+            this.attempt.set(None);
+            if let Some(call) = this.call {
+                let policy = &this.policy.0;
+                call.abandon(&policy.core, &mut AsyncEdge(policy));
+            }
+            unpark(this.parked);
+        }
+    }
+}
+
+impl<'p, Fut: Future> Run<'p, Fut> {
+    fn new(policy: &'p Policy) -> Self {
+        Self {
+            policy,
+            call: None,
+            last: None,
+            parked: None,
+            number: 0,
+            until: Instant::FAR_FUTURE,
+            attempt: None,
+            timer: Timer { armed: None, until: Instant::FAR_FUTURE },
+        }
+    }
+
+    #[inline]
+    fn poll<F, C, T, E>(
+        self: Pin<&mut Self>,
+        options: Options,
+        op: &mut F,
+        classifier: &C,
+        hold: bool,
+        cx: &mut Context<'_>,
+    ) -> Poll<(Result<T, Error<E>>, Permits)>
+    where
+        F: FnMut(Cx<'p>) -> Fut,
+        Fut: Future<Output = Result<T, E>>,
+        C: Classify<T, E>,
+    {
+        let mut this = self.project();
+        let policy: &'p Policy = this.policy;
+        let (core, clock) = (&policy.0.core, &policy.0.clock);
+        let needs_time = policy.0.needs_time || options.deadline.is_some();
+        let read_clock = || if needs_time { clock.now() } else { Instant::ZERO };
+        let mut edge = AsyncEdge(&policy.0);
+        let mut parked_now = None;
+
+        let call = this.call.get_or_insert_with(|| {
+            let now = read_clock();
+            let deadline = policy.deadline_at(now, options.deadline).min(inherited::deadline(clock));
+            let mut call = core::Call::new(now, deadline);
+            call.cost(options.tokens);
+            call
+        });
+        let mut now = call.started();
+        let mut step = if this.attempt.is_some() {
+            Step::Attempt { number: *this.number, until: *this.until }
+        } else {
+            if *this.number > 0 || this.parked.is_some() {
+                now = read_clock();
+            }
+            call.next(core, now, Input::Resume, &mut edge)
+        };
+        loop {
+            let until = match step {
+                Step::Attempt { number, until } => {
+                    if *this.number != number {
+                        (*this.number, *this.until) = (number, until);
+                        unpark(this.parked);
+                        this.attempt.set(Some(op(Cx { policy, attempt: number, until })));
+                    }
+                    if let Poll::Ready(result) = inherited::scope(clock, until, || poll_some(this.attempt.as_mut(), cx))
+                    {
+                        this.attempt.set(None);
+                        now = read_clock();
+                        let verdict = classifier.classify(result.as_ref());
+                        if hold && verdict.outcome != Outcome::Failure {
+                            let permits = call.hold();
+                            return Poll::Ready((finish(call, now, result, None), permits));
+                        }
+                        step = call.next(core, now, Input::Finished(verdict), &mut edge);
+                        *this.last = Some(result);
+                        continue;
+                    }
+                    until
+                }
+                Step::Queued { ticket, until } => {
+                    // Park first, then ask again: the ticket may have been granted in between.
+                    if parked_now != Some(ticket) {
+                        unpark(this.parked);
+                        waiters::park(ticket, cx.waker());
+                        *this.parked = Some(ticket);
+                        parked_now = Some(ticket);
+                        step = call.next(core, now, Input::Resume, &mut edge);
+                        continue;
+                    }
+                    until
+                }
+                Step::BackOff { until } => until,
+                Step::Done(end) => {
+                    unpark(this.parked);
+                    let result = conclude(policy, call, now, end, this.last.take());
+                    return Poll::Ready((result, Permits::default()));
+                }
+            };
+            ready!(this.timer.as_mut().poll(policy, until, cx));
+            // A timed-out attempt ends before what protects it is given back.
+            this.attempt.set(None);
+            now = read_clock().max(until);
+            step = call.next(core, now, Input::Resume, &mut edge);
+        }
+    }
+}
+
+#[inline]
+fn poll_some<Fut: Future>(attempt: Pin<&mut Option<Fut>>, cx: &mut Context<'_>) -> Poll<Fut::Output> {
+    attempt.as_pin_mut().map_or(Poll::Pending, |attempt| attempt.poll(cx))
+}
+
+fn unpark(parked: &mut Option<Ticket>) {
+    if let Some(ticket) = parked.take() {
+        waiters::forget(ticket);
+    }
+}
+
+#[inline]
+fn finish<T, E>(call: &core::Call, now: Instant, result: Result<T, E>, stop: Option<Stop>) -> Result<T, Error<E>> {
+    result.map_err(|error| Error::Failed {
+        error,
+        stop: stop.unwrap_or(Stop::NotRetryable),
+        attempts: call.attempts(),
+        elapsed: now.since(call.started()),
+    })
+}
+
+/// The call's end as the caller sees it.
+#[inline]
+fn conclude<T, E>(
+    policy: &Policy,
+    call: &core::Call,
+    now: Instant,
+    end: End<'_>,
+    last: Option<Result<T, E>>,
+) -> Result<T, Error<E>> {
+    let attempts = call.attempts();
+    match (end, last) {
+        (End::Finished(stop), Some(result)) => finish(call, now, result, stop),
+        (End::Refused(refusal), last) => {
+            Err(Error::Refused { refused: refusal.to_refused(), last: last.and_then(Result::err), attempts })
+        }
+        (end, last) => {
+            let (limit, stop) = match end {
+                End::TimedOut(limit, stop) => (limit, stop),
+                // Not reached: a call that finished has a last result.
+                End::Finished(_) | End::Refused(_) => (core::Limit::Call, Stop::Deadline),
+            };
+            let (policy, elapsed) = (policy.name().to_string(), now.since(call.started()));
+            Err(Error::TimedOut { policy, limit, stop, last: last.and_then(Result::err), attempts, elapsed })
+        }
+    }
+}
+
+pin_project! {
+    /// One timer for whatever the present step waits for; registered only when something is pending.
+    struct Timer {
+        #[pin]
+        armed: Option<Sleep>,
+        until: Instant,
+    }
+}
+
+impl Timer {
+    fn poll(self: Pin<&mut Self>, policy: &Policy, until: Instant, cx: &mut Context<'_>) -> Poll<()> {
+        if until == Instant::FAR_FUTURE {
+            return Poll::Pending;
+        }
+        let mut this = self.project();
+        if this.armed.is_none() || *this.until != until {
+            this.armed.set(Some(policy.clock().sleep_until(until)));
+            *this.until = until;
+        }
+        ready!(poll_some(this.armed.as_mut(), cx));
+        this.armed.set(None);
+        Poll::Ready(())
+    }
+}

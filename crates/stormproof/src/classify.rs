@@ -1,0 +1,79 @@
+//! What a result means: the classifier belongs to the call, not to the policy.
+
+use stormproof_core::Verdict;
+
+/// Judges results. See [`Verdict`] for what a judgement can say.
+///
+/// ```
+/// use stormproof::{Classify, Verdict};
+///
+/// struct Http;
+///
+/// impl Classify<u16, std::io::Error> for Http {
+///     fn classify<'a>(&self, result: Result<&'a u16, &'a std::io::Error>) -> Verdict<'a> {
+///         match result {
+///             Ok(500..) => Verdict::failure("ServerError"), // an `Ok` can be a failure
+///             Ok(400..) => Verdict::ignored("ClientError"), // the caller's fault
+///             Ok(_) => Verdict::success(),
+///             Err(_) => Verdict::failure("ConnectionError"),
+///         }
+///     }
+/// }
+/// ```
+pub trait Classify<T, E> {
+    /// The judgement of one result.
+    fn classify<'a>(&self, result: Result<&'a T, &'a E>) -> Verdict<'a>;
+}
+
+impl<T, E, C: Classify<T, E> + ?Sized> Classify<T, E> for &C {
+    #[inline]
+    fn classify<'a>(&self, result: Result<&'a T, &'a E>) -> Verdict<'a> {
+        (**self).classify(result)
+    }
+}
+
+/// The default: every `Ok` is a success, every `Err` a failure that may be retried, its kind the name of its type.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct ErrIsFailure;
+
+impl<T, E> Classify<T, E> for ErrIsFailure {
+    #[inline]
+    fn classify<'a>(&self, result: Result<&'a T, &'a E>) -> Verdict<'a> {
+        match result {
+            Ok(_) => Verdict::success(),
+            Err(_) => Verdict::failure(short_name(std::any::type_name::<E>())),
+        }
+    }
+}
+
+/// The last part of a path, without parameters.
+fn short_name(path: &'static str) -> &'static str {
+    let path = path.split('<').next().unwrap_or(path);
+    path.rsplit("::").next().unwrap_or(path)
+}
+
+/// A closure as a classifier, see [`Calling::classify_with`](crate::Calling::classify_with).
+#[derive(Clone, Copy, Debug)]
+pub struct ByFn<F>(pub(crate) F);
+
+impl<T, E, F> Classify<T, E> for ByFn<F>
+where
+    F: for<'a> Fn(Result<&'a T, &'a E>) -> Verdict<'a>,
+{
+    #[inline]
+    fn classify<'a>(&self, result: Result<&'a T, &'a E>) -> Verdict<'a> {
+        (self.0)(result)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::short_name;
+
+    #[test]
+    fn the_kind_of_an_error_is_the_name_of_its_type() {
+        assert_eq!(short_name("std::io::Error"), "Error");
+        assert_eq!(short_name("my::Wrapper<std::io::Error>"), "Wrapper");
+        assert_eq!(short_name("&str"), "&str");
+    }
+}

@@ -1,0 +1,181 @@
+//! Where time comes from at the edge: the system, tokio's (pausable) clock, or a test's hand.
+//!
+//! A plain enum, so that reading it is a static call.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use stormproof_core::Instant;
+
+/// A source of time and of waiting.
+///
+/// ```
+/// use std::time::Duration;
+/// use stormproof::Clock;
+///
+/// let clock = Clock::manual();
+/// let before = clock.now();
+/// clock.advance(Duration::from_secs(60));
+/// assert_eq!(clock.now().since(before), Duration::from_secs(60));
+/// ```
+#[derive(Clone, Debug)]
+pub struct Clock(Source);
+
+#[derive(Clone, Debug)]
+enum Source {
+    System,
+    Tokio,
+    Manual(Arc<Manual>),
+}
+
+impl Default for Clock {
+    fn default() -> Self {
+        Self::system()
+    }
+}
+
+impl Clock {
+    /// The processor's time stamp counter where it is reliable, else the operating system's monotonic clock. The first
+    /// use in a process measures the counter, which takes some milliseconds.
+    pub fn system() -> Self {
+        LazyLock::force(&SYSTEM);
+        Self(Source::System)
+    }
+
+    /// Tokio's clock, for tests under `tokio::time::pause`: all waits pass at once, and time moves with them.
+    pub fn tokio() -> Self {
+        LazyLock::force(&TOKIO_ORIGIN);
+        Self(Source::Tokio)
+    }
+
+    /// A clock that stands still until [`advance`](Self::advance).
+    pub fn manual() -> Self {
+        Self(Source::Manual(Arc::default()))
+    }
+
+    /// The present time. Instants of one clock can be compared; the system's origin is the same for all its clocks.
+    #[inline]
+    pub fn now(&self) -> Instant {
+        match &self.0 {
+            Source::System => {
+                let (clock, origin) = &*SYSTEM;
+                Instant::from_nanos(clock.delta_as_nanos(*origin, clock.raw()))
+            }
+            Source::Tokio => Instant::ZERO + tokio::time::Instant::now().saturating_duration_since(*TOKIO_ORIGIN),
+            Source::Manual(manual) => manual.lock().now,
+        }
+    }
+
+    /// Moves a manual clock on and wakes whatever was waiting for the time between. Does nothing to other clocks.
+    pub fn advance(&self, by: Duration) {
+        if let Source::Manual(manual) = &self.0 {
+            let due = manual.advance(by);
+            due.into_iter().for_each(Waker::wake);
+        }
+    }
+
+    /// Two clocks whose instants can be compared have the same identity.
+    #[inline]
+    pub(crate) fn identity(&self) -> usize {
+        match &self.0 {
+            Source::System => 0,
+            Source::Tokio => 1,
+            Source::Manual(manual) => Arc::as_ptr(manual).addr(),
+        }
+    }
+
+    /// A future that is ready at `until`. On the system's and tokio's clock it needs a tokio runtime with time.
+    pub(crate) fn sleep_until(&self, until: Instant) -> Sleep {
+        match &self.0 {
+            Source::System | Source::Tokio => Sleep::Tokio { timer: tokio::time::sleep(until.since(self.now())) },
+            Source::Manual(manual) => Sleep::Manual { wait: ManualWait { manual: manual.clone(), until, key: None } },
+        }
+    }
+}
+
+static SYSTEM: LazyLock<(quanta::Clock, u64)> = LazyLock::new(|| {
+    let clock = quanta::Clock::new();
+    let origin = clock.raw();
+    (clock, origin)
+});
+
+static TOKIO_ORIGIN: LazyLock<tokio::time::Instant> = LazyLock::new(tokio::time::Instant::now);
+
+#[derive(Debug, Default)]
+struct Manual(Mutex<Hands>);
+
+#[derive(Debug, Default)]
+struct Hands {
+    now: Instant,
+    next_key: u64,
+    waiting: BTreeMap<(Instant, u64), Waker>,
+}
+
+impl Manual {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Hands> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn advance(&self, by: Duration) -> Vec<Waker> {
+        let mut hands = self.lock();
+        let now = hands.now + by;
+        hands.now = now;
+        let later = hands.waiting.split_off(&(now, u64::MAX));
+        std::mem::replace(&mut hands.waiting, later).into_values().collect()
+    }
+}
+
+pin_project_lite::pin_project! {
+    /// A wait until a given time.
+    #[project = SleepProjection]
+    #[derive(Debug)]
+    pub(crate) enum Sleep {
+        Tokio { #[pin] timer: tokio::time::Sleep },
+        Manual { wait: ManualWait },
+    }
+}
+
+#[derive(Debug)]
+pub(crate) struct ManualWait {
+    manual: Arc<Manual>,
+    until: Instant,
+    key: Option<u64>,
+}
+
+impl ManualWait {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let mut hands = self.manual.lock();
+        if hands.now >= self.until {
+            return Poll::Ready(());
+        }
+        let key = *self.key.get_or_insert_with(|| {
+            hands.next_key += 1;
+            hands.next_key
+        });
+        hands.waiting.insert((self.until, key), cx.waker().clone());
+        Poll::Pending
+    }
+}
+
+impl Drop for ManualWait {
+    fn drop(&mut self) {
+        if let Some(key) = self.key {
+            self.manual.lock().waiting.remove(&(self.until, key));
+        }
+    }
+}
+
+impl Future for Sleep {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        match self.project() {
+            SleepProjection::Tokio { timer } => timer.poll(cx),
+            SleepProjection::Manual { wait } => wait.poll(cx),
+        }
+    }
+}

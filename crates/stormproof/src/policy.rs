@@ -1,0 +1,161 @@
+//! A policy with a clock and listeners: what calls are made through.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use stormproof_core as core;
+use stormproof_core::{Edge, Event, Instant, Mistakes, Name, Snapshot, Ticket};
+use tokio::sync::broadcast;
+
+use crate::builder::Builder;
+use crate::call::{Calling, Cx};
+use crate::classify::ErrIsFailure;
+use crate::clock::Clock;
+use crate::error::Error;
+use crate::events::Listeners;
+use crate::held::Held;
+use crate::waiters;
+
+/// The stages a call passes, with a clock and listeners. Cheap to clone; clones are the same policy.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use std::time::Duration;
+/// use stormproof::{CircuitBreaker, Policy, Retry};
+///
+/// let policy = Policy::builder("openai")
+///     .deadline(Duration::from_secs(30))
+///     .retry(Retry::exponential(Duration::from_millis(200)).max_retries(3))
+///     .breaker(&CircuitBreaker::new("openai"))
+///     .attempt_timeout(Duration::from_secs(10))
+///     .build()?;
+///
+/// let answer = policy.call(|_| async { Ok::<_, std::io::Error>(42) }).await?;
+/// assert_eq!(answer, 42);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug)]
+pub struct Policy(pub(crate) Arc<Shared>);
+
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) core: core::Policy,
+    pub(crate) clock: Clock,
+    pub(crate) needs_time: bool,
+    /// Listeners of the policy itself, then those of the stages it shares with others.
+    pub(crate) listeners: Vec<Listeners>,
+}
+
+impl Policy {
+    /// Starts a policy without stages.
+    pub fn builder(name: impl Into<Name>) -> Builder {
+        Builder::new(name.into())
+    }
+
+    /// A policy from a configuration, or all that is wrong with it.
+    pub fn from_config(name: impl Into<Name>, config: core::policy::Config) -> Result<Self, Mistakes> {
+        config.build(name, crate::random_seed()).map(|core| Self::from_core(core, Clock::system(), Vec::new()))
+    }
+
+    pub(crate) fn from_core(core: core::Policy, clock: Clock, stages: Vec<Listeners>) -> Self {
+        let listeners = std::iter::once(Listeners::default()).chain(stages).collect();
+        Self(Arc::new(Shared { needs_time: core.needs_time(), core, clock, listeners }))
+    }
+
+    /// Calls `op` through the stages. The operation is made anew for each attempt, from its own context.
+    ///
+    /// Dropping the returned future at any point gives back whatever was taken. An operation that panics does the same.
+    pub fn call<'p, F, Fut, T, E>(&'p self, op: F) -> Calling<'p, F, Fut, ErrIsFailure>
+    where
+        F: FnMut(Cx<'p>) -> Fut,
+        Fut: Future<Output = Result<T, E>>,
+    {
+        Calling::new(self, op)
+    }
+
+    /// Takes what a call would take and holds it, without calling: for something that ends later or elsewhere.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() {
+    /// # use stormproof::{Policy, Verdict};
+    /// # let policy = Policy::builder("tool").build().unwrap();
+    /// let held = policy.admit().await.expect("nothing refuses");
+    /// // … use what is protected …
+    /// held.settle(&Verdict::success()); // dropping it instead counts neither way
+    /// # }
+    /// ```
+    pub async fn admit(&self) -> Result<Held, Error<std::convert::Infallible>> {
+        self.admit_cost(0).await
+    }
+
+    /// [`admit`](Self::admit), reserving so many tokens.
+    pub async fn admit_cost(&self, tokens: u32) -> Result<Held, Error<std::convert::Infallible>> {
+        let nothing = |_: Cx<'_>| std::future::ready(Ok(()));
+        self.call(nothing).cost(tokens).hold().await.map(|((), held)| held)
+    }
+
+    /// The name.
+    pub fn name(&self) -> &Name {
+        &self.0.core.name
+    }
+
+    /// The stages, as the core has them.
+    pub fn stages(&self) -> &core::Policy {
+        &self.0.core
+    }
+
+    /// The clock.
+    pub fn clock(&self) -> &Clock {
+        &self.0.clock
+    }
+
+    /// Calls `listener` for every event of this policy: at once, after the stages have settled, under no lock. A
+    /// listener that panics is passed over.
+    pub fn on_event(&self, listener: impl Fn(&Event) + Send + Sync + 'static) {
+        if let Some(own) = self.0.listeners.first() {
+            own.listen(listener);
+        }
+    }
+
+    /// The events of this policy from now on, through a queue of [`QUEUE`](crate::events::QUEUE): who falls behind
+    /// loses the oldest and is told how many.
+    pub fn subscribe(&self) -> broadcast::Receiver<Event> {
+        self.0.listeners.first().map_or_else(|| broadcast::channel(1).1, Listeners::subscribe)
+    }
+
+    /// The stages as data, for metrics and pages.
+    pub fn snapshots(&self) -> Vec<Snapshot> {
+        self.0.core.snapshots(self.0.clock.now())
+    }
+
+    /// Passes on an event that was made outside a call (by an operator's word).
+    pub(crate) fn tell(&self, kind: core::event::Kind) {
+        let event = Event::new(self.0.clock.now(), self.name().clone(), kind);
+        AsyncEdge(&self.0).event(event);
+    }
+
+    pub(crate) fn deadline_at(&self, now: Instant, own: Option<Duration>) -> Instant {
+        own.map_or_else(|| self.0.core.deadline_at(now), |limit| now + limit)
+    }
+}
+
+/// How the async door does what the core asks: wakers and listeners.
+pub(crate) struct AsyncEdge<'a>(pub(crate) &'a Shared);
+
+impl Edge for AsyncEdge<'_> {
+    fn wake(&mut self, ticket: Ticket) {
+        waiters::wake(ticket);
+    }
+
+    fn listens(&self) -> bool {
+        self.0.listeners.iter().any(Listeners::anybody)
+    }
+
+    fn event(&mut self, event: Event) {
+        self.0.listeners.iter().for_each(|listeners| listeners.tell(&event));
+    }
+}

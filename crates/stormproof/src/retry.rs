@@ -1,0 +1,94 @@
+//! Retries in words: a builder for [`core::retry::Config`].
+
+use std::time::Duration;
+
+use stormproof_core as core;
+use stormproof_core::{Backoff, Jitter, Mistakes};
+
+use crate::policy::Policy;
+
+/// What is retried, how often and how fast. For a policy ([`Builder::retry`](crate::Builder::retry)), or alone.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use std::time::Duration;
+/// use stormproof::Retry;
+///
+/// let retry = Retry::exponential(Duration::from_millis(1)).max_retries(2).never_on(["AuthenticationError"]);
+/// let mut calls = 0;
+/// let answer = retry.build("flaky")?.call(|cx| {
+///     calls += 1;
+///     async move { if cx.attempt() < 3 { Err("not yet") } else { Ok("at last") } }
+/// });
+/// assert_eq!(answer.await, Ok("at last"));
+/// assert_eq!(calls, 3);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug, Default, PartialEq)]
+#[must_use]
+pub struct Retry(core::retry::Config);
+
+impl Retry {
+    /// Waits that double, from `base`, ±20 %, up to 60 s.
+    pub fn exponential(base: Duration) -> Self {
+        Self::with_backoff(Backoff::exponential(base))
+    }
+
+    /// Waits of `base`, twice `base`, and so on.
+    pub fn linear(base: Duration) -> Self {
+        Self::with_backoff(Backoff::linear(base))
+    }
+
+    /// Waits of `delay`.
+    pub fn constant(delay: Duration) -> Self {
+        Self::with_backoff(Backoff::constant(delay))
+    }
+
+    /// Waits as `backoff` says.
+    pub fn with_backoff(backoff: Backoff) -> Self {
+        Self(core::retry::Config { backoff, ..Default::default() })
+    }
+
+    /// At most so many retries, the first attempt not counted. Default: 3.
+    pub fn max_retries(mut self, retries: u32) -> Self {
+        self.0.max_retries = retries;
+        self
+    }
+
+    /// How waits are spread. Default: ±20 %.
+    pub fn jitter(mut self, jitter: Jitter) -> Self {
+        self.0.backoff.jitter = jitter;
+        self
+    }
+
+    /// The longest wait, jitter included; a server's hint may be longer. Default: 60 s.
+    pub fn max_delay(mut self, longest: Duration) -> Self {
+        self.0.backoff.max_delay = longest;
+        self
+    }
+
+    /// Only failures of these kinds are retried. Default: all.
+    pub fn retry_on(mut self, kinds: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        self.0.retry_on = kinds.into_iter().map(Into::into).collect();
+        self
+    }
+
+    /// Failures of these kinds are never retried, whatever else says so. Default: none.
+    pub fn never_on(mut self, kinds: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        self.0.never_on = kinds.into_iter().map(Into::into).collect();
+        self
+    }
+
+    /// A policy that only retries, or all that is wrong.
+    pub fn build(self, name: impl Into<core::Name>) -> Result<Policy, Mistakes> {
+        Policy::builder(name).retry(self).build()
+    }
+}
+
+impl From<Retry> for core::retry::Config {
+    fn from(retry: Retry) -> Self {
+        retry.0
+    }
+}

@@ -1,0 +1,43 @@
+//! Who waits for which ticket.
+//!
+//! Tickets are unique in the process, so one table serves all stages: a slot freed under one policy may wake a caller
+//! that waits under another. Touched only by calls that queue.
+
+use std::collections::HashMap;
+use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
+use std::task::Waker;
+
+use stormproof_core::Ticket;
+
+const SHARDS: usize = 16;
+
+static TABLE: LazyLock<[Mutex<HashMap<Ticket, Waker>>; SHARDS]> = LazyLock::new(Default::default);
+
+fn shard(ticket: Ticket) -> MutexGuard<'static, HashMap<Ticket, Waker>> {
+    let at = usize::try_from(ticket.number() % SHARDS as u64).unwrap_or(0);
+    TABLE[at].lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Notes whom to wake. Ask the stage again afterwards: it may have granted the ticket just before.
+pub(crate) fn park(ticket: Ticket, waker: &Waker) {
+    shard(ticket).insert(ticket, waker.clone());
+}
+
+/// Wakes whoever holds the ticket, if it is parked.
+pub(crate) fn wake(ticket: Ticket) {
+    let waker = shard(ticket).remove(&ticket);
+    if let Some(waker) = waker {
+        waker.wake();
+    }
+}
+
+/// Forgets a ticket that nobody waits for any more.
+pub(crate) fn forget(ticket: Ticket) {
+    shard(ticket).remove(&ticket);
+}
+
+/// How many callers are parked, in the whole process.
+#[cfg(test)]
+pub(crate) fn parked(tickets: &[Ticket]) -> usize {
+    tickets.iter().filter(|ticket| shard(**ticket).contains_key(ticket)).count()
+}
