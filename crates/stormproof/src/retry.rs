@@ -16,8 +16,9 @@ use crate::policy::Policy;
 /// use stormproof::Retry;
 ///
 /// let retry = Retry::exponential(Duration::from_millis(1)).max_retries(2).never_on(["AuthenticationError"]);
+/// let retry = retry.build("flaky")?;
 /// let mut calls = 0;
-/// let answer = retry.build("flaky")?.call(|cx| {
+/// let answer = retry.call(|cx| {
 ///     calls += 1;
 ///     async move { if cx.attempt() < 3 { Err("not yet") } else { Ok("at last") } }
 /// });
