@@ -35,9 +35,3 @@ pub(crate) fn wake(ticket: Ticket) {
 pub(crate) fn forget(ticket: Ticket) {
     shard(ticket).remove(&ticket);
 }
-
-/// How many callers are parked, in the whole process.
-#[cfg(test)]
-pub(crate) fn parked(tickets: &[Ticket]) -> usize {
-    tickets.iter().filter(|ticket| shard(**ticket).contains_key(ticket)).count()
-}
