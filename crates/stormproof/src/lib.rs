@@ -52,6 +52,11 @@ pub use stormproof_core::{
     Stage, Timeouts, Trip, Verdict, breaker, budget, bulkhead, event, outcome, policy as config, rate, snapshot,
 };
 
+/// Compiles and runs what the README shows.
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+struct Readme;
+
 /// A seed that differs between processes and between calls.
 fn random_seed() -> u64 {
     use std::hash::{BuildHasher, RandomState};
