@@ -10,7 +10,6 @@
 
 mod state;
 
-use std::collections::VecDeque;
 use std::time::Duration;
 
 use self::state::{Blocked, LOCKED, Pace, SharedPace, State, charged, within_range};
@@ -173,14 +172,18 @@ impl RateLimiter {
         if !mistakes.is_empty() {
             return Err(mistakes.into());
         }
-        let pace = Pace::of(&config);
         let zero = || AtomicU64::new(0);
-        let state = Mutex::new(State { tat: 0, config, pace, queue: VecDeque::new(), queued: 0 });
+        let state = State::new(config);
         Ok(Self {
             name: name.into(),
-            pace: SharedPace::new(pace),
+            pace: SharedPace::new(state.pace),
             hot: Padded(Hot { word: zero(), allowed: zero() }),
-            cold: Padded(Cold { state, rate_exceeded: zero(), wait_too_long: zero(), above_burst: zero() }),
+            cold: Padded(Cold {
+                state: Mutex::new(state),
+                rate_exceeded: zero(),
+                wait_too_long: zero(),
+                above_burst: zero(),
+            }),
         })
     }
 
@@ -296,7 +299,7 @@ impl RateLimiter {
             Stats {
                 allowed,
                 refused,
-                waiting: state.queue.len(),
+                waiting: state.waiting(),
                 available: whole(window.saturating_sub(ahead) / interval.max(1)),
                 owed: ahead.saturating_sub(window).div_ceil(interval.max(1)),
                 burst: whole(burst),
@@ -433,7 +436,7 @@ impl RateLimiter {
         let mut state = self.cold.0.state.lock();
         state.tat = self.hot.0.word.fetch_or(LOCKED, Ordering::AcqRel) & !LOCKED;
         let answer = change(&mut state);
-        let flag = if state.queue.is_empty() { 0 } else { LOCKED };
+        let flag = if state.waiting() == 0 { 0 } else { LOCKED };
         self.hot.0.word.store(state.tat | flag, Ordering::Release);
         answer
     }
@@ -470,10 +473,11 @@ mod tests {
         }
     }
 
-    fn granted(limiter: &RateLimiter, now: Instant, ticket: Ticket) -> Option<Option<Ticket>> {
+    /// Whom the granted caller wakes, or until when it waits.
+    fn granted(limiter: &RateLimiter, now: Instant, ticket: Ticket) -> Result<Option<Ticket>, Instant> {
         match limiter.poll(now, ticket) {
-            Progress::Granted { wake, .. } => Some(wake),
-            Progress::Waiting { .. } => None,
+            Progress::Granted { wake, .. } => Ok(wake),
+            Progress::Waiting { until } => Err(until),
         }
     }
 
@@ -506,7 +510,7 @@ mod tests {
         for (place, &ticket) in waiting.iter().enumerate() {
             let Progress::Waiting { until } = limiter.poll(now, ticket) else { unreachable!() };
             now = until;
-            assert_eq!(granted(&limiter, now, ticket), Some(waiting.get(place + 1).copied()));
+            assert_eq!(granted(&limiter, now, ticket), Ok(waiting.get(place + 1).copied()));
         }
         assert_eq!(now.since(START), 9 * SECOND);
         assert_eq!(limiter.stats(now).allowed, 100);
@@ -521,7 +525,7 @@ mod tests {
         assert!(limiter.try_acquire(START, 5).is_ok());
         let patient = queue(&limiter, START, 4);
         assert_eq!(refusal(&limiter, START, 1, deadline), (Reason::WaitTooLong, Duration::from_millis(500)));
-        assert!(granted(&limiter, deadline, patient).is_some());
+        assert!(granted(&limiter, deadline, patient).is_ok());
     }
 
     #[test]
@@ -584,7 +588,7 @@ mod tests {
         assert_eq!(limiter.cancel(second), None);
         assert_eq!(limiter.cancel(first), Some(third));
         assert_eq!(limiter.cancel(first), None);
-        assert_eq!(granted(&limiter, soon, third), Some(None));
+        assert_eq!(granted(&limiter, soon, third), Ok(None));
         assert_eq!(drain(&limiter, soon), 2);
     }
 
@@ -594,7 +598,7 @@ mod tests {
         let mut reservation = limiter.try_acquire(START, 10).unwrap();
         let head = queue(&limiter, START, 4);
         assert_eq!(limiter.release(&mut reservation), Some(head));
-        assert_eq!(granted(&limiter, START, head), Some(None));
+        assert_eq!(granted(&limiter, START, head), Ok(None));
     }
 
     #[test]
@@ -606,7 +610,7 @@ mod tests {
         assert_eq!(limiter.update(START, faster.clone()).unwrap(), Some(head));
         assert_eq!(limiter.config(), faster);
         assert_eq!(limiter.stats(START).available, 10);
-        assert_eq!(granted(&limiter, START, head), Some(None));
+        assert_eq!(granted(&limiter, START, head), Ok(None));
         assert_eq!(drain(&limiter, START), 9);
     }
 
@@ -617,9 +621,10 @@ mod tests {
         let head = queue(&limiter, START, 8);
         let smaller = Config { rate: 10, burst: Some(5), ..Config::default() };
         assert_eq!(limiter.update(START, smaller).unwrap(), Some(head));
-        assert_eq!(granted(&limiter, START + Duration::from_millis(999), head), None);
-        assert_eq!(granted(&limiter, START + Duration::from_millis(1_001), head), Some(None));
-        assert_eq!(limiter.stats(START + Duration::from_millis(1_001)).owed, 3);
+        let full = granted(&limiter, START, head).unwrap_err();
+        assert_eq!(full.since(START).as_millis(), 1_000);
+        assert_eq!(granted(&limiter, full, head), Ok(None));
+        assert_eq!(limiter.stats(full).owed, 3);
     }
 
     #[test]
