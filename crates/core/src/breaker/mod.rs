@@ -1,7 +1,7 @@
 //! The circuit breaker.
 //!
-//! Owns the machine (closed, open, half-open), its permits and its statistics. The rules that trip it are in [`trip`],
-//! its configuration in [`config`], the protocol without permits in [`manual`].
+//! Owns admission, permits and statistics. The rules that trip it are in `trip.rs`,
+//! its configuration in `config.rs`, the machine in `machine.rs`, the protocol without permits in `manual.rs`.
 //!
 //! All truth is under one short mutex. One atomic word publishes what a call can decide without it: *admit*, *refuse
 //! until*, and *a success changes nothing*; so a healthy call never locks. Every transition begins a new generation; a
