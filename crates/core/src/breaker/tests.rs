@@ -345,3 +345,19 @@ fn extremes_neither_panic_nor_wrap() {
     assert_eq!(succeed(&breaker, end), None);
     assert_eq!(succeed(&breaker, Instant::ZERO).unwrap().to, State::Closed);
 }
+
+#[test]
+fn a_ratio_that_is_reached_exactly_opens() {
+    for percent in 1..=100_u32 {
+        let breaker = breaker(|config| {
+            config.trip = vec![Trip::ratio(f64::from(percent) / 100.0, 100, Window::Calls(100))];
+        });
+        for _ in percent..100 {
+            assert_eq!(succeed(&breaker, at(0)), None);
+        }
+        for _ in 1..percent {
+            assert_eq!(fail(&breaker, at(0)), None, "{percent} %");
+        }
+        assert!(fail(&breaker, at(0)).is_some(), "{percent} %");
+    }
+}

@@ -228,13 +228,13 @@ impl Rule {
 
     fn tripped(&mut self, now: Instant) -> Option<(Trip, Tally)> {
         let counts = self.counts(now);
-        let reached = |part: u32, ratio: f64, minimum: u32| {
-            counts.calls >= minimum && f64::from(part) >= ratio * f64::from(counts.calls)
-        };
         let tripped = match self.trip {
             Trip::Consecutive(n) | Trip::Cumulative(n) | Trip::Within { failures: n, .. } => counts.failures >= n,
-            Trip::Ratio { ratio, minimum_calls, .. } => reached(counts.failures, ratio, minimum_calls),
-            Trip::Slow { ratio, minimum_calls, .. } => reached(counts.slow, ratio, minimum_calls),
+            // Divided, not multiplied: 55 of 100 is the same number as 0.55, but 0.55 * 100 is more than 55.
+            Trip::Ratio { ratio, minimum_calls, .. } => {
+                counts.calls >= minimum_calls && counts.failure_ratio() >= ratio
+            }
+            Trip::Slow { ratio, minimum_calls, .. } => counts.calls >= minimum_calls && counts.slow_ratio() >= ratio,
         };
         tripped.then_some((self.trip, counts))
     }
