@@ -298,7 +298,7 @@ impl CircuitBreaker {
     #[cold]
     fn settle_by_machine(&self, permit: &Permit, now: Instant, verdict: &Verdict<'_>) -> Option<Change> {
         let mut machine = self.machine.lock();
-        let ignored = is_one_of(verdict.kind, &machine.config.ignore);
+        let ignored = verdict.outcome == Outcome::Failure && is_one_of(verdict.kind, &machine.config.ignore);
         let outcome = if ignored { Outcome::Ignored } else { verdict.outcome };
         if machine.mode != Mode::Disabled {
             match outcome {

@@ -361,3 +361,14 @@ fn a_ratio_that_is_reached_exactly_opens() {
         assert!(fail(&breaker, at(0)).is_some(), "{percent} %");
     }
 }
+
+#[test]
+fn the_ignore_list_is_about_failures() {
+    for trip in [Trip::consecutive(3), Trip::ratio(0.5, 10, Window::Calls(10))] {
+        let breaker = breaker(|config| (config.trip, config.ignore) = (vec![trip], vec!["Client".into()]));
+        call(&breaker, at(0), Verdict { kind: "Client", ..Verdict::success() });
+        assert_eq!(breaker.stats(at(0)).successes, 1, "{trip:?}");
+    }
+    let mistakes = Config { ignore: vec![String::new()], ..Config::default() }.validate();
+    assert_eq!(mistakes[0].field, "ignore");
+}
