@@ -317,9 +317,12 @@ impl CircuitBreaker {
         if std::mem::replace(&mut permit.spent, true) {
             return;
         }
-        self.counters.0.ignored.fetch_add(1, Ordering::Relaxed);
+        let mut machine = self.machine.lock();
+        if machine.mode != Mode::Disabled {
+            self.counters.0.ignored.fetch_add(1, Ordering::Relaxed);
+        }
         if let Some(probe) = permit.probe {
-            self.machine.lock().return_probe(permit.generation, probe);
+            machine.return_probe(permit.generation, probe);
         }
     }
 

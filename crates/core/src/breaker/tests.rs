@@ -372,3 +372,10 @@ fn the_ignore_list_is_about_failures() {
     let mistakes = Config { ignore: vec![String::new()], ..Config::default() }.validate();
     assert_eq!(mistakes[0].field, "ignore");
 }
+
+#[test]
+fn disabled_does_not_count_a_release() {
+    let breaker = breaker(|config| config.mode = Mode::Disabled);
+    breaker.release(&mut breaker.admit(at(0)).unwrap());
+    assert_eq!(breaker.stats(at(0)).ignored, 0);
+}
