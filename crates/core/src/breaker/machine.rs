@@ -102,7 +102,7 @@ enum Phase {
     HalfOpen(Probes),
 }
 
-/// The probes that are out, oldest first. Numbers only grow, so both ends and the middle are found without a search.
+/// The probes that are out, oldest first. Numbers only grow and times never go back, so that both can be searched.
 #[derive(Debug, Default)]
 struct Probes {
     next: u64,
@@ -112,8 +112,10 @@ struct Probes {
 
 impl Probes {
     fn take(&mut self, now: Instant) -> u64 {
+        // Threads that read a clock and then wait for the lock may come out of order.
+        let since = self.out.back().map_or(now, |&(_, newest)| newest.max(now));
         self.next += 1;
-        self.out.push_back((self.next, now));
+        self.out.push_back((self.next, since));
         self.next
     }
 

@@ -379,3 +379,13 @@ fn disabled_does_not_count_a_release() {
     breaker.release(&mut breaker.admit(at(0)).unwrap());
     assert_eq!(breaker.stats(at(0)).ignored, 0);
 }
+
+#[test]
+fn probes_whose_clocks_disagree_keep_their_places() {
+    let breaker = breaker(|config| (config.half_open_max_calls, config.half_open_timeout) = (2, Some(ms(10))));
+    trip(&breaker, at(0));
+    let _later = breaker.admit(at(110)).unwrap();
+    let _earlier = breaker.admit(at(105)).unwrap();
+    assert!(breaker.admit(at(116)).is_err(), "a third probe is out, though the first has used 6 ms of its 10");
+    assert!(breaker.admit(at(120)).is_ok());
+}
