@@ -197,12 +197,20 @@ impl Machine {
         }
     }
 
+    /// The state as it looks at `now`: half-open when the wait is over.
     pub(super) fn state(&self, now: Instant) -> State {
+        match self.phase {
+            Phase::Open { until } if now >= until => State::HalfOpen,
+            _ => self.entered(),
+        }
+    }
+
+    /// The state that the last transition led to.
+    fn entered(&self) -> State {
         match (self.mode, &self.phase) {
-            (Mode::ForcedOpen, _) => State::Open,
-            (Mode::Disabled | Mode::MetricsOnly, _) | (_, Phase::Closed) => State::Closed,
-            (_, &Phase::Open { until }) if now < until => State::Open,
-            (_, Phase::Open { .. } | Phase::HalfOpen(_)) => State::HalfOpen,
+            (Mode::ForcedOpen, _) | (_, Phase::Open { .. }) => State::Open,
+            (_, Phase::HalfOpen(_)) => State::HalfOpen,
+            (_, Phase::Closed) => State::Closed,
         }
     }
 
@@ -339,7 +347,7 @@ impl Machine {
         self.open_wait = wait;
         self.opened_in_a_row = self.opened_in_a_row.saturating_add(1);
         self.opened = self.opened.saturating_add(1);
-        let from = self.state(now);
+        let from = self.entered();
         self.move_to(Phase::Open { until: now + wait });
         let transition =
             Transition { seq: self.generation, at: now, from, to: State::Open, cause, counts, open_for: wait };
@@ -348,7 +356,7 @@ impl Machine {
     }
 
     fn close(&mut self, now: Instant, cause: Cause) -> Change {
-        let from = self.state(now);
+        let from = self.entered();
         self.move_to(Phase::Closed);
         self.forget();
         let (seq, counts) = (self.generation, Tally::default());
@@ -368,11 +376,11 @@ impl Machine {
     }
 
     pub(super) fn set_mode(&mut self, now: Instant, mode: Mode) -> Option<Transition> {
-        let from = self.state(now);
+        let from = self.entered();
         self.mode = mode;
         self.forget();
         self.move_to(Phase::Closed);
-        let to = self.state(now);
+        let to = self.entered();
         if from == to {
             return None;
         }

@@ -389,3 +389,15 @@ fn probes_whose_clocks_disagree_keep_their_places() {
     assert!(breaker.admit(at(116)).is_err(), "a third probe is out, though the first has used 6 ms of its 10");
     assert!(breaker.admit(at(120)).is_ok());
 }
+
+#[test]
+fn each_transition_begins_where_the_last_one_ended() {
+    let breaker = breaker(|_| ());
+    trip(&breaker, at(0));
+    assert_eq!(breaker.set_mode(at(200), Mode::ForcedOpen), None, "it was open, and no admission had moved it");
+    breaker.reset(at(200));
+    trip(&breaker, at(200));
+    assert_eq!(breaker.reset(at(400)).unwrap().from, State::Open);
+    let history = breaker.history();
+    assert!(history.windows(2).all(|pair| pair[0].to == pair[1].from), "{history:?}");
+}
