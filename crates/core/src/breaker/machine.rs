@@ -294,6 +294,7 @@ impl Machine {
             self.stale = self.stale.saturating_add(1);
             return None;
         }
+        self.consecutive_failures = if failed { self.consecutive_failures.saturating_add(1) } else { 0 };
         if failed {
             self.set_cause(verdict.kind);
         }
@@ -317,7 +318,6 @@ impl Machine {
         open_for: Option<Duration>,
         rng: &Rng,
     ) -> Option<Change> {
-        self.consecutive_failures = if failed { self.consecutive_failures.saturating_add(1) } else { 0 };
         let tripped = self.rules.record(now, failed, elapsed);
         if self.mode == Mode::MetricsOnly {
             let (trip, counts) = tripped?;

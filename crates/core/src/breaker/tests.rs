@@ -401,3 +401,13 @@ fn each_transition_begins_where_the_last_one_ended() {
     let history = breaker.history();
     assert!(history.windows(2).all(|pair| pair[0].to == pair[1].from), "{history:?}");
 }
+
+#[test]
+fn failures_in_a_row_go_on_through_the_probes() {
+    let breaker = breaker(|_| ());
+    trip(&breaker, at(0));
+    fail(&breaker, at(100));
+    assert_eq!(breaker.stats(at(100)).consecutive_failures, 4);
+    succeed(&breaker, at(200));
+    assert_eq!(breaker.stats(at(200)).consecutive_failures, 0);
+}
