@@ -299,15 +299,16 @@ impl Machine {
             self.set_cause(verdict.kind);
         }
         let elapsed = now.since(permit.admitted_at);
+        let ban = verdict.open_for.filter(|_| failed);
         if let Phase::HalfOpen(probes) = &mut self.phase {
             if failed || self.rules.slow(elapsed) {
-                let cause = if verdict.open_for.is_some() { Cause::Banned } else { Cause::ProbeFailed };
-                return Some(self.open(now, cause, Tally::default(), verdict.open_for, rng));
+                let cause = if ban.is_some() { Cause::Banned } else { Cause::ProbeFailed };
+                return Some(self.open(now, cause, Tally::default(), ban, rng));
             }
             probes.successes = probes.successes.saturating_add(1);
             return (probes.successes >= self.config.success_threshold).then(|| self.close(now, Cause::Recovered));
         }
-        self.settle_closed(now, failed, elapsed, verdict.open_for, rng)
+        self.settle_closed(now, failed, elapsed, ban, rng)
     }
 
     fn settle_closed(
@@ -315,7 +316,7 @@ impl Machine {
         now: Instant,
         failed: bool,
         elapsed: Duration,
-        open_for: Option<Duration>,
+        ban: Option<Duration>,
         rng: &Rng,
     ) -> Option<Change> {
         let tripped = self.rules.record(now, failed, elapsed);
@@ -324,9 +325,9 @@ impl Machine {
             let said = std::mem::replace(&mut self.said_would_open, true);
             return (!said).then_some(Change::WouldOpen(trip, counts));
         }
-        if failed && open_for.is_some() {
+        if ban.is_some() {
             let counts = self.rules.counts(now);
-            return Some(self.open(now, Cause::Banned, counts, open_for, rng));
+            return Some(self.open(now, Cause::Banned, counts, ban, rng));
         }
         tripped.map(|(trip, counts)| self.open(now, Cause::Tripped(trip), counts, None, rng))
     }

@@ -411,3 +411,12 @@ fn failures_in_a_row_go_on_through_the_probes() {
     succeed(&breaker, at(200));
     assert_eq!(breaker.stats(at(200)).consecutive_failures, 0);
 }
+
+#[test]
+fn only_a_failure_can_name_the_wait() {
+    let breaker = breaker(|config| config.trip.push(Trip::slow(0.5, ms(10), 5, Window::Calls(5))));
+    trip(&breaker, at(0));
+    let mut probe = breaker.admit(at(100)).unwrap();
+    let reopened = moved(breaker.settle(&mut probe, at(110), &Verdict::success().open_for(ms(7)))).unwrap();
+    assert_eq!((reopened.cause, reopened.open_for), (Cause::ProbeFailed, ms(100)));
+}
