@@ -178,7 +178,7 @@ impl Machine {
 
     pub(super) fn reconfigure(&mut self, config: Config) {
         if config.trip != self.config.trip {
-            self.rules = Rules::new(&config.trip);
+            self.rules.reconfigure(&config.trip);
         }
         self.config = config;
     }

@@ -201,8 +201,9 @@ impl CircuitBreaker {
         self.machine.lock().config.clone()
     }
 
-    /// Changes the configuration and keeps state and counts; a trip rule that changed starts to count anew. The mode is
-    /// left as an operator set it. Returns all mistakes and changes nothing if there is one.
+    /// Changes the configuration and keeps state and counts. A trip rule with another threshold goes on with what it has
+    /// counted; one that is new or looks at another window starts to count. The mode is left as an operator set it.
+    /// Returns all mistakes and changes nothing if there is one.
     pub fn update(&self, config: Config) -> Result<(), Mistakes> {
         let mistakes = config.validate();
         if !mistakes.is_empty() {

@@ -420,3 +420,50 @@ fn only_a_failure_can_name_the_wait() {
     let reopened = moved(breaker.settle(&mut probe, at(110), &Verdict::success().open_for(ms(7)))).unwrap();
     assert_eq!((reopened.cause, reopened.open_for), (Cause::ProbeFailed, ms(100)));
 }
+
+#[test]
+fn an_update_keeps_the_counts() {
+    let time = Window::Time(ms(1_000));
+    let rules = [
+        (Trip::consecutive(9), Trip::consecutive(4)),
+        (Trip::cumulative(9), Trip::cumulative(4)),
+        (Trip::within(9, ms(500)), Trip::within(4, ms(500))),
+        (Trip::ratio(1.0, 9, Window::Calls(9)), Trip::ratio(0.5, 4, Window::Calls(9))),
+        (Trip::ratio(1.0, 9, time), Trip::ratio(0.5, 4, time)),
+        (Trip::slow(1.0, ms(1), 9, time), Trip::slow(1.0, ms(1), 4, time)),
+    ];
+    for (before, after) in rules {
+        let breaker = breaker(|config| config.trip = vec![before, Trip::cumulative(99)]);
+        let calls = |n| {
+            (0..n).find_map(|_| {
+                let mut permit = breaker.admit(at(0)).unwrap();
+                moved(breaker.settle(&mut permit, at(1), &Verdict::failure("E")))
+            })
+        };
+        assert_eq!(calls(3), None);
+        let config = breaker.config();
+        breaker.update(Config { trip: vec![after], ..config }).unwrap();
+        assert_eq!(breaker.stats(at(1)).window.failures, 3, "{after:?}");
+        assert_eq!(calls(1).unwrap().cause, Cause::Tripped(after));
+    }
+}
+
+#[test]
+fn a_success_never_trips_a_rule_of_failures() {
+    for trip in [Trip::cumulative as fn(u32) -> Trip, |n| Trip::within(n, ms(500))] {
+        let breaker = breaker(|config| config.trip = vec![trip(3)]);
+        assert_eq!((fail(&breaker, at(0)), succeed(&breaker, at(0)), fail(&breaker, at(0))), (None, None, None));
+        breaker.update(Config { trip: vec![trip(1)], ..breaker.config() }).unwrap();
+        assert_eq!((succeed(&breaker, at(0)), succeed(&breaker, at(0))), (None, None));
+        assert!(fail(&breaker, at(0)).is_some());
+    }
+}
+
+#[test]
+fn a_rule_that_counts_something_else_starts_anew() {
+    let breaker = breaker(|_| ());
+    assert_eq!((fail(&breaker, at(0)), fail(&breaker, at(0))), (None, None));
+    breaker.update(Config { trip: vec![Trip::cumulative(2)], ..breaker.config() }).unwrap();
+    assert_eq!(fail(&breaker, at(0)), None);
+    assert!(fail(&breaker, at(0)).is_some());
+}
