@@ -467,3 +467,14 @@ fn a_rule_that_counts_something_else_starts_anew() {
     assert_eq!(fail(&breaker, at(0)), None);
     assert!(fail(&breaker, at(0)).is_some());
 }
+
+#[test]
+fn a_call_longer_than_the_open_wait_is_still_recorded() {
+    let breaker = breaker(|_| ());
+    let hung = |n| {
+        assert!(breaker.allow_request(at(n)).is_ok());
+        moved(breaker.record(at(n + 5_000), &Verdict::failure("TimeoutError")))
+    };
+    assert_eq!((hung(0), hung(5_000)), (None, None));
+    assert!(hung(10_000).is_some());
+}
