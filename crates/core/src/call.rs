@@ -231,6 +231,9 @@ impl Call {
                 wake(edge, next);
                 self.permits.slot = Some(token);
                 self.phase = Phase::Ready;
+                if now >= self.deadline {
+                    return self.timed_out(policy, now, edge);
+                }
                 self.take_rate(policy, now, Quota::Requests, edge)
             }
             Progress::Waiting { .. } if now >= self.deadline => {
@@ -291,6 +294,9 @@ impl Call {
                 wake(edge, next);
                 self.phase = Phase::Ready;
                 self.keep(quota, token);
+                if now >= self.deadline {
+                    return self.timed_out(policy, now, edge);
+                }
                 self.after_rate(policy, now, quota, edge)
             }
             Progress::Waiting { .. } if now >= self.deadline => {

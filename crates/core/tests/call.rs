@@ -1,0 +1,68 @@
+//! A call as a whole, where the random model would take long to get to.
+#![cfg(not(loom))]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
+
+use std::time::Duration;
+
+use stormproof_core::breaker::{self, Scope};
+use stormproof_core::{
+    Backoff, Call, End, Input, Instant, Jitter, NoEdge, Policy, Step, Trip, Verdict, bulkhead, policy, rate, retry,
+};
+
+fn ms(n: u64) -> Duration {
+    Duration::from_millis(n)
+}
+
+fn at(n: u64) -> Instant {
+    Instant::ZERO + ms(n)
+}
+
+fn policy(config: policy::Config) -> Policy {
+    config.build("tests", 7).unwrap()
+}
+
+fn begin(policy: &Policy, now: Instant) -> Call {
+    Call::new(now, policy.deadline_at(now))
+}
+
+fn resume<'p>(call: &mut Call, policy: &'p Policy, now: Instant) -> Step<'p> {
+    call.next(policy, now, Input::Resume, &mut NoEdge)
+}
+
+fn one_at_a_time() -> bulkhead::Config {
+    bulkhead::Config { max_concurrent: 1, ..Default::default() }
+}
+
+#[test]
+fn a_slot_that_comes_after_the_deadline_starts_nothing() {
+    let policy = policy(policy::Config {
+        deadline: Some(ms(10)),
+        bulkhead: Some(one_at_a_time()),
+        rate: Some(rate::Config::default()),
+        ..Default::default()
+    });
+    let (mut first, mut second) = (begin(&policy, at(0)), begin(&policy, at(0)));
+    assert!(matches!(resume(&mut first, &policy, at(0)), Step::Attempt { .. }));
+    assert!(matches!(resume(&mut second, &policy, at(0)), Step::Queued { .. }));
+    let _ = first.next(&policy, at(10), Input::Finished(Verdict::success()), &mut NoEdge);
+    assert!(matches!(resume(&mut second, &policy, at(10)), Step::Done(End::TimedOut(..))));
+    assert_eq!(second.attempts(), 0);
+    assert_eq!(policy.bulkhead.unwrap().stats().active, 0);
+    assert_eq!(policy.rate.unwrap().stats(at(10)).available, 9);
+}
+
+#[test]
+fn a_turn_that_comes_after_the_deadline_starts_nothing() {
+    let policy = policy(policy::Config {
+        deadline: Some(ms(150)),
+        bulkhead: Some(one_at_a_time()),
+        rate: Some(rate::Config { burst: Some(1), ..Default::default() }),
+        ..Default::default()
+    });
+    assert!(policy.rate.as_ref().unwrap().try_acquire(at(0), 1).is_ok());
+    let mut call = begin(&policy, at(0));
+    assert!(matches!(resume(&mut call, &policy, at(0)), Step::Queued { .. }));
+    assert!(matches!(resume(&mut call, &policy, at(150)), Step::Done(End::TimedOut(..))), "whoever woke it was late");
+    assert_eq!(policy.bulkhead.unwrap().stats().active, 0);
+    assert_eq!(policy.rate.unwrap().stats(at(150)).available, 1);
+}
