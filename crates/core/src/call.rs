@@ -452,8 +452,11 @@ impl Call {
     }
 
     /// Ends the call in the middle of an attempt and hands over what it holds, to be settled later: for a response whose
-    /// body is still to come.
+    /// body is still to come. Outside an attempt it does nothing and hands over nothing.
     pub fn hold(&mut self) -> Permits {
+        if self.phase != Phase::Attempting {
+            return Permits::default();
+        }
         self.phase = Phase::Ended;
         std::mem::take(&mut self.permits)
     }

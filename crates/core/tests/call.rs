@@ -66,3 +66,16 @@ fn a_turn_that_comes_after_the_deadline_starts_nothing() {
     assert_eq!(policy.bulkhead.unwrap().stats().active, 0);
     assert_eq!(policy.rate.unwrap().stats(at(150)).available, 1);
 }
+
+#[test]
+fn there_is_nothing_to_hold_outside_an_attempt() {
+    let policy = policy(policy::Config { bulkhead: Some(one_at_a_time()), ..Default::default() });
+    let (mut first, mut second) = (begin(&policy, at(0)), begin(&policy, at(0)));
+    assert!(matches!(resume(&mut first, &policy, at(0)), Step::Attempt { .. }));
+    assert!(matches!(resume(&mut second, &policy, at(0)), Step::Queued { .. }));
+    assert!(second.hold().is_empty());
+    second.abandon(&policy, &mut NoEdge);
+    first.hold().settle(&policy, at(1), &Verdict::success(), &mut NoEdge);
+    let stats = policy.bulkhead.unwrap().stats();
+    assert_eq!((stats.active, stats.queued), (0, 0));
+}
