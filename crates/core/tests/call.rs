@@ -79,3 +79,24 @@ fn there_is_nothing_to_hold_outside_an_attempt() {
     let stats = policy.bulkhead.unwrap().stats();
     assert_eq!((stats.active, stats.queued), (0, 0));
 }
+
+#[test]
+fn an_operation_that_failed_between_attempts_names_a_cause() {
+    let backoff = Backoff::constant(ms(1)).jitter(Jitter::None);
+    let breaker = breaker::Config { trip: vec![Trip::consecutive(1)], scope: Scope::Operation, ..Default::default() };
+    let config = policy::Config {
+        deadline: Some(ms(10)),
+        retry: Some(retry::Config { backoff, ..Default::default() }),
+        breaker: Some(breaker),
+        rate: Some(rate::Config { rate: 1, max_wait: Duration::ZERO, ..Default::default() }),
+        ..Default::default()
+    };
+    for (back, cause) in [(1, "wait_too_long"), (10, "TimeoutError")] {
+        let policy = policy(config.clone());
+        let mut call = begin(&policy, at(0));
+        let _ = resume(&mut call, &policy, at(0));
+        let _ = call.next(&policy, at(0), Input::Finished(Verdict::failure("E")), &mut NoEdge);
+        assert!(matches!(resume(&mut call, &policy, at(back)), Step::Done(_)));
+        assert_eq!(policy.breaker.unwrap().last_cause().as_deref(), Some(cause));
+    }
+}
