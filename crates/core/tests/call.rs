@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use stormproof_core::breaker::{self, Scope};
 use stormproof_core::{
-    Backoff, Call, End, Input, Instant, Jitter, NoEdge, Policy, Step, Trip, Verdict, bulkhead, policy, rate, retry,
+    Backoff, Call, Edge, End, Input, Instant, Jitter, NoEdge, Policy, Step, Ticket, Trip, Verdict, bulkhead, policy,
+    rate, retry,
 };
 
 fn ms(n: u64) -> Duration {
@@ -99,4 +100,33 @@ fn an_operation_that_failed_between_attempts_names_a_cause() {
         assert!(matches!(resume(&mut call, &policy, at(back)), Step::Done(_)));
         assert_eq!(policy.breaker.unwrap().last_cause().as_deref(), Some(cause));
     }
+}
+
+/// Notes who was woken.
+#[derive(Default)]
+struct Woken(Vec<Ticket>);
+
+impl Edge for Woken {
+    fn wake(&mut self, ticket: Ticket) {
+        self.0.push(ticket);
+    }
+}
+
+#[test]
+fn a_head_of_the_queue_that_runs_out_of_time_wakes_the_next() {
+    let tokens = rate::Config { rate: 10, burst: Some(10), ..Default::default() };
+    let policy = policy(policy::Config { tokens: Some(tokens), ..Default::default() });
+    let limiter = policy.tokens.as_ref().unwrap();
+    let mut dear = limiter.try_acquire(at(0), 10).unwrap();
+    let (mut head, mut next) = (Call::new(at(0), at(200)), begin(&policy, at(0)));
+    let mut edge = Woken::default();
+    head.cost(1);
+    next.cost(1);
+    assert!(matches!(head.next(&policy, at(0), Input::Resume, &mut edge), Step::Queued { .. }));
+    let Step::Queued { ticket, until } = next.next(&policy, at(0), Input::Resume, &mut edge) else { panic!() };
+    assert_eq!(until, Instant::FAR_FUTURE);
+    // A debt puts off the turn that was computed for the head.
+    let _ = limiter.settle(at(0), &mut dear, 20);
+    assert!(matches!(head.next(&policy, at(200), Input::Resume, &mut edge), Step::Done(End::TimedOut(..))));
+    assert_eq!(edge.0, [ticket]);
 }
