@@ -431,7 +431,7 @@ impl Model {
     fn open_waits(&self) -> (Duration, Duration) {
         let Config { open_duration, open_factor, max_open_duration, open_jitter, .. } = &self.config;
         let longest = max_open_duration.unwrap_or(open_duration.saturating_mul(10));
-        let seconds = open_duration.as_secs_f64() * open_factor.powi(self.opened_in_a_row as i32);
+        let seconds = open_duration.as_secs_f64() * open_factor.powi(self.opened_in_a_row.try_into().unwrap());
         let times = |by: f64| Duration::try_from_secs_f64(seconds * by).unwrap_or(Duration::MAX).min(longest);
         match open_jitter {
             Jitter::None => (times(1.0), times(1.0)),

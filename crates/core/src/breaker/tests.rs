@@ -1,4 +1,5 @@
 //! The breaker alone.
+#![allow(clippy::unwrap_used, reason = "tests")]
 
 use super::*;
 use crate::breaker::Window;
@@ -171,7 +172,7 @@ fn results_from_a_former_state_move_nothing() {
 #[test]
 fn waits_grow_to_the_cap_and_start_again_after_a_close() {
     let breaker = breaker(|config| {
-        (config.open_factor, config.max_open_duration, config.success_threshold) = (2.0, Some(ms(350)), 1)
+        (config.open_factor, config.max_open_duration, config.success_threshold) = (2.0, Some(ms(350)), 1);
     });
     let mut opened = trip(&breaker, at(0));
     let mut waits = vec![opened.open_for];
