@@ -90,6 +90,20 @@ fn successes_on_the_fast_path_race_a_failure_and_all_count() {
 }
 
 #[test]
+fn a_success_after_a_failure_resets_the_count_whoever_else_succeeds() {
+    loom::model(|| {
+        let breaker = closed(2);
+        let succeed = |breaker: &CircuitBreaker| succeed(breaker, &mut breaker.admit(at(0)).unwrap(), at(0));
+        let other = spawn(&breaker, succeed);
+        assert_eq!(fail(&breaker, &mut breaker.admit(at(0)).unwrap(), at(0)), None);
+        assert_eq!(succeed(&breaker), None);
+        assert_eq!(other.join().unwrap(), None);
+        assert_eq!(breaker.stats(at(0)).consecutive_failures, 0, "a word that said quiet hid the failure");
+        assert_eq!(fail(&breaker, &mut breaker.admit(at(0)).unwrap(), at(0)), None);
+    });
+}
+
+#[test]
 fn two_failures_and_a_success_race_and_it_opens_at_most_once() {
     loom::model(|| {
         let breaker = closed(1);
