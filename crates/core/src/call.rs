@@ -130,6 +130,9 @@ impl Quota {
     }
 }
 
+/// The kind of failure that running out of time is.
+const TIMED_OUT: &str = "TimeoutError";
+
 impl Call {
     /// A call that begins at `now` and must be over at `deadline`: the sooner of [`Policy::deadline_at`] and the one
     /// inherited from an outer call.
@@ -231,6 +234,9 @@ impl Call {
                 wake(edge, next);
                 self.permits.slot = Some(token);
                 self.phase = Phase::Ready;
+                if now >= self.deadline {
+                    return self.timed_out(policy, now, edge);
+                }
                 self.take_rate(policy, now, Quota::Requests, edge)
             }
             Progress::Waiting { .. } if now >= self.deadline => {
@@ -291,6 +297,9 @@ impl Call {
                 wake(edge, next);
                 self.phase = Phase::Ready;
                 self.keep(quota, token);
+                if now >= self.deadline {
+                    return self.timed_out(policy, now, edge);
+                }
                 self.after_rate(policy, now, quota, edge)
             }
             Progress::Waiting { .. } if now >= self.deadline => {
@@ -338,7 +347,7 @@ impl Call {
         let limit = if now >= self.deadline { Limit::Call } else { Limit::Attempt };
         let after = now.since(self.started);
         emit(policy, now, edge, || Kind::TimedOut { limit, after });
-        self.attempt_ended(policy, now, &Verdict::failure("TimeoutError"), Some(limit), edge)
+        self.attempt_ended(policy, now, &Verdict::failure(TIMED_OUT), Some(limit), edge)
     }
 
     /// Gives back what the attempt held, and decides whether another follows.
@@ -399,7 +408,7 @@ impl Call {
     fn timed_out<'p>(&mut self, policy: &'p Policy, now: Instant, edge: &mut impl Edge) -> Step<'p> {
         let (limit, after) = (Limit::Call, now.since(self.started));
         emit(policy, now, edge, || Kind::TimedOut { limit, after });
-        self.stopped_outside(policy, now, End::TimedOut(limit, Stop::Deadline), edge)
+        self.stopped_outside(policy, now, TIMED_OUT, End::TimedOut(limit, Stop::Deadline), edge)
     }
 
     #[cold]
@@ -413,7 +422,7 @@ impl Call {
         if refusal.stage != crate::Stage::Breaker {
             emit(policy, now, edge, || Kind::of_refusal(&refusal));
         }
-        self.stopped_outside(policy, now, End::Refused(refusal), edge)
+        self.stopped_outside(policy, now, refusal.reason.as_str(), End::Refused(refusal), edge)
     }
 
     /// Ends between attempts. An operation whose attempts failed has failed; one without attempts says nothing.
@@ -421,11 +430,12 @@ impl Call {
         &mut self,
         policy: &'p Policy,
         now: Instant,
+        kind: &str,
         end: End<'p>,
         edge: &mut impl Edge,
     ) -> Step<'p> {
         self.permits.refund(policy, edge);
-        let verdict = if self.attempts > 0 { Verdict::failure("") } else { Verdict::ignored("") };
+        let verdict = if self.attempts > 0 { Verdict::failure(kind) } else { Verdict::ignored(kind) };
         self.end(policy, now, &verdict, end, edge)
     }
 
@@ -446,8 +456,11 @@ impl Call {
     }
 
     /// Ends the call in the middle of an attempt and hands over what it holds, to be settled later: for a response whose
-    /// body is still to come.
+    /// body is still to come. Outside an attempt it does nothing and hands over nothing.
     pub fn hold(&mut self) -> Permits {
+        if self.phase != Phase::Attempting {
+            return Permits::default();
+        }
         self.phase = Phase::Ended;
         std::mem::take(&mut self.permits)
     }

@@ -102,7 +102,7 @@ enum Phase {
     HalfOpen(Probes),
 }
 
-/// The probes that are out, oldest first. Numbers only grow, so both ends and the middle are found without a search.
+/// The probes that are out, oldest first. Numbers only grow and times never go back, so that both can be searched.
 #[derive(Debug, Default)]
 struct Probes {
     next: u64,
@@ -112,8 +112,10 @@ struct Probes {
 
 impl Probes {
     fn take(&mut self, now: Instant) -> u64 {
+        // Threads that read a clock and then wait for the lock may come out of order.
+        let since = self.out.back().map_or(now, |&(_, newest)| newest.max(now));
         self.next += 1;
-        self.out.push_back((self.next, now));
+        self.out.push_back((self.next, since));
         self.next
     }
 
@@ -176,7 +178,7 @@ impl Machine {
 
     pub(super) fn reconfigure(&mut self, config: Config) {
         if config.trip != self.config.trip {
-            self.rules = Rules::new(&config.trip);
+            self.rules.reconfigure(&config.trip);
         }
         self.config = config;
     }
@@ -195,12 +197,20 @@ impl Machine {
         }
     }
 
+    /// The state as it looks at `now`: half-open when the wait is over.
     pub(super) fn state(&self, now: Instant) -> State {
+        match self.phase {
+            Phase::Open { until } if now >= until => State::HalfOpen,
+            _ => self.entered(),
+        }
+    }
+
+    /// The state that the last transition led to.
+    fn entered(&self) -> State {
         match (self.mode, &self.phase) {
-            (Mode::ForcedOpen, _) => State::Open,
-            (Mode::Disabled | Mode::MetricsOnly, _) | (_, Phase::Closed) => State::Closed,
-            (_, &Phase::Open { until }) if now < until => State::Open,
-            (_, Phase::Open { .. } | Phase::HalfOpen(_)) => State::HalfOpen,
+            (Mode::ForcedOpen, _) | (_, Phase::Open { .. }) => State::Open,
+            (_, Phase::HalfOpen(_)) => State::HalfOpen,
+            (_, Phase::Closed) => State::Closed,
         }
     }
 
@@ -284,19 +294,21 @@ impl Machine {
             self.stale = self.stale.saturating_add(1);
             return None;
         }
+        self.consecutive_failures = if failed { self.consecutive_failures.saturating_add(1) } else { 0 };
         if failed {
             self.set_cause(verdict.kind);
         }
         let elapsed = now.since(permit.admitted_at);
+        let ban = verdict.open_for.filter(|_| failed);
         if let Phase::HalfOpen(probes) = &mut self.phase {
             if failed || self.rules.slow(elapsed) {
-                let cause = if verdict.open_for.is_some() { Cause::Banned } else { Cause::ProbeFailed };
-                return Some(self.open(now, cause, Tally::default(), verdict.open_for, rng));
+                let cause = if ban.is_some() { Cause::Banned } else { Cause::ProbeFailed };
+                return Some(self.open(now, cause, Tally::default(), ban, rng));
             }
             probes.successes = probes.successes.saturating_add(1);
             return (probes.successes >= self.config.success_threshold).then(|| self.close(now, Cause::Recovered));
         }
-        self.settle_closed(now, failed, elapsed, verdict.open_for, rng)
+        self.settle_closed(now, failed, elapsed, ban, rng)
     }
 
     fn settle_closed(
@@ -304,19 +316,18 @@ impl Machine {
         now: Instant,
         failed: bool,
         elapsed: Duration,
-        open_for: Option<Duration>,
+        ban: Option<Duration>,
         rng: &Rng,
     ) -> Option<Change> {
-        self.consecutive_failures = if failed { self.consecutive_failures.saturating_add(1) } else { 0 };
         let tripped = self.rules.record(now, failed, elapsed);
         if self.mode == Mode::MetricsOnly {
             let (trip, counts) = tripped?;
             let said = std::mem::replace(&mut self.said_would_open, true);
             return (!said).then_some(Change::WouldOpen(trip, counts));
         }
-        if failed && open_for.is_some() {
+        if ban.is_some() {
             let counts = self.rules.counts(now);
-            return Some(self.open(now, Cause::Banned, counts, open_for, rng));
+            return Some(self.open(now, Cause::Banned, counts, ban, rng));
         }
         tripped.map(|(trip, counts)| self.open(now, Cause::Tripped(trip), counts, None, rng))
     }
@@ -337,7 +348,7 @@ impl Machine {
         self.open_wait = wait;
         self.opened_in_a_row = self.opened_in_a_row.saturating_add(1);
         self.opened = self.opened.saturating_add(1);
-        let from = self.state(now);
+        let from = self.entered();
         self.move_to(Phase::Open { until: now + wait });
         let transition =
             Transition { seq: self.generation, at: now, from, to: State::Open, cause, counts, open_for: wait };
@@ -346,7 +357,7 @@ impl Machine {
     }
 
     fn close(&mut self, now: Instant, cause: Cause) -> Change {
-        let from = self.state(now);
+        let from = self.entered();
         self.move_to(Phase::Closed);
         self.forget();
         let (seq, counts) = (self.generation, Tally::default());
@@ -366,11 +377,11 @@ impl Machine {
     }
 
     pub(super) fn set_mode(&mut self, now: Instant, mode: Mode) -> Option<Transition> {
-        let from = self.state(now);
+        let from = self.entered();
         self.mode = mode;
         self.forget();
         self.move_to(Phase::Closed);
-        let to = self.state(now);
+        let to = self.entered();
         if from == to {
             return None;
         }

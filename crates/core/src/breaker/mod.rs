@@ -201,8 +201,9 @@ impl CircuitBreaker {
         self.machine.lock().config.clone()
     }
 
-    /// Changes the configuration and keeps state and counts; a trip rule that changed starts to count anew. The mode is
-    /// left as an operator set it. Returns all mistakes and changes nothing if there is one.
+    /// Changes the configuration and keeps state and counts. A trip rule with another threshold goes on with what it has
+    /// counted; one that is new or looks at another window starts to count. The mode is left as an operator set it.
+    /// Returns all mistakes and changes nothing if there is one.
     pub fn update(&self, config: Config) -> Result<(), Mistakes> {
         let mistakes = config.validate();
         if !mistakes.is_empty() {
@@ -298,7 +299,7 @@ impl CircuitBreaker {
     #[cold]
     fn settle_by_machine(&self, permit: &Permit, now: Instant, verdict: &Verdict<'_>) -> Option<Change> {
         let mut machine = self.machine.lock();
-        let ignored = is_one_of(verdict.kind, &machine.config.ignore);
+        let ignored = verdict.outcome == Outcome::Failure && is_one_of(verdict.kind, &machine.config.ignore);
         let outcome = if ignored { Outcome::Ignored } else { verdict.outcome };
         if machine.mode != Mode::Disabled {
             match outcome {
@@ -317,9 +318,12 @@ impl CircuitBreaker {
         if std::mem::replace(&mut permit.spent, true) {
             return;
         }
-        self.counters.0.ignored.fetch_add(1, Ordering::Relaxed);
+        let mut machine = self.machine.lock();
+        if machine.mode != Mode::Disabled {
+            self.counters.0.ignored.fetch_add(1, Ordering::Relaxed);
+        }
         if let Some(probe) = permit.probe {
-            self.machine.lock().return_probe(permit.generation, probe);
+            machine.return_probe(permit.generation, probe);
         }
     }
 
