@@ -221,7 +221,7 @@ impl RateLimiter {
 
     /// Takes `cost` permits now, or queues for them in the order of arrival. A cost of 0 always passes.
     ///
-    /// Who would have to wait past `deadline`, or longer than [`Config::max_wait`], is refused at once and takes
+    /// Who would have to wait to `deadline` or past it, or longer than [`Config::max_wait`], is refused at once and takes
     /// nothing: a smaller call may still fit. Waits are computed from what is known now; a debit or a slower rate
     /// prolongs them, so the edge cancels a ticket whose deadline has come. A queued ticket should be polled once
     /// right away, to learn when its turn comes.

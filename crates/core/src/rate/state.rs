@@ -153,7 +153,7 @@ impl State {
 
     /// Queues a caller that would pass at `turn`, unless that is too late for it.
     pub(super) fn enqueue(&mut self, now: u64, cost: u32, turn: u64, deadline: u64) -> Option<Ticket> {
-        if turn > deadline || turn.saturating_sub(now) > nanos(self.config.max_wait) {
+        if turn >= deadline || turn.saturating_sub(now) > nanos(self.config.max_wait) {
             return None;
         }
         let ticket = Ticket::next();
