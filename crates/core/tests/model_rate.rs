@@ -173,7 +173,7 @@ impl Pair {
             }
             Admission::Queued(ticket) => {
                 prop_assert!(wait > 0 || !self.model.waiting.is_empty());
-                prop_assert!(cost <= self.model.burst && wait <= patience.into() && wait <= self.model.max_wait);
+                prop_assert!(cost <= self.model.burst && wait < patience.into() && wait <= self.model.max_wait);
                 self.model.waiting.push((ticket, cost));
                 self.tickets.push(ticket);
             }
@@ -183,7 +183,7 @@ impl Pair {
             Admission::Refused(refusal) => {
                 prop_assert_eq!(refusal.reason, Reason::WaitTooLong);
                 prop_assert_eq!(nanos(refusal.retry_after), wait);
-                prop_assert!(wait > patience.into() || wait > self.model.max_wait);
+                prop_assert!(wait >= patience.into() || wait > self.model.max_wait);
             }
         }
         Ok(())
