@@ -8,7 +8,7 @@ use std::time::Duration;
 use pin_project_lite::pin_project;
 use stormproof_core as core;
 use stormproof_core::retry::Stop;
-use stormproof_core::{End, Input, Instant, Name, Outcome, Permits, Step, Ticket, Verdict};
+use stormproof_core::{End, Input, Instant, Name, Outcome, Step, Ticket, Verdict};
 
 use crate::classify::{ByFn, Classify, ErrIsFailure};
 use crate::clock::Sleep;
@@ -113,7 +113,7 @@ where
     #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
-        this.run.poll(*this.options, this.op, this.classifier, false, cx).map(|(result, _)| result)
+        this.run.poll(*this.options, this.op, this.classifier, false, cx)
     }
 }
 
@@ -135,10 +135,9 @@ where
     type Output = Result<(T, Held), Error<E>>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let this = self.project().calling.project();
-        let policy = this.run.policy;
-        let (result, permits) = ready!(this.run.poll(*this.options, this.op, this.classifier, true, cx));
-        Poll::Ready(result.map(|value| (value, Held::new(policy.clone(), permits))))
+        let mut this = self.project().calling.project();
+        let result = ready!(this.run.as_mut().poll(*this.options, this.op, this.classifier, true, cx));
+        Poll::Ready(result.map(|value| (value, this.run.take_held())))
     }
 }
 
@@ -186,6 +185,13 @@ impl<'p, Fut: Future> Run<'p, Fut> {
         }
     }
 
+    /// What the call still holds: everything, if [`poll`](Self::poll) was told to hold; else nothing.
+    fn take_held(self: Pin<&mut Self>) -> Held {
+        let this = self.project();
+        Held::new(this.policy.clone(), this.call.as_mut().map(core::Call::hold).unwrap_or_default())
+    }
+
+    /// With `hold` the call is left as it is when its last attempt ends, unless that failed.
     #[inline]
     fn poll<F, C, T, E>(
         self: Pin<&mut Self>,
@@ -194,7 +200,7 @@ impl<'p, Fut: Future> Run<'p, Fut> {
         classifier: &C,
         hold: bool,
         cx: &mut Context<'_>,
-    ) -> Poll<(Result<T, Error<E>>, Permits)>
+    ) -> Poll<Result<T, Error<E>>>
     where
         F: FnMut(Cx<'p>) -> Fut,
         Fut: Future<Output = Result<T, E>>,
@@ -237,9 +243,8 @@ impl<'p, Fut: Future> Run<'p, Fut> {
                         this.attempt.set(None);
                         now = read_clock();
                         let verdict = classifier.classify(result.as_ref());
-                        if hold && verdict.outcome != Outcome::Failure {
-                            let permits = call.hold();
-                            return Poll::Ready((finish(call, now, result, None), permits));
+                        if hold && result.is_ok() && verdict.outcome != Outcome::Failure {
+                            return Poll::Ready(finish(call, now, result, None));
                         }
                         step = call.next(core, now, Input::Finished(verdict), &mut edge);
                         *this.last = Some(result);
@@ -262,8 +267,7 @@ impl<'p, Fut: Future> Run<'p, Fut> {
                 Step::BackOff { until } => until,
                 Step::Done(end) => {
                     unpark(this.parked);
-                    let result = conclude(policy, call, now, end, this.last.take());
-                    return Poll::Ready((result, Permits::default()));
+                    return Poll::Ready(conclude(policy, call, now, end, this.last.take()));
                 }
             };
             ready!(this.timer.as_mut().poll(policy, until, cx));
