@@ -247,6 +247,9 @@ impl<'p, Fut: Future> Run<'p, Fut> {
                             return Poll::Ready(finish(call, now, result, None));
                         }
                         step = call.next(core, now, Input::Finished(verdict), &mut edge);
+                        if let Step::Done(End::Finished(stop)) = step {
+                            return Poll::Ready(finish(call, now, result, stop));
+                        }
                         *this.last = Some(result);
                         continue;
                     }
@@ -284,24 +287,29 @@ fn poll_some<Fut: Future>(attempt: Pin<&mut Option<Fut>>, cx: &mut Context<'_>) 
     attempt.as_pin_mut().map_or(Poll::Pending, |attempt| attempt.poll(cx))
 }
 
+#[inline]
 fn unpark(parked: &mut Option<Ticket>) {
     if let Some(ticket) = parked.take() {
         waiters::forget(ticket);
     }
 }
 
+/// The end of a call with the result of its last attempt.
 #[inline]
 fn finish<T, E>(call: &core::Call, now: Instant, result: Result<T, E>, stop: Option<Stop>) -> Result<T, Error<E>> {
-    result.map_err(|error| Error::Failed {
-        error,
-        stop: stop.unwrap_or(Stop::NotRetryable),
-        attempts: call.attempts(),
-        elapsed: now.since(call.started()),
-    })
+    match result {
+        Ok(value) => Ok(value),
+        Err(error) => Err(Error::Failed {
+            error,
+            stop: stop.unwrap_or(Stop::NotRetryable),
+            attempts: call.attempts(),
+            elapsed: now.since(call.started()),
+        }),
+    }
 }
 
-/// The call's end as the caller sees it.
-#[inline]
+/// The end of a call without such a result.
+#[cold]
 fn conclude<T, E>(
     policy: &Policy,
     call: &core::Call,
@@ -309,22 +317,15 @@ fn conclude<T, E>(
     end: End<'_>,
     last: Option<Result<T, E>>,
 ) -> Result<T, Error<E>> {
-    let attempts = call.attempts();
-    match (end, last) {
-        (End::Finished(stop), Some(result)) => finish(call, now, result, stop),
-        (End::Refused(refusal), last) => {
-            Err(Error::Refused { refused: refusal.to_refused(), last: last.and_then(Result::err), attempts })
-        }
-        (end, last) => {
-            let (limit, stop) = match end {
-                End::TimedOut(limit, stop) => (limit, stop),
-                // Not reached: a call that finished has a last result.
-                End::Finished(_) | End::Refused(_) => (core::Limit::Call, Stop::Deadline),
-            };
-            let (policy, elapsed) = (policy.name().to_string(), now.since(call.started()));
-            Err(Error::TimedOut { policy, limit, stop, last: last.and_then(Result::err), attempts, elapsed })
-        }
-    }
+    let (last, attempts) = (last.and_then(Result::err), call.attempts());
+    let (limit, stop) = match end {
+        End::Refused(refusal) => return Err(Error::Refused { refused: refusal.to_refused(), last, attempts }),
+        End::TimedOut(limit, stop) => (limit, stop),
+        // Not reached: a call that finished was over when its last attempt was.
+        End::Finished(_) => (core::Limit::Call, Stop::Deadline),
+    };
+    let (policy, elapsed) = (policy.name().to_string(), now.since(call.started()));
+    Err(Error::TimedOut { policy, limit, stop, last, attempts, elapsed })
 }
 
 pin_project! {
