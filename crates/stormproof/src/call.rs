@@ -241,8 +241,10 @@ impl<'p, Fut: Future> Run<'p, Fut> {
                     if let Poll::Ready(result) = inherited::scope(clock, until, || poll_some(this.attempt.as_mut(), cx))
                     {
                         this.attempt.set(None);
-                        now = read_clock();
                         let verdict = classifier.classify(result.as_ref());
+                        if policy.0.success_needs_time || verdict.outcome != Outcome::Success || result.is_err() {
+                            now = read_clock();
+                        }
                         if hold && result.is_ok() && verdict.outcome != Outcome::Failure {
                             return Poll::Ready(finish(call, now, result, None));
                         }
