@@ -173,9 +173,9 @@ impl Call {
     /// Decides what to do next.
     #[inline]
     pub fn next<'p>(&mut self, policy: &'p Policy, now: Instant, input: Input<'_>, edge: &mut impl Edge) -> Step<'p> {
-        match (self.phase, input) {
+        match (self.phase, &input) {
             (Phase::Ready, _) => self.prepare(policy, now, edge),
-            (Phase::Attempting, Input::Finished(verdict)) => self.attempt_ended(policy, now, &verdict, None, edge),
+            (Phase::Attempting, Input::Finished(verdict)) => self.attempt_ended(policy, now, verdict, None, edge),
             (Phase::Attempting, Input::Resume) if now >= self.until => self.attempt_timed_out(policy, now, edge),
             (Phase::Attempting, Input::Resume) => Step::Attempt { number: self.attempts, until: self.until },
             (Phase::Bulkhead(ticket, until), _) => self.wait_for_slot(policy, now, ticket, until, edge),
@@ -220,6 +220,7 @@ impl Call {
         }
     }
 
+    #[cold]
     fn wait_for_slot<'p>(
         &mut self,
         policy: &'p Policy,
@@ -283,6 +284,7 @@ impl Call {
         }
     }
 
+    #[cold]
     fn wait_for_rate<'p>(
         &mut self,
         policy: &'p Policy,
@@ -336,13 +338,13 @@ impl Call {
     #[inline]
     fn take_permit<'p>(&mut self, policy: &'p Policy, now: Instant, edge: &mut impl Edge) -> Result<(), Refusal<'p>> {
         if let Some(breaker) = &policy.breaker {
-            let permit = breaker.admit(now)?;
-            emit_admission(policy, now, &permit, edge);
-            self.permits.breaker = Some(permit);
+            let permit = self.permits.breaker.insert(breaker.admit(now)?);
+            emit_admission(policy, now, permit, edge);
         }
         Ok(())
     }
 
+    #[cold]
     fn attempt_timed_out<'p>(&mut self, policy: &'p Policy, now: Instant, edge: &mut impl Edge) -> Step<'p> {
         let limit = if now >= self.deadline { Limit::Call } else { Limit::Attempt };
         let after = now.since(self.started);
@@ -405,6 +407,7 @@ impl Call {
     }
 
     /// The deadline passed outside an attempt.
+    #[cold]
     fn timed_out<'p>(&mut self, policy: &'p Policy, now: Instant, edge: &mut impl Edge) -> Step<'p> {
         let (limit, after) = (Limit::Call, now.since(self.started));
         emit(policy, now, edge, || Kind::TimedOut { limit, after });
@@ -466,7 +469,15 @@ impl Call {
     }
 
     /// Gives back everything: the call was dropped. Nothing counts for or against the callee.
+    #[inline]
     pub fn abandon(&mut self, policy: &Policy, edge: &mut impl Edge) {
+        if self.phase != Phase::Ended {
+            self.abandon_midway(policy, edge);
+        }
+    }
+
+    #[cold]
+    fn abandon_midway(&mut self, policy: &Policy, edge: &mut impl Edge) {
         match std::mem::replace(&mut self.phase, Phase::Ended) {
             Phase::Bulkhead(ticket, _) => {
                 if let Some(bulkhead) = &policy.bulkhead {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use pin_project_lite::pin_project;
 use stormproof_core as core;
 use stormproof_core::retry::Stop;
-use stormproof_core::{End, Input, Instant, Name, Outcome, Permits, Step, Ticket, Verdict};
+use stormproof_core::{End, Input, Instant, Name, Outcome, Step, Ticket, Verdict};
 
 use crate::classify::{ByFn, Classify, ErrIsFailure};
 use crate::clock::Sleep;
@@ -113,7 +113,7 @@ where
     #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
-        this.run.poll(*this.options, this.op, this.classifier, false, cx).map(|(result, _)| result)
+        this.run.poll(*this.options, this.op, this.classifier, false, cx)
     }
 }
 
@@ -135,10 +135,9 @@ where
     type Output = Result<(T, Held), Error<E>>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let this = self.project().calling.project();
-        let policy = this.run.policy;
-        let (result, permits) = ready!(this.run.poll(*this.options, this.op, this.classifier, true, cx));
-        Poll::Ready(result.map(|value| (value, Held::new(policy.clone(), permits))))
+        let mut this = self.project().calling.project();
+        let result = ready!(this.run.as_mut().poll(*this.options, this.op, this.classifier, true, cx));
+        Poll::Ready(result.map(|value| (value, this.run.take_held())))
     }
 }
 
@@ -186,6 +185,13 @@ impl<'p, Fut: Future> Run<'p, Fut> {
         }
     }
 
+    /// What the call still holds: everything, if [`poll`](Self::poll) was told to hold; else nothing.
+    fn take_held(self: Pin<&mut Self>) -> Held {
+        let this = self.project();
+        Held::new(this.policy.clone(), this.call.as_mut().map(core::Call::hold).unwrap_or_default())
+    }
+
+    /// With `hold` the call is left as it is when its last attempt ends, unless that failed.
     #[inline]
     fn poll<F, C, T, E>(
         self: Pin<&mut Self>,
@@ -194,7 +200,7 @@ impl<'p, Fut: Future> Run<'p, Fut> {
         classifier: &C,
         hold: bool,
         cx: &mut Context<'_>,
-    ) -> Poll<(Result<T, Error<E>>, Permits)>
+    ) -> Poll<Result<T, Error<E>>>
     where
         F: FnMut(Cx<'p>) -> Fut,
         Fut: Future<Output = Result<T, E>>,
@@ -235,13 +241,17 @@ impl<'p, Fut: Future> Run<'p, Fut> {
                     if let Poll::Ready(result) = inherited::scope(clock, until, || poll_some(this.attempt.as_mut(), cx))
                     {
                         this.attempt.set(None);
-                        now = read_clock();
                         let verdict = classifier.classify(result.as_ref());
-                        if hold && verdict.outcome != Outcome::Failure {
-                            let permits = call.hold();
-                            return Poll::Ready((finish(call, now, result, None), permits));
+                        if policy.0.success_needs_time || verdict.outcome != Outcome::Success || result.is_err() {
+                            now = read_clock();
+                        }
+                        if hold && result.is_ok() && verdict.outcome != Outcome::Failure {
+                            return Poll::Ready(finish(call, now, result, None));
                         }
                         step = call.next(core, now, Input::Finished(verdict), &mut edge);
+                        if let Step::Done(End::Finished(stop)) = step {
+                            return Poll::Ready(finish(call, now, result, stop));
+                        }
                         *this.last = Some(result);
                         continue;
                     }
@@ -262,8 +272,7 @@ impl<'p, Fut: Future> Run<'p, Fut> {
                 Step::BackOff { until } => until,
                 Step::Done(end) => {
                     unpark(this.parked);
-                    let result = conclude(policy, call, now, end, this.last.take());
-                    return Poll::Ready((result, Permits::default()));
+                    return Poll::Ready(conclude(policy, call, now, end, this.last.take()));
                 }
             };
             ready!(this.timer.as_mut().poll(policy, until, cx));
@@ -280,24 +289,29 @@ fn poll_some<Fut: Future>(attempt: Pin<&mut Option<Fut>>, cx: &mut Context<'_>) 
     attempt.as_pin_mut().map_or(Poll::Pending, |attempt| attempt.poll(cx))
 }
 
+#[inline]
 fn unpark(parked: &mut Option<Ticket>) {
     if let Some(ticket) = parked.take() {
         waiters::forget(ticket);
     }
 }
 
+/// The end of a call with the result of its last attempt.
 #[inline]
 fn finish<T, E>(call: &core::Call, now: Instant, result: Result<T, E>, stop: Option<Stop>) -> Result<T, Error<E>> {
-    result.map_err(|error| Error::Failed {
-        error,
-        stop: stop.unwrap_or(Stop::NotRetryable),
-        attempts: call.attempts(),
-        elapsed: now.since(call.started()),
-    })
+    match result {
+        Ok(value) => Ok(value),
+        Err(error) => Err(Error::Failed {
+            error,
+            stop: stop.unwrap_or(Stop::NotRetryable),
+            attempts: call.attempts(),
+            elapsed: now.since(call.started()),
+        }),
+    }
 }
 
-/// The call's end as the caller sees it.
-#[inline]
+/// The end of a call without such a result.
+#[cold]
 fn conclude<T, E>(
     policy: &Policy,
     call: &core::Call,
@@ -305,22 +319,15 @@ fn conclude<T, E>(
     end: End<'_>,
     last: Option<Result<T, E>>,
 ) -> Result<T, Error<E>> {
-    let attempts = call.attempts();
-    match (end, last) {
-        (End::Finished(stop), Some(result)) => finish(call, now, result, stop),
-        (End::Refused(refusal), last) => {
-            Err(Error::Refused { refused: refusal.to_refused(), last: last.and_then(Result::err), attempts })
-        }
-        (end, last) => {
-            let (limit, stop) = match end {
-                End::TimedOut(limit, stop) => (limit, stop),
-                // Not reached: a call that finished has a last result.
-                End::Finished(_) | End::Refused(_) => (core::Limit::Call, Stop::Deadline),
-            };
-            let (policy, elapsed) = (policy.name().to_string(), now.since(call.started()));
-            Err(Error::TimedOut { policy, limit, stop, last: last.and_then(Result::err), attempts, elapsed })
-        }
-    }
+    let (last, attempts) = (last.and_then(Result::err), call.attempts());
+    let (limit, stop) = match end {
+        End::Refused(refusal) => return Err(Error::Refused { refused: refusal.to_refused(), last, attempts }),
+        End::TimedOut(limit, stop) => (limit, stop),
+        // Not reached: a call that finished was over when its last attempt was.
+        End::Finished(_) => (core::Limit::Call, Stop::Deadline),
+    };
+    let (policy, elapsed) = (policy.name().to_string(), now.since(call.started()));
+    Err(Error::TimedOut { policy, limit, stop, last, attempts, elapsed })
 }
 
 pin_project! {

@@ -45,6 +45,7 @@ pub(crate) struct Shared {
     pub(crate) core: core::Policy,
     pub(crate) clock: Clock,
     pub(crate) needs_time: bool,
+    pub(crate) success_needs_time: bool,
     /// Listeners of the policy itself, then those of the stages it shares with others.
     pub(crate) listeners: Vec<Listeners>,
 }
@@ -62,7 +63,8 @@ impl Policy {
 
     pub(crate) fn from_core(core: core::Policy, clock: Clock, stages: Vec<Listeners>) -> Self {
         let listeners = std::iter::once(Listeners::default()).chain(stages).collect();
-        Self(Arc::new(Shared { needs_time: core.needs_time(), core, clock, listeners }))
+        let (needs_time, success_needs_time) = (core.needs_time(), core.success_needs_time());
+        Self(Arc::new(Shared { core, clock, needs_time, success_needs_time, listeners }))
     }
 
     /// Calls `op` through the stages. The operation is made anew for each attempt, from its own context.

@@ -219,13 +219,15 @@ impl CircuitBreaker {
     #[inline]
     pub fn admit(&self, now: Instant) -> Result<Permit, Refusal<'_>> {
         let word = self.published.0.word.load(Ordering::Acquire);
-        if word & ADMIT != 0 {
-            return Ok(Permit::new(word >> FLAG_BITS, now, None));
-        }
-        if let Some(refusal) = self.refusal_by_word(word, now) {
+        // One value from two branches: as two returns, the permit would be put together in memory and copied.
+        let permit = if word & ADMIT != 0 {
+            Permit::new(word >> FLAG_BITS, now, None)
+        } else if let Some(refusal) = self.refusal_by_word(word, now) {
             return Err(refusal);
-        }
-        self.admit_by_machine(now)
+        } else {
+            self.admit_by_machine(now)?
+        };
+        Ok(permit)
     }
 
     /// Refuses at once what [`admit`](Self::admit) would refuse, and takes nothing.
