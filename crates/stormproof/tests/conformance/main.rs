@@ -1,0 +1,7 @@
+//! The cases that define correct, one test each, under virtual time. Every scenario runs through every door, and the
+//! doors have to agree.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may stop at the first surprise")]
+
+mod async_door;
+mod breaker_closed;
+mod given;
