@@ -13,13 +13,15 @@ use crate::trace::Trace;
 
 /// A way to make calls through a policy.
 pub trait Door {
-    /// Runs a scenario on virtual time.
+    /// Runs a scenario on virtual time. What is due at the time of an action happens before it.
     fn run(&self, scenario: &Scenario) -> Trace;
 }
 
-/// The core alone.
+/// The core alone, with timers as coarse as tokio's, so that what comes of it can be compared.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct CoreDoor;
+
+const TICK: Duration = Duration::from_millis(1);
 
 /// The scripts of the calls, as an operation.
 struct Scripts<'s>(Vec<&'s Call>);
@@ -37,11 +39,11 @@ impl Door for CoreDoor {
         let policies = [scenario.config.clone().build(NAME, SEED).expect("a valid policy")];
         let policy = &policies[0];
         let scripts = scenario.calls().map(|(_, call)| call).collect();
-        let mut driver = Driver::new(&policies, Scripts(scripts));
+        let mut driver = Driver::new(&policies, Scripts(scripts)).tick(TICK);
         let mut looks = Vec::new();
         for (at, action) in &scenario.timeline {
             let now = Instant::ZERO + *at;
-            driver.run_before(now);
+            driver.run_until(now);
             match action {
                 Action::Call(call) => {
                     let own = call.deadline.map_or_else(|| policy.deadline_at(now), |limit| now + limit);

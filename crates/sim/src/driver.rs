@@ -64,6 +64,7 @@ pub struct Driver<'p, O> {
     parked: HashMap<Ticket, usize>,
     edge: Notes,
     steps_now: u64,
+    tick: Duration,
 }
 
 /// Something that will happen; ordered by time, then by when it was scheduled.
@@ -131,7 +132,15 @@ impl<'p, O: Operation> Driver<'p, O> {
             parked: HashMap::new(),
             edge: Notes::default(),
             steps_now: 0,
+            tick: Duration::from_nanos(1),
         }
+    }
+
+    /// Timers fire at multiples of `tick`, as those of a runtime do. Default: exactly when they are due.
+    #[must_use]
+    pub fn tick(mut self, tick: Duration) -> Self {
+        self.tick = tick;
+        self
     }
 
     /// The present.
@@ -172,12 +181,6 @@ impl<'p, O: Operation> Driver<'p, O> {
     /// The client drops its call then, if it is not over.
     pub fn cancel_at(&mut self, client: usize, at: Instant) {
         self.schedule(at, client, What::Cancel);
-    }
-
-    /// Lets all that is due before `time` happen; then it is `time`.
-    pub fn run_before(&mut self, time: Instant) {
-        self.run_while(|at| at < time);
-        self.move_to(time);
     }
 
     /// Lets all that is due up to `time` happen; then it is `time`.
@@ -240,8 +243,14 @@ impl<'p, O: Operation> Driver<'p, O> {
     fn schedule(&mut self, at: Instant, client: usize, what: What) {
         if at != Instant::FAR_FUTURE {
             self.scheduled += 1;
-            self.due.push(Reverse(Due { at: at.max(self.now), scheduled: self.scheduled, client, what }));
+            let at = self.next_tick(at.max(self.now));
+            self.due.push(Reverse(Due { at, scheduled: self.scheduled, client, what }));
         }
+    }
+
+    fn next_tick(&self, at: Instant) -> Instant {
+        let tick = u64::try_from(self.tick.as_nanos()).unwrap_or(u64::MAX).max(1);
+        Instant::from_nanos(at.as_nanos().div_ceil(tick).saturating_mul(tick))
     }
 
     /// The attempt of a client has ended by itself.
@@ -282,7 +291,7 @@ impl<'p, O: Operation> Driver<'p, O> {
                         continue;
                     }
                     let ends = self.now + time;
-                    if ends <= until {
+                    if self.next_tick(ends) <= self.next_tick(until) {
                         self.schedule(ends, number, What::Answer(steps));
                     } else {
                         self.schedule(until, number, What::Resume(steps));

@@ -120,6 +120,11 @@ impl Trace {
         self.events.iter().map(|event| event.kind.as_str()).collect()
     }
 
+    /// The names of the breaker's events.
+    pub fn circuit_events(&self) -> Vec<&'static str> {
+        self.event_names().into_iter().filter(|name| name.starts_with("circuit")).collect()
+    }
+
     /// The events with this name.
     pub fn events_named(&self, name: &str) -> Vec<&Event> {
         self.events.iter().filter(|event| event.kind.as_str() == name).collect()

@@ -98,13 +98,14 @@ async fn run(scenario: &Scenario) -> Trace {
     for (at, action) in &scenario.timeline {
         if start + *at > tokio::time::Instant::now() {
             tokio::time::sleep_until(start + *at).await;
+            let_others_run().await;
         }
         match action {
             Action::Call(call) => calls.push(tokio::spawn(trace(stages.policy.clone(), call.clone(), start))),
             Action::Look => looks.push(stages.policy.snapshots()),
             operator => stages.operate(operator),
         }
-        tokio::task::yield_now().await;
+        let_others_run().await;
     }
     let mut traces = Vec::new();
     for (number, call) in calls.into_iter().enumerate() {
@@ -113,6 +114,13 @@ async fn run(scenario: &Scenario) -> Trace {
     }
     let events = events.lock().unwrap().clone();
     Trace { calls: traces, events, looks, stages: stages.policy.snapshots() }
+}
+
+/// Until those have run who are due now, and those whom they woke.
+async fn let_others_run() {
+    for _ in 0..4 {
+        tokio::task::yield_now().await;
+    }
 }
 
 /// One call, in a task of its own, so that a panic ends the call alone.

@@ -13,7 +13,7 @@ use crate::given::{F, I, S, ms, run, s, with_breaker};
 #[test]
 fn case_01_consecutive_failures() {
     let trace = run(&with_breaker(Trip::consecutive(3), |_| ()).every(ms(1), [F, S, F, F]).every(ms(1), [S, F, F]));
-    assert_eq!(trace.event_names().iter().filter(|name| **name == "circuit_opened").count(), 0);
+    assert_eq!(trace.circuit_events().iter().filter(|name| **name == "circuit_opened").count(), 0);
 
     let trace = run(&with_breaker(Trip::consecutive(3), |_| ()).every(ms(1), [F, S, F, F, F, S]));
     let opened = trace.events_named("circuit_opened");
@@ -50,7 +50,7 @@ fn case_04_a_count_window_slides() {
 
     let hundred = || with_breaker(Trip::ratio(0.5, 100, Window::Calls(100)), |_| ()).every(ms(1), repeat_n(S, 10_000));
     let trace = run(&hundred().every(ms(1), [F; 49]));
-    assert!(trace.events.is_empty());
+    assert!(trace.circuit_events().is_empty());
     let trace = run(&hundred().every(ms(1), [F; 51]));
     assert_eq!(trace.events_named("circuit_opened")[0].at, Instant::ZERO + ms(10_049));
 }
@@ -58,8 +58,8 @@ fn case_04_a_count_window_slides() {
 #[test]
 fn case_05_a_failure_that_rolled_off_counts_no_more() {
     let within = || with_breaker(Trip::within(2, ms(200)), |_| ());
-    assert!(run(&within().at(ms(0), F).at(ms(200), F)).events.is_empty());
-    assert_eq!(run(&within().at(ms(0), F).at(ms(199), F)).event_names(), ["circuit_opened"]);
+    assert!(run(&within().at(ms(0), F).at(ms(200), F)).circuit_events().is_empty());
+    assert_eq!(run(&within().at(ms(0), F).at(ms(199), F)).circuit_events(), ["circuit_opened"]);
 }
 
 #[test]
@@ -81,14 +81,15 @@ fn case_07_an_ok_can_be_a_failure() {
 
 #[test]
 fn case_08_an_ignored_outcome_changes_and_resets_nothing() {
-    let trace = run(&with_breaker(Trip::consecutive(3), |_| ()).every(ms(1), [F, F, I]).at(ms(3), Action::Look).at(ms(4), F));
+    let trace =
+        run(&with_breaker(Trip::consecutive(3), |_| ()).every(ms(1), [F, F, I]).at(ms(3), Action::Look).at(ms(4), F));
     assert_eq!(trace.seen(0, Stage::Breaker, "window_failures", ""), 2.0);
-    assert_eq!(trace.event_names(), ["circuit_opened"]);
+    assert_eq!(trace.circuit_events(), ["circuit_opened"]);
 
     let ratio = Trip::ratio(0.5, 3, Window::Calls(10));
     let trace = run(&with_breaker(ratio, |_| ()).every(ms(1), [F, F, I, I]));
     assert_eq!(trace.stat(Stage::Breaker, "window_calls", ""), 2.0);
-    assert!(trace.events.is_empty());
+    assert!(trace.circuit_events().is_empty());
 }
 
 #[test]

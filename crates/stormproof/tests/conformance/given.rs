@@ -12,7 +12,15 @@ pub(crate) type Retries = stormproof_core::retry::Config;
 /// Runs a scenario through every door, and gives what all of them agree on.
 pub(crate) fn run(scenario: &Scenario) -> Trace {
     let (core, door) = (CoreDoor.run(scenario), AsyncDoor.run(scenario));
-    assert_eq!(core, door, "the core alone (left) and the async door differ");
+    let differ = "the core alone (left) and the async door differ";
+    for (number, (core, door)) in core.calls.iter().zip(&door.calls).enumerate() {
+        assert_eq!(core, door, "{differ} in call {number}");
+    }
+    for (core, door) in core.events.iter().zip(&door.events) {
+        assert_eq!(core, door, "{differ} in an event");
+    }
+    assert_eq!((&core.looks, &core.stages), (&door.looks, &door.stages), "{differ} in the stages");
+    assert_eq!(core, door, "{differ} in the number of things");
     core
 }
 

@@ -4,4 +4,7 @@
 
 mod async_door;
 mod breaker_closed;
+mod breaker_open;
 mod given;
+mod half_open;
+mod retry;
