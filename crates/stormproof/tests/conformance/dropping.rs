@@ -220,3 +220,13 @@ fn case_54_two_stages_together_dropped_anywhere_lose_nothing() {
         }
     }
 }
+
+#[tokio::test]
+async fn case_54_a_call_that_would_hold_but_has_nothing_to_hold_gives_all_back() {
+    for verdict in [Verdict::ignored("ClientError"), Verdict::failure("ServerError"), Verdict::success()] {
+        let policy = Policy::builder("p").bulkhead(slots(1, 0)).build().unwrap();
+        let call = policy.call(|_| async { Err::<(), _>("no") }).classify_with(move |_| verdict);
+        assert_eq!(call.hold().await.unwrap_err().into_last(), Some("no"));
+        assert_eq!(policy.stages().bulkhead.as_ref().unwrap().stats().active, 0, "{verdict:?}");
+    }
+}
