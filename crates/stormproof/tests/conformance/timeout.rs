@@ -1,10 +1,10 @@
 //! Timeouts (cases 43 to 45). The fallback that case 44 skips comes with the fallback pattern: until then, that the
 //! deadline and the caller's cancellation end the call for good, and are told apart.
 
-use stormproof::{Limit, Reason, Stage, Stop, Trip};
+use stormproof::{Limit, Policy, Reason, Stage, Stop, Trip};
 use stormproof_sim::{Call, End, Reply, Scenario};
 
-use crate::given::{F, S, each_second, ms, policy, retries, run, s, trips};
+use crate::given::{F, S, each_second, ms, per_second, policy, retries, run, s, slots, trips};
 
 #[test]
 fn case_43_the_attempts_timer_does_not_run_during_backoff() {
@@ -83,4 +83,34 @@ fn case_45_hung_calls_open_the_circuit() {
     assert_eq!(trace.ends()[..5], vec![timed_out; 5]);
     assert_eq!(trace.calls[5].end.reason(), Some(Reason::Open));
     assert_eq!(trace.stat(Stage::Breaker, "calls", "failure"), 5.0);
+}
+
+#[test]
+fn a_deadline_that_comes_with_the_turn_is_no_failure_of_the_callee() {
+    let waiting_for = |change: fn(&mut stormproof::config::Config)| {
+        let config = policy(|p| {
+            p.breaker = Some(trips(Trip::consecutive(1)));
+            change(p);
+        });
+        let first = Scenario::new(config).at(s(0), S.after(s(1)));
+        run(&first.at(s(0), Call::of([S.after(ms(1))]).deadline(s(1))))
+    };
+    for trace in [waiting_for(|p| p.bulkhead = Some(slots(1, 1))), waiting_for(|p| p.rate = Some(per_second(1, 1)))] {
+        assert_eq!(trace.calls[1].end, End::TimedOut { limit: Limit::Call, stop: Stop::Deadline, last: None });
+        assert_eq!((trace.calls[1].attempts.len(), trace.calls[1].ended), (0, s(1)));
+        assert_eq!(trace.stat(Stage::Breaker, "calls", "failure"), 0.0);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn case_34_what_is_inherited_is_measured_even_where_nothing_else_is() {
+    let clock = stormproof::Clock::tokio();
+    tokio::time::advance(s(3_600)).await;
+    let outer = Policy::builder("outer").deadline(s(2)).clock(&clock).build().unwrap();
+    let inner = Policy::builder("inner").clock(&clock).build().unwrap();
+    let nested = outer.call(|_| async {
+        let error = inner.call(|_| std::future::pending::<Result<(), &str>>()).await.unwrap_err();
+        Ok::<_, ()>(error.to_string())
+    });
+    assert_eq!(nested.await.unwrap(), "inner timed out after 2.000 s (limit of the call, attempts: 1)");
 }
