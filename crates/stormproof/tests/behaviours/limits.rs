@@ -18,6 +18,16 @@ fn t_68_five_calls_on_two_slots_are_never_more_than_two() {
     assert_eq!(starts, [0, 0, 1, 1, 2].map(s));
 }
 
+#[tokio::test]
+async fn t_68_the_numbers_of_a_bulkhead() {
+    let bulkhead = Bulkhead::with_config("b", slots(2, 9)).unwrap();
+    let slot = bulkhead.acquire().await.unwrap();
+    let stats = bulkhead.stats();
+    assert_eq!((stats.active, stats.queued, stats.max_concurrent, stats.admitted), (1, 0, 2, 1));
+    drop(slot);
+    assert_eq!(bulkhead.stats().active, 0);
+}
+
 #[test]
 fn t_69_past_its_time_in_the_queue_a_caller_is_refused_and_counted() {
     let config = bulkhead::Config { queue_timeout: ms(100), ..slots(1, 9) };
@@ -97,14 +107,4 @@ fn t_75_the_table_of_classes() {
     assert_eq!(classes.map(|class| timeouts.get(class, None)), [10, 30, 120, 300, 30].map(s));
     assert_eq!(timeouts.get("health_check", Some(s(7))), s(7));
     assert_eq!(timeouts.get("health_check", Some(Duration::ZERO)), Duration::ZERO);
-}
-
-#[tokio::test]
-async fn t_68_the_numbers_of_a_bulkhead() {
-    let bulkhead = Bulkhead::with_config("b", slots(2, 9)).unwrap();
-    let slot = bulkhead.acquire().await.unwrap();
-    let stats = bulkhead.stats();
-    assert_eq!((stats.active, stats.queued, stats.max_concurrent, stats.admitted), (1, 0, 2, 1));
-    drop(slot);
-    assert_eq!(bulkhead.stats().active, 0);
 }
