@@ -318,6 +318,10 @@ impl Call {
     /// Steps 4 and 5: take the permit and begin.
     #[inline]
     fn start<'p>(&mut self, policy: &'p Policy, now: Instant, edge: &mut impl Edge) -> Step<'p> {
+        // The waits may have used up all the time there was: what is left undone is no failure of the callee.
+        if now >= self.deadline {
+            return self.timed_out(policy, now, edge);
+        }
         if policy.scope == Scope::Attempt
             && let Err(refusal) = self.take_permit(policy, now, edge)
         {

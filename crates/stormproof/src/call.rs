@@ -209,14 +209,15 @@ impl<'p, Fut: Future> Run<'p, Fut> {
         let mut this = self.project();
         let policy: &'p Policy = this.policy;
         let (core, clock) = (&policy.0.core, &policy.0.clock);
-        let needs_time = policy.0.needs_time || options.deadline.is_some();
+        let limit = this.call.as_ref().map_or_else(|| inherited::deadline(clock), core::Call::deadline);
+        let needs_time = policy.0.needs_time || options.deadline.is_some() || limit != Instant::FAR_FUTURE;
         let read_clock = || if needs_time { clock.now() } else { Instant::ZERO };
         let mut edge = AsyncEdge(&policy.0);
         let mut parked_now = None;
 
         let call = this.call.get_or_insert_with(|| {
             let now = read_clock();
-            let deadline = policy.deadline_at(now, options.deadline).min(inherited::deadline(clock));
+            let deadline = policy.deadline_at(now, options.deadline).min(limit);
             let mut call = core::Call::new(now, deadline);
             call.cost(options.tokens);
             call
@@ -245,6 +246,7 @@ impl<'p, Fut: Future> Run<'p, Fut> {
                         if policy.0.success_needs_time || verdict.outcome != Outcome::Success || result.is_err() {
                             now = read_clock();
                         }
+                        // Without a value there is nobody to hand the permits to.
                         if hold && result.is_ok() && verdict.outcome != Outcome::Failure {
                             return Poll::Ready(finish(call, now, result, None));
                         }
