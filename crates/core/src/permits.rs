@@ -1,5 +1,6 @@
 //! What a call has taken from the stages and has to give back.
 
+use crate::Ticket;
 use crate::breaker::Permit;
 use crate::bulkhead::Slot;
 use crate::event::{Event, Kind};
@@ -7,7 +8,6 @@ use crate::outcome::Verdict;
 use crate::policy::Policy;
 use crate::rate::Reservation;
 use crate::time::Instant;
-use crate::{Ticket, breaker};
 
 /// What the core asks of whoever carries out its steps.
 pub trait Edge {
@@ -140,13 +140,5 @@ pub(crate) fn wake(edge: &mut impl Edge, ticket: Option<Ticket>) {
 pub(crate) fn emit(policy: &Policy, at: Instant, edge: &mut impl Edge, kind: impl FnOnce() -> Kind) {
     if edge.listens() {
         edge.event(Event::new(at, policy.name.clone(), kind()));
-    }
-}
-
-/// Emits the transition that an admission made.
-#[inline]
-pub(crate) fn emit_admission(policy: &Policy, now: Instant, permit: &Permit, edge: &mut impl Edge) {
-    if let (Some(stage), Some(transition)) = (&policy.breaker, permit.transition()) {
-        emit(policy, now, edge, || Kind::of_change(stage.name(), breaker::Change::Moved(transition)));
     }
 }

@@ -95,11 +95,14 @@ fn a_deadline_that_comes_with_the_turn_is_no_failure_of_the_callee() {
         let first = Scenario::new(config).at(s(0), S.after(s(1)));
         run(&first.at(s(0), Call::of([S.after(ms(1))]).deadline(s(1))))
     };
-    for trace in [waiting_for(|p| p.bulkhead = Some(slots(1, 1))), waiting_for(|p| p.rate = Some(per_second(1, 1)))] {
-        assert_eq!(trace.calls[1].end, End::TimedOut { limit: Limit::Call, stop: Stop::Deadline, last: None });
-        assert_eq!((trace.calls[1].attempts.len(), trace.calls[1].ended), (0, s(1)));
-        assert_eq!(trace.stat(Stage::Breaker, "calls", "failure"), 0.0);
-    }
+    let slot = waiting_for(|p| p.bulkhead = Some(slots(1, 1)));
+    assert_eq!(slot.calls[1].end, End::TimedOut { limit: Limit::Call, stop: Stop::Deadline, last: None });
+    assert_eq!((slot.calls[1].attempts.len(), slot.calls[1].ended), (0, s(1)));
+    assert_eq!(slot.stat(Stage::Breaker, "calls", "failure"), 0.0);
+
+    // The turn at a rate is known beforehand, so nobody waits for it in vain.
+    let rate = waiting_for(|p| p.rate = Some(per_second(1, 1)));
+    assert_eq!((rate.calls[1].end.reason(), rate.calls[1].ended), (Some(Reason::WaitTooLong), s(0)));
 }
 
 #[tokio::test(start_paused = true)]
