@@ -2,8 +2,10 @@
 //!
 //! A batch is so many calls that it takes some milliseconds. A round runs five batches of each contender in turn (ours,
 //! peer, ours, peer …) and keeps each one's median: a batch that was interrupted does not count, nor does a lucky one.
-//! The figure is the lowest of all rounds' medians: other load on the machine only ever adds time, and this is the
-//! quietest stretch that all contenders had a share in.
+//!
+//! On one thread the figure is the lowest of all rounds: other load on the machine only ever adds time, and this is the
+//! quietest stretch that all contenders had a share in. On several threads it is the median of all rounds: other load
+//! also keeps the threads apart, and then they are quicker for not being in each other's way.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
@@ -45,18 +47,20 @@ impl Contender {
     }
 
     /// The slowest thread's time, in nanoseconds a call. A batch in which a thread had to wait for a processor is
-    /// repeated: its threads did not run side by side.
-    fn time(&self, threads: usize, calls: u64) -> f64 {
+    /// repeated, as its threads did not run side by side; on a busy machine the one with the least waiting has to do,
+    /// and then the answer is `false` beside it.
+    fn time(&self, threads: usize, calls: u64) -> (f64, bool) {
         const TRIES: usize = 20;
-        let batches = (0..TRIES).map(|_| self.time_once(threads, calls));
-        let mut last = Duration::MAX;
-        for (elapsed, waited) in batches {
-            last = elapsed;
-            if waited * 20 < elapsed {
+        let mut best = self.time_once(threads, calls);
+        let undisturbed = |(elapsed, waited): (Duration, Duration)| waited * 20 < elapsed;
+        for _ in 1..TRIES {
+            if undisturbed(best) {
                 break;
             }
+            let next = self.time_once(threads, calls);
+            best = if next.1 < best.1 { next } else { best };
         }
-        last.as_nanos() as f64 / calls as f64
+        (best.0.as_nanos() as f64 / calls as f64, undisturbed(best))
     }
 
     /// The slowest thread's time, and the longest that one waited for a processor.
@@ -86,7 +90,7 @@ impl Contender {
     fn calibrate(&self, threads: usize, time: Duration) -> u64 {
         let mut calls = 64;
         loop {
-            let each = self.time(threads, calls);
+            let (each, _) = self.time(threads, calls);
             if each * calls as f64 * 4.0 >= time.as_nanos() as f64 {
                 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "whole calls")]
                 return ((time.as_nanos() as f64 / each) as u64).max(1);
@@ -142,31 +146,43 @@ pub struct Row {
     pub target: Option<f64>,
     pub ours: Figure,
     pub peers: Vec<Figure>,
+    /// In more than a quarter of the batches the threads did not run side by side: the machine was busy.
+    pub doubtful: bool,
 }
 
 pub fn measure(case: &Case, effort: Effort) -> Row {
     let contenders: Vec<&Contender> = std::iter::once(&case.ours).chain(&case.peers).collect();
     let calls: Vec<u64> = contenders.iter().map(|one| one.calibrate(case.threads, effort.batch)).collect();
-    let mut lowest = vec![f64::INFINITY; contenders.len()];
+    let mut rounds = vec![Vec::with_capacity(effort.rounds); contenders.len()];
+    let mut disturbed = 0;
     for _ in 0..effort.rounds {
         let mut batches = vec![Vec::with_capacity(BATCHES); contenders.len()];
         for _ in 0..BATCHES {
             for ((contender, calls), batches) in contenders.iter().zip(&calls).zip(&mut batches) {
-                batches.push(contender.time(case.threads, *calls));
+                let (nanos, undisturbed) = contender.time(case.threads, *calls);
+                batches.push(nanos);
+                disturbed += usize::from(!undisturbed);
             }
         }
-        for (lowest, batches) in lowest.iter_mut().zip(&mut batches) {
-            batches.sort_by(f64::total_cmp);
-            *lowest = lowest.min(batches[BATCHES / 2]);
+        for (rounds, mut batches) in rounds.iter_mut().zip(batches) {
+            rounds.push(median(&mut batches));
         }
     }
-    let mut figures = contenders.iter().zip(lowest).map(|(one, nanos)| Figure {
-        name: one.name,
-        nanos,
-        allocations: one.allocations(),
-    });
+    let figure = |(contender, mut rounds): (&&Contender, Vec<f64>)| {
+        let lowest = rounds.iter().copied().fold(f64::INFINITY, f64::min);
+        let nanos = if case.threads == 1 { lowest } else { median(&mut rounds) };
+        Figure { name: contender.name, nanos, allocations: contender.allocations() }
+    };
+    let mut figures = contenders.iter().zip(rounds).map(figure);
     let ours = figures.next().expect("ours comes first");
-    Row { case: case.name, target: case.target, ours, peers: figures.collect() }
+    let peers = figures.collect();
+    let doubtful = case.threads > 1 && disturbed * 4 > contenders.len() * effort.rounds * BATCHES;
+    Row { case: case.name, target: case.target, ours, peers, doubtful }
+}
+
+fn median(values: &mut [f64]) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
 }
 
 /// The system's allocator, counting what this thread asks it for.

@@ -22,24 +22,25 @@ struct Line<'a> {
     allocs: f64,
 }
 
-/// The rows as Markdown. A ratio above 1 says how many times longer the peer takes.
+/// The rows as Markdown. A ratio says how many times as long as ours the peer takes.
 pub fn table(rows: &[Row]) -> String {
-    let mut text = String::from("| case | target | ours | peers: ratio (ns) | allocations a call: ours / peers |\n");
+    let mut text =
+        String::from("| case | peers: ratio to ours (ns) | ours, ns | target | allocations: ours / peers |\n");
     text.push_str("|---|---|---|---|---|\n");
     for row in rows {
-        let target = row.target.map_or_else(String::new, |nanos| format!("≤ {nanos:.0} ns"));
-        let ratio = |peer: &Figure| format!("{} {:.1}× ({:.1})", peer.name, peer.nanos / row.ours.nanos, peer.nanos);
-        let peers = list(&row.peers, ratio, " · ");
-        let allocations = list(&row.peers, |peer| peer.allocations.to_string(), " · ");
-        let (case, Figure { nanos, allocations: ours, .. }) = (row.case, &row.ours);
+        let Figure { nanos: ours, allocations, .. } = row.ours;
+        let peers = list(&row.peers, |peer| format!("{} {:.1} × ({:.1})", peer.name, peer.nanos / ours, peer.nanos));
+        let theirs = list(&row.peers, |peer| peer.allocations.to_string());
+        let target = row.target.map_or_else(String::new, |nanos| format!("≤ {nanos:.0}"));
+        let doubt = if row.doubtful { " (machine busy: do not quote)" } else { "" };
         // Writing to a string cannot fail.
-        let _ = writeln!(text, "| {case} | {target} | {nanos:.1} ns | {peers} | {ours} / {allocations} |");
+        let _ = writeln!(text, "| {}{doubt} | {peers} | {ours:.1} | {target} | {allocations} / {theirs} |", row.case);
     }
     text
 }
 
-fn list(peers: &[Figure], say: impl Fn(&Figure) -> String, between: &str) -> String {
-    peers.iter().map(say).collect::<Vec<_>>().join(between)
+fn list(peers: &[Figure], say: impl Fn(&Figure) -> String) -> String {
+    peers.iter().map(say).collect::<Vec<_>>().join(" · ")
 }
 
 /// Writes `target/bench.json` at the root of the repository.

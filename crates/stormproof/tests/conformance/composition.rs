@@ -4,11 +4,11 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use stormproof::breaker::Scope;
-use stormproof::{Policy, Reason, Stage, Stop, Trip, config};
+use stormproof::breaker::{Mode, Scope};
+use stormproof::{Policy, Reason, Stage, Stop, Trip, config, rate};
 use stormproof_sim::{End, Scenario};
 
-use crate::given::{F, S, each_second, policy, run, s, trips};
+use crate::given::{F, S, each_second, ms, per_second, policy, run, s, slots, trips};
 
 fn retry_and_breaker(failures: u32, max_retries: u32, scope: Scope) -> Scenario {
     let breaker = stormproof::breaker::Config { scope, ..trips(Trip::consecutive(failures)) };
@@ -35,6 +35,26 @@ fn case_52_breaker_around_a_retry() {
 
     let trace = run(&retry_and_breaker(1, 2, Scope::Operation).at(s(0), F).at(s(3), S));
     assert_eq!(trace.calls[1].end.reason(), Some(Reason::Open));
+}
+
+#[test]
+fn case_52_an_operation_whose_retry_is_refused_has_failed() {
+    let Scenario { mut config, .. } = retry_and_breaker(1, 2, Scope::Operation);
+    config.rate = Some(rate::Config { max_wait: s(0), per: s(60), ..per_second(1, 1) });
+    let trace = run(&Scenario::new(config).at(s(0), F));
+    assert_eq!((trace.calls[0].end.reason(), trace.calls[0].ended), (Some(Reason::WaitTooLong), s(1)));
+    assert_eq!(trace.stat(Stage::Breaker, "calls", "failure"), 1.0);
+    assert_eq!(trace.circuit_events(), ["circuit_opened"]);
+}
+
+#[test]
+fn an_open_circuit_refuses_before_any_wait() {
+    for (rate, bulkhead) in [(Some(per_second(1, 1)), None), (None, Some(slots(1, 1)))] {
+        let breaker = Some(trips(Trip::consecutive(1)));
+        let config = config::Config { breaker, rate, bulkhead, ..Default::default() };
+        let trace = run(&Scenario::new(config).at(s(0), S.after(s(9))).at(s(0), Mode::ForcedOpen).at(ms(1), S));
+        assert_eq!((trace.calls[1].end.reason(), trace.calls[1].ended), (Some(Reason::ForcedOpen), ms(1)));
+    }
 }
 
 #[test]

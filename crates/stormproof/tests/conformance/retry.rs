@@ -6,6 +6,7 @@ use std::time::Duration;
 use stormproof::event::Kind;
 use stormproof::{Backoff, Instant, Jitter, Limit, Policy, Retry, Stage, Stop, config};
 use stormproof_core::Rng;
+use stormproof_sim::scenario::SEED;
 use stormproof_sim::{Action, Call, End, Reply, Scenario, Trace};
 
 use crate::given::{F, I, Retries, S, budget, each_second, ms, policy, retries, run, s};
@@ -38,6 +39,13 @@ fn case_25_the_schedules() {
         let starts: Vec<_> = trace.calls[0].attempts.windows(2).map(|pair| pair[1].saturating_sub(pair[0])).collect();
         assert_eq!((waits(&trace), starts), (expected.map(ms).to_vec(), expected.map(ms).to_vec()));
     }
+}
+
+#[test]
+fn case_25_each_random_wait_starts_from_the_one_before() {
+    let backoff = Backoff::decorrelated(ms(100));
+    let trace = run(&retrying(retries(6, backoff)).at(ms(0), F));
+    assert_eq!(waits(&trace), backoff.iter(SEED).take(6).collect::<Vec<_>>());
 }
 
 #[test]

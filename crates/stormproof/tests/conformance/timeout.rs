@@ -1,6 +1,8 @@
 //! Timeouts (cases 43 to 45). The fallback that case 44 skips comes with the fallback pattern: until then, that the
 //! deadline and the caller's cancellation end the call for good, and are told apart.
 
+use std::cell::Cell;
+
 use stormproof::{Limit, Policy, Reason, Stage, Stop, Trip};
 use stormproof_sim::{Call, End, Reply, Scenario};
 
@@ -116,4 +118,29 @@ async fn case_34_what_is_inherited_is_measured_even_where_nothing_else_is() {
         Ok::<_, ()>(error.to_string())
     });
     assert_eq!(nested.await.unwrap(), "inner timed out after 2.000 s (limit of the call, attempts: 1)");
+}
+
+/// What an attempt holds, to see how many are under way when it is dropped.
+struct Seen<'a>(&'a Policy, &'a Cell<u32>);
+
+impl Drop for Seen<'_> {
+    fn drop(&mut self) {
+        self.1.set(self.0.stages().bulkhead.as_ref().unwrap().stats().active);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn case_43_a_timed_out_attempt_is_gone_before_its_slot_is_free() {
+    let builder = Policy::builder("p").bulkhead(slots(1, 0)).attempt_timeout(s(1));
+    let policy = builder.clock(&stormproof::Clock::tokio()).build().unwrap();
+    let active = Cell::new(0);
+    let call = policy.call(|_| {
+        let seen = Seen(&policy, &active);
+        async move {
+            let _seen = seen;
+            std::future::pending::<Result<(), ()>>().await
+        }
+    });
+    assert!(call.await.unwrap_err().is_timeout());
+    assert_eq!((active.get(), policy.stages().bulkhead.as_ref().unwrap().stats().active), (1, 0));
 }
