@@ -384,7 +384,10 @@ impl Call {
                 Step::BackOff { until }
             }
             Decision::Stop(stop) => {
-                turn.emit(|| Kind::GaveUp { stop, attempts, error: error.into() });
+                // What was ignored is the caller's own affair.
+                if verdict.outcome == Outcome::Failure {
+                    turn.emit(|| Kind::GaveUp { stop, attempts, error: error.into() });
+                }
                 let end = limit.map_or(End::Finished(Some(stop)), |limit| End::TimedOut(limit, stop));
                 self.end(turn, verdict, end)
             }

@@ -293,11 +293,12 @@ impl Model {
 
     /// Whether a permit may still say something. A probe's place is free afterwards.
     fn take_back(&mut self, given: &Given) -> bool {
+        let (now, timeout) = (self.now, self.probe_timeout());
         match (&mut self.phase, given.probe) {
             (Phase::HalfOpen { out, .. }, Some(number)) if given.life == self.life => {
-                let before = out.len();
+                let in_time = out.iter().any(|&(other, since)| other == number && now.since(since) < timeout);
                 out.retain(|&(other, _)| other != number);
-                out.len() < before
+                in_time
             }
             _ => given.life == self.life,
         }

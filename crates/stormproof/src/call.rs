@@ -210,9 +210,12 @@ impl<'p, Fut: Future> Run<'p, Fut> {
         let policy: &'p Policy = this.policy;
         let (core, clock) = (&policy.0.core, &policy.0.clock);
         let limit = this.call.as_ref().map_or_else(|| inherited::deadline(clock), core::Call::deadline);
-        let needs_time = policy.0.needs_time || options.deadline.is_some() || limit != Instant::FAR_FUTURE;
-        let read_clock = || if needs_time { clock.now() } else { Instant::ZERO };
         let mut edge = AsyncEdge(&policy.0);
+        let needs_time = policy.0.needs_time
+            || options.deadline.is_some()
+            || limit != Instant::FAR_FUTURE
+            || core::Edge::listens(&edge);
+        let read_clock = || if needs_time { clock.now() } else { Instant::ZERO };
         let mut parked_now = None;
 
         let call = this.call.get_or_insert_with(|| {
@@ -277,7 +280,10 @@ impl<'p, Fut: Future> Run<'p, Fut> {
                     return Poll::Ready(conclude(policy, call, now, end, this.last.take()));
                 }
             };
-            ready!(this.timer.as_mut().poll(policy, until, cx));
+            // A timer's grain is a millisecond; what is due needs none.
+            if until > now {
+                ready!(this.timer.as_mut().poll(policy, until, cx));
+            }
             // A timed-out attempt ends before what protects it is given back.
             this.attempt.set(None);
             now = read_clock().max(until);

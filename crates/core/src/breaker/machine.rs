@@ -119,9 +119,10 @@ impl Probes {
         self.next
     }
 
-    /// Takes a probe off; `false` if it had already lost its place.
-    fn give_back(&mut self, probe: u64) -> bool {
-        self.out.binary_search_by_key(&probe, |&(number, _)| number).is_ok_and(|at| self.out.remove(at).is_some())
+    /// Takes a probe off and says since when it was out; `None` if it had already lost its place.
+    fn give_back(&mut self, probe: u64) -> Option<Instant> {
+        let at = self.out.binary_search_by_key(&probe, |&(number, _)| number).ok()?;
+        self.out.remove(at).map(|(_, since)| since)
     }
 
     /// How many are out that have not used up their time.
@@ -144,7 +145,6 @@ pub(super) struct Machine {
     phase: Phase,
     /// Opened so often since it was last closed.
     opened_in_a_row: u32,
-    open_wait: Duration,
     said_would_open: bool,
     /// Keeps its capacity, so that noting a failure does not allocate.
     cause: String,
@@ -168,7 +168,6 @@ impl Machine {
             history: VecDeque::new(),
             phase: Phase::Closed,
             opened_in_a_row: 0,
-            open_wait: Duration::ZERO,
             said_would_open: false,
             cause: String::with_capacity(CAUSE_BYTES),
         };
@@ -271,10 +270,11 @@ impl Machine {
         Ok(Permit { began_half_open: wait_over, ..Permit::new(self.generation, now, probe) })
     }
 
-    pub(super) fn return_probe(&mut self, generation: u64, probe: u64) -> bool {
+    /// Frees a probe's place, if it has one, and says since when it had it.
+    pub(super) fn return_probe(&mut self, generation: u64, probe: u64) -> Option<Instant> {
         match &mut self.phase {
             Phase::HalfOpen(probes) if generation == self.generation => probes.give_back(probe),
-            _ => false,
+            _ => None,
         }
     }
 
@@ -282,7 +282,11 @@ impl Machine {
         if self.mode == Mode::Disabled {
             return None;
         }
-        let held_its_place = permit.probe.is_none_or(|probe| self.return_probe(permit.generation, probe));
+        // A probe that comes back too late is not heard, whether or not another has taken its place.
+        let timeout = self.config.probe_timeout();
+        let held_its_place = permit.probe.is_none_or(|probe| {
+            self.return_probe(permit.generation, probe).is_some_and(|since| now.since(since) < timeout)
+        });
         if verdict.outcome == Outcome::Ignored {
             return None;
         }
@@ -343,9 +347,8 @@ impl Machine {
     }
 
     fn open(&mut self, now: Instant, cause: Cause, counts: Tally, open_for: Option<Duration>, rng: &Rng) -> Change {
-        let computed = self.config.open_wait().delay(self.opened_in_a_row, self.open_wait, rng);
+        let computed = self.config.open_wait().delay(self.opened_in_a_row, Duration::ZERO, rng);
         let wait = open_for.unwrap_or(computed);
-        self.open_wait = wait;
         self.opened_in_a_row = self.opened_in_a_row.saturating_add(1);
         self.opened = self.opened.saturating_add(1);
         let from = self.entered();
@@ -371,7 +374,6 @@ impl Machine {
         self.rules.clear();
         self.consecutive_failures = 0;
         self.opened_in_a_row = 0;
-        self.open_wait = Duration::ZERO;
         self.said_would_open = false;
         self.cause.clear();
     }
