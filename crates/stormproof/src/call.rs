@@ -10,7 +10,7 @@ use stormproof_core as core;
 use stormproof_core::retry::Stop;
 use stormproof_core::{End, Input, Instant, Name, Outcome, Step, Ticket, Verdict};
 
-use crate::classify::{ByFn, Classify, ErrIsFailure};
+use crate::classify::{ByFn, Classify, ErrIsFailure, Noted};
 use crate::clock::Sleep;
 use crate::error::Error;
 use crate::held::Held;
@@ -82,6 +82,30 @@ where
         D: for<'a> Fn(Result<&'a T, &'a E>) -> Verdict<'a>,
     {
         self.classify(ByFn(judge))
+    }
+
+    /// Calls `note` before each wait for another attempt: the retry's number from 1, the result that is retried, and the
+    /// wait. A `note` that panics is passed over.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # use std::time::Duration;
+    /// # use stormproof::Retry;
+    /// let policy = Retry::constant(Duration::from_millis(1)).build("flaky")?;
+    /// let answer = policy
+    ///     .call(|cx| async move { if cx.attempt() == 1 { Err("no") } else { Ok(42) } })
+    ///     .on_retry(|retry, result, delay| println!("retry {retry} of {result:?} in {delay:?}"));
+    /// assert_eq!(answer.await, Ok(42));
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn on_retry<N>(self, note: N) -> Calling<'p, F, Fut, Noted<C, N>>
+    where
+        N: Fn(u32, Result<&T, &E>, Duration),
+    {
+        let classifier = Noted { classifier: self.classifier, note };
+        Calling { op: self.op, classifier, options: self.options, run: self.run }
     }
 
     /// Gives this call so long in all, instead of what the policy says. The deadline of a call around it still holds.
@@ -256,6 +280,9 @@ impl<'p, Fut: Future> Run<'p, Fut> {
                         step = call.next(core, now, Input::Finished(verdict), &mut edge);
                         if let Step::Done(End::Finished(stop)) = step {
                             return Poll::Ready(finish(call, now, result, stop));
+                        }
+                        if let Step::BackOff { until } = step {
+                            classifier.retrying(number, result.as_ref(), until.since(now));
                         }
                         *this.last = Some(result);
                         continue;

@@ -39,7 +39,7 @@ mod waiters;
 
 pub use builder::{Builder, Part};
 pub use call::{Calling, Cx, Holding};
-pub use classify::{ByFn, Classify, ErrIsFailure};
+pub use classify::{ByFn, Classify, ErrIsFailure, Noted};
 pub use clock::Clock;
 pub use error::Error;
 pub use held::Held;

@@ -157,6 +157,27 @@ async fn subscribers_see_events_in_order_and_are_told_what_they_missed() {
     assert!(matches!(events.try_recv(), Err(tokio::sync::broadcast::error::TryRecvError::Lagged(n)) if n > 0));
 }
 
+#[tokio::test(start_paused = true)]
+async fn who_asked_hears_of_each_retry_before_its_wait_and_cannot_break_the_call() {
+    let clock = Clock::tokio();
+    let began = clock.now();
+    let retry = Retry::linear(ms(100)).jitter(stormproof::Jitter::None).max_retries(2);
+    let policy = Policy::builder("noted").clock(&clock).retry(retry).build().unwrap();
+    let heard = Mutex::new(Vec::new());
+
+    let result = policy
+        .call(|cx| async move { Err::<(), _>(cx.attempt()) })
+        .on_retry(|retry, result, delay| {
+            heard.lock().unwrap().push((retry, result.copied().map_err(|e| *e), delay, clock.now().since(began)));
+            panic!("as the test wants");
+        })
+        .await;
+
+    assert_eq!(result.unwrap_err().attempts(), 3);
+    let heard = heard.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
+    assert_eq!(heard, [(1, Err(1), ms(100), ms(0)), (2, Err(2), ms(200), ms(100))]);
+}
+
 #[test]
 fn a_policy_and_the_stages_it_shares_must_have_one_clock() {
     let breaker = trips_at_once(&Clock::manual());
