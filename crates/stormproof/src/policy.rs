@@ -98,6 +98,24 @@ impl Policy {
         self.call(nothing).cost(tokens).hold().await.map(|((), held)| held)
     }
 
+    /// The same policy for calls that must not be repeated: it shares all stages and listeners, and never retries.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() {
+    /// # use stormproof::{Policy, Retry};
+    /// let policy = Policy::builder("shop").retry(Retry::default()).build().unwrap();
+    /// let order = policy.once().call(|_| async { Err::<(), _>("lost") }).await;
+    /// assert_eq!(order.unwrap_err().attempts(), 1);
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn once(&self) -> Self {
+        let core = core::Policy { retry: None, ..self.0.core.clone() };
+        let Shared { clock, listeners, .. } = &*self.0;
+        Self(Arc::new(Shared { needs_time: core.needs_time(), core, clock: clock.clone(), listeners: listeners.clone() }))
+    }
+
     /// The name.
     pub fn name(&self) -> &Name {
         &self.0.core.name
