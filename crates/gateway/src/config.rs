@@ -166,6 +166,10 @@ impl Upstream {
                 found.push(Invalid::new(field, format!("{limit:?}"), "more than zero"));
             }
         }
+        if self.policy.tokens.is_some() {
+            // A limit that is never charged would only seem to protect.
+            found.push(Invalid::new("policy.tokens", "set", "nothing: the gateway does not count tokens yet"));
+        }
         found.extend(self.policy.validate().into_iter().map(|mut mistake| {
             mistake.field = format!("policy.{}", mistake.field);
             mistake
@@ -202,4 +206,61 @@ fn port_of(authority: &http::uri::Authority) -> &str {
     let text = authority.as_str();
     let after_host = text.rfind(']').map_or(0, |at| at + 1);
     text.get(after_host..).and_then(|rest| rest.rfind(':').map(|at| &rest[at..])).unwrap_or("\0")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shown(text: &str) -> Vec<String> {
+        Config::parse(text).err().unwrap_or_default().iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn the_sample_is_valid_and_its_comments_are_the_defaults() {
+        let sample = include_str!("../../../stormproof.sample.toml");
+        let written = Config::parse(sample).unwrap();
+        assert_eq!(written.upstreams.len(), 2);
+        assert_eq!(written.gateway, Settings::default());
+
+        let uncomment = |line: &str| {
+            let setting = line.strip_prefix("# ").filter(|rest| rest.split(' ').nth(1) == Some("="));
+            setting.unwrap_or(line).to_owned()
+        };
+        let everything: Vec<_> = sample.lines().map(uncomment).collect();
+        let full = Config::parse(&everything.join("\n")).unwrap();
+        assert_eq!(full.gateway, Settings::default());
+        let (openai, default) = (&full.upstreams["openai"], Upstream::default());
+        assert_eq!((openai.response_timeout, openai.stall_timeout), (default.response_timeout, default.stall_timeout));
+        let breaker = openai.policy.breaker.clone().unwrap();
+        assert_eq!(breaker.half_open_timeout, Some(breaker.open_duration));
+    }
+
+    #[test]
+    fn a_file_that_says_nothing_lacks_upstreams() {
+        assert_eq!(shown(""), ["1:1: upstreams: is empty, allowed is at least one table [upstreams.NAME]"]);
+    }
+
+    #[test]
+    fn addresses_are_judged_without_being_shown() {
+        let url = |url: &str| shown(&format!("[upstreams.a]\nurl = {url:?}\n"));
+        for good in ["http://127.0.0.1:9000", "https://api.example.com/v1/", "http://[::1]:80"] {
+            assert_eq!(url(good), Vec::<String>::new(), "{good}");
+        }
+        for bad in [
+            "", "x", "/path", "ftp://host", "http://", "http://user:secret@host", "http://host?key=secret", "http://h:99999",
+            "http://h:x", "http://h/#part", "http:// h", "//host", "http://:80",
+        ] {
+            let found = url(bad);
+            assert!(found.len() == 1 && found[0].starts_with("2:7: upstreams.a.url: is "), "{bad}: {found:?}");
+            assert!(!found[0].contains("secret"), "{found:?}");
+        }
+        assert!(shown("[upstreams.a]")[0].starts_with("1:12: upstreams.a.url: is missing"));
+    }
+
+    #[test]
+    fn a_token_limit_that_nothing_charges_is_refused() {
+        let found = shown("[upstreams.a]\nurl = 'http://h'\n[upstreams.a.policy.tokens]\nrate = 5\n");
+        assert!(found[0].starts_with("3:21: upstreams.a.policy.tokens: is set, allowed is nothing"), "{found:?}");
+    }
 }
