@@ -42,15 +42,14 @@ pub(crate) fn run(args: &Args) -> ExitCode {
     if let Some(address) = args.listen {
         config.gateway.listen = address;
     }
-    let result = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| error.to_string())
-        .and_then(|runtime| {
-            let result = runtime.block_on(serve(config));
-            runtime.shutdown_background();
-            result
-        });
+    let result =
+        tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(|error| error.to_string()).and_then(
+            |runtime| {
+                let result = runtime.block_on(serve(config));
+                runtime.shutdown_background();
+                result
+            },
+        );
     match result {
         Ok(Ended::Aborted) => ExitCode::from(INTERRUPTED),
         Ok(_) => ExitCode::SUCCESS,

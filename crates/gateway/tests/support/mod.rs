@@ -1,7 +1,8 @@
 //! A misbehaving upstream, a plain client and a gateway, all over real sockets.
-#![allow(dead_code, reason = "each test file uses its part")]
+#![allow(dead_code, unreachable_pub, reason = "each test file uses its part")]
 
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
@@ -23,6 +24,8 @@ pub struct Seen {
 pub struct Upstream {
     pub address: SocketAddr,
     seen: Arc<Mutex<Vec<Seen>>>,
+    /// Bytes of bodies that could be written.
+    sent: Arc<AtomicUsize>,
 }
 
 impl Upstream {
@@ -30,14 +33,20 @@ impl Upstream {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let seen = Arc::new(Mutex::new(Vec::new()));
-        let requests = seen.clone();
+        let sent = Arc::new(AtomicUsize::new(0));
+        let (requests, written) = (seen.clone(), sent.clone());
         tokio::spawn(async move {
             loop {
                 let (stream, _) = listener.accept().await.unwrap();
-                tokio::spawn(serve(stream, requests.clone()));
+                tokio::spawn(serve(stream, requests.clone(), written.clone()));
             }
         });
-        Self { address, seen }
+        Self { address, seen, sent }
+    }
+
+    /// How many bytes of large bodies the gateway has taken.
+    pub fn sent(&self) -> usize {
+        self.sent.load(Ordering::Relaxed)
     }
 
     /// The requests whose path holds `part`.
@@ -47,7 +56,7 @@ impl Upstream {
     }
 }
 
-async fn serve(mut stream: TcpStream, seen: Arc<Mutex<Vec<Seen>>>) {
+async fn serve(mut stream: TcpStream, seen: Arc<Mutex<Vec<Seen>>>, sent: Arc<AtomicUsize>) {
     let mut buffer = Vec::new();
     while let Some(head) = read_head(&mut stream, &mut buffer).await {
         let mut words = head.split(' ');
@@ -59,9 +68,14 @@ async fn serve(mut stream: TcpStream, seen: Arc<Mutex<Vec<Seen>>>) {
             same
         };
         let at = seen.lock().unwrap().len() - 1;
+        if head.contains("/unread/") {
+            sleep(Duration::from_secs(2)).await;
+        }
         let Some(body) = read_body(&mut stream, &mut buffer, &head).await else { return };
         seen.lock().unwrap()[at].body = body;
-        if !respond(&mut stream, &method, &path, before, body, &head).await {
+        if path.contains("/big/") {
+            send_big(&mut stream, path.rsplit('/').next().unwrap().parse().unwrap(), &sent).await;
+        } else if !respond(&mut stream, &method, &path, before, body, &head).await {
             return;
         }
     }
@@ -127,20 +141,9 @@ async fn respond(stream: &mut TcpStream, method: &str, path: &str, before: usize
             let _ = stream.write_all(b"0\r\n\r\n").await;
         }
         "hop" => {
-            let headers = "connection: x-secret-hop, keep-alive\r\nx-secret-hop: 1\r\nkeep-alive: timeout=5\r\nx-kept: 2\r\n";
+            let headers =
+                "connection: x-secret-hop, keep-alive\r\nx-secret-hop: 1\r\nkeep-alive: timeout=5\r\nx-kept: 2\r\n";
             send_status(stream, 200, headers).await;
-        }
-        "big" => {
-            let _ = stream.write_all(format!("HTTP/1.1 200 OK\r\ncontent-length: {number}\r\n\r\n").as_bytes()).await;
-            let block = vec![b'x'; 1 << 16];
-            let mut left = number;
-            while left > 0 {
-                let size = left.min(block.len());
-                if stream.write_all(&block[..size]).await.is_err() {
-                    return false;
-                }
-                left -= size;
-            }
         }
         "not-modified" => {
             let _ = stream.write_all(b"HTTP/1.1 304 Not Modified\r\ncontent-length: 77\r\netag: \"a\"\r\n\r\n").await;
@@ -152,6 +155,17 @@ async fn respond(stream: &mut TcpStream, method: &str, path: &str, before: usize
         _ => send_body(stream, method, &format!("received {body}")).await,
     }
     true
+}
+
+async fn send_big(stream: &mut TcpStream, size: usize, sent: &AtomicUsize) {
+    let _ = stream.write_all(format!("HTTP/1.1 200 OK\r\ncontent-length: {size}\r\n\r\n").as_bytes()).await;
+    let block = vec![b'x'; 1 << 16];
+    let mut left = size;
+    while left > 0 {
+        let Ok(written) = stream.write(&block[..left.min(block.len())]).await else { return };
+        sent.fetch_add(written, Ordering::Relaxed);
+        left -= written;
+    }
 }
 
 async fn send_status(stream: &mut TcpStream, status: usize, headers: &str) {
@@ -349,7 +363,8 @@ impl Answer {
 /// Sends a request on a connection of its own and reads until that ends.
 pub async fn request(address: SocketAddr, method: &str, path: &str, headers: &str, body: &[u8]) -> Answer {
     let mut stream = TcpStream::connect(address).await.unwrap();
-    let host = if headers.to_ascii_lowercase().contains("host:") { String::new() } else { format!("host: {address}\r\n") };
+    let host =
+        if headers.to_ascii_lowercase().starts_with("host:") { String::new() } else { format!("host: {address}\r\n") };
     let length = if body.is_empty() { String::new() } else { format!("content-length: {}\r\n", body.len()) };
     let head = format!("{method} {path} HTTP/1.1\r\n{host}connection: close\r\n{length}{headers}\r\n");
     stream.write_all(head.as_bytes()).await.unwrap();

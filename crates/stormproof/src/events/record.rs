@@ -125,7 +125,7 @@ const fn cause(cause: Cause) -> &'static str {
 
 /// Seconds, or nothing for what has no end.
 fn seconds(duration: Duration) -> Option<f64> {
-    (duration != Duration::MAX).then(|| duration.as_secs_f64())
+    (duration != Duration::MAX).then_some(duration.as_secs_f64())
 }
 
 /// The time of day as ISO 8601 in UTC, to the millisecond.
