@@ -94,7 +94,7 @@ fn describe(breaker: &CircuitBreaker) -> Value {
         "failure_count": stats.consecutive_failures,
         "failure_threshold": threshold,
         "cooldown_seconds": config.open_duration.as_secs_f64(),
-        "cooldown_remaining": (stats.remaining != Duration::MAX).then(|| stats.remaining.as_secs_f64()),
+        "cooldown_remaining": (stats.remaining != Duration::MAX).then_some(stats.remaining.as_secs_f64()),
         "success_rate": stats.success_rate(),
         "total_successes": stats.successes,
         "total_failures": stats.failures,
@@ -108,19 +108,19 @@ fn describe(breaker: &CircuitBreaker) -> Value {
 
 async fn reset_all(State(admin): State<Arc<Admin>>) -> Response {
     let breakers: Vec<_> = admin.breakers().collect();
-    answer(StatusCode::OK, &reset(&breakers, "All circuit breakers have been reset".into()))
+    answer(StatusCode::OK, &reset(&breakers, "All circuit breakers have been reset"))
 }
 
 async fn reset_one(State(admin): State<Arc<Admin>>, Path(name): Path<String>) -> Response {
     match admin.breakers().find(|breaker| breaker.name().as_str() == name) {
         Some(breaker) => {
-            answer(StatusCode::OK, &reset(&[breaker], format!("Circuit breaker {} has been reset", breaker.name())))
+            answer(StatusCode::OK, &reset(&[breaker], &format!("Circuit breaker {} has been reset", breaker.name())))
         }
         None => refuse(StatusCode::NOT_FOUND, "not_found", "no circuit breaker has this name"),
     }
 }
 
-fn reset(breakers: &[&CircuitBreaker], message: String) -> Value {
+fn reset(breakers: &[&CircuitBreaker], message: &str) -> Value {
     let mut previously_open = Vec::new();
     for breaker in breakers {
         if breaker.state() != Circuit::Closed {

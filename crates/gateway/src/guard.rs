@@ -35,7 +35,7 @@ impl Guard {
     /// Judges a request. `public` is for what may be seen without the token.
     pub(crate) fn check(&self, uri: &Uri, headers: &HeaderMap, public: bool) -> Result<(), Barred> {
         let host = self.host(uri, headers).ok_or(Barred::Host)?;
-        if let Some(origin) = single(headers, &ORIGIN).map_err(|_| Barred::Origin)? {
+        if let Some(origin) = single(headers, &ORIGIN).map_err(|()| Barred::Origin)? {
             let authority = origin.strip_prefix("http://").or_else(|| origin.strip_prefix("https://"));
             if !authority.is_some_and(|authority| authority.eq_ignore_ascii_case(host.as_str())) {
                 return Err(Barred::Origin);
@@ -84,7 +84,7 @@ fn single<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Result<Option<&'h st
     let mut values = headers.get_all(name).iter();
     match (values.next(), values.next()) {
         (None, _) => Ok(None),
-        (Some(value), None) => value.to_str().map(Some).map_err(|_| ()),
+        (Some(value), None) => value.to_str().map(Some).map_err(drop),
         _ => Err(()),
     }
 }

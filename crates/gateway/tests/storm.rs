@@ -51,7 +51,7 @@ async fn call(address: SocketAddr, n: usize) {
     let (path, method) = (PATHS[n % PATHS.len()], ["GET", "POST", "PUT"][n / 7 % 3]);
     let path = format!("/up/{n}/{path}");
     let body = vec![b'b'; if method == "GET" { 0 } else { n * 37 % 5000 }];
-    if n % 5 == 0 {
+    if n.is_multiple_of(5) {
         // Hangs up midway: in the queue, in the request, before the header or in the body.
         let mut stream = TcpStream::connect(address).await.unwrap();
         let head = format!("{method} {path} HTTP/1.1\r\nhost: x\r\ncontent-length: {}\r\n\r\n", body.len());
@@ -74,8 +74,8 @@ async fn after_a_storm_nothing_is_held() {
         call.await.unwrap();
     }
     gateway.settled().await;
-    assert_eq!(gateway.metric(r#"stormproof_breaker_half_open_calls{name="up"}"#).await, 0.0);
-    assert!(gateway.metric(r#"stormproof_breaker_opened_total{name="up"}"#).await >= 1.0);
+    assert_eq!(gateway.metric(r#"stormproof_breaker_half_open_calls{name="up"}"#).await, 0);
+    assert!(gateway.metric(r#"stormproof_breaker_opened_total{name="up"}"#).await >= 1);
 
     // And it is as good as new: the circuit closes, and all slots are there.
     sleep(Duration::from_millis(200)).await;
@@ -143,7 +143,7 @@ async fn a_client_that_does_not_read_is_hung_up_on() {
     let mut stream = TcpStream::connect(gateway.address).await.unwrap();
     stream.write_all(format!("GET /up/big/{LARGE} HTTP/1.1\r\nhost: x\r\n\r\n").as_bytes()).await.unwrap();
     sleep(Duration::from_millis(200)).await;
-    assert_eq!(gateway.metric(r#"stormproof_bulkhead_active{name="up"}"#).await, 1.0);
+    assert_eq!(gateway.metric(r#"stormproof_bulkhead_active{name="up"}"#).await, 1);
     sleep(Duration::from_millis(500)).await;
     gateway.settled().await;
     drop(stream);

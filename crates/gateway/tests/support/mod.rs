@@ -94,7 +94,7 @@ async fn respond(stream: &mut TcpStream, method: &str, path: &str, before: usize
         "retry-after" if before == 0 => send_status(stream, 429, &format!("retry-after: {number}\r\n")).await,
         "retry-date" if before == 0 => {
             let date = httpdate(SystemTime::now() + Duration::from_secs(number as u64));
-            send_status(stream, 429, &format!("retry-after: {date}\r\n")).await
+            send_status(stream, 429, &format!("retry-after: {date}\r\n")).await;
         }
         "hang" => sleep(Duration::from_secs(60)).await,
         "half-header" => {
@@ -299,7 +299,7 @@ impl Gateway {
     }
 
     /// A number of `/metrics`.
-    pub async fn metric(&self, line: &str) -> f64 {
+    pub async fn metric(&self, line: &str) -> u64 {
         let text = self.admin("GET", "/metrics").await.text();
         let found = text.lines().find_map(|known| known.strip_prefix(line)).map(str::trim);
         found.unwrap_or_else(|| panic!("{line} is not in\n{text}")).parse().unwrap()
@@ -308,13 +308,13 @@ impl Gateway {
     /// Waits until nothing is held any more, and fails if that takes more than two seconds.
     pub async fn settled(&self) {
         for _ in 0..100 {
-            if self.metric(r#"stormproof_bulkhead_active{name="up"}"#).await == 0.0 {
+            if self.metric(r#"stormproof_bulkhead_active{name="up"}"#).await == 0 {
                 break;
             }
             sleep(Duration::from_millis(20)).await;
         }
-        assert_eq!(self.metric(r#"stormproof_bulkhead_active{name="up"}"#).await, 0.0);
-        assert_eq!(self.metric(r#"stormproof_bulkhead_queued{name="up"}"#).await, 0.0);
+        assert_eq!(self.metric(r#"stormproof_bulkhead_active{name="up"}"#).await, 0);
+        assert_eq!(self.metric(r#"stormproof_bulkhead_queued{name="up"}"#).await, 0);
     }
 }
 
