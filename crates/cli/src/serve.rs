@@ -61,7 +61,9 @@ pub(crate) fn run(args: &Args) -> ExitCode {
 }
 
 async fn serve(config: Config) -> Result<Ended, String> {
-    let token = std::env::var("STORMPROOF_ADMIN_TOKEN").ok();
+    let token = std::env::var_os("STORMPROOF_ADMIN_TOKEN")
+        .map(|token| token.into_string().map_err(|_| "STORMPROOF_ADMIN_TOKEN is not UTF-8".to_owned()));
+    let token = token.transpose()?;
     let upstreams: Vec<_> = config.upstreams.keys().cloned().collect();
     let server = Server::bind(config, token).await.map_err(|error| error.to_string())?;
     let (drain, abort) = signals().map_err(|error| format!("cannot listen to signals: {error}"))?;

@@ -10,7 +10,8 @@ use http_body_util::Full;
 use hyper::body::Incoming;
 use stormproof::{Held, Verdict};
 use stormproof_http::client;
-use tokio::time::{Instant, Sleep};
+
+use crate::patience::Patience;
 
 /// What the gateway sends: an upstream's body, or words of its own.
 #[derive(Debug)]
@@ -58,16 +59,13 @@ pub(crate) struct Stream {
     incoming: Incoming,
     held: Option<Held>,
     verdict: Verdict<'static>,
-    patience: Duration,
-    /// When the upstream fell silent, while it is.
-    silence: Option<Pin<Box<Sleep>>>,
-    silent: bool,
+    patience: Patience,
 }
 
 impl Stream {
     /// The body of an answer that was judged as `verdict`.
     pub(crate) fn new(incoming: Incoming, held: Held, verdict: Verdict<'static>, patience: Duration) -> Self {
-        let mut stream = Self { incoming, held: Some(held), verdict, patience, silence: None, silent: false };
+        let mut stream = Self { incoming, held: Some(held), verdict, patience: Patience::new(patience) };
         // Nobody asks for the frames of an empty body.
         stream.settle_at_end();
         stream
@@ -86,18 +84,6 @@ impl Stream {
             self.settle(&verdict);
         }
     }
-
-    fn poll_silence(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let patience = self.patience;
-        let timer = self.silence.get_or_insert_with(|| Box::pin(tokio::time::sleep(patience)));
-        if !self.silent {
-            // A wait so long that the clock cannot name its end never ends.
-            let Some(until) = Instant::now().checked_add(patience) else { return Poll::Pending };
-            timer.as_mut().reset(until);
-            self.silent = true;
-        }
-        timer.as_mut().poll(cx)
-    }
 }
 
 impl Body for Stream {
@@ -108,7 +94,7 @@ impl Body for Stream {
         let this = &mut *self;
         match Pin::new(&mut this.incoming).poll_frame(cx) {
             Poll::Ready(Some(Ok(frame))) => {
-                this.silent = false;
+                this.patience.reset();
                 this.settle_at_end();
                 Poll::Ready(Some(Ok(frame)))
             }
@@ -122,7 +108,7 @@ impl Body for Stream {
                 Poll::Ready(None)
             }
             Poll::Pending => {
-                ready!(this.poll_silence(cx));
+                ready!(this.patience.poll(cx));
                 this.settle(&Verdict::failure("TimeoutError.Stalled"));
                 Poll::Ready(Some(Err(Broken)))
             }

@@ -118,8 +118,8 @@ impl<S: Serve> Door<S> {
         // Small parts of a stream go out as they come.
         let _ = stream.set_nodelay(true);
         let io = TokioIo::new(Patient::new(stream, self.client_timeout));
-        let (service, phase, alive) = (self.service.clone(), self.phase.clone(), self.alive.clone());
-        let mut ends = self.phase.clone();
+        let (service, alive, mut ends) = (self.service.clone(), self.alive.clone(), self.phase.clone());
+        let phase = Arc::new(self.phase.clone());
         let service = service_fn(move |request| {
             let (service, phase) = (service.clone(), phase.clone());
             async move {

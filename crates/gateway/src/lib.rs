@@ -26,6 +26,7 @@ mod connection;
 mod feed;
 mod guard;
 mod headers;
+mod patience;
 mod patient;
 mod proxy;
 mod server;

@@ -9,30 +9,27 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::time::Sleep;
+
+use crate::patience::Patience;
 
 /// Breaks off when nothing could be written for the whole of `patience`.
 #[derive(Debug)]
 pub(crate) struct Patient<S> {
     stream: S,
-    patience: Duration,
-    /// Armed while the client takes nothing.
-    timer: Option<Pin<Box<Sleep>>>,
+    patience: Patience,
 }
 
 impl<S> Patient<S> {
     pub(crate) fn new(stream: S, patience: Duration) -> Self {
-        Self { stream, patience, timer: None }
+        Self { stream, patience: Patience::new(patience) }
     }
 
     fn limit<T>(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         if written.is_ready() {
-            self.timer = None;
+            self.patience.reset();
             return written;
         }
-        let patience = self.patience;
-        let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep(patience)));
-        timer.as_mut().poll(cx).map(|()| Err(io::ErrorKind::TimedOut.into()))
+        self.patience.poll(cx).map(|()| Err(io::ErrorKind::TimedOut.into()))
     }
 }
 

@@ -13,7 +13,9 @@ use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use stormproof_http::BrokenRequest;
-use tokio::time::{Sleep, timeout};
+use tokio::time::timeout;
+
+use crate::patience::Patience;
 
 /// The body of a request: what has been received, then what is still to come.
 #[derive(Debug, Default)]
@@ -25,9 +27,7 @@ pub(crate) struct Upload {
 #[derive(Debug)]
 struct Rest {
     incoming: Incoming,
-    patience: Duration,
-    /// Armed while the client sends nothing.
-    timer: Option<Pin<Box<Sleep>>>,
+    patience: Patience,
 }
 
 /// Why a body could not be received.
@@ -64,7 +64,7 @@ impl Upload {
                 break;
             }
         }
-        let rest = (!incoming.is_end_stream()).then_some(Rest { incoming, patience, timer: None });
+        let rest = (!incoming.is_end_stream()).then_some(Rest { incoming, patience: Patience::new(patience) });
         Ok(Self { received, rest })
     }
 
@@ -90,13 +90,11 @@ impl Body for Upload {
         let Some(rest) = &mut self.rest else { return Poll::Ready(None) };
         match Pin::new(&mut rest.incoming).poll_frame(cx) {
             Poll::Ready(frame) => {
-                rest.timer = None;
+                rest.patience.reset();
                 Poll::Ready(frame.map(|frame| frame.map_err(|_| BrokenRequest)))
             }
             Poll::Pending => {
-                let patience = rest.patience;
-                let timer = rest.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep(patience)));
-                ready!(timer.as_mut().poll(cx));
+                ready!(rest.patience.poll(cx));
                 Poll::Ready(Some(Err(BrokenRequest)))
             }
         }

@@ -240,6 +240,38 @@ bulkhead = {}
 }
 
 #[tokio::test]
+async fn a_request_that_breaks_off_midway_counts_neither_way() {
+    let upstream = Upstream::start().await;
+    let more = "max_replay_bytes = 10\n[upstreams.up]\nurl = 'http://{up}'\npolicy = { breaker = {}, bulkhead = {} }";
+    let gateway = Gateway::start(&upstream, more).await;
+    for reset in [false, true] {
+        let mut stream = TcpStream::connect(gateway.address).await.unwrap();
+        let head = "POST /up/x HTTP/1.1\r\nhost: x\r\ncontent-length: 100000\r\n\r\nhalf of it";
+        stream.write_all(head.as_bytes()).await.unwrap();
+        sleep(Duration::from_millis(100)).await;
+        assert_eq!(gateway.metric(r#"stormproof_bulkhead_active{name="up"}"#).await, 1);
+        if reset {
+            stream.set_zero_linger().unwrap();
+        }
+        drop(stream);
+        gateway.settled().await;
+    }
+    for outcome in ["success", "failure"] {
+        let line = format!("stormproof_breaker_calls_total{{name=\"up\",outcome=\"{outcome}\"}}");
+        assert_eq!(gateway.metric(&line).await, 0, "{outcome}");
+    }
+}
+
+#[tokio::test]
+async fn a_peer_without_tls_is_told_as_such() {
+    let upstream = Upstream::start().await;
+    let gateway = Gateway::start(&upstream, "[upstreams.up]\nurl = 'https://{up}'").await;
+    let answer = gateway.get("/up/x").await;
+    assert_eq!(answer.status(), 502);
+    assert!(answer.text().contains("the secure connection could not be made"), "{}", answer.text());
+}
+
+#[tokio::test]
 async fn a_client_that_does_not_finish_its_request_takes_nothing() {
     let upstream = Upstream::start().await;
     let gateway =
