@@ -237,7 +237,8 @@ impl<'p, Fut: Future> Run<'p, Fut> {
                         this.attempt.set(None);
                         now = read_clock();
                         let verdict = classifier.classify(result.as_ref());
-                        if hold && verdict.outcome != Outcome::Failure {
+                        // Without a value there is nobody to hand over to, so an ignored error ends here as well.
+                        if hold && result.is_ok() && verdict.outcome != Outcome::Failure {
                             let permits = call.hold();
                             return Poll::Ready((finish(call, now, result, None), permits));
                         }
