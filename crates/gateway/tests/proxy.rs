@@ -264,9 +264,16 @@ async fn a_request_that_breaks_off_midway_counts_neither_way() {
 
 #[tokio::test]
 async fn a_peer_without_tls_is_told_as_such() {
-    let upstream = Upstream::start().await;
-    let gateway = Gateway::start(&upstream, "[upstreams.up]\nurl = 'https://{up}'").await;
-    let answer = gateway.get("/up/x").await;
+    let plain = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = plain.local_addr().unwrap();
+    tokio::spawn(async move {
+        let (mut stream, _) = plain.accept().await.unwrap();
+        stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").await.unwrap();
+        let _ = stream.read_to_end(&mut Vec::new()).await;
+    });
+    let text =
+        format!("[gateway]\nlisten = '127.0.0.1:0'\nadmin = '127.0.0.1:0'\n[upstreams.up]\nurl = 'https://{address}'");
+    let answer = Gateway::from_text(&text).await.get("/up/x").await;
     assert_eq!(answer.status(), 502);
     assert!(answer.text().contains("the secure connection could not be made"), "{}", answer.text());
 }

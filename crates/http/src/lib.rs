@@ -23,6 +23,7 @@
 
 mod classify;
 pub mod client;
+mod connect;
 mod error;
 pub mod retry_after;
 
