@@ -99,13 +99,15 @@ impl Error {
 
     /// What the chain of causes says about a connection that was not made.
     pub(crate) fn of_connecting(error: &(dyn StdError + 'static)) -> Self {
+        if find::<rustls::Error>(error).is_some() {
+            return Self::Tls;
+        }
         let Some(io) = find::<io::Error>(error) else {
             return Self::ConnectFailed;
         };
         match io.kind() {
             io::ErrorKind::ConnectionRefused => Self::ConnectionRefused,
             io::ErrorKind::TimedOut => Self::ConnectTimeout,
-            io::ErrorKind::InvalidData => Self::Tls,
             _ if said(error, "dns error") => Self::HostNotFound,
             _ => of_io(io).unwrap_or(Self::ConnectFailed),
         }
