@@ -43,3 +43,20 @@ impl Drop for Held {
         self.permits.abandon(&policy.core, &mut AsyncEdge(policy));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use stormproof_core::{Verdict, bulkhead};
+
+    use crate::{Bulkhead, CircuitBreaker, Policy};
+
+    #[tokio::test]
+    async fn an_error_that_counts_neither_way_is_not_held() {
+        let bulkhead = Bulkhead::with_config("b", bulkhead::Config::default()).unwrap();
+        let policy = Policy::builder("p").bulkhead(&bulkhead).breaker(&CircuitBreaker::new("c")).build().unwrap();
+        let call = policy.call(|_| async { Err::<(), _>("the caller's fault") });
+        let result = call.classify_with(|_| Verdict::ignored("ClientError")).hold().await;
+        assert_eq!(result.unwrap_err().into_last(), Some("the caller's fault"));
+        assert_eq!(bulkhead.stats().active, 0);
+    }
+}

@@ -27,6 +27,8 @@ mod builder;
 mod call;
 mod classify;
 mod clock;
+#[cfg(feature = "toml")]
+pub mod document;
 mod error;
 pub mod events;
 mod held;

@@ -62,7 +62,10 @@ impl Policy {
     }
 
     pub(crate) fn from_core(core: core::Policy, clock: Clock, stages: Vec<Listeners>) -> Self {
-        let listeners = std::iter::once(Listeners::default()).chain(stages).collect();
+        Self::with_listeners(core, clock, std::iter::once(Listeners::default()).chain(stages).collect())
+    }
+
+    fn with_listeners(core: core::Policy, clock: Clock, listeners: Vec<Listeners>) -> Self {
         let (needs_time, success_needs_time) = (core.needs_time(), core.success_needs_time());
         Self(Arc::new(Shared { core, clock, needs_time, success_needs_time, listeners }))
     }
@@ -98,6 +101,23 @@ impl Policy {
     pub async fn admit_cost(&self, tokens: u32) -> Result<Held, Error<std::convert::Infallible>> {
         let nothing = |_: Cx<'_>| std::future::ready(Ok(()));
         self.call(nothing).cost(tokens).hold().await.map(|((), held)| held)
+    }
+
+    /// The same policy for calls that must not be repeated: it shares all stages and listeners, and never retries.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() {
+    /// # use stormproof::{Policy, Retry};
+    /// let policy = Policy::builder("shop").retry(Retry::default()).build().unwrap();
+    /// let order = policy.once().call(|_| async { Err::<(), _>("lost") }).await;
+    /// assert_eq!(order.unwrap_err().attempts(), 1);
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn once(&self) -> Self {
+        let core = core::Policy { retry: None, ..self.0.core.clone() };
+        Self::with_listeners(core, self.0.clock.clone(), self.0.listeners.clone())
     }
 
     /// The name.

@@ -1,5 +1,8 @@
 //! Passing on events: callbacks at once, subscribers through a bounded queue.
 
+#[cfg(feature = "serde")]
+mod record;
+
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -7,6 +10,9 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use stormproof_core::Event;
 use tokio::sync::broadcast;
+
+#[cfg(feature = "serde")]
+pub use record::{Record, timestamp};
 
 type Callback = Arc<dyn Fn(&Event) + Send + Sync>;
 

@@ -1,0 +1,76 @@
+//! `stormproof`, the program: one file a subcommand.
+
+mod check;
+mod serve;
+
+use std::fmt;
+use std::path::Path;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use stormproof_gateway::Config;
+
+/// Resilience for AI agents.
+#[derive(Debug, Parser)]
+#[command(name = "stormproof", version, arg_required_else_help = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Serve(serve::Args),
+    Check(check::Args),
+}
+
+/// The file is not valid, or the gateway could not run.
+const FAILED: u8 = 1;
+/// The file could not be read, or the command line is not valid (as clap has it).
+const UNUSABLE: u8 = 2;
+
+fn main() -> ExitCode {
+    match Cli::parse().command {
+        Command::Serve(args) => serve::run(&args),
+        Command::Check(args) => check::run(&args),
+    }
+}
+
+/// Why there is no configuration, as it is told.
+#[derive(Debug)]
+enum Unloaded {
+    Unreadable(String),
+    Invalid(String),
+}
+
+impl Unloaded {
+    fn code(&self) -> ExitCode {
+        match self {
+            Self::Unreadable(_) => ExitCode::from(UNUSABLE),
+            Self::Invalid(_) => ExitCode::from(FAILED),
+        }
+    }
+}
+
+impl fmt::Display for Unloaded {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unreadable(text) | Self::Invalid(text) => f.write_str(text),
+        }
+    }
+}
+
+/// Reads a configuration file. Of one that is not valid, each mistake is a line.
+fn load(path: &Path) -> Result<Config, Unloaded> {
+    let shown = path.display();
+    let bytes = std::fs::read(path)
+        .map_err(|error| Unloaded::Unreadable(format!("stormproof: cannot read {shown}: {error}")))?;
+    let text = String::from_utf8(bytes).map_err(|error| {
+        let line = error.as_bytes()[..error.utf8_error().valid_up_to()].split(|byte| *byte == b'\n').count();
+        Unloaded::Invalid(format!("{shown}:{line}:1: the file is not UTF-8"))
+    })?;
+    Config::parse(&text).map_err(|mistakes| {
+        let lines: Vec<_> = mistakes.iter().map(|mistake| format!("{shown}:{mistake}")).collect();
+        Unloaded::Invalid(lines.join("\n"))
+    })
+}

@@ -1,0 +1,117 @@
+//! `stormproof serve`: the gateway, with a line of JSON on the standard output for everything worth telling.
+
+use std::io::Write;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use serde_json::{Value, json};
+use stormproof::events::timestamp;
+use stormproof_gateway::{Config, Ended, Server, Told, signals};
+use tokio::sync::broadcast::{Receiver, error::RecvError};
+use tokio::sync::oneshot;
+
+use crate::FAILED;
+
+/// Run the gateway
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// The configuration file
+    #[arg(long, value_name = "FILE")]
+    config: PathBuf,
+    /// Listen for calls here, whatever the file says
+    #[arg(long, value_name = "ADDR")]
+    listen: Option<SocketAddr>,
+}
+
+/// After a second signal, as a shell has it for one that was interrupted.
+const INTERRUPTED: u8 = 130;
+/// The log may take so long for its last lines.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+
+pub(crate) fn run(args: &Args) -> ExitCode {
+    let mut config = match crate::load(&args.config) {
+        Ok(config) => config,
+        Err(wrong) => {
+            eprintln!("{wrong}");
+            return wrong.code();
+        }
+    };
+    if let Some(address) = args.listen {
+        config.gateway.listen = address;
+    }
+    let result =
+        tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(|error| error.to_string()).and_then(
+            |runtime| {
+                let result = runtime.block_on(serve(config));
+                runtime.shutdown_background();
+                result
+            },
+        );
+    match result {
+        Ok(Ended::Aborted) => ExitCode::from(INTERRUPTED),
+        Ok(_) => ExitCode::SUCCESS,
+        Err(message) => {
+            eprintln!("stormproof: {message}");
+            ExitCode::from(FAILED)
+        }
+    }
+}
+
+async fn serve(config: Config) -> Result<Ended, String> {
+    let token = std::env::var_os("STORMPROOF_ADMIN_TOKEN")
+        .map(|token| token.into_string().map_err(|_| "STORMPROOF_ADMIN_TOKEN is not UTF-8".to_owned()));
+    let token = token.transpose()?;
+    let upstreams: Vec<_> = config.upstreams.keys().cloned().collect();
+    let server = Server::bind(config, token).await.map_err(|error| error.to_string())?;
+    let (drain, abort) = signals().map_err(|error| format!("cannot listen to signals: {error}"))?;
+    say(
+        "started",
+        json!({
+            "listen": server.address().to_string(),
+            "admin": server.admin_address().to_string(),
+            "upstreams": upstreams,
+        }),
+    );
+    let (_, events) = server.feed().follow(None);
+    // A thread of its own: writing may block, and nothing that serves may wait for it.
+    let (written, writing) = oneshot::channel::<()>();
+    std::thread::spawn(move || {
+        write_events(events);
+        drop(written);
+    });
+    let drain = async {
+        drain.await;
+        say("draining", json!({}));
+    };
+    let ended = server.serve(drain, abort).await;
+    // The feed ends with the server, and the writer when it has written what was left; unless nobody reads the log.
+    let _ = tokio::time::timeout(LAST_WORDS, writing).await;
+    say("stopped", json!({ "drained": ended == Ended::Drained }));
+    Ok(ended)
+}
+
+fn write_events(mut events: Receiver<Arc<Told>>) {
+    loop {
+        match events.blocking_recv() {
+            Ok(told) => write_line(&told.json()),
+            Err(RecvError::Lagged(lost)) => say("log_lines_lost", json!({ "lost": lost })),
+            Err(RecvError::Closed) => return,
+        }
+    }
+}
+
+fn say(event: &str, more: Value) {
+    let mut line = json!({ "timestamp": timestamp(SystemTime::now()), "event": event });
+    if let (Value::Object(line), Value::Object(more)) = (&mut line, more) {
+        line.extend(more);
+    }
+    write_line(&line.to_string());
+}
+
+fn write_line(line: &str) {
+    // Nobody reads the log any more: that is no reason to stop serving.
+    let _ = writeln!(std::io::stdout(), "{line}");
+}

@@ -1,0 +1,221 @@
+//! The built program, as a user runs it.
+#![allow(clippy::unwrap_used, clippy::panic, missing_docs)]
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::Path;
+use std::process::{Child, ChildStdout, Command, Output, Stdio};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_stormproof");
+
+fn run(args: &[&str]) -> Output {
+    Command::new(PROGRAM).args(args).current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/tests")).output().unwrap()
+}
+
+fn said(output: &Output) -> (i32, String, String) {
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    (output.status.code().unwrap_or(-1), text(&output.stdout), text(&output.stderr))
+}
+
+#[test]
+fn check_names_each_mistake_with_line_and_column() {
+    let (code, out, err) = said(&run(&["check", "many_mistakes.toml"]));
+    let expected = include_str!("many_mistakes.txt");
+    assert!(out == expected, "printed:\n{out}\nexpected:\n{expected}");
+    assert_eq!((code, err.as_str()), (1, ""));
+    assert!(!out.contains("secret"));
+}
+
+#[test]
+fn check_says_when_a_file_is_well() {
+    let (code, out, _) = said(&run(&["check", "../../../stormproof.sample.toml"]));
+    assert_eq!((code, out.as_str()), (0, "../../../stormproof.sample.toml: ok (2 upstreams)\n"));
+}
+
+#[test]
+fn a_file_that_cannot_be_read_is_told() {
+    for args in [&["check", "no-such.toml"][..], &["serve", "--config", "no-such.toml"]] {
+        let (code, out, err) = said(&run(args));
+        assert_eq!((code, out.as_str()), (2, ""));
+        assert!(err.starts_with("stormproof: cannot read no-such.toml: "), "{err}");
+    }
+    assert_eq!(run(&["check", "."]).status.code(), Some(2));
+    assert_eq!(run(&["serve"]).status.code(), Some(2));
+}
+
+#[test]
+fn serve_does_not_start_with_mistakes() {
+    let (code, out, err) = said(&run(&["serve", "--config", "many_mistakes.toml"]));
+    assert_eq!((code, out.as_str(), err.as_str()), (1, "", include_str!("many_mistakes.txt")));
+}
+
+#[test]
+fn a_port_in_use_is_told() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let directory = tempfile::tempdir().unwrap();
+    let file = write_config(directory.path(), "http://127.0.0.1:9", "");
+    let (code, out, err) = said(&run(&["serve", "--config", &file, "--listen", &address]));
+    let expected = format!("stormproof: cannot listen on {address} (calls): the port is in use\n");
+    assert_eq!((code, out.as_str(), err), (1, "", expected));
+}
+
+#[test]
+fn a_public_admin_address_without_a_token_is_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("public.toml");
+    std::fs::write(&file, "[gateway]\nlisten = '127.0.0.1:0'\nadmin = '0.0.0.0:0'\n[upstreams.a]\nurl = 'http://h'\n")
+        .unwrap();
+    let output =
+        Command::new(PROGRAM).args(["serve", "--config"]).arg(&file).env_remove("STORMPROOF_ADMIN_TOKEN").output();
+    let (code, _, err) = said(&output.unwrap());
+    assert_eq!(code, 1);
+    assert!(
+        err.contains("the admin API on 0.0.0.0:0 could be used by anybody") && err.contains("STORMPROOF_ADMIN_TOKEN")
+    );
+}
+
+fn write_config(directory: &Path, upstream: &str, more: &str) -> String {
+    let file = directory.join("gateway.toml");
+    let text =
+        format!("[gateway]\nlisten = '127.0.0.1:0'\nadmin = '127.0.0.1:0'\n[upstreams.up]\nurl = '{upstream}'\n{more}");
+    std::fs::write(&file, text).unwrap();
+    file.to_str().unwrap().to_owned()
+}
+
+/// An upstream that takes 30 ms for each answer.
+fn slow_upstream() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    thread::spawn(move || {
+        for stream in listener.incoming() {
+            thread::spawn(move || {
+                let mut stream = stream.unwrap();
+                let mut lines = BufReader::new(stream.try_clone().unwrap()).lines();
+                while let Some(Ok(_)) = lines.find(|line| line.as_ref().is_ok_and(String::is_empty)) {
+                    thread::sleep(Duration::from_millis(30));
+                    if stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\ndone").is_err() {
+                        return;
+                    }
+                }
+            });
+        }
+    });
+    address
+}
+
+struct Running {
+    child: Child,
+    log: BufReader<ChildStdout>,
+    address: SocketAddr,
+}
+
+fn serve(file: &str) -> Running {
+    let mut child = Command::new(PROGRAM).args(["serve", "--config", file]).stdout(Stdio::piped()).spawn().unwrap();
+    let mut log = BufReader::new(child.stdout.take().unwrap());
+    let mut line = String::new();
+    log.read_line(&mut line).unwrap();
+    let started: serde_json::Value = serde_json::from_str(&line).unwrap();
+    assert_eq!((started["event"].as_str(), &started["upstreams"]), (Some("started"), &serde_json::json!(["up"])));
+    let address = started["listen"].as_str().unwrap().parse().unwrap();
+    assert!(started["admin"].is_string() && started["timestamp"].is_string());
+    Running { child, log, address }
+}
+
+fn signal(child: &Child, name: &str) {
+    assert!(Command::new("kill").args(["-s", name, &child.id().to_string()]).status().unwrap().success());
+}
+
+/// Sends requests on one connection until it ends. Returns how many were answered; fails if one was begun and lost.
+fn keep_asking(address: SocketAddr, stop: &AtomicBool) -> usize {
+    let mut answered = 0;
+    while !stop.load(Ordering::Relaxed) {
+        let Ok(mut stream) = TcpStream::connect(address) else { return answered };
+        stream.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+        loop {
+            stream.write_all(b"GET /up/x HTTP/1.1\r\nhost: x\r\n\r\n").unwrap();
+            let mut text = Vec::new();
+            while !text.ends_with(b"done") {
+                let mut block = [0; 1024];
+                let read = stream.read(&mut block).unwrap();
+                assert!(read > 0, "an answer was lost: {}", String::from_utf8_lossy(&text));
+                text.extend_from_slice(&block[..read]);
+            }
+            answered += 1;
+            if String::from_utf8_lossy(&text).to_ascii_lowercase().contains("connection: close") {
+                break;
+            }
+        }
+    }
+    answered
+}
+
+#[test]
+fn sigterm_under_load_loses_nothing_and_exits_with_zero() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = write_config(
+        directory.path(),
+        &format!("http://{}", slow_upstream()),
+        "policy.bulkhead = { max_concurrent = 8 }\n",
+    );
+    let mut running = serve(&file);
+    let (stop, answered) = (AtomicBool::new(false), AtomicUsize::new(0));
+    thread::scope(|scope| {
+        for _ in 0..16 {
+            scope.spawn(|| answered.fetch_add(keep_asking(running.address, &stop), Ordering::Relaxed));
+        }
+        thread::sleep(Duration::from_millis(500));
+        signal(&running.child, "TERM");
+    });
+    assert!(answered.load(Ordering::Relaxed) > 50, "{answered:?}");
+    assert_eq!(running.child.wait().unwrap().code(), Some(0));
+    let mut rest = String::new();
+    running.log.read_to_string(&mut rest).unwrap();
+    let last: serde_json::Value = serde_json::from_str(rest.lines().last().unwrap()).unwrap();
+    assert_eq!((last["event"].as_str(), last["drained"].as_bool()), (Some("stopped"), Some(true)), "{rest}");
+}
+
+#[test]
+fn a_second_signal_ends_it_at_once() {
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let file = write_config(directory.path(), &format!("http://{}", silent.local_addr().unwrap()), "");
+    let mut running = serve(&file);
+    let mut hung = TcpStream::connect(running.address).unwrap();
+    hung.write_all(b"GET /up/x HTTP/1.1\r\nhost: x\r\n\r\n").unwrap();
+    thread::sleep(Duration::from_millis(200));
+    signal(&running.child, "TERM");
+    thread::sleep(Duration::from_millis(200));
+    assert_eq!(running.child.try_wait().unwrap(), None, "it waits for what is under way");
+    let start = Instant::now();
+    signal(&running.child, "INT");
+    assert_eq!(running.child.wait().unwrap().code(), Some(130));
+    assert!(start.elapsed() < Duration::from_secs(3), "{:?}", start.elapsed());
+}
+
+#[test]
+fn events_are_logged_as_lines_of_json() {
+    let directory = tempfile::tempdir().unwrap();
+    let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let file = write_config(directory.path(), &format!("http://{closed}"), "policy.breaker = { trip = 1 }\n");
+    let mut running = serve(&file);
+    let mut stream = TcpStream::connect(running.address).unwrap();
+    stream
+        .write_all(
+            b"GET /up/x?key=secret HTTP/1.1\r\nhost: x\r\nauthorization: Bearer secret\r\nconnection: close\r\n\r\n",
+        )
+        .unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 502 "), "{answer}");
+    signal(&running.child, "TERM");
+    let mut rest = String::new();
+    running.log.read_to_string(&mut rest).unwrap();
+    assert_eq!(running.child.wait().unwrap().code(), Some(0));
+    let events: Vec<serde_json::Value> = rest.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert!(events.iter().any(|event| event["event"] == "circuit_opened" && event["policy"] == "up"), "{rest}");
+    assert!(!rest.contains("secret") && !answer.contains("secret"));
+}

@@ -1,0 +1,187 @@
+//! The admin API: health, circuits, metrics and events, on a listener of its own.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{Path, State};
+use axum::response::Response;
+use axum::routing::{get, post};
+use bytes::Bytes;
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue, X_CONTENT_TYPE_OPTIONS};
+use http::{HeaderMap, StatusCode};
+use http_body_util::channel::Channel;
+use serde_json::{Value, json};
+use stormproof::breaker::State as Circuit;
+use stormproof::{CircuitBreaker, Instant, Trip, events, metrics};
+use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::watch;
+
+use crate::connection::Phase;
+use crate::feed::{Feed, Told};
+use crate::guard::{self, Guard};
+use crate::upstream::Upstream;
+
+/// So often a follower of events hears that the connection lives.
+const HEARTBEAT: Duration = Duration::from_secs(15);
+
+/// What the admin API shows and changes.
+#[derive(Debug)]
+pub(crate) struct Admin {
+    pub(crate) upstreams: Vec<Arc<Upstream>>,
+    pub(crate) feed: Feed,
+    pub(crate) phase: watch::Receiver<Phase>,
+}
+
+impl Admin {
+    fn breakers(&self) -> impl Iterator<Item = &CircuitBreaker> {
+        self.upstreams.iter().filter_map(|upstream| upstream.breaker.as_ref())
+    }
+}
+
+/// The routes, behind the guard.
+pub(crate) fn router(admin: Arc<Admin>, guard: Guard) -> Router {
+    Router::new()
+        .route("/api/health", get(health))
+        .route("/api/admin/circuit-breakers", get(circuits))
+        .route("/api/admin/circuit-breakers/reset", post(reset_all))
+        .route("/api/admin/circuit-breakers/{name}/reset", post(reset_one))
+        .route("/api/events", get(follow))
+        .route("/metrics", get(prometheus))
+        .fallback(async || refuse(StatusCode::NOT_FOUND, "not_found", "there is no such endpoint"))
+        .method_not_allowed_fallback(async || {
+            refuse(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "this endpoint does not take this method")
+        })
+        .layer(axum::middleware::from_fn_with_state(Arc::new(guard), guard::middleware))
+        .with_state(admin)
+}
+
+async fn health(State(admin): State<Arc<Admin>>) -> Response {
+    let breakers = admin.breakers().count();
+    let open = admin.breakers().filter(|breaker| breaker.state() == Circuit::Open).count();
+    let (code, status) = match open {
+        _ if *admin.phase.borrow() != Phase::Serving => (StatusCode::SERVICE_UNAVAILABLE, "draining"),
+        0 => (StatusCode::OK, "healthy"),
+        _ if open == breakers && breakers == admin.upstreams.len() => (StatusCode::SERVICE_UNAVAILABLE, "unhealthy"),
+        _ => (StatusCode::OK, "degraded"),
+    };
+    answer(code, &json!({ "status": status, "timestamp": events::timestamp(SystemTime::now()) }))
+}
+
+async fn circuits(State(admin): State<Arc<Admin>>) -> Response {
+    let breakers: Vec<_> = admin.breakers().map(describe).collect();
+    let total = breakers.len();
+    let timestamp = events::timestamp(SystemTime::now());
+    answer(StatusCode::OK, &json!({ "breakers": breakers, "total": total, "available": true, "timestamp": timestamp }))
+}
+
+fn describe(breaker: &CircuitBreaker) -> Value {
+    let (stats, clock) = (breaker.stats(), breaker.policy().clock());
+    let config = breaker.policy().stages().breaker.as_ref().map(|stage| stage.config()).unwrap_or_default();
+    let threshold = config.trip.iter().find_map(|trip| match *trip {
+        Trip::Consecutive(failures) | Trip::Cumulative(failures) | Trip::Within { failures, .. } => Some(failures),
+        _ => None,
+    });
+    let time_of = |at: Option<Instant>| {
+        let ago = clock.now().since(at?);
+        SystemTime::now().checked_sub(ago).map(events::timestamp)
+    };
+    json!({
+        "name": breaker.name().as_str(),
+        "state": stats.state.as_str(),
+        "mode": stats.mode.as_str(),
+        "failure_count": stats.consecutive_failures,
+        "failure_threshold": threshold,
+        "cooldown_seconds": config.open_duration.as_secs_f64(),
+        "cooldown_remaining": (stats.remaining != Duration::MAX).then_some(stats.remaining.as_secs_f64()),
+        "success_rate": stats.success_rate(),
+        "total_successes": stats.successes,
+        "total_failures": stats.failures,
+        "total_refused": stats.refused,
+        "half_open_calls": stats.half_open_calls,
+        "last_failure": time_of(stats.last_failure),
+        "last_success": time_of(stats.last_success),
+        "last_cause": stats.last_cause.as_deref(),
+    })
+}
+
+async fn reset_all(State(admin): State<Arc<Admin>>) -> Response {
+    let breakers: Vec<_> = admin.breakers().collect();
+    answer(StatusCode::OK, &reset(&breakers, "All circuit breakers have been reset"))
+}
+
+async fn reset_one(State(admin): State<Arc<Admin>>, Path(name): Path<String>) -> Response {
+    match admin.breakers().find(|breaker| breaker.name().as_str() == name) {
+        Some(breaker) => {
+            answer(StatusCode::OK, &reset(&[breaker], &format!("Circuit breaker {} has been reset", breaker.name())))
+        }
+        None => refuse(StatusCode::NOT_FOUND, "not_found", "no circuit breaker has this name"),
+    }
+}
+
+fn reset(breakers: &[&CircuitBreaker], message: &str) -> Value {
+    let mut previously_open = Vec::new();
+    for breaker in breakers {
+        if breaker.state() != Circuit::Closed {
+            previously_open.push(breaker.name().as_str());
+        }
+        breaker.reset();
+    }
+    json!({ "success": true, "previously_open": previously_open, "message": message })
+}
+
+async fn prometheus(State(admin): State<Arc<Admin>>) -> Response {
+    let snapshots: Vec<_> = admin.upstreams.iter().flat_map(|upstream| upstream.policy.snapshots()).collect();
+    respond(StatusCode::OK, metrics::CONTENT_TYPE, Body::from(metrics::prometheus(&snapshots)))
+}
+
+/// All events from now on, as server-sent events; those after `Last-Event-ID` first, as far as they are kept.
+async fn follow(State(admin): State<Arc<Admin>>, headers: HeaderMap) -> Response {
+    static LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
+    let after = headers.get(&LAST_EVENT_ID).and_then(|id| id.to_str().ok()?.trim().parse().ok());
+    let (mut sender, body) = Channel::<Bytes>::new(16);
+    tokio::spawn(async move {
+        let (missed, mut events) = admin.feed.follow(after);
+        let mut phase = admin.phase.clone();
+        let mut send = async |text: String| sender.send_data(Bytes::from(text)).await;
+        // The first bytes go out at once, so that the reader knows that it is connected.
+        let mut text: String = ": connected\n\n".into();
+        text.extend(missed.iter().map(|told| write_event(told)));
+        while send(text).await.is_ok() {
+            text = tokio::select! {
+                event = events.recv() => match event {
+                    Ok(told) => write_event(&told),
+                    Err(RecvError::Lagged(lost)) => format!("event: lost\ndata: {}\n\n", json!({ "lost": lost })),
+                    Err(RecvError::Closed) => return,
+                },
+                () = tokio::time::sleep(HEARTBEAT) => ": alive\n\n".into(),
+                _ = phase.wait_for(|phase| *phase != Phase::Serving) => return,
+            };
+        }
+    });
+    respond(StatusCode::OK, "text/event-stream", Body::new(body))
+}
+
+fn write_event(told: &Told) -> String {
+    format!("id: {}\nevent: {}\ndata: {}\n\n", told.id, told.event.kind.as_str(), told.json())
+}
+
+fn answer(status: StatusCode, value: &Value) -> Response {
+    respond(status, "application/json", Body::from(value.to_string()))
+}
+
+/// An error in the shape that the data plane uses too.
+pub(crate) fn refuse(status: StatusCode, kind: &str, message: &str) -> Response {
+    answer(status, &json!({ "error": { "type": kind, "message": message } }))
+}
+
+fn respond(status: StatusCode, content_type: &'static str, body: Body) -> Response {
+    let mut response = Response::new(body);
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    response
+}

@@ -1,0 +1,125 @@
+//! The body of an answer on its way to the client: it owns what its call has taken, and gives it back at its end.
+
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use stormproof::{Held, Verdict};
+use stormproof_http::client;
+
+use crate::patience::Patience;
+
+/// What the gateway sends: an upstream's body, or words of its own.
+#[derive(Debug)]
+pub(crate) enum Reply {
+    Upstream(Stream),
+    Own(Full<Bytes>),
+}
+
+/// The answer cannot be completed; the connection to the client is broken off, so that what came cannot be taken for
+/// the whole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the upstream's answer broke off")]
+pub(crate) struct Broken;
+
+impl Body for Reply {
+    type Data = Bytes;
+    type Error = Broken;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+        match self.get_mut() {
+            Self::Upstream(stream) => Pin::new(stream).poll_frame(cx),
+            Self::Own(text) => Pin::new(text).poll_frame(cx).map_err(|never| match never {}),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Upstream(stream) => stream.is_end_stream(),
+            Self::Own(text) => text.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Upstream(stream) => stream.size_hint(),
+            Self::Own(text) => text.size_hint(),
+        }
+    }
+}
+
+/// An upstream's body. Its end settles the call as its status was judged, a break or a long silence as a failure; if the
+/// client hangs up it is dropped, and the call counts neither way.
+#[derive(Debug)]
+pub(crate) struct Stream {
+    incoming: Incoming,
+    held: Option<Held>,
+    verdict: Verdict<'static>,
+    patience: Patience,
+}
+
+impl Stream {
+    /// The body of an answer that was judged as `verdict`.
+    pub(crate) fn new(incoming: Incoming, held: Held, verdict: Verdict<'static>, patience: Duration) -> Self {
+        let mut stream = Self { incoming, held: Some(held), verdict, patience: Patience::new(patience) };
+        // Nobody asks for the frames of an empty body.
+        stream.settle_at_end();
+        stream
+    }
+
+    fn settle(&mut self, verdict: &Verdict<'_>) {
+        if let Some(held) = self.held.take() {
+            held.settle(verdict);
+        }
+    }
+
+    /// With the last byte, not with the poll after it, which may never come.
+    fn settle_at_end(&mut self) {
+        if self.incoming.is_end_stream() {
+            let verdict = self.verdict;
+            self.settle(&verdict);
+        }
+    }
+}
+
+impl Body for Stream {
+    type Data = Bytes;
+    type Error = Broken;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+        let this = &mut *self;
+        match Pin::new(&mut this.incoming).poll_frame(cx) {
+            Poll::Ready(Some(Ok(frame))) => {
+                this.patience.reset();
+                this.settle_at_end();
+                Poll::Ready(Some(Ok(frame)))
+            }
+            Poll::Ready(Some(Err(error))) => {
+                this.settle(&Verdict::failure(client::body_error(&error).kind()));
+                Poll::Ready(Some(Err(Broken)))
+            }
+            Poll::Ready(None) => {
+                let verdict = this.verdict;
+                this.settle(&verdict);
+                Poll::Ready(None)
+            }
+            Poll::Pending => {
+                ready!(this.patience.poll(cx));
+                this.settle(&Verdict::failure("TimeoutError.Stalled"));
+                Poll::Ready(Some(Err(Broken)))
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.incoming.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.incoming.size_hint()
+    }
+}

@@ -1,0 +1,278 @@
+//! The configuration file of the gateway: what may stand in it, and what is wrong with it.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use http::Uri;
+use serde::Deserialize;
+use stormproof::document::{self, Mistake};
+use stormproof::{Invalid, config as policy};
+
+/// Everything that the file says.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// The gateway itself.
+    pub gateway: Settings,
+    /// Where calls go, by name.
+    pub upstreams: BTreeMap<String, Upstream>,
+}
+
+/// How the gateway listens and what it bears.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Settings {
+    /// The address for calls. Default: `127.0.0.1:8080`.
+    pub listen: SocketAddr,
+    /// The address of the admin API. Default: `127.0.0.1:8081`.
+    pub admin: SocketAddr,
+    /// Names under which the admin API may be addressed, besides loopback names and its own address. Default: none.
+    pub admin_hosts: Vec<String>,
+    /// After a signal to stop, calls under way may take so long. Default: 30 s.
+    #[serde(with = "stormproof_core::time::duration")]
+    pub drain_timeout: Duration,
+    /// A connection must bring the whole header of its next request within this time. Default: 30 s.
+    #[serde(with = "stormproof_core::time::duration")]
+    pub header_timeout: Duration,
+    /// A client that sends nothing of a body, or takes nothing of an answer, for so long is hung up on. Default: 60 s.
+    #[serde(with = "stormproof_core::time::duration")]
+    pub client_timeout: Duration,
+    /// The largest header of a request: 8192 to 1048576. Default: 65536.
+    pub max_header_bytes: usize,
+    /// Connections of clients at a time; more wait to be accepted. Default: 10000.
+    pub max_connections: usize,
+    /// The body of a request is kept for a retry up to this size; a call with a larger one is not retried. At most
+    /// 67108864; default: 1048576.
+    pub max_replay_bytes: usize,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
+            admin: SocketAddr::from(([127, 0, 0, 1], 8081)),
+            admin_hosts: Vec::new(),
+            drain_timeout: Duration::from_secs(30),
+            header_timeout: Duration::from_secs(30),
+            client_timeout: Duration::from_secs(60),
+            max_header_bytes: 64 << 10,
+            max_connections: 10_000,
+            max_replay_bytes: 1 << 20,
+        }
+    }
+}
+
+/// Where calls of one name go, and through which policy.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Upstream {
+    /// The base address; a call's path is put behind its path.
+    pub url: String,
+    /// The statuses that are failures, 400 to 599. Default: 5xx, 408, 425 and 429.
+    pub failure_statuses: Option<Vec<u16>>,
+    /// The longest wait for the header of an answer if the policy sets neither `attempt_timeout` nor `deadline`.
+    /// Default: 5 min.
+    #[serde(with = "stormproof_core::time::duration")]
+    pub response_timeout: Duration,
+    /// The longest silence in the body of an answer. Default: 2 min.
+    #[serde(with = "stormproof_core::time::duration")]
+    pub stall_timeout: Duration,
+    /// The policy. Default: no stage.
+    pub policy: policy::Config,
+}
+
+impl Default for Upstream {
+    fn default() -> Self {
+        Self {
+            url: String::new(),
+            failure_statuses: None,
+            response_timeout: Duration::from_secs(300),
+            stall_timeout: Duration::from_secs(120),
+            policy: policy::Config::default(),
+        }
+    }
+}
+
+impl Config {
+    /// Reads a file's text.
+    ///
+    /// # Errors
+    /// All mistakes, with line and column.
+    pub fn parse(text: &str) -> Result<Self, Vec<Mistake>> {
+        document::read(text, Self::validate)
+    }
+
+    /// All mistakes; empty if there is none.
+    pub fn validate(&self) -> Vec<Invalid> {
+        let mut found = self.gateway.validate();
+        if self.upstreams.is_empty() {
+            found.push(Invalid::new("upstreams", "empty", "at least one table [upstreams.NAME]"));
+        }
+        for (name, upstream) in &self.upstreams {
+            let path = format!("upstreams.{name}");
+            if !is_name(name) {
+                found.push(Invalid::new(&*path, format!("{name:?}"), "a name of letters, digits, `-` and `_`"));
+            }
+            found.extend(upstream.validate().into_iter().map(|mut mistake| {
+                mistake.field = format!("{path}.{}", mistake.field);
+                mistake
+            }));
+        }
+        found
+    }
+}
+
+fn is_name(name: &str) -> bool {
+    let fits = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+    !name.is_empty() && name.len() <= 64 && name.bytes().all(fits)
+}
+
+impl Settings {
+    fn validate(&self) -> Vec<Invalid> {
+        let mut found = Vec::new();
+        let mut check = |valid: bool, field: &str, value: String, allowed| {
+            if !valid {
+                found.push(Invalid::new(format!("gateway.{field}"), value, allowed));
+            }
+        };
+        let same = self.listen == self.admin && self.listen.port() != 0;
+        check(!same, "admin", self.admin.to_string(), "another address than that of `listen`");
+        for (field, limit) in [("header_timeout", self.header_timeout), ("client_timeout", self.client_timeout)] {
+            check(!limit.is_zero(), field, format!("{limit:?}"), "more than zero");
+        }
+        let header = self.max_header_bytes;
+        check((8 << 10..=1 << 20).contains(&header), "max_header_bytes", header.to_string(), "8192 to 1048576");
+        let replay = self.max_replay_bytes;
+        check(replay <= 64 << 20, "max_replay_bytes", replay.to_string(), "0 to 67108864");
+        let most = self.max_connections;
+        check((1..=1_000_000).contains(&most), "max_connections", most.to_string(), "1 to 1000000");
+        for host in &self.admin_hosts {
+            let named = host.parse::<http::uri::Authority>().is_ok_and(|name| name.as_str() == name.host());
+            check(named, "admin_hosts", format!("{host:?}"), "names of hosts, without a port");
+        }
+        found
+    }
+}
+
+impl Upstream {
+    fn validate(&self) -> Vec<Invalid> {
+        let mut found: Vec<_> = self.base().err().into_iter().collect();
+        for status in self.failure_statuses.iter().flatten().filter(|status| !(400..600).contains(*status)) {
+            found.push(Invalid::new("failure_statuses", status.to_string(), "400 to 599"));
+        }
+        for (field, limit) in [("response_timeout", self.response_timeout), ("stall_timeout", self.stall_timeout)] {
+            if limit.is_zero() {
+                found.push(Invalid::new(field, format!("{limit:?}"), "more than zero"));
+            }
+        }
+        if self.policy.tokens.is_some() {
+            // A limit that is never charged would only seem to protect.
+            found.push(Invalid::new("policy.tokens", "set", "nothing: the gateway does not count tokens yet"));
+        }
+        found.extend(self.policy.validate().into_iter().map(|mut mistake| {
+            mistake.field = format!("policy.{}", mistake.field);
+            mistake
+        }));
+        found
+    }
+
+    /// The base address, or what is wrong with it.
+    pub(crate) fn base(&self) -> Result<Uri, Invalid> {
+        let wrong = |value: &str| Err(Invalid::new("url", value, "an address such as \"http://127.0.0.1:9000/base\""));
+        if self.url.is_empty() {
+            return wrong("missing");
+        }
+        let Ok(uri) = self.url.parse::<Uri>() else { return wrong("no URL") };
+        let Some(authority) = uri.authority() else { return wrong("without a host") };
+        if !matches!(uri.scheme_str(), Some("http" | "https")) {
+            return wrong("neither http nor https");
+        }
+        if authority.as_str().contains('@') {
+            // The value itself may be a secret.
+            return wrong("with a user name");
+        }
+        if authority.host().is_empty() || authority.port().is_some() != authority.as_str().ends_with(port_of(authority))
+        {
+            return wrong("without a valid host and port");
+        }
+        if uri.query().is_some() || self.url.contains('#') {
+            return wrong("with a query or a fragment");
+        }
+        Ok(uri)
+    }
+}
+
+fn port_of(authority: &http::uri::Authority) -> &str {
+    let text = authority.as_str();
+    let after_host = text.rfind(']').map_or(0, |at| at + 1);
+    text.get(after_host..).and_then(|rest| rest.rfind(':').map(|at| &rest[at..])).unwrap_or("\0")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shown(text: &str) -> Vec<String> {
+        Config::parse(text).err().unwrap_or_default().iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn the_sample_is_valid_and_its_comments_are_the_defaults() {
+        let sample = include_str!("../../../stormproof.sample.toml");
+        let written = Config::parse(sample).unwrap();
+        assert_eq!(written.upstreams.len(), 2);
+        assert_eq!(written.gateway, Settings::default());
+
+        let uncomment = |line: &str| {
+            let setting = line.strip_prefix("# ").filter(|rest| rest.split(' ').nth(1) == Some("="));
+            setting.unwrap_or(line).to_owned()
+        };
+        let everything: Vec<_> = sample.lines().map(uncomment).collect();
+        let full = Config::parse(&everything.join("\n")).unwrap();
+        assert_eq!(full.gateway, Settings::default());
+        let (openai, default) = (&full.upstreams["openai"], Upstream::default());
+        assert_eq!((openai.response_timeout, openai.stall_timeout), (default.response_timeout, default.stall_timeout));
+        let breaker = openai.policy.breaker.clone().unwrap();
+        assert_eq!(breaker.half_open_timeout, Some(breaker.open_duration));
+    }
+
+    #[test]
+    fn a_file_that_says_nothing_lacks_upstreams() {
+        assert_eq!(shown(""), ["1:1: upstreams: is empty, allowed is at least one table [upstreams.NAME]"]);
+    }
+
+    #[test]
+    fn addresses_are_judged_without_being_shown() {
+        let url = |url: &str| shown(&format!("[upstreams.a]\nurl = {url:?}\n"));
+        for good in ["http://127.0.0.1:9000", "https://api.example.com/v1/", "http://[::1]:80"] {
+            assert_eq!(url(good), Vec::<String>::new(), "{good}");
+        }
+        for bad in [
+            "",
+            "x",
+            "/path",
+            "ftp://host",
+            "http://",
+            "http://user:secret@host",
+            "http://host?key=secret",
+            "http://h:99999",
+            "http://h:x",
+            "http://h/#part",
+            "http:// h",
+            "//host",
+            "http://:80",
+        ] {
+            let found = url(bad);
+            assert!(found.len() == 1 && found[0].starts_with("2:7: upstreams.a.url: is "), "{bad}: {found:?}");
+            assert!(!found[0].contains("secret"), "{found:?}");
+        }
+        assert!(shown("[upstreams.a]")[0].starts_with("1:12: upstreams.a.url: is missing"));
+    }
+
+    #[test]
+    fn a_token_limit_that_nothing_charges_is_refused() {
+        let found = shown("[upstreams.a]\nurl = 'http://h'\n[upstreams.a.policy.tokens]\nrate = 5\n");
+        assert!(found[0].starts_with("3:21: upstreams.a.policy.tokens: is set, allowed is nothing"), "{found:?}");
+    }
+}

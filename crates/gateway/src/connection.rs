@@ -1,0 +1,160 @@
+//! Connections of clients: accepted, served, and ended in order when the gateway stops.
+
+use std::future::poll_fn;
+use std::io;
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{CONNECTION, HeaderValue};
+use http::{Request, Response};
+use http_body::Body;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
+
+use crate::config::Settings;
+use crate::patient::Patient;
+
+/// What the gateway is about.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Phase {
+    /// Serving.
+    #[default]
+    Serving,
+    /// Accepts nothing more; what is under way goes on.
+    Draining,
+    /// Everything ends now.
+    Ending,
+}
+
+/// While it drains, the gateway leaves a connection that has nothing under way open for so long: the next request may be
+/// on its way already, and is answered with `Connection: close`.
+const LINGER: Duration = Duration::from_millis(500);
+
+/// After an error of `accept` that is not about one connection (too many open files), so long until the next try.
+const BREATHER: Duration = Duration::from_millis(100);
+
+/// Answers requests.
+pub(crate) trait Serve: Send + Sync + 'static {
+    type Body: Body<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + Send + 'static;
+
+    fn serve(&self, request: Request<Incoming>) -> impl Future<Output = Response<Self::Body>> + Send;
+}
+
+/// A listener with all that its connections share.
+#[derive(Debug)]
+pub(crate) struct Door<S> {
+    pub(crate) listener: TcpListener,
+    pub(crate) service: Arc<S>,
+    pub(crate) phase: watch::Receiver<Phase>,
+    /// Closed when the last connection has ended.
+    pub(crate) alive: mpsc::Sender<()>,
+    pub(crate) slots: Arc<Semaphore>,
+    pub(crate) builder: http1::Builder,
+    pub(crate) client_timeout: Duration,
+}
+
+/// How connections speak HTTP.
+pub(crate) fn builder(settings: &Settings) -> http1::Builder {
+    let mut builder = http1::Builder::new();
+    builder
+        .timer(TokioTimer::new())
+        .header_read_timeout(settings.header_timeout)
+        .max_header_size(settings.max_header_bytes)
+        .max_buf_size(settings.max_header_bytes.max(64 << 10));
+    builder
+}
+
+impl<S: Serve> Door<S> {
+    /// Accepts and serves until the gateway stops.
+    pub(crate) async fn run(mut self) {
+        while let Some((stream, slot)) = self.next().await {
+            self.spawn(stream, slot);
+        }
+        // The kernel has accepted these for us; turning them away now would lose what they ask.
+        while let Some(stream) = self.waiting().await {
+            let slot = self.slots.clone().try_acquire_owned().ok();
+            self.spawn(stream, slot);
+        }
+    }
+
+    /// The next connection; nothing when the gateway stops.
+    async fn next(&mut self) -> Option<(TcpStream, Option<OwnedSemaphorePermit>)> {
+        let Self { listener, phase, slots, .. } = self;
+        let mut stops = pin!(phase.wait_for(|phase| *phase != Phase::Serving));
+        let slot = tokio::select! {
+            _ = &mut stops => return None,
+            slot = slots.clone().acquire_owned() => slot.ok(),
+        };
+        loop {
+            let accepted = tokio::select! {
+                _ = &mut stops => return None,
+                accepted = listener.accept() => accepted,
+            };
+            match accepted {
+                Ok((stream, _)) => return Some((stream, slot)),
+                Err(error) if is_about_one_connection(&error) => {}
+                Err(_) => tokio::time::sleep(BREATHER).await,
+            }
+        }
+    }
+
+    /// A connection that waits to be accepted, if there is one.
+    async fn waiting(&self) -> Option<TcpStream> {
+        poll_fn(|cx| match self.listener.poll_accept(cx) {
+            Poll::Ready(Ok((stream, _))) => Poll::Ready(Some(stream)),
+            Poll::Ready(Err(_)) | Poll::Pending => Poll::Ready(None),
+        })
+        .await
+    }
+
+    fn spawn(&self, stream: TcpStream, slot: Option<OwnedSemaphorePermit>) {
+        // Small parts of a stream go out as they come.
+        let _ = stream.set_nodelay(true);
+        let io = TokioIo::new(Patient::new(stream, self.client_timeout));
+        let (service, alive, mut ends) = (self.service.clone(), self.alive.clone(), self.phase.clone());
+        let phase = Arc::new(self.phase.clone());
+        let service = service_fn(move |request| {
+            let (service, phase) = (service.clone(), phase.clone());
+            async move {
+                let mut response = service.serve(request).await;
+                if *phase.borrow() != Phase::Serving {
+                    response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+                }
+                Ok::<_, std::convert::Infallible>(response)
+            }
+        });
+        let connection = self.builder.serve_connection(io, service);
+        tokio::spawn(async move {
+            let _held = (slot, alive);
+            let mut connection = pin!(connection);
+            tokio::select! {
+                // How a connection ends is the client's business: an error here has nobody to be told to.
+                _ = connection.as_mut() => return,
+                () = draining(&mut ends) => connection.as_mut().graceful_shutdown(),
+            }
+            tokio::select! {
+                _ = connection => {}
+                _ = ends.wait_for(|phase| *phase == Phase::Ending) => {}
+            }
+        });
+    }
+}
+
+/// Ready when connections with nothing under way are to be closed.
+async fn draining(phase: &mut watch::Receiver<Phase>) {
+    let _ = phase.wait_for(|phase| *phase != Phase::Serving).await;
+    let ending = phase.wait_for(|phase| *phase == Phase::Ending);
+    let _ = tokio::time::timeout(LINGER, ending).await;
+}
+
+fn is_about_one_connection(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted};
+    matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted)
+}

@@ -1,0 +1,166 @@
+//! The data plane: a request goes to its upstream through that one's policy, and the answer comes back.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::header::{CONTENT_LENGTH, EXPECT, HOST, HeaderName};
+use http::{HeaderMap, Method, Request, Response, StatusCode, Uri, Version};
+use hyper::body::{Body, Incoming};
+use stormproof::Held;
+use stormproof_http::{Client, is_idempotent};
+
+use crate::answer::{Answer, mark};
+use crate::body::{Reply, Stream};
+use crate::headers::remove_hop_by_hop;
+use crate::upload::{Unreceived, Upload};
+use crate::upstream::Upstream;
+
+static IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+
+/// What the data plane needs to know.
+#[derive(Debug)]
+pub(crate) struct Proxy {
+    upstreams: Vec<Arc<Upstream>>,
+    client: Client<Upload>,
+    max_replay_bytes: usize,
+    client_timeout: Duration,
+}
+
+/// A request as an attempt sends it.
+#[derive(Debug)]
+struct Outgoing {
+    method: Method,
+    uri: Uri,
+    headers: HeaderMap,
+    upload: Upload,
+}
+
+impl Outgoing {
+    fn again(&self) -> Option<Self> {
+        let Self { method, uri, headers, upload } = self;
+        Some(Self { method: method.clone(), uri: uri.clone(), headers: headers.clone(), upload: upload.again()? })
+    }
+
+    fn into_request(self) -> Request<Upload> {
+        let mut request = Request::new(self.upload);
+        *request.method_mut() = self.method;
+        *request.uri_mut() = self.uri;
+        *request.headers_mut() = self.headers;
+        request
+    }
+}
+
+impl Proxy {
+    pub(crate) fn new(
+        upstreams: Vec<Arc<Upstream>>,
+        client: Client<Upload>,
+        max_replay_bytes: usize,
+        client_timeout: Duration,
+    ) -> Self {
+        Self { upstreams, client, max_replay_bytes, client_timeout }
+    }
+
+    /// The answer to a request, whatever happens.
+    pub(crate) async fn answer(&self, request: Request<Incoming>) -> Response<Reply> {
+        let Some((upstream, path)) = self.route(request.uri()) else {
+            return Answer::new(StatusCode::NOT_FOUND, "unknown_upstream", "no upstream has this name").response();
+        };
+        let name = upstream.name().as_str();
+        if request.method() == Method::CONNECT {
+            let refused = Answer::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "CONNECT is not proxied");
+            return refused.from(name).response();
+        }
+        let Some(uri) = upstream.address(path) else {
+            return Answer::new(StatusCode::BAD_REQUEST, "bad_path", "the path is not valid").from(name).response();
+        };
+        match self.prepare(upstream, uri, request).await {
+            Ok((outgoing, repeatable)) => self.call(upstream, outgoing, repeatable).await,
+            Err(answer) => answer.from(name).response(),
+        }
+    }
+
+    /// The upstream that the first segment of the path names, and the rest of the path; or the only one there is.
+    fn route<'r>(&self, uri: &'r Uri) -> Option<(&Arc<Upstream>, &'r str)> {
+        let path = uri.path_and_query().map_or("/", |path| path.as_str());
+        let first = path.strip_prefix('/').unwrap_or(path).split(['/', '?']).next().unwrap_or_default();
+        let named = self.upstreams.iter().find(|upstream| upstream.name().as_str() == first);
+        if let Some(upstream) = named {
+            return Some((upstream, path.get(first.len() + 1..).filter(|rest| !rest.is_empty()).unwrap_or("/")));
+        }
+        let [only] = &*self.upstreams else { return None };
+        Some((only, path))
+    }
+
+    /// The request as it goes out, and whether it may be sent again.
+    async fn prepare(
+        &self,
+        upstream: &Upstream,
+        uri: Uri,
+        request: Request<Incoming>,
+    ) -> Result<(Outgoing, bool), Answer<'static>> {
+        let (mut parts, incoming) = request.into_parts();
+        remove_hop_by_hop(&mut parts.headers);
+        // The client's `Expect` is answered here, and the host is that of the upstream.
+        parts.headers.remove(EXPECT);
+        parts.headers.remove(HOST);
+        if incoming.size_hint().exact().is_none() {
+            parts.headers.remove(CONTENT_LENGTH);
+        }
+        let repeatable = is_idempotent(&parts.method) || parts.headers.contains_key(&IDEMPOTENCY_KEY);
+        let keep = repeatable && upstream.policy.stages().may_retry_after(1);
+        let upload = Upload::receive(incoming, self.max_replay_bytes, keep, self.client_timeout).await;
+        let upload = upload.map_err(|unreceived| match unreceived {
+            Unreceived::Slow => {
+                Answer::new(StatusCode::REQUEST_TIMEOUT, "request_timeout", "the body of the request did not come")
+            }
+            Unreceived::Broken => {
+                Answer::new(StatusCode::BAD_REQUEST, "request_broken", "the body of the request broke off")
+            }
+        })?;
+        let repeatable = repeatable && upload.is_whole();
+        Ok((Outgoing { method: parts.method, uri, headers: parts.headers, upload }, repeatable))
+    }
+
+    async fn call(&self, upstream: &Upstream, outgoing: Outgoing, repeatable: bool) -> Response<Reply> {
+        let policy = if repeatable { &upstream.policy } else { &upstream.once };
+        let (client, is_head) = (&self.client, outgoing.method == Method::HEAD);
+        let (mut outgoing, mut attempts) = (Some(outgoing), 0);
+        let result = policy
+            .call(|cx| {
+                attempts = cx.attempt();
+                let kept = policy.stages().may_retry_after(attempts);
+                let request = if kept { outgoing.as_ref().and_then(Outgoing::again) } else { outgoing.take() };
+                async move {
+                    let request = request.ok_or(stormproof_http::Error::InvalidRequest)?;
+                    let response = client.send(request.into_request()).await?;
+                    // Nobody asked for another protocol.
+                    if response.status().is_informational() {
+                        return Err(stormproof_http::Error::InvalidResponse);
+                    }
+                    Ok(response)
+                }
+            })
+            .classify(upstream.statuses.judge().repeatable(repeatable))
+            .hold()
+            .await;
+        let mut response = match result {
+            Ok((response, held)) => pass_back(upstream, response, held, is_head),
+            Err(error) => Answer::of(&error).from(upstream.name()).response(),
+        };
+        mark(&mut response, &upstream.label, attempts);
+        response
+    }
+}
+
+/// The upstream's answer as the client gets it; its body owns what the call has taken.
+fn pass_back(upstream: &Upstream, response: Response<Incoming>, held: Held, is_head: bool) -> Response<Reply> {
+    let (mut parts, incoming) = response.into_parts();
+    remove_hop_by_hop(&mut parts.headers);
+    // The length of a body that is not there, as 304 gives it, would be taken for that of the empty one.
+    if !is_head && incoming.is_end_stream() {
+        parts.headers.remove(CONTENT_LENGTH);
+    }
+    parts.version = Version::HTTP_11;
+    let verdict = upstream.statuses.verdict(parts.status);
+    Response::from_parts(parts, Reply::Upstream(Stream::new(incoming, held, verdict, upstream.stall_timeout)))
+}

@@ -1,0 +1,113 @@
+//! An upstream as it runs: where it is, and the policy of the calls to it.
+
+use std::time::Duration;
+
+use http::uri::{Authority, PathAndQuery, Scheme};
+use http::{HeaderValue, Uri};
+use stormproof::{CircuitBreaker, Mistakes, Name, Policy};
+use stormproof_http::Statuses;
+
+use crate::config;
+
+/// An upstream and its policy.
+#[derive(Debug)]
+pub(crate) struct Upstream {
+    name: Name,
+    /// The name as a header writes it.
+    pub(crate) label: HeaderValue,
+    scheme: Scheme,
+    authority: Authority,
+    /// The path of the base address, without a slash at its end.
+    base: String,
+    pub(crate) statuses: Statuses,
+    pub(crate) stall_timeout: Duration,
+    pub(crate) policy: Policy,
+    /// The same for calls that must not be repeated.
+    pub(crate) once: Policy,
+    pub(crate) breaker: Option<CircuitBreaker>,
+}
+
+impl Upstream {
+    /// From its configuration, or all that is wrong with that.
+    pub(crate) fn new(name: &str, config: &config::Upstream) -> Result<Self, Mistakes> {
+        let base = config.base().map_err(|mistake| Mistakes::from(vec![mistake]))?.into_parts();
+        let (Some(scheme), Some(authority)) = (base.scheme, base.authority) else {
+            return Err(Mistakes::from(vec![stormproof::Invalid::new("url", "incomplete", "scheme and host")]));
+        };
+        let name = Name::from(name);
+        let (policy, breaker) = policy(&name, config)?;
+        Ok(Self {
+            label: HeaderValue::from_str(&name).unwrap_or_else(|_| HeaderValue::from_static("unnamed")),
+            scheme,
+            authority,
+            base: base.path_and_query.map_or_else(String::new, |path| path.path().trim_end_matches('/').to_owned()),
+            statuses: config.failure_statuses.clone().map_or_else(Statuses::default, Statuses::only),
+            stall_timeout: config.stall_timeout,
+            once: policy.once(),
+            policy,
+            breaker,
+            name,
+        })
+    }
+
+    pub(crate) fn name(&self) -> &Name {
+        &self.name
+    }
+
+    /// The address of `path` at this upstream; nothing if it would leave the base path or is no path.
+    pub(crate) fn address(&self, path: &str) -> Option<Uri> {
+        let only_path = path.split('?').next().unwrap_or_default();
+        if !self.base.is_empty() && only_path.split(['/', '\\']).any(is_dots) {
+            return None;
+        }
+        let whole = if self.base.is_empty() {
+            PathAndQuery::try_from(path)
+        } else {
+            PathAndQuery::try_from(format!("{}{path}", self.base))
+        };
+        let mut parts = http::uri::Parts::default();
+        parts.scheme = Some(self.scheme.clone());
+        parts.authority = Some(self.authority.clone());
+        parts.path_and_query = Some(whole.ok()?);
+        Uri::from_parts(parts).ok()
+    }
+}
+
+/// Whether a segment means the directory above, however it is written.
+fn is_dots(segment: &str) -> bool {
+    let plain = segment.to_ascii_lowercase().replace("%2e", ".");
+    plain == ".." || plain.split("%2f").any(|part| part == "..") || plain.split("%5c").any(|part| part == "..")
+}
+
+fn policy(name: &Name, config: &config::Upstream) -> Result<(Policy, Option<CircuitBreaker>), Mistakes> {
+    let stages = config.policy.clone();
+    let mut builder = Policy::builder(name.clone());
+    // An upstream that never answers must not hold a call for ever.
+    let timeout = stages.attempt_timeout.or_else(|| stages.deadline.is_none().then_some(config.response_timeout));
+    if let Some(limit) = timeout {
+        builder = builder.attempt_timeout(limit);
+    }
+    if let Some(limit) = stages.deadline {
+        builder = builder.deadline(limit);
+    }
+    if let Some(retry) = stages.retry {
+        builder = builder.retry(retry);
+    }
+    if let Some(budget) = stages.budget {
+        builder = builder.budget(budget);
+    }
+    if let Some(bulkhead) = stages.bulkhead {
+        builder = builder.bulkhead(bulkhead);
+    }
+    if let Some(rate) = stages.rate {
+        builder = builder.rate(rate);
+    }
+    if let Some(tokens) = stages.tokens {
+        builder = builder.tokens(tokens);
+    }
+    let breaker = stages.breaker.map(|config| CircuitBreaker::with_config(name.clone(), config)).transpose()?;
+    if let Some(breaker) = &breaker {
+        builder = builder.breaker(breaker);
+    }
+    Ok((builder.build()?, breaker))
+}

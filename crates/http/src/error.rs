@@ -1,0 +1,146 @@
+//! Why an exchange did not come to an answer.
+
+use std::error::Error as StdError;
+use std::io;
+
+/// An exchange without an answer. Says nothing of the request, so that no secret in it can reach a log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The name of the host could not be resolved.
+    #[error("the host was not found")]
+    HostNotFound,
+    /// Nobody listens there.
+    #[error("the connection was refused")]
+    ConnectionRefused,
+    /// No connection within the time for it.
+    #[error("connecting took too long")]
+    ConnectTimeout,
+    /// The connection could not be made for another reason.
+    #[error("the connection could not be made")]
+    ConnectFailed,
+    /// The connection could not be made secure: a certificate that does not match, or a peer without TLS.
+    #[error("the secure connection could not be made")]
+    Tls,
+    /// The peer broke the connection off.
+    #[error("the connection was reset")]
+    ConnectionReset,
+    /// The connection ended before the answer did.
+    #[error("the answer was cut off")]
+    Incomplete,
+    /// The answer is not HTTP, or its header is larger than allowed.
+    #[error("the answer is not valid HTTP")]
+    InvalidResponse,
+    /// The body of the request broke off at its source: the caller's fault, not the callee's.
+    #[error("the body of the request broke off")]
+    RequestBroken,
+    /// The request cannot be sent as it is: the caller's fault.
+    #[error("the request cannot be sent")]
+    InvalidRequest,
+    /// The connection failed in another way.
+    #[error("the connection failed")]
+    Other,
+}
+
+/// A request body ends with this when its source broke off, so that the callee is not blamed for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the body of the request broke off")]
+pub struct BrokenRequest;
+
+impl Error {
+    /// The kind, as retry lists, events and refusals write it.
+    pub const fn kind(self) -> &'static str {
+        match self {
+            Self::HostNotFound => "ConnectionError.HostNotFound",
+            Self::ConnectionRefused => "ConnectionError.ConnectionRefused",
+            Self::ConnectTimeout => "ConnectionError.ConnectTimeout",
+            Self::ConnectFailed => "ConnectionError.ConnectFailed",
+            Self::Tls => "ConnectionError.Tls",
+            Self::ConnectionReset => "ConnectionError.ConnectionReset",
+            Self::Incomplete => "ConnectionError.Incomplete",
+            Self::InvalidResponse => "ConnectionError.InvalidResponse",
+            Self::RequestBroken => "ClientError.RequestBroken",
+            Self::InvalidRequest => "ClientError.InvalidRequest",
+            Self::Other => "ConnectionError",
+        }
+    }
+
+    /// Whether the caller is to blame.
+    pub const fn is_callers_fault(self) -> bool {
+        matches!(self, Self::RequestBroken | Self::InvalidRequest)
+    }
+
+    /// What the chain of causes says happened on an open connection.
+    pub(crate) fn of_exchange(error: &(dyn StdError + 'static)) -> Self {
+        if find::<BrokenRequest>(error).is_some() {
+            return Self::RequestBroken;
+        }
+        // What the connection says is more precise than what the protocol makes of it.
+        if let Some(io) = find::<io::Error>(error)
+            && let Some(known) = of_io(io)
+        {
+            return known;
+        }
+        let Some(protocol) = find::<hyper::Error>(error) else { return Self::Other };
+        if protocol.is_incomplete_message() {
+            Self::Incomplete
+        } else if protocol.is_parse() {
+            Self::InvalidResponse
+        } else if protocol.is_canceled() || protocol.is_closed() {
+            Self::ConnectionReset
+        } else if protocol.is_user() {
+            Self::InvalidRequest
+        } else if protocol.is_timeout() {
+            Self::ConnectTimeout
+        } else {
+            Self::Other
+        }
+    }
+
+    /// What the chain of causes says about a connection that was not made.
+    pub(crate) fn of_connecting(error: &(dyn StdError + 'static)) -> Self {
+        if find::<rustls::Error>(error).is_some() {
+            return Self::Tls;
+        }
+        let Some(io) = find::<io::Error>(error) else {
+            return Self::ConnectFailed;
+        };
+        match io.kind() {
+            io::ErrorKind::ConnectionRefused => Self::ConnectionRefused,
+            io::ErrorKind::TimedOut => Self::ConnectTimeout,
+            _ if said(error, "dns error") => Self::HostNotFound,
+            _ => of_io(io).unwrap_or(Self::ConnectFailed),
+        }
+    }
+}
+
+fn of_io(error: &io::Error) -> Option<Error> {
+    match error.kind() {
+        io::ErrorKind::ConnectionReset | io::ErrorKind::ConnectionAborted | io::ErrorKind::BrokenPipe => {
+            Some(Error::ConnectionReset)
+        }
+        io::ErrorKind::UnexpectedEof => Some(Error::Incomplete),
+        _ => None,
+    }
+}
+
+/// The first error of this type in the chain of causes.
+fn find<'e, E: StdError + 'static>(error: &'e (dyn StdError + 'static)) -> Option<&'e E> {
+    chain(error).find_map(|error| error.downcast_ref::<E>())
+}
+
+fn said(error: &(dyn StdError + 'static), words: &str) -> bool {
+    chain(error).any(|error| error.to_string().starts_with(words))
+}
+
+fn chain<'e>(error: &'e (dyn StdError + 'static)) -> impl Iterator<Item = &'e (dyn StdError + 'static)> {
+    std::iter::successors(Some(error), |error| cause(*error))
+}
+
+fn cause<'e>(error: &'e (dyn StdError + 'static)) -> Option<&'e (dyn StdError + 'static)> {
+    // An I/O error that wraps another error does not name it as its source, but that other's source.
+    match error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
+        Some(wrapped) => Some(wrapped),
+        None => error.source(),
+    }
+}
