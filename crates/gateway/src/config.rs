@@ -192,7 +192,8 @@ impl Upstream {
             // The value itself may be a secret.
             return wrong("with a user name");
         }
-        if authority.host().is_empty() || authority.port().is_some() != authority.as_str().ends_with(port_of(authority)) {
+        if authority.host().is_empty() || authority.port().is_some() != authority.as_str().ends_with(port_of(authority))
+        {
             return wrong("without a valid host and port");
         }
         if uri.query().is_some() || self.url.contains('#') {
@@ -248,8 +249,19 @@ mod tests {
             assert_eq!(url(good), Vec::<String>::new(), "{good}");
         }
         for bad in [
-            "", "x", "/path", "ftp://host", "http://", "http://user:secret@host", "http://host?key=secret", "http://h:99999",
-            "http://h:x", "http://h/#part", "http:// h", "//host", "http://:80",
+            "",
+            "x",
+            "/path",
+            "ftp://host",
+            "http://",
+            "http://user:secret@host",
+            "http://host?key=secret",
+            "http://h:99999",
+            "http://h:x",
+            "http://h/#part",
+            "http:// h",
+            "//host",
+            "http://:80",
         ] {
             let found = url(bad);
             assert!(found.len() == 1 && found[0].starts_with("2:7: upstreams.a.url: is "), "{bad}: {found:?}");

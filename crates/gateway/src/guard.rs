@@ -43,8 +43,13 @@ impl Guard {
         }
         match &self.token {
             Some(token) if !public => {
-                let given = single(headers, &AUTHORIZATION).ok().flatten().and_then(|value| value.strip_prefix("Bearer "));
-                if given.is_some_and(|given| is_same(given.as_bytes(), token.as_bytes())) { Ok(()) } else { Err(Barred::Token) }
+                let given =
+                    single(headers, &AUTHORIZATION).ok().flatten().and_then(|value| value.strip_prefix("Bearer "));
+                if given.is_some_and(|given| is_same(given.as_bytes(), token.as_bytes())) {
+                    Ok(())
+                } else {
+                    Err(Barred::Token)
+                }
             }
             _ => Ok(()),
         }
@@ -66,7 +71,8 @@ impl Guard {
             // An address is no name that somebody could let point here.
             Ok(ip) => ip.is_loopback() || ip == self.address.ip() || !self.address.ip().is_loopback(),
             Err(_) => {
-                host.eq_ignore_ascii_case("localhost") || self.hosts.iter().any(|known| known.eq_ignore_ascii_case(host))
+                host.eq_ignore_ascii_case("localhost")
+                    || self.hosts.iter().any(|known| known.eq_ignore_ascii_case(host))
             }
         };
         allowed.then_some(authority)
@@ -97,8 +103,12 @@ pub(crate) async fn middleware(State(guard): State<std::sync::Arc<Guard>>, reque
     let public = request.uri().path() == "/api/health";
     match guard.check(request.uri(), request.headers(), public) {
         Ok(()) => next.run(request).await,
-        Err(Barred::Host) => refuse(StatusCode::MISDIRECTED_REQUEST, "foreign_host", "this host name is not served here"),
-        Err(Barred::Origin) => refuse(StatusCode::FORBIDDEN, "foreign_origin", "web pages of other origins are not let in"),
+        Err(Barred::Host) => {
+            refuse(StatusCode::MISDIRECTED_REQUEST, "foreign_host", "this host name is not served here")
+        }
+        Err(Barred::Origin) => {
+            refuse(StatusCode::FORBIDDEN, "foreign_origin", "web pages of other origins are not let in")
+        }
         Err(Barred::Token) => refuse(StatusCode::UNAUTHORIZED, "unauthorized", "the admin token is missing or wrong"),
     }
 }
@@ -125,7 +135,9 @@ mod tests {
         for host in ["127.0.0.1:8081", "localhost:8081", "LOCALHOST", "[::1]:8081", "127.9.9.9", "gateway.internal:1"] {
             assert_eq!(check(&local, &[("host", host)]), Ok(()), "{host}");
         }
-        for host in ["evil.example", "localhost.evil.example", "10.0.0.1", "user@localhost", "127.0.0.1.evil.example", ""] {
+        for host in
+            ["evil.example", "localhost.evil.example", "10.0.0.1", "user@localhost", "127.0.0.1.evil.example", ""]
+        {
             assert_eq!(check(&local, &[("host", host)]), Err(Barred::Host), "{host}");
         }
         assert_eq!(check(&local, &[]), Err(Barred::Host));
@@ -137,7 +149,9 @@ mod tests {
         let local = guard("127.0.0.1:8081", None);
         let from = |origin| check(&local, &[("host", "localhost:8081"), ("origin", origin)]);
         assert_eq!(from("http://localhost:8081"), Ok(()));
-        for origin in ["http://localhost:3000", "http://evil.example", "null", "http://127.0.0.1:8081", "localhost:8081"] {
+        for origin in
+            ["http://localhost:3000", "http://evil.example", "null", "http://127.0.0.1:8081", "localhost:8081"]
+        {
             assert_eq!(from(origin), Err(Barred::Origin), "{origin}");
         }
     }

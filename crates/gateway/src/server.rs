@@ -140,8 +140,7 @@ impl Server {
         let (stop_admin, admin_phase) = watch::channel(Phase::Serving);
         let router = AdminApi(admin::router(Arc::new(admin), guard));
         let (data, mut drained) = door(self.data, self.proxy, phase, self.settings.max_connections, &self.settings);
-        let (admin, mut admin_drained) =
-            door(self.admin, router, admin_phase, ADMIN_CONNECTIONS, &self.settings);
+        let (admin, mut admin_drained) = door(self.admin, router, admin_phase, ADMIN_CONNECTIONS, &self.settings);
         let doors = (tokio::spawn(data.run()), tokio::spawn(admin.run()));
 
         drain.await;

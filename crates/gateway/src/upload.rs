@@ -83,10 +83,7 @@ impl Body for Upload {
     type Data = Bytes;
     type Error = BrokenRequest;
 
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BrokenRequest>>> {
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BrokenRequest>>> {
         if let Some(data) = self.received.pop_front() {
             return Poll::Ready(Some(Ok(Frame::data(data))));
         }

@@ -103,7 +103,11 @@ async fn only_what_may_be_repeated_is_retried() {
     let gateway = Gateway::start(&upstream, RETRYING).await;
     let attempts = async |method: &str, path: &str, headers: &str, body: &[u8]| {
         let answer = request(gateway.address, method, path, headers, body).await;
-        (answer.status(), answer.header("x-stormproof-attempts").unwrap().to_owned(), upstream.seen(path.trim_start_matches("/up")))
+        (
+            answer.status(),
+            answer.header("x-stormproof-attempts").unwrap().to_owned(),
+            upstream.seen(path.trim_start_matches("/up")),
+        )
     };
     let (status, count, _) = attempts("GET", "/up/get/flaky/2", "", b"").await;
     assert_eq!((status, count.as_str()), (200, "3"));
@@ -238,7 +242,8 @@ bulkhead = {}
 #[tokio::test]
 async fn a_client_that_does_not_finish_its_request_takes_nothing() {
     let upstream = Upstream::start().await;
-    let gateway = Gateway::start(&upstream, &format!("client_timeout = '200ms'\nheader_timeout = '300ms'\n{RETRYING}")).await;
+    let gateway =
+        Gateway::start(&upstream, &format!("client_timeout = '200ms'\nheader_timeout = '300ms'\n{RETRYING}")).await;
     let send = async |text: &str| {
         let mut stream = TcpStream::connect(gateway.address).await.unwrap();
         stream.write_all(text.as_bytes()).await.unwrap();

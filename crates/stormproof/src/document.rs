@@ -181,17 +181,17 @@ fn take_out(table: &mut DeTable<'_>, span: &Range<usize>) -> Option<Culprit> {
 
 fn take_out_of_value(value: &mut DeValue<'_>, span: &Range<usize>) -> Option<Culprit> {
     match value {
-        DeValue::Table(table) => take_out(table, span).map(|inner| Culprit { path: format!(".{}", inner.path), ..inner }),
+        DeValue::Table(table) => {
+            take_out(table, span).map(|inner| Culprit { path: format!(".{}", inner.path), ..inner })
+        }
         DeValue::Array(items) => {
             let inside = items.iter_mut().find_map(|item| take_out_of_value(item.get_mut(), span));
             inside.or_else(|| {
-                let covers = |item: &Spanned<DeValue<'_>>| {
-                    item.span().start <= span.start && span.end <= item.span().end
-                };
+                let covers =
+                    |item: &Spanned<DeValue<'_>>| item.span().start <= span.start && span.end <= item.span().end;
                 let index = items.iter().position(covers)?;
                 let item = items.get(index)?;
-                let culprit =
-                    Culprit { path: String::new(), at: item.span().start, emptied: is_empty(item.get_ref()) };
+                let culprit = Culprit { path: String::new(), at: item.span().start, emptied: is_empty(item.get_ref()) };
                 *items = items.iter().enumerate().filter(|(n, _)| *n != index).map(|(_, item)| item.clone()).collect();
                 Some(culprit)
             })
@@ -226,7 +226,8 @@ mod tests {
     use super::*;
 
     fn shown(text: &str) -> Vec<String> {
-        read(text, Config::validate).map_or_else(|found| found.iter().map(ToString::to_string).collect(), |_| Vec::new())
+        read(text, Config::validate)
+            .map_or_else(|found| found.iter().map(ToString::to_string).collect(), |_| Vec::new())
     }
 
     #[test]
@@ -308,9 +309,47 @@ per = '0s'
     /// Arbitrary text, and text put together from what configuration files are made of.
     fn any_text() -> impl Strategy<Value = String> {
         let words = prop::sample::select(vec![
-            "[", "]", "[[", "]]", "{", "}", "=", " = ", ",", ".", "\n", "\"", "'", "'''", "#", "retry", "breaker", "rate",
-            "trip", "deadline", "budget", "backoff", "kind", "'linear'", "max_retries", "consecutive", "ratio", "window",
-            "0", "-1", "1", "nan", "inf", "1e400", "99999999999999999999", "'5s'", "true", "1979-05-27", "ä", "\u{0}", "x",
+            "[",
+            "]",
+            "[[",
+            "]]",
+            "{",
+            "}",
+            "=",
+            " = ",
+            ",",
+            ".",
+            "\n",
+            "\"",
+            "'",
+            "'''",
+            "#",
+            "retry",
+            "breaker",
+            "rate",
+            "trip",
+            "deadline",
+            "budget",
+            "backoff",
+            "kind",
+            "'linear'",
+            "max_retries",
+            "consecutive",
+            "ratio",
+            "window",
+            "0",
+            "-1",
+            "1",
+            "nan",
+            "inf",
+            "1e400",
+            "99999999999999999999",
+            "'5s'",
+            "true",
+            "1979-05-27",
+            "ä",
+            "\u{0}",
+            "x",
         ]);
         prop_oneof![any::<String>(), prop::collection::vec(words, 0..40).prop_map(|words| words.concat())]
     }

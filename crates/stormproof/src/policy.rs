@@ -113,7 +113,12 @@ impl Policy {
     pub fn once(&self) -> Self {
         let core = core::Policy { retry: None, ..self.0.core.clone() };
         let Shared { clock, listeners, .. } = &*self.0;
-        Self(Arc::new(Shared { needs_time: core.needs_time(), core, clock: clock.clone(), listeners: listeners.clone() }))
+        Self(Arc::new(Shared {
+            needs_time: core.needs_time(),
+            core,
+            clock: clock.clone(),
+            listeners: listeners.clone(),
+        }))
     }
 
     /// The name.

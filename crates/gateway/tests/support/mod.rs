@@ -127,7 +127,8 @@ async fn respond(stream: &mut TcpStream, method: &str, path: &str, before: usize
             let _ = stream.write_all(b"0\r\n\r\n").await;
         }
         "hop" => {
-            let headers = "connection: x-secret-hop, keep-alive\r\nx-secret-hop: 1\r\nkeep-alive: timeout=5\r\nx-kept: 2\r\n";
+            let headers =
+                "connection: x-secret-hop, keep-alive\r\nx-secret-hop: 1\r\nkeep-alive: timeout=5\r\nx-kept: 2\r\n";
             send_status(stream, 200, headers).await;
         }
         "big" => {
@@ -349,7 +350,8 @@ impl Answer {
 /// Sends a request on a connection of its own and reads until that ends.
 pub async fn request(address: SocketAddr, method: &str, path: &str, headers: &str, body: &[u8]) -> Answer {
     let mut stream = TcpStream::connect(address).await.unwrap();
-    let host = if headers.to_ascii_lowercase().contains("host:") { String::new() } else { format!("host: {address}\r\n") };
+    let host =
+        if headers.to_ascii_lowercase().contains("host:") { String::new() } else { format!("host: {address}\r\n") };
     let length = if body.is_empty() { String::new() } else { format!("content-length: {}\r\n", body.len()) };
     let head = format!("{method} {path} HTTP/1.1\r\n{host}connection: close\r\n{length}{headers}\r\n");
     stream.write_all(head.as_bytes()).await.unwrap();
