@@ -1,6 +1,7 @@
 //! `stormproof`, the program: one file a subcommand.
 
 mod check;
+mod demo;
 mod serve;
 
 use std::fmt;
@@ -22,6 +23,9 @@ struct Cli {
 enum Command {
     Serve(serve::Args),
     Check(check::Args),
+    Demo(demo::Args),
+    #[command(hide = true)]
+    DemoUpstream(demo::UpstreamArgs),
 }
 
 /// The file is not valid, or the gateway could not run.
@@ -33,7 +37,18 @@ fn main() -> ExitCode {
     match Cli::parse().command {
         Command::Serve(args) => serve::run(&args),
         Command::Check(args) => check::run(&args),
+        Command::Demo(args) => demo::run(&args),
+        Command::DemoUpstream(args) => demo::run_upstream(&args),
     }
+}
+
+/// Runs `main` on a runtime of its own. What it leaves behind is not waited for.
+fn block_on<T>(main: impl Future<Output = Result<T, String>>) -> Result<T, String> {
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(|error| error.to_string())?;
+    let result = runtime.block_on(main);
+    runtime.shutdown_background();
+    result
 }
 
 /// Why there is no configuration, as it is told.

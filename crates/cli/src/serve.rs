@@ -42,15 +42,7 @@ pub(crate) fn run(args: &Args) -> ExitCode {
     if let Some(address) = args.listen {
         config.gateway.listen = address;
     }
-    let result =
-        tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(|error| error.to_string()).and_then(
-            |runtime| {
-                let result = runtime.block_on(serve(config));
-                runtime.shutdown_background();
-                result
-            },
-        );
-    match result {
+    match crate::block_on(serve(config)) {
         Ok(Ended::Aborted) => ExitCode::from(INTERRUPTED),
         Ok(_) => ExitCode::SUCCESS,
         Err(message) => {
