@@ -17,13 +17,12 @@
 
 use std::time::Duration;
 
-use crate::breaker::Scope;
-use crate::decision::{Admission, Progress, Refusal, Ticket};
+use crate::breaker::{Change, Scope};
+use crate::decision::{Admission, Progress, Refusal, Stage, Ticket};
 use crate::event::Kind;
 use crate::outcome::{Outcome, Verdict};
-use crate::permits::{Edge, Permits, emit, emit_admission, wake};
+use crate::permits::{Edge, Permits, emit, wake};
 use crate::policy::Policy;
-use crate::rate::RateLimiter;
 use crate::retry::{Decision, Stop};
 use crate::time::Instant;
 use crate::timeout::Limit;
@@ -105,30 +104,37 @@ pub struct Call {
 enum Phase {
     /// Before an attempt, nothing taken.
     Ready,
-    /// In the bulkhead's queue, at most until.
-    Bulkhead(Ticket, Instant),
-    /// In the queue of the requests' or the tokens' limiter.
-    Rate(Ticket, Quota),
+    /// In a stage's queue.
+    Queued(Queue, Ticket),
     Attempting,
     BackingOff,
     Ended,
 }
 
-/// The two limiters of stage 3, in their order.
+/// The stages a call may have to wait for, in their order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Quota {
+enum Queue {
+    Slot,
     Requests,
     Tokens,
 }
 
-impl Quota {
-    fn limiter(self, policy: &Policy) -> Option<&RateLimiter> {
-        match self {
-            Self::Requests => policy.rate.as_deref(),
-            Self::Tokens => policy.tokens.as_deref(),
-        }
+/// One asking: about which policy, at what time, and who carries out the answer.
+struct Turn<'p, 'e, E> {
+    policy: &'p Policy,
+    now: Instant,
+    edge: &'e mut E,
+}
+
+impl<E: Edge> Turn<'_, '_, E> {
+    #[inline]
+    fn emit(&mut self, kind: impl FnOnce() -> Kind) {
+        emit(self.policy, self.now, self.edge, kind);
     }
 }
+
+/// The kind of failure that running out of time is.
+const TIMED_OUT: &str = "TimeoutError";
 
 impl Call {
     /// A call that begins at `now` and must be over at `deadline`: the sooner of [`Policy::deadline_at`] and the one
@@ -170,305 +176,283 @@ impl Call {
     /// Decides what to do next.
     #[inline]
     pub fn next<'p>(&mut self, policy: &'p Policy, now: Instant, input: Input<'_>, edge: &mut impl Edge) -> Step<'p> {
-        match (self.phase, input) {
-            (Phase::Ready, _) => self.prepare(policy, now, edge),
-            (Phase::Attempting, Input::Finished(verdict)) => self.attempt_ended(policy, now, &verdict, None, edge),
-            (Phase::Attempting, Input::Resume) if now >= self.until => self.attempt_timed_out(policy, now, edge),
+        let turn = &mut Turn { policy, now, edge };
+        match (self.phase, &input) {
+            (Phase::Ready, _) => self.prepare(turn),
+            (Phase::Attempting, Input::Finished(verdict)) => self.attempt_ended(turn, verdict, None),
+            (Phase::Attempting, Input::Resume) if now >= self.until => self.attempt_timed_out(turn),
             (Phase::Attempting, Input::Resume) => Step::Attempt { number: self.attempts, until: self.until },
-            (Phase::Bulkhead(ticket, until), _) => self.wait_for_slot(policy, now, ticket, until, edge),
-            (Phase::Rate(ticket, quota), _) => self.wait_for_rate(policy, now, ticket, quota, edge),
-            (Phase::BackingOff, _) if now >= self.until => self.prepare(policy, now, edge),
+            (Phase::Queued(queue, ticket), _) => self.poll(turn, queue, ticket),
+            (Phase::BackingOff, _) if now >= self.until => self.prepare(turn),
             (Phase::BackingOff, _) => Step::BackOff { until: self.until },
             (Phase::Ended, _) => Step::Done(End::Finished(None)),
         }
     }
 
-    /// Steps 1 and 2: look at the breaker, ask for a slot.
+    /// Step 1: look at the breaker; with one for the whole operation, take its permit.
     #[inline]
-    fn prepare<'p>(&mut self, policy: &'p Policy, now: Instant, edge: &mut impl Edge) -> Step<'p> {
-        if now >= self.deadline {
-            return self.timed_out(policy, now, edge);
+    fn prepare<'p>(&mut self, turn: &mut Turn<'p, '_, impl Edge>) -> Step<'p> {
+        if turn.now >= self.deadline {
+            return self.timed_out(turn);
         }
-        if let Some(breaker) = &policy.breaker {
-            if policy.scope == Scope::Operation {
-                if self.attempts == 0
-                    && let Err(refusal) = self.take_permit(policy, now, edge)
-                {
-                    return self.refused(policy, now, refusal, edge);
+        let Policy { breaker, bulkhead, rate, tokens, scope, .. } = turn.policy;
+        let may_wait = bulkhead.is_some() || rate.is_some() || tokens.is_some();
+        let passed = match (breaker, scope) {
+            (Some(_), Scope::Operation) if self.attempts == 0 => self.take_permit(turn),
+            (Some(breaker), Scope::Attempt) if may_wait => breaker.look(turn.now),
+            _ => Ok(()),
+        };
+        match passed {
+            Ok(()) => self.take(turn, Queue::Slot),
+            Err(refusal) => self.refused(turn, refusal),
+        }
+    }
+
+    /// Steps 2 and 3, from `queue` on: a slot, requests, tokens.
+    #[inline]
+    fn take<'p>(&mut self, turn: &mut Turn<'p, '_, impl Edge>, queue: Queue) -> Step<'p> {
+        if queue == Queue::Slot
+            && let Some(bulkhead) = &turn.policy.bulkhead
+        {
+            match bulkhead.acquire() {
+                Admission::Granted(slot) => self.permits.slot = Some(slot),
+                Admission::Queued(ticket) => {
+                    self.until = turn.now + bulkhead.queue_timeout();
+                    return self.poll(turn, Queue::Slot, ticket);
                 }
-            } else if (policy.bulkhead.is_some() || policy.rate.is_some() || policy.tokens.is_some())
-                && let Err(refusal) = breaker.look(now)
-            {
-                return self.refused(policy, now, refusal, edge);
+                Admission::Refused(refusal) => return self.refused(turn, refusal),
             }
         }
-        let Some(bulkhead) = &policy.bulkhead else { return self.take_rate(policy, now, Quota::Requests, edge) };
-        match bulkhead.acquire() {
-            Admission::Granted(slot) => {
-                self.permits.slot = Some(slot);
-                self.take_rate(policy, now, Quota::Requests, edge)
+        if queue != Queue::Tokens
+            && let Some(limiter) = &turn.policy.rate
+        {
+            match limiter.acquire(turn.now, 1, self.deadline) {
+                Admission::Granted(requests) => self.permits.rate = Some(requests),
+                Admission::Queued(ticket) => return self.poll(turn, Queue::Requests, ticket),
+                Admission::Refused(refusal) => return self.refused(turn, refusal),
             }
-            Admission::Queued(ticket) => {
-                let until = now + bulkhead.queue_timeout();
-                self.phase = Phase::Bulkhead(ticket, until);
-                Step::Queued { ticket, until: until.min(self.deadline) }
+        }
+        if let Some(limiter) = &turn.policy.tokens {
+            match limiter.acquire(turn.now, self.cost, self.deadline) {
+                Admission::Granted(tokens) => self.permits.tokens = Some(tokens),
+                Admission::Queued(ticket) => return self.poll(turn, Queue::Tokens, ticket),
+                Admission::Refused(refusal) => return self.refused(turn, refusal),
             }
-            Admission::Refused(refusal) => self.refused(policy, now, refusal, edge),
+        }
+        self.start(turn)
+    }
+
+    /// Asks whether the turn of `ticket` has come, and goes on behind its queue if so.
+    #[cold]
+    fn poll<'p>(&mut self, turn: &mut Turn<'p, '_, impl Edge>, queue: Queue, ticket: Ticket) -> Step<'p> {
+        self.phase = Phase::Queued(queue, ticket);
+        let Policy { bulkhead, rate, tokens, .. } = turn.policy;
+        match (queue, bulkhead, rate, tokens) {
+            (Queue::Slot, Some(bulkhead), ..) => match bulkhead.poll(ticket) {
+                Progress::Granted { token, wake: next } => {
+                    wake(turn.edge, next);
+                    self.permits.slot = Some(token);
+                    self.take(turn, Queue::Requests)
+                }
+                Progress::Waiting { .. } if turn.now >= self.until && turn.now < self.deadline => {
+                    let (next, refusal) = bulkhead.time_out(ticket);
+                    wake(turn.edge, next);
+                    self.refused(turn, refusal)
+                }
+                Progress::Waiting { .. } => self.wait(turn, ticket, self.until),
+            },
+            (Queue::Requests, _, Some(limiter), _) => match limiter.poll(turn.now, ticket) {
+                Progress::Granted { token, wake: next } => {
+                    wake(turn.edge, next);
+                    self.permits.rate = Some(token);
+                    self.take(turn, Queue::Tokens)
+                }
+                Progress::Waiting { until } => self.wait(turn, ticket, until),
+            },
+            (Queue::Tokens, _, _, Some(limiter)) => match limiter.poll(turn.now, ticket) {
+                Progress::Granted { token, wake: next } => {
+                    wake(turn.edge, next);
+                    self.permits.tokens = Some(token);
+                    self.start(turn)
+                }
+                Progress::Waiting { until } => self.wait(turn, ticket, until),
+            },
+            // Not reached: who waits does so in a stage that the policy has.
+            _ => self.start(turn),
         }
     }
 
-    fn wait_for_slot<'p>(
-        &mut self,
-        policy: &'p Policy,
-        now: Instant,
-        ticket: Ticket,
-        until: Instant,
-        edge: &mut impl Edge,
-    ) -> Step<'p> {
-        let Some(bulkhead) = &policy.bulkhead else { return self.take_rate(policy, now, Quota::Requests, edge) };
-        match bulkhead.poll(ticket) {
-            Progress::Granted { token, wake: next } => {
-                wake(edge, next);
-                self.permits.slot = Some(token);
-                self.phase = Phase::Ready;
-                self.take_rate(policy, now, Quota::Requests, edge)
-            }
-            Progress::Waiting { .. } if now >= self.deadline => {
-                wake(edge, bulkhead.cancel(ticket));
-                self.timed_out(policy, now, edge)
-            }
-            Progress::Waiting { .. } if now >= until => {
-                let (next, refusal) = bulkhead.time_out(ticket);
-                wake(edge, next);
-                self.refused(policy, now, refusal, edge)
-            }
-            Progress::Waiting { .. } => Step::Queued { ticket, until: until.min(self.deadline) },
+    /// Stays in the queue, until the deadline at the latest.
+    fn wait<'p>(&mut self, turn: &mut Turn<'p, '_, impl Edge>, ticket: Ticket, until: Instant) -> Step<'p> {
+        if turn.now >= self.deadline {
+            self.leave_queue(turn.policy, turn.edge);
+            return self.timed_out(turn);
         }
+        Step::Queued { ticket, until: until.min(self.deadline) }
     }
 
-    /// Step 3: requests, then tokens.
-    #[inline]
-    fn take_rate<'p>(&mut self, policy: &'p Policy, now: Instant, quota: Quota, edge: &mut impl Edge) -> Step<'p> {
-        let Some(limiter) = quota.limiter(policy) else { return self.after_rate(policy, now, quota, edge) };
-        let cost = if quota == Quota::Requests { 1 } else { self.cost };
-        match limiter.acquire(now, cost, self.deadline) {
-            Admission::Granted(reservation) => {
-                self.keep(quota, reservation);
-                self.after_rate(policy, now, quota, edge)
-            }
-            Admission::Queued(ticket) => self.wait_for_rate(policy, now, ticket, quota, edge),
-            Admission::Refused(refusal) => self.refused(policy, now, refusal, edge),
-        }
-    }
-
-    #[inline]
-    fn keep(&mut self, quota: Quota, reservation: crate::rate::Reservation) {
-        match quota {
-            Quota::Requests => self.permits.rate = Some(reservation),
-            Quota::Tokens => self.permits.tokens = Some(reservation),
-        }
-    }
-
-    #[inline]
-    fn after_rate<'p>(&mut self, policy: &'p Policy, now: Instant, quota: Quota, edge: &mut impl Edge) -> Step<'p> {
-        match quota {
-            Quota::Requests => self.take_rate(policy, now, Quota::Tokens, edge),
-            Quota::Tokens => self.start(policy, now, edge),
-        }
-    }
-
-    fn wait_for_rate<'p>(
-        &mut self,
-        policy: &'p Policy,
-        now: Instant,
-        ticket: Ticket,
-        quota: Quota,
-        edge: &mut impl Edge,
-    ) -> Step<'p> {
-        let Some(limiter) = quota.limiter(policy) else { return self.after_rate(policy, now, quota, edge) };
-        match limiter.poll(now, ticket) {
-            Progress::Granted { token, wake: next } => {
-                wake(edge, next);
-                self.phase = Phase::Ready;
-                self.keep(quota, token);
-                self.after_rate(policy, now, quota, edge)
-            }
-            Progress::Waiting { .. } if now >= self.deadline => {
-                wake(edge, limiter.cancel(ticket));
-                self.timed_out(policy, now, edge)
-            }
-            Progress::Waiting { until } => {
-                self.phase = Phase::Rate(ticket, quota);
-                Step::Queued { ticket, until: until.min(self.deadline) }
-            }
-        }
+    fn leave_queue(&mut self, policy: &Policy, edge: &mut impl Edge) {
+        let Phase::Queued(queue, ticket) = self.phase else { return };
+        let next = match queue {
+            Queue::Slot => policy.bulkhead.as_ref().and_then(|bulkhead| bulkhead.cancel(ticket)),
+            Queue::Requests => policy.rate.as_ref().and_then(|limiter| limiter.cancel(ticket)),
+            Queue::Tokens => policy.tokens.as_ref().and_then(|limiter| limiter.cancel(ticket)),
+        };
+        wake(edge, next);
     }
 
     /// Steps 4 and 5: take the permit and begin.
     #[inline]
-    fn start<'p>(&mut self, policy: &'p Policy, now: Instant, edge: &mut impl Edge) -> Step<'p> {
-        if policy.scope == Scope::Attempt
-            && let Err(refusal) = self.take_permit(policy, now, edge)
+    fn start<'p>(&mut self, turn: &mut Turn<'p, '_, impl Edge>) -> Step<'p> {
+        // The waits may have used up all the time there was: what is left undone is no failure of the callee.
+        if turn.now >= self.deadline {
+            return self.timed_out(turn);
+        }
+        if turn.policy.scope == Scope::Attempt
+            && let Err(refusal) = self.take_permit(turn)
         {
-            return self.refused(policy, now, refusal, edge);
+            return self.refused(turn, refusal);
         }
         if self.attempts == 0
-            && let Some(budget) = &policy.budget
+            && let Some(budget) = &turn.policy.budget
         {
-            budget.deposit(now);
+            budget.deposit(turn.now);
         }
         self.attempts = self.attempts.saturating_add(1);
         self.phase = Phase::Attempting;
-        let own = policy.attempt_timeout.map_or(Instant::FAR_FUTURE, |limit| now + limit);
+        let own = turn.policy.attempt_timeout.map_or(Instant::FAR_FUTURE, |limit| turn.now + limit);
         self.until = own.min(self.deadline);
         Step::Attempt { number: self.attempts, until: self.until }
     }
 
     #[inline]
-    fn take_permit<'p>(&mut self, policy: &'p Policy, now: Instant, edge: &mut impl Edge) -> Result<(), Refusal<'p>> {
-        if let Some(breaker) = &policy.breaker {
-            let permit = breaker.admit(now)?;
-            emit_admission(policy, now, &permit, edge);
-            self.permits.breaker = Some(permit);
+    fn take_permit<'p>(&mut self, turn: &mut Turn<'p, '_, impl Edge>) -> Result<(), Refusal<'p>> {
+        if let Some(breaker) = &turn.policy.breaker {
+            let permit = self.permits.breaker.insert(breaker.admit(turn.now)?);
+            if let Some(transition) = permit.transition() {
+                turn.emit(|| Kind::of_change(breaker.name(), Change::Moved(transition)));
+            }
         }
         Ok(())
     }
 
-    fn attempt_timed_out<'p>(&mut self, policy: &'p Policy, now: Instant, edge: &mut impl Edge) -> Step<'p> {
-        let limit = if now >= self.deadline { Limit::Call } else { Limit::Attempt };
-        let after = now.since(self.started);
-        emit(policy, now, edge, || Kind::TimedOut { limit, after });
-        self.attempt_ended(policy, now, &Verdict::failure("TimeoutError"), Some(limit), edge)
+    #[cold]
+    fn attempt_timed_out<'p>(&mut self, turn: &mut Turn<'p, '_, impl Edge>) -> Step<'p> {
+        let limit = if turn.now >= self.deadline { Limit::Call } else { Limit::Attempt };
+        let after = turn.now.since(self.started);
+        turn.emit(|| Kind::TimedOut { limit, after });
+        self.attempt_ended(turn, &Verdict::failure(TIMED_OUT), Some(limit))
     }
 
     /// Gives back what the attempt held, and decides whether another follows.
     #[inline]
     fn attempt_ended<'p>(
         &mut self,
-        policy: &'p Policy,
-        now: Instant,
+        turn: &mut Turn<'p, '_, impl Edge>,
         verdict: &Verdict<'_>,
         limit: Option<Limit>,
-        edge: &mut impl Edge,
     ) -> Step<'p> {
-        if policy.scope == Scope::Attempt {
-            self.permits.settle_breaker(policy, now, verdict, edge);
+        if turn.policy.scope == Scope::Attempt {
+            self.permits.settle_breaker(turn.policy, turn.now, verdict, turn.edge);
         }
-        self.permits.settle_attempt(policy, now, verdict, edge);
+        self.permits.settle_attempt(turn.policy, turn.now, verdict, turn.edge);
         if verdict.outcome == Outcome::Success {
-            return self.end(policy, now, verdict, End::Finished(None), edge);
+            return self.end(turn, verdict, End::Finished(None));
         }
-        self.retry(policy, now, verdict, limit, edge)
+        self.retry(turn, verdict, limit)
     }
 
     #[cold]
     fn retry<'p>(
         &mut self,
-        policy: &'p Policy,
-        now: Instant,
+        turn: &mut Turn<'p, '_, impl Edge>,
         verdict: &Verdict<'_>,
         limit: Option<Limit>,
-        edge: &mut impl Edge,
     ) -> Step<'p> {
-        let retries = self.attempts.saturating_sub(1);
-        let decision = policy.retry.as_ref().map_or(Decision::Stop(Stop::NoRetry), |retry| {
-            retry.decide(now, retries, self.previous_delay, verdict, self.deadline, policy.budget.as_deref())
+        let (attempts, error) = (self.attempts, verdict.kind);
+        let budget = turn.policy.budget.as_deref();
+        let decision = turn.policy.retry.as_ref().map_or(Decision::Stop(Stop::NoRetry), |retry| {
+            let retries = attempts.saturating_sub(1);
+            retry.decide(turn.now, retries, self.previous_delay, verdict, self.deadline, budget)
         });
         match decision {
             Decision::Retry { delay, until } => {
-                emit(policy, now, edge, || Kind::RetryAttempted {
-                    retry: self.attempts,
-                    delay,
-                    error: verdict.kind.into(),
-                });
+                turn.emit(|| Kind::RetryAttempted { retry: attempts, delay, error: error.into() });
                 self.previous_delay = delay;
                 self.phase = Phase::BackingOff;
                 self.until = until;
                 Step::BackOff { until }
             }
             Decision::Stop(stop) => {
-                let attempts = self.attempts;
-                emit(policy, now, edge, || Kind::GaveUp { stop, attempts, error: verdict.kind.into() });
+                // What was ignored is the caller's own affair.
+                if verdict.outcome == Outcome::Failure {
+                    turn.emit(|| Kind::GaveUp { stop, attempts, error: error.into() });
+                }
                 let end = limit.map_or(End::Finished(Some(stop)), |limit| End::TimedOut(limit, stop));
-                self.end(policy, now, verdict, end, edge)
+                self.end(turn, verdict, end)
             }
         }
     }
 
     /// The deadline passed outside an attempt.
-    fn timed_out<'p>(&mut self, policy: &'p Policy, now: Instant, edge: &mut impl Edge) -> Step<'p> {
-        let (limit, after) = (Limit::Call, now.since(self.started));
-        emit(policy, now, edge, || Kind::TimedOut { limit, after });
-        self.stopped_outside(policy, now, End::TimedOut(limit, Stop::Deadline), edge)
+    #[cold]
+    fn timed_out<'p>(&mut self, turn: &mut Turn<'p, '_, impl Edge>) -> Step<'p> {
+        let (limit, after) = (Limit::Call, turn.now.since(self.started));
+        turn.emit(|| Kind::TimedOut { limit, after });
+        self.stopped_outside(turn, TIMED_OUT, End::TimedOut(limit, Stop::Deadline))
     }
 
     #[cold]
-    fn refused<'p>(
-        &mut self,
-        policy: &'p Policy,
-        now: Instant,
-        refusal: Refusal<'p>,
-        edge: &mut impl Edge,
-    ) -> Step<'p> {
-        if refusal.stage != crate::Stage::Breaker {
-            emit(policy, now, edge, || Kind::of_refusal(&refusal));
+    fn refused<'p>(&mut self, turn: &mut Turn<'p, '_, impl Edge>, refusal: Refusal<'p>) -> Step<'p> {
+        // A breaker's refusals are counted: they are not rare.
+        if refusal.stage != Stage::Breaker {
+            turn.emit(|| Kind::of_refusal(&refusal));
         }
-        self.stopped_outside(policy, now, End::Refused(refusal), edge)
+        self.stopped_outside(turn, refusal.reason.as_str(), End::Refused(refusal))
     }
 
     /// Ends between attempts. An operation whose attempts failed has failed; one without attempts says nothing.
-    fn stopped_outside<'p>(
-        &mut self,
-        policy: &'p Policy,
-        now: Instant,
-        end: End<'p>,
-        edge: &mut impl Edge,
-    ) -> Step<'p> {
-        self.permits.refund(policy, edge);
-        let verdict = if self.attempts > 0 { Verdict::failure("") } else { Verdict::ignored("") };
-        self.end(policy, now, &verdict, end, edge)
+    fn stopped_outside<'p>(&mut self, turn: &mut Turn<'p, '_, impl Edge>, kind: &str, end: End<'p>) -> Step<'p> {
+        self.permits.refund(turn.policy, turn.edge);
+        let verdict = if self.attempts > 0 { Verdict::failure(kind) } else { Verdict::ignored(kind) };
+        self.end(turn, &verdict, end)
     }
 
     #[inline]
-    fn end<'p>(
-        &mut self,
-        policy: &'p Policy,
-        now: Instant,
-        verdict: &Verdict<'_>,
-        end: End<'p>,
-        edge: &mut impl Edge,
-    ) -> Step<'p> {
+    fn end<'p>(&mut self, turn: &mut Turn<'p, '_, impl Edge>, verdict: &Verdict<'_>, end: End<'p>) -> Step<'p> {
         self.phase = Phase::Ended;
-        if policy.scope == Scope::Operation {
-            self.permits.settle_breaker(policy, now, verdict, edge);
+        if turn.policy.scope == Scope::Operation {
+            self.permits.settle_breaker(turn.policy, turn.now, verdict, turn.edge);
         }
         Step::Done(end)
     }
 
     /// Ends the call in the middle of an attempt and hands over what it holds, to be settled later: for a response whose
-    /// body is still to come.
+    /// body is still to come. Outside an attempt it does nothing and hands over nothing.
     pub fn hold(&mut self) -> Permits {
+        if self.phase != Phase::Attempting {
+            return Permits::default();
+        }
         self.phase = Phase::Ended;
         std::mem::take(&mut self.permits)
     }
 
     /// Gives back everything: the call was dropped. Nothing counts for or against the callee.
+    #[inline]
     pub fn abandon(&mut self, policy: &Policy, edge: &mut impl Edge) {
-        match std::mem::replace(&mut self.phase, Phase::Ended) {
-            Phase::Bulkhead(ticket, _) => {
-                if let Some(bulkhead) = &policy.bulkhead {
-                    wake(edge, bulkhead.cancel(ticket));
-                }
-            }
-            Phase::Rate(ticket, quota) => {
-                if let Some(limiter) = quota.limiter(policy) {
-                    wake(edge, limiter.cancel(ticket));
-                }
-            }
-            Phase::Attempting => return self.permits.abandon(policy, edge),
-            Phase::Ended => return,
-            Phase::Ready | Phase::BackingOff => {}
+        if self.phase != Phase::Ended {
+            self.abandon_midway(policy, edge);
         }
-        self.permits.release(policy, edge);
+    }
+
+    #[cold]
+    fn abandon_midway(&mut self, policy: &Policy, edge: &mut impl Edge) {
+        self.leave_queue(policy, edge);
+        if self.phase == Phase::Attempting {
+            self.permits.abandon(policy, edge);
+        } else {
+            self.permits.release(policy, edge);
+        }
+        self.phase = Phase::Ended;
     }
 }

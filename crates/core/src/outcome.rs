@@ -31,7 +31,7 @@ pub struct Verdict<'a> {
     pub retry: Option<bool>,
     /// The server's hint: wait at least so long before another attempt.
     pub retry_after: Option<Duration>,
-    /// Open the circuit now, and for so long, whatever the trip rules say (a ban).
+    /// If it failed: open the circuit now, and for so long, whatever the trip rules say (a ban).
     pub open_for: Option<Duration>,
     /// What was really used of the tokens that were reserved; `None`: as reserved.
     pub used: Option<u32>,

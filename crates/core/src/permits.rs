@@ -1,5 +1,6 @@
 //! What a call has taken from the stages and has to give back.
 
+use crate::Ticket;
 use crate::breaker::Permit;
 use crate::bulkhead::Slot;
 use crate::event::{Event, Kind};
@@ -7,7 +8,6 @@ use crate::outcome::Verdict;
 use crate::policy::Policy;
 use crate::rate::Reservation;
 use crate::time::Instant;
-use crate::{Ticket, breaker};
 
 /// What the core asks of whoever carries out its steps.
 pub trait Edge {
@@ -59,10 +59,11 @@ impl Permits {
         verdict: &Verdict<'_>,
         edge: &mut impl Edge,
     ) {
-        let (Some(stage), Some(mut permit)) = (&policy.breaker, self.breaker.take()) else { return };
-        if let Some(change) = stage.settle(&mut permit, now, verdict) {
+        let (Some(stage), Some(permit)) = (&policy.breaker, &mut self.breaker) else { return };
+        if let Some(change) = stage.settle(permit, now, verdict) {
             emit(policy, now, edge, || Kind::of_change(stage.name(), change));
         }
+        self.breaker = None;
     }
 
     #[inline]
@@ -115,6 +116,7 @@ impl Permits {
         self.release_slot(policy, edge);
     }
 
+    #[inline]
     fn release_slot(&mut self, policy: &Policy, edge: &mut impl Edge) {
         if let (Some(stage), Some(mut slot)) = (&policy.bulkhead, self.slot.take()) {
             wake(edge, stage.release(&mut slot));
@@ -127,21 +129,16 @@ impl Permits {
     }
 }
 
+#[inline]
 pub(crate) fn wake(edge: &mut impl Edge, ticket: Option<Ticket>) {
     if let Some(ticket) = ticket {
         edge.wake(ticket);
     }
 }
 
+#[inline]
 pub(crate) fn emit(policy: &Policy, at: Instant, edge: &mut impl Edge, kind: impl FnOnce() -> Kind) {
     if edge.listens() {
         edge.event(Event::new(at, policy.name.clone(), kind()));
-    }
-}
-
-/// Emits the transition that an admission made.
-pub(crate) fn emit_admission(policy: &Policy, now: Instant, permit: &Permit, edge: &mut impl Edge) {
-    if let (Some(stage), Some(transition)) = (&policy.breaker, permit.transition()) {
-        emit(policy, now, edge, || Kind::of_change(stage.name(), breaker::Change::Moved(transition)));
     }
 }

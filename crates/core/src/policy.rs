@@ -75,6 +75,11 @@ impl Policy {
             || self.attempt_timeout.is_some()
     }
 
+    /// Whether any stage asks when a call succeeded. If not, the time of its start does as well.
+    pub fn success_needs_time(&self) -> bool {
+        self.breaker.is_some() || self.tokens.is_some()
+    }
+
     /// Whether an attempt that fails as the call's `attempt`-th (from 1) could be followed by another. A door that
     /// must copy a request copies it only then.
     pub fn may_retry_after(&self, attempt: u32) -> bool {

@@ -10,7 +10,6 @@
 
 mod state;
 
-use std::collections::VecDeque;
 use std::time::Duration;
 
 use self::state::{Blocked, LOCKED, Pace, SharedPace, State, charged, within_range};
@@ -173,14 +172,18 @@ impl RateLimiter {
         if !mistakes.is_empty() {
             return Err(mistakes.into());
         }
-        let pace = Pace::of(&config);
         let zero = || AtomicU64::new(0);
-        let state = Mutex::new(State { tat: 0, config, pace, queue: VecDeque::new(), queued: 0 });
+        let state = State::new(config);
         Ok(Self {
             name: name.into(),
-            pace: SharedPace::new(pace),
+            pace: SharedPace::new(state.pace),
             hot: Padded(Hot { word: zero(), allowed: zero() }),
-            cold: Padded(Cold { state, rate_exceeded: zero(), wait_too_long: zero(), above_burst: zero() }),
+            cold: Padded(Cold {
+                state: Mutex::new(state),
+                rate_exceeded: zero(),
+                wait_too_long: zero(),
+                above_burst: zero(),
+            }),
         })
     }
 
@@ -218,7 +221,7 @@ impl RateLimiter {
 
     /// Takes `cost` permits now, or queues for them in the order of arrival. A cost of 0 always passes.
     ///
-    /// Who would have to wait past `deadline`, or longer than [`Config::max_wait`], is refused at once and takes
+    /// Who would have to wait to `deadline` or past it, or longer than [`Config::max_wait`], is refused at once and takes
     /// nothing: a smaller call may still fit. Waits are computed from what is known now; a debit or a slower rate
     /// prolongs them, so the edge cancels a ticket whose deadline has come. A queued ticket should be polled once
     /// right away, to learn when its turn comes.
@@ -296,7 +299,7 @@ impl RateLimiter {
             Stats {
                 allowed,
                 refused,
-                waiting: state.queue.len(),
+                waiting: state.waiting(),
                 available: whole(window.saturating_sub(ahead) / interval.max(1)),
                 owed: ahead.saturating_sub(window).div_ceil(interval.max(1)),
                 burst: whole(burst),
@@ -433,7 +436,7 @@ impl RateLimiter {
         let mut state = self.cold.0.state.lock();
         state.tat = self.hot.0.word.fetch_or(LOCKED, Ordering::AcqRel) & !LOCKED;
         let answer = change(&mut state);
-        let flag = if state.queue.is_empty() { 0 } else { LOCKED };
+        let flag = if state.waiting() == 0 { 0 } else { LOCKED };
         self.hot.0.word.store(state.tat | flag, Ordering::Release);
         answer
     }
@@ -447,228 +450,4 @@ impl RateLimiter {
 }
 
 #[cfg(all(test, not(loom)))]
-#[allow(clippy::unwrap_used)]
-mod tests {
-    use super::*;
-
-    const SECOND: Duration = Duration::from_secs(1);
-    const START: Instant = Instant::from_nanos(1_000_000_007);
-
-    fn limiter(rate: u32, burst: u32) -> RateLimiter {
-        RateLimiter::new("tests", Config { rate, burst: Some(burst), ..Config::default() }).unwrap()
-    }
-
-    /// How many permits can be taken one by one at `now`.
-    fn drain(limiter: &RateLimiter, now: Instant) -> usize {
-        std::iter::from_fn(|| limiter.try_acquire(now, 1).ok()).take(1_000_000).count()
-    }
-
-    fn queue(limiter: &RateLimiter, now: Instant, cost: u32) -> Ticket {
-        match limiter.acquire(now, cost, Instant::FAR_FUTURE) {
-            Admission::Queued(ticket) => ticket,
-            other => unreachable!("{other:?}"),
-        }
-    }
-
-    fn granted(limiter: &RateLimiter, now: Instant, ticket: Ticket) -> Option<Option<Ticket>> {
-        match limiter.poll(now, ticket) {
-            Progress::Granted { wake, .. } => Some(wake),
-            Progress::Waiting { .. } => None,
-        }
-    }
-
-    fn refusal(limiter: &RateLimiter, now: Instant, cost: u32, deadline: Instant) -> (Reason, Duration) {
-        match limiter.acquire(now, cost, deadline) {
-            Admission::Refused(refusal) => (refusal.reason, refusal.retry_after),
-            other => unreachable!("{other:?}"),
-        }
-    }
-
-    #[test]
-    fn a_burst_passes_at_once_then_one_an_interval() {
-        let limiter = limiter(10, 20);
-        assert_eq!(drain(&limiter, START), 20);
-        assert_eq!(limiter.try_acquire(START, 1).unwrap_err().retry_after, Duration::from_millis(100));
-        assert_eq!(drain(&limiter, START + Duration::from_nanos(99_999_999)), 0);
-        assert_eq!(drain(&limiter, START + Duration::from_millis(100)), 1);
-        assert_eq!(drain(&limiter, START + SECOND), 9);
-        assert_eq!(drain(&limiter, START + 100 * SECOND), 20, "refills to the burst, not past it");
-    }
-
-    #[test]
-    fn a_hundred_callers_at_once_pass_in_order_the_last_after_nine_seconds() {
-        let limiter = limiter(10, 10);
-        let admissions: Vec<_> = (0..100).map(|_| limiter.acquire(START, 1, Instant::FAR_FUTURE)).collect();
-        let waiting: Vec<_> =
-            admissions.into_iter().filter_map(|a| if let Admission::Queued(t) = a { Some(t) } else { None }).collect();
-        assert_eq!(waiting.len(), 90);
-        let mut now = START;
-        for (place, &ticket) in waiting.iter().enumerate() {
-            let Progress::Waiting { until } = limiter.poll(now, ticket) else { unreachable!() };
-            now = until;
-            assert_eq!(granted(&limiter, now, ticket), Some(waiting.get(place + 1).copied()));
-        }
-        assert_eq!(now.since(START), 9 * SECOND);
-        assert_eq!(limiter.stats(now).allowed, 100);
-    }
-
-    #[test]
-    fn a_wait_past_the_deadline_is_refused_at_once_and_a_smaller_call_still_fits() {
-        let limiter = limiter(10, 20);
-        assert!(limiter.try_acquire(START, 15).is_ok());
-        let deadline = START + Duration::from_millis(400);
-        assert_eq!(refusal(&limiter, START, 10, deadline), (Reason::WaitTooLong, Duration::from_millis(500)));
-        assert!(limiter.try_acquire(START, 5).is_ok());
-        let patient = queue(&limiter, START, 4);
-        assert_eq!(refusal(&limiter, START, 1, deadline), (Reason::WaitTooLong, Duration::from_millis(500)));
-        assert!(granted(&limiter, deadline, patient).is_some());
-    }
-
-    #[test]
-    fn nobody_waits_longer_than_allowed() {
-        let config = Config { rate: 1, max_wait: 2 * SECOND, ..Config::default() };
-        let limiter = RateLimiter::new("tests", config).unwrap();
-        assert!(limiter.try_acquire(START, 1).is_ok());
-        let _ = (queue(&limiter, START, 1), queue(&limiter, START, 1));
-        assert_eq!(refusal(&limiter, START, 1, Instant::FAR_FUTURE), (Reason::WaitTooLong, 3 * SECOND));
-    }
-
-    #[test]
-    fn a_cost_above_the_burst_is_refused_as_such_and_a_cost_of_nothing_always_passes() {
-        let limiter = limiter(10, 20);
-        assert_eq!(refusal(&limiter, START, 21, Instant::FAR_FUTURE).0, Reason::AboveBurst);
-        assert_eq!(limiter.try_acquire(START, 21).unwrap_err().reason, Reason::AboveBurst);
-        assert_eq!(limiter.peek(START, 21), Duration::MAX);
-        let mut all = limiter.try_acquire(START, 20).unwrap();
-        assert_eq!(limiter.settle(START, &mut all, u32::MAX), None);
-        assert!(limiter.try_acquire(START, 0).is_ok());
-        assert_eq!(limiter.peek(START, 0), Duration::ZERO);
-    }
-
-    #[test]
-    fn unused_permits_come_back_and_missing_ones_are_owed() {
-        let limiter = limiter(1_000, 1_000);
-        let mut reserved = limiter.try_acquire(START, 1_000).unwrap();
-        let _ = limiter.settle(START, &mut reserved, 400);
-        assert_eq!(limiter.stats(START).available, 600);
-        let _ = limiter.settle(START, &mut reserved, 0);
-        let _ = limiter.release(&mut reserved);
-        assert_eq!(limiter.stats(START).available, 600, "only the first settlement counts");
-
-        let later = START + 10 * SECOND;
-        let mut reserved = limiter.try_acquire(later, 1_000).unwrap();
-        let _ = limiter.settle(later, &mut reserved, 1_500);
-        assert_eq!((limiter.stats(later).available, limiter.stats(later).owed), (0, 500));
-        assert_eq!(limiter.peek(later, 1), Duration::from_millis(501));
-    }
-
-    #[test]
-    fn a_released_reservation_leaves_no_trace() {
-        let limiter = limiter(7, 5);
-        for now in [START, START + Duration::from_nanos(1), START + SECOND] {
-            let before = limiter.peek(now, 5);
-            let mut reservation = limiter.try_acquire(now, 3).unwrap();
-            let _ = limiter.release(&mut reservation);
-            assert_eq!(limiter.peek(now, 5), before);
-        }
-    }
-
-    #[test]
-    fn nobody_passes_those_who_wait_and_a_cancelled_place_is_given_back() {
-        let limiter = limiter(10, 10);
-        assert_eq!(drain(&limiter, START), 10);
-        let (first, second, third) = (queue(&limiter, START, 5), queue(&limiter, START, 1), queue(&limiter, START, 1));
-        let soon = START + Duration::from_millis(300);
-        let refused = limiter.try_acquire(soon, 1).unwrap_err();
-        assert_eq!((refused.reason, refused.retry_after), (Reason::RateExceeded, Duration::from_millis(500)));
-        assert_eq!(limiter.cancel(second), None);
-        assert_eq!(limiter.cancel(first), Some(third));
-        assert_eq!(limiter.cancel(first), None);
-        assert_eq!(granted(&limiter, soon, third), Some(None));
-        assert_eq!(drain(&limiter, soon), 2);
-    }
-
-    #[test]
-    fn a_refund_wakes_the_head() {
-        let limiter = limiter(10, 10);
-        let mut reservation = limiter.try_acquire(START, 10).unwrap();
-        let head = queue(&limiter, START, 4);
-        assert_eq!(limiter.release(&mut reservation), Some(head));
-        assert_eq!(granted(&limiter, START, head), Some(None));
-    }
-
-    #[test]
-    fn an_update_keeps_what_is_used_up_and_wakes_the_head() {
-        let limiter = limiter(1, 10);
-        assert!(limiter.try_acquire(START, 10).is_ok());
-        let head = queue(&limiter, START, 1);
-        let faster = Config { rate: 1_000, burst: Some(20), ..Config::default() };
-        assert_eq!(limiter.update(START, faster.clone()).unwrap(), Some(head));
-        assert_eq!(limiter.config(), faster);
-        assert_eq!(limiter.stats(START).available, 10);
-        assert_eq!(granted(&limiter, START, head), Some(None));
-        assert_eq!(drain(&limiter, START), 9);
-    }
-
-    #[test]
-    fn who_waits_for_more_than_a_shrunken_burst_passes_when_it_is_full() {
-        let limiter = limiter(10, 10);
-        assert!(limiter.try_acquire(START, 10).is_ok());
-        let head = queue(&limiter, START, 8);
-        let smaller = Config { rate: 10, burst: Some(5), ..Config::default() };
-        assert_eq!(limiter.update(START, smaller).unwrap(), Some(head));
-        assert_eq!(granted(&limiter, START + Duration::from_millis(999), head), None);
-        assert_eq!(granted(&limiter, START + Duration::from_millis(1_001), head), Some(None));
-        assert_eq!(limiter.stats(START + Duration::from_millis(1_001)).owed, 3);
-    }
-
-    #[test]
-    fn mistakes_are_all_named() {
-        let config = Config { rate: 0, per: Duration::ZERO, burst: Some(0), max_wait: Duration::MAX };
-        let mistakes = RateLimiter::new("tests", config).unwrap_err();
-        assert_eq!(mistakes.iter().map(|m| m.field.as_str()).collect::<Vec<_>>(), ["per", "rate", "burst"]);
-
-        let too_fast = Config { rate: u32::MAX, ..Config::default() };
-        let text = "rate is 4294967295, allowed is 1 up to 10 for each microsecond of `per`";
-        assert_eq!(too_fast.validate()[0].to_string(), text);
-        let endless = Config { rate: 1, burst: Some(u32::MAX), ..Config::default() };
-        assert_eq!(endless.validate()[0].field, "burst");
-    }
-
-    #[test]
-    fn extremes_neither_panic_nor_wrap() {
-        let limiter = limiter(10, 10);
-        for now in [Instant::FAR_FUTURE, Instant::ZERO, Instant::from_nanos(1 << 63), START] {
-            for cost in [0, 1, 10, u32::MAX] {
-                let _ = limiter.peek(now, cost);
-                if let Admission::Granted(mut reservation) = limiter.acquire(now, cost, now) {
-                    let _ = limiter.settle(now, &mut reservation, u32::MAX);
-                }
-            }
-            let _ = limiter.update(now, Config { per: Duration::from_secs(86_400), rate: 1, ..Config::default() });
-            let _ = (limiter.stats(now), limiter.snapshot(now));
-        }
-    }
-
-    #[test]
-    fn a_snapshot_shows_refusals_by_reason() {
-        let limiter = limiter(10, 2);
-        assert_eq!(drain(&limiter, START), 2);
-        let _ = (limiter.acquire(START, 3, START), limiter.acquire(START, 1, START), queue(&limiter, START, 1));
-        let snapshot = limiter.snapshot(START);
-        let shown = ["rate_exceeded", "wait_too_long", "above_burst"].map(|reason| snapshot.get("refused", reason));
-        assert_eq!(shown, [Some(1.0); 3]);
-        assert_eq!((snapshot.get("allowed", ""), snapshot.get("waiting", "")), (Some(2.0), Some(1.0)));
-    }
-
-    #[cfg(feature = "serde")]
-    #[test]
-    fn names_used_elsewhere_are_understood() {
-        use serde::Deserialize;
-        use serde::de::value::{Error, MapDeserializer};
-
-        let fields = [("requests_per_second", 25_u32), ("period", 2), ("max_wait", 3)];
-        let config = Config::deserialize(MapDeserializer::<_, Error>::new(fields.into_iter())).unwrap();
-        assert_eq!(config, Config { rate: 25, per: 2 * SECOND, burst: None, max_wait: 3 * SECOND });
-    }
-}
+mod tests;

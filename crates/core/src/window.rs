@@ -93,6 +93,15 @@ impl RecentTimes {
         }
     }
 
+    /// Remembers `k` samples from here on (at most [`MAX_SAMPLES`]). Of those that are there the newest stay.
+    pub fn resize(&mut self, k: usize) {
+        let mut resized = Self::new(k, self.window);
+        for &time in self.times[self.next..self.filled].iter().chain(&self.times[..self.next]) {
+            resized.record(time);
+        }
+        *self = resized;
+    }
+
     /// How many samples are younger than the window at `now`, at most k.
     pub fn count(&self, now: Instant) -> usize {
         let young = |part: &[Instant]| part.len() - part.partition_point(|&time| now.since(time) >= self.window);

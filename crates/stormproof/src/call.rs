@@ -8,9 +8,9 @@ use std::time::Duration;
 use pin_project_lite::pin_project;
 use stormproof_core as core;
 use stormproof_core::retry::Stop;
-use stormproof_core::{End, Input, Instant, Name, Outcome, Permits, Step, Ticket, Verdict};
+use stormproof_core::{End, Input, Instant, Name, Outcome, Step, Ticket, Verdict};
 
-use crate::classify::{ByFn, Classify, ErrIsFailure};
+use crate::classify::{ByFn, Classify, ErrIsFailure, Noted};
 use crate::clock::Sleep;
 use crate::error::Error;
 use crate::held::Held;
@@ -84,6 +84,30 @@ where
         self.classify(ByFn(judge))
     }
 
+    /// Calls `note` before each wait for another attempt: the retry's number from 1, the result that is retried, and the
+    /// wait. A `note` that panics is passed over.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # use std::time::Duration;
+    /// # use stormproof::Retry;
+    /// let policy = Retry::constant(Duration::from_millis(1)).build("flaky")?;
+    /// let answer = policy
+    ///     .call(|cx| async move { if cx.attempt() == 1 { Err("no") } else { Ok(42) } })
+    ///     .on_retry(|retry, result, delay| println!("retry {retry} of {result:?} in {delay:?}"));
+    /// assert_eq!(answer.await, Ok(42));
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn on_retry<N>(self, note: N) -> Calling<'p, F, Fut, Noted<C, N>>
+    where
+        N: Fn(u32, Result<&T, &E>, Duration),
+    {
+        let classifier = Noted { classifier: self.classifier, note };
+        Calling { op: self.op, classifier, options: self.options, run: self.run }
+    }
+
     /// Gives this call so long in all, instead of what the policy says. The deadline of a call around it still holds.
     pub fn deadline(mut self, limit: Duration) -> Self {
         self.options.deadline = Some(limit);
@@ -113,7 +137,7 @@ where
     #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
-        this.run.poll(*this.options, this.op, this.classifier, false, cx).map(|(result, _)| result)
+        this.run.poll(*this.options, this.op, this.classifier, false, cx)
     }
 }
 
@@ -135,10 +159,9 @@ where
     type Output = Result<(T, Held), Error<E>>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let this = self.project().calling.project();
-        let policy = this.run.policy;
-        let (result, permits) = ready!(this.run.poll(*this.options, this.op, this.classifier, true, cx));
-        Poll::Ready(result.map(|value| (value, Held::new(policy.clone(), permits))))
+        let mut this = self.project().calling.project();
+        let result = ready!(this.run.as_mut().poll(*this.options, this.op, this.classifier, true, cx));
+        Poll::Ready(result.map(|value| (value, this.run.take_held())))
     }
 }
 
@@ -186,6 +209,13 @@ impl<'p, Fut: Future> Run<'p, Fut> {
         }
     }
 
+    /// What the call still holds: everything, if [`poll`](Self::poll) was told to hold; else nothing.
+    fn take_held(self: Pin<&mut Self>) -> Held {
+        let this = self.project();
+        Held::new(this.policy.clone(), this.call.as_mut().map(core::Call::hold).unwrap_or_default())
+    }
+
+    /// With `hold` the call is left as it is when its last attempt ends, unless that failed.
     #[inline]
     fn poll<F, C, T, E>(
         self: Pin<&mut Self>,
@@ -194,7 +224,7 @@ impl<'p, Fut: Future> Run<'p, Fut> {
         classifier: &C,
         hold: bool,
         cx: &mut Context<'_>,
-    ) -> Poll<(Result<T, Error<E>>, Permits)>
+    ) -> Poll<Result<T, Error<E>>>
     where
         F: FnMut(Cx<'p>) -> Fut,
         Fut: Future<Output = Result<T, E>>,
@@ -203,14 +233,18 @@ impl<'p, Fut: Future> Run<'p, Fut> {
         let mut this = self.project();
         let policy: &'p Policy = this.policy;
         let (core, clock) = (&policy.0.core, &policy.0.clock);
-        let needs_time = policy.0.needs_time || options.deadline.is_some();
-        let read_clock = || if needs_time { clock.now() } else { Instant::ZERO };
+        let limit = this.call.as_ref().map_or_else(|| inherited::deadline(clock), core::Call::deadline);
         let mut edge = AsyncEdge(&policy.0);
+        let needs_time = policy.0.needs_time
+            || options.deadline.is_some()
+            || limit != Instant::FAR_FUTURE
+            || core::Edge::listens(&edge);
+        let read_clock = || if needs_time { clock.now() } else { Instant::ZERO };
         let mut parked_now = None;
 
         let call = this.call.get_or_insert_with(|| {
             let now = read_clock();
-            let deadline = policy.deadline_at(now, options.deadline).min(inherited::deadline(clock));
+            let deadline = policy.deadline_at(now, options.deadline).min(limit);
             let mut call = core::Call::new(now, deadline);
             call.cost(options.tokens);
             call
@@ -235,14 +269,21 @@ impl<'p, Fut: Future> Run<'p, Fut> {
                     if let Poll::Ready(result) = inherited::scope(clock, until, || poll_some(this.attempt.as_mut(), cx))
                     {
                         this.attempt.set(None);
-                        now = read_clock();
                         let verdict = classifier.classify(result.as_ref());
-                        // Without a value there is nobody to hand over to, so an ignored error ends here as well.
+                        if policy.0.success_needs_time || verdict.outcome != Outcome::Success || result.is_err() {
+                            now = read_clock();
+                        }
+                        // Without a value there is nobody to hand the permits to.
                         if hold && result.is_ok() && verdict.outcome != Outcome::Failure {
-                            let permits = call.hold();
-                            return Poll::Ready((finish(call, now, result, None), permits));
+                            return Poll::Ready(finish(call, now, result, None));
                         }
                         step = call.next(core, now, Input::Finished(verdict), &mut edge);
+                        if let Step::Done(End::Finished(stop)) = step {
+                            return Poll::Ready(finish(call, now, result, stop));
+                        }
+                        if let Step::BackOff { until } = step {
+                            classifier.retrying(number, result.as_ref(), until.since(now));
+                        }
                         *this.last = Some(result);
                         continue;
                     }
@@ -263,11 +304,13 @@ impl<'p, Fut: Future> Run<'p, Fut> {
                 Step::BackOff { until } => until,
                 Step::Done(end) => {
                     unpark(this.parked);
-                    let result = conclude(policy, call, now, end, this.last.take());
-                    return Poll::Ready((result, Permits::default()));
+                    return Poll::Ready(conclude(policy, call, now, end, this.last.take()));
                 }
             };
-            ready!(this.timer.as_mut().poll(policy, until, cx));
+            // A timer's grain is a millisecond; what is due needs none.
+            if until > now {
+                ready!(this.timer.as_mut().poll(policy, until, cx));
+            }
             // A timed-out attempt ends before what protects it is given back.
             this.attempt.set(None);
             now = read_clock().max(until);
@@ -281,24 +324,29 @@ fn poll_some<Fut: Future>(attempt: Pin<&mut Option<Fut>>, cx: &mut Context<'_>) 
     attempt.as_pin_mut().map_or(Poll::Pending, |attempt| attempt.poll(cx))
 }
 
+#[inline]
 fn unpark(parked: &mut Option<Ticket>) {
     if let Some(ticket) = parked.take() {
         waiters::forget(ticket);
     }
 }
 
+/// The end of a call with the result of its last attempt.
 #[inline]
 fn finish<T, E>(call: &core::Call, now: Instant, result: Result<T, E>, stop: Option<Stop>) -> Result<T, Error<E>> {
-    result.map_err(|error| Error::Failed {
-        error,
-        stop: stop.unwrap_or(Stop::NotRetryable),
-        attempts: call.attempts(),
-        elapsed: now.since(call.started()),
-    })
+    match result {
+        Ok(value) => Ok(value),
+        Err(error) => Err(Error::Failed {
+            error,
+            stop: stop.unwrap_or(Stop::NotRetryable),
+            attempts: call.attempts(),
+            elapsed: now.since(call.started()),
+        }),
+    }
 }
 
-/// The call's end as the caller sees it.
-#[inline]
+/// The end of a call without such a result.
+#[cold]
 fn conclude<T, E>(
     policy: &Policy,
     call: &core::Call,
@@ -306,22 +354,15 @@ fn conclude<T, E>(
     end: End<'_>,
     last: Option<Result<T, E>>,
 ) -> Result<T, Error<E>> {
-    let attempts = call.attempts();
-    match (end, last) {
-        (End::Finished(stop), Some(result)) => finish(call, now, result, stop),
-        (End::Refused(refusal), last) => {
-            Err(Error::Refused { refused: refusal.to_refused(), last: last.and_then(Result::err), attempts })
-        }
-        (end, last) => {
-            let (limit, stop) = match end {
-                End::TimedOut(limit, stop) => (limit, stop),
-                // Not reached: a call that finished has a last result.
-                End::Finished(_) | End::Refused(_) => (core::Limit::Call, Stop::Deadline),
-            };
-            let (policy, elapsed) = (policy.name().to_string(), now.since(call.started()));
-            Err(Error::TimedOut { policy, limit, stop, last: last.and_then(Result::err), attempts, elapsed })
-        }
-    }
+    let (last, attempts) = (last.and_then(Result::err), call.attempts());
+    let (limit, stop) = match end {
+        End::Refused(refusal) => return Err(Error::Refused { refused: refusal.to_refused(), last, attempts }),
+        End::TimedOut(limit, stop) => (limit, stop),
+        // Not reached: a call that finished was over when its last attempt was.
+        End::Finished(_) => (core::Limit::Call, Stop::Deadline),
+    };
+    let (policy, elapsed) = (policy.name().to_string(), now.since(call.started()));
+    Err(Error::TimedOut { policy, limit, stop, last, attempts, elapsed })
 }
 
 pin_project! {

@@ -1,5 +1,8 @@
 //! What a result means: the classifier belongs to the call, not to the policy.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Duration;
+
 use stormproof_core::Verdict;
 
 /// Judges results. See [`Verdict`] for what a judgement can say.
@@ -23,12 +26,21 @@ use stormproof_core::Verdict;
 pub trait Classify<T, E> {
     /// The judgement of one result.
     fn classify<'a>(&self, result: Result<&'a T, &'a E>) -> Verdict<'a>;
+
+    /// Hears that `result` is followed by another attempt, the `retry`-th (from 1), after `delay`. Default: nothing.
+    fn retrying(&self, retry: u32, result: Result<&T, &E>, delay: Duration) {
+        let _ = (retry, result, delay);
+    }
 }
 
 impl<T, E, C: Classify<T, E> + ?Sized> Classify<T, E> for &C {
     #[inline]
     fn classify<'a>(&self, result: Result<&'a T, &'a E>) -> Verdict<'a> {
         (**self).classify(result)
+    }
+
+    fn retrying(&self, retry: u32, result: Result<&T, &E>, delay: Duration) {
+        (**self).retrying(retry, result, delay);
     }
 }
 
@@ -63,6 +75,30 @@ where
     #[inline]
     fn classify<'a>(&self, result: Result<&'a T, &'a E>) -> Verdict<'a> {
         (self.0)(result)
+    }
+}
+
+/// A classifier with somebody who hears of retries, see [`Calling::on_retry`](crate::Calling::on_retry).
+#[derive(Clone, Copy, Debug)]
+pub struct Noted<C, N> {
+    pub(crate) classifier: C,
+    pub(crate) note: N,
+}
+
+impl<T, E, C, N> Classify<T, E> for Noted<C, N>
+where
+    C: Classify<T, E>,
+    N: Fn(u32, Result<&T, &E>, Duration),
+{
+    #[inline]
+    fn classify<'a>(&self, result: Result<&'a T, &'a E>) -> Verdict<'a> {
+        self.classifier.classify(result)
+    }
+
+    fn retrying(&self, retry: u32, result: Result<&T, &E>, delay: Duration) {
+        self.classifier.retrying(retry, result, delay);
+        // As with listeners: the panic hook has reported it, and it breaks nothing.
+        let _ = catch_unwind(AssertUnwindSafe(|| (self.note)(retry, result, delay)));
     }
 }
 

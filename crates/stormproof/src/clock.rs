@@ -28,7 +28,7 @@ pub struct Clock(Source);
 #[derive(Clone, Debug)]
 enum Source {
     System,
-    Tokio,
+    Tokio(Arc<tokio::time::Instant>),
     Manual(Arc<Manual>),
 }
 
@@ -47,9 +47,11 @@ impl Clock {
     }
 
     /// Tokio's clock, for tests under `tokio::time::pause`: all waits pass at once, and time moves with them.
+    ///
+    /// Its origin is the moment it is made, in the runtime it is made in: each paused runtime has a time of its own. So
+    /// a policy and its stages share one clock, and a run under it can be repeated exactly.
     pub fn tokio() -> Self {
-        LazyLock::force(&TOKIO_ORIGIN);
-        Self(Source::Tokio)
+        Self(Source::Tokio(Arc::new(tokio::time::Instant::now())))
     }
 
     /// A clock that stands still until [`advance`](Self::advance).
@@ -57,7 +59,7 @@ impl Clock {
         Self(Source::Manual(Arc::default()))
     }
 
-    /// The present time. Instants of one clock can be compared; the system's origin is the same for all its clocks.
+    /// The present time. Instants of one clock and its clones can be compared; all system clocks are one.
     #[inline]
     pub fn now(&self) -> Instant {
         match &self.0 {
@@ -65,7 +67,7 @@ impl Clock {
                 let (clock, origin) = &*SYSTEM;
                 Instant::from_nanos(clock.delta_as_nanos(*origin, clock.raw()))
             }
-            Source::Tokio => Instant::ZERO + tokio::time::Instant::now().saturating_duration_since(*TOKIO_ORIGIN),
+            Source::Tokio(origin) => Instant::ZERO + tokio::time::Instant::now().saturating_duration_since(**origin),
             Source::Manual(manual) => manual.lock().now,
         }
     }
@@ -83,7 +85,7 @@ impl Clock {
     pub(crate) fn identity(&self) -> usize {
         match &self.0 {
             Source::System => 0,
-            Source::Tokio => 1,
+            Source::Tokio(origin) => Arc::as_ptr(origin).addr(),
             Source::Manual(manual) => Arc::as_ptr(manual).addr(),
         }
     }
@@ -91,7 +93,7 @@ impl Clock {
     /// A future that is ready at `until`. On the system's and tokio's clock it needs a tokio runtime with time.
     pub(crate) fn sleep_until(&self, until: Instant) -> Sleep {
         match &self.0 {
-            Source::System | Source::Tokio => Sleep::Tokio { timer: tokio::time::sleep(until.since(self.now())) },
+            Source::System | Source::Tokio(_) => Sleep::Tokio { timer: tokio::time::sleep(until.since(self.now())) },
             Source::Manual(manual) => Sleep::Manual { wait: ManualWait { manual: manual.clone(), until, key: None } },
         }
     }
@@ -102,8 +104,6 @@ static SYSTEM: LazyLock<(quanta::Clock, u64)> = LazyLock::new(|| {
     let origin = clock.raw();
     (clock, origin)
 });
-
-static TOKIO_ORIGIN: LazyLock<tokio::time::Instant> = LazyLock::new(tokio::time::Instant::now);
 
 #[derive(Debug, Default)]
 struct Manual(Mutex<Hands>);
@@ -177,5 +177,25 @@ impl Future for Sleep {
             SleepProjection::Tokio { timer } => timer.poll(cx),
             SleepProjection::Manual { wait } => wait.poll(cx),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_paused_runtime_has_a_time_of_its_own() {
+        let paused = || tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+        let (older, newer) = (paused(), paused());
+        let time_after_one_second = |runtime: &tokio::runtime::Runtime| {
+            runtime.block_on(async {
+                let clock = Clock::tokio();
+                tokio::time::advance(Duration::from_secs(1)).await;
+                clock.now()
+            })
+        };
+        let second = Instant::ZERO + Duration::from_secs(1);
+        assert_eq!([&newer, &older].map(time_after_one_second), [second, second]);
     }
 }

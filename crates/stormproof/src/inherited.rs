@@ -10,22 +10,20 @@ use crate::clock::Clock;
 
 thread_local! {
     /// The clock's identity and the deadline on it.
-    static CURRENT: Cell<Option<(usize, Instant)>> = const { Cell::new(None) };
+    static CURRENT: Cell<(usize, Instant)> = const { Cell::new((0, Instant::FAR_FUTURE)) };
 }
 
 /// The deadline of the attempt this runs in, if there is one on the same clock.
 #[inline]
 pub(crate) fn deadline(clock: &Clock) -> Instant {
-    match CURRENT.get() {
-        Some((identity, deadline)) if identity == clock.identity() => deadline,
-        _ => Instant::FAR_FUTURE,
-    }
+    let (identity, deadline) = CURRENT.get();
+    if identity == clock.identity() { deadline } else { Instant::FAR_FUTURE }
 }
 
 /// Runs `inside` with a deadline that nested calls inherit; the former one is back afterwards, even after a panic.
 #[inline]
 pub(crate) fn scope<R>(clock: &Clock, deadline: Instant, inside: impl FnOnce() -> R) -> R {
-    struct Restore(Option<(usize, Instant)>);
+    struct Restore((usize, Instant));
 
     impl Drop for Restore {
         fn drop(&mut self) {
@@ -36,6 +34,6 @@ pub(crate) fn scope<R>(clock: &Clock, deadline: Instant, inside: impl FnOnce() -
     if deadline == Instant::FAR_FUTURE {
         return inside();
     }
-    let _restore = Restore(CURRENT.replace(Some((clock.identity(), deadline))));
+    let _restore = Restore(CURRENT.replace((clock.identity(), deadline)));
     inside()
 }

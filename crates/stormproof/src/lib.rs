@@ -41,7 +41,7 @@ mod waiters;
 
 pub use builder::{Builder, Part};
 pub use call::{Calling, Cx, Holding};
-pub use classify::{ByFn, Classify, ErrIsFailure};
+pub use classify::{ByFn, Classify, ErrIsFailure, Noted};
 pub use clock::Clock;
 pub use error::Error;
 pub use held::Held;
@@ -53,6 +53,11 @@ pub use stormproof_core::{
     Backoff, Event, Instant, Invalid, Jitter, Limit, Mistakes, Name, Outcome, Reason, Refused, RetryBudget, Snapshot,
     Stage, Timeouts, Trip, Verdict, breaker, budget, bulkhead, event, outcome, policy as config, rate, snapshot,
 };
+
+/// Compiles and runs what the README shows.
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+struct Readme;
 
 /// A seed that differs between processes and between calls.
 fn random_seed() -> u64 {

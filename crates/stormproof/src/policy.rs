@@ -45,6 +45,7 @@ pub(crate) struct Shared {
     pub(crate) core: core::Policy,
     pub(crate) clock: Clock,
     pub(crate) needs_time: bool,
+    pub(crate) success_needs_time: bool,
     /// Listeners of the policy itself, then those of the stages it shares with others.
     pub(crate) listeners: Vec<Listeners>,
 }
@@ -61,8 +62,12 @@ impl Policy {
     }
 
     pub(crate) fn from_core(core: core::Policy, clock: Clock, stages: Vec<Listeners>) -> Self {
-        let listeners = std::iter::once(Listeners::default()).chain(stages).collect();
-        Self(Arc::new(Shared { needs_time: core.needs_time(), core, clock, listeners }))
+        Self::with_listeners(core, clock, std::iter::once(Listeners::default()).chain(stages).collect())
+    }
+
+    fn with_listeners(core: core::Policy, clock: Clock, listeners: Vec<Listeners>) -> Self {
+        let (needs_time, success_needs_time) = (core.needs_time(), core.success_needs_time());
+        Self(Arc::new(Shared { core, clock, needs_time, success_needs_time, listeners }))
     }
 
     /// Calls `op` through the stages. The operation is made anew for each attempt, from its own context.
@@ -112,13 +117,7 @@ impl Policy {
     #[must_use]
     pub fn once(&self) -> Self {
         let core = core::Policy { retry: None, ..self.0.core.clone() };
-        let Shared { clock, listeners, .. } = &*self.0;
-        Self(Arc::new(Shared {
-            needs_time: core.needs_time(),
-            core,
-            clock: clock.clone(),
-            listeners: listeners.clone(),
-        }))
+        Self::with_listeners(core, self.0.clock.clone(), self.0.listeners.clone())
     }
 
     /// The name.

@@ -219,6 +219,12 @@ impl Bulkhead {
         self.stage.stats()
     }
 
+    /// Changes the configuration and keeps the state, or says all that is wrong with it.
+    pub fn update(&self, config: bulkhead::Config) -> Result<(), Mistakes> {
+        self.stage.update(config)?.into_iter().for_each(waiters::wake);
+        Ok(())
+    }
+
     /// Changes the number of slots. Growing lets waiters in, shrinking sends nobody away.
     pub fn resize(&self, max_concurrent: u32) -> Result<(), Mistakes> {
         self.stage.resize(max_concurrent)?.into_iter().for_each(waiters::wake);
@@ -268,6 +274,12 @@ impl RateLimiter {
     /// if it can never pass.
     pub fn peek(&self, cost: u32) -> std::time::Duration {
         self.stage.peek(self.policy.clock().now(), cost)
+    }
+
+    /// Changes the configuration and keeps the state, or says all that is wrong with it.
+    pub fn update(&self, config: rate::Config) -> Result<(), Mistakes> {
+        self.stage.update(self.policy.clock().now(), config)?.into_iter().for_each(waiters::wake);
+        Ok(())
     }
 
     /// Allowed and refused requests, who waits, what is left.

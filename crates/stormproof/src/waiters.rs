@@ -19,11 +19,13 @@ fn shard(ticket: Ticket) -> MutexGuard<'static, HashMap<Ticket, Waker>> {
 }
 
 /// Notes whom to wake. Ask the stage again afterwards: it may have granted the ticket just before.
+#[cold]
 pub(crate) fn park(ticket: Ticket, waker: &Waker) {
     shard(ticket).insert(ticket, waker.clone());
 }
 
 /// Wakes whoever holds the ticket, if it is parked.
+#[cold]
 pub(crate) fn wake(ticket: Ticket) {
     let waker = shard(ticket).remove(&ticket);
     if let Some(waker) = waker {
@@ -32,12 +34,7 @@ pub(crate) fn wake(ticket: Ticket) {
 }
 
 /// Forgets a ticket that nobody waits for any more.
+#[cold]
 pub(crate) fn forget(ticket: Ticket) {
     shard(ticket).remove(&ticket);
-}
-
-/// How many callers are parked, in the whole process.
-#[cfg(test)]
-pub(crate) fn parked(tickets: &[Ticket]) -> usize {
-    tickets.iter().filter(|ticket| shard(**ticket).contains_key(ticket)).count()
 }

@@ -147,6 +147,8 @@ impl Config {
         if let Some(timeout) = self.half_open_timeout {
             check.that(!timeout.is_zero(), "half_open_timeout", timeout, "more than zero");
         }
+        let kinds = !self.ignore.iter().any(String::is_empty);
+        check.that(kinds, "ignore", &self.ignore, "kinds of failure, none of them empty");
         check.done()
     }
 

@@ -102,7 +102,7 @@ enum Phase {
     HalfOpen(Probes),
 }
 
-/// The probes that are out, oldest first. Numbers only grow, so both ends and the middle are found without a search.
+/// The probes that are out, oldest first. Numbers only grow and times never go back, so that both can be searched.
 #[derive(Debug, Default)]
 struct Probes {
     next: u64,
@@ -112,14 +112,17 @@ struct Probes {
 
 impl Probes {
     fn take(&mut self, now: Instant) -> u64 {
+        // Threads that read a clock and then wait for the lock may come out of order.
+        let since = self.out.back().map_or(now, |&(_, newest)| newest.max(now));
         self.next += 1;
-        self.out.push_back((self.next, now));
+        self.out.push_back((self.next, since));
         self.next
     }
 
-    /// Takes a probe off; `false` if it had already lost its place.
-    fn give_back(&mut self, probe: u64) -> bool {
-        self.out.binary_search_by_key(&probe, |&(number, _)| number).is_ok_and(|at| self.out.remove(at).is_some())
+    /// Takes a probe off and says since when it was out; `None` if it had already lost its place.
+    fn give_back(&mut self, probe: u64) -> Option<Instant> {
+        let at = self.out.binary_search_by_key(&probe, |&(number, _)| number).ok()?;
+        self.out.remove(at).map(|(_, since)| since)
     }
 
     /// How many are out that have not used up their time.
@@ -142,7 +145,6 @@ pub(super) struct Machine {
     phase: Phase,
     /// Opened so often since it was last closed.
     opened_in_a_row: u32,
-    open_wait: Duration,
     said_would_open: bool,
     /// Keeps its capacity, so that noting a failure does not allocate.
     cause: String,
@@ -166,7 +168,6 @@ impl Machine {
             history: VecDeque::new(),
             phase: Phase::Closed,
             opened_in_a_row: 0,
-            open_wait: Duration::ZERO,
             said_would_open: false,
             cause: String::with_capacity(CAUSE_BYTES),
         };
@@ -176,7 +177,7 @@ impl Machine {
 
     pub(super) fn reconfigure(&mut self, config: Config) {
         if config.trip != self.config.trip {
-            self.rules = Rules::new(&config.trip);
+            self.rules.reconfigure(&config.trip);
         }
         self.config = config;
     }
@@ -195,12 +196,20 @@ impl Machine {
         }
     }
 
+    /// The state as it looks at `now`: half-open when the wait is over.
     pub(super) fn state(&self, now: Instant) -> State {
+        match self.phase {
+            Phase::Open { until } if now >= until => State::HalfOpen,
+            _ => self.entered(),
+        }
+    }
+
+    /// The state that the last transition led to.
+    fn entered(&self) -> State {
         match (self.mode, &self.phase) {
-            (Mode::ForcedOpen, _) => State::Open,
-            (Mode::Disabled | Mode::MetricsOnly, _) | (_, Phase::Closed) => State::Closed,
-            (_, &Phase::Open { until }) if now < until => State::Open,
-            (_, Phase::Open { .. } | Phase::HalfOpen(_)) => State::HalfOpen,
+            (Mode::ForcedOpen, _) | (_, Phase::Open { .. }) => State::Open,
+            (_, Phase::HalfOpen(_)) => State::HalfOpen,
+            (_, Phase::Closed) => State::Closed,
         }
     }
 
@@ -261,10 +270,11 @@ impl Machine {
         Ok(Permit { began_half_open: wait_over, ..Permit::new(self.generation, now, probe) })
     }
 
-    pub(super) fn return_probe(&mut self, generation: u64, probe: u64) -> bool {
+    /// Frees a probe's place, if it has one, and says since when it had it.
+    pub(super) fn return_probe(&mut self, generation: u64, probe: u64) -> Option<Instant> {
         match &mut self.phase {
             Phase::HalfOpen(probes) if generation == self.generation => probes.give_back(probe),
-            _ => false,
+            _ => None,
         }
     }
 
@@ -272,7 +282,11 @@ impl Machine {
         if self.mode == Mode::Disabled {
             return None;
         }
-        let held_its_place = permit.probe.is_none_or(|probe| self.return_probe(permit.generation, probe));
+        // A probe that comes back too late is not heard, whether or not another has taken its place.
+        let timeout = self.config.probe_timeout();
+        let held_its_place = permit.probe.is_none_or(|probe| {
+            self.return_probe(permit.generation, probe).is_some_and(|since| now.since(since) < timeout)
+        });
         if verdict.outcome == Outcome::Ignored {
             return None;
         }
@@ -284,19 +298,21 @@ impl Machine {
             self.stale = self.stale.saturating_add(1);
             return None;
         }
+        self.consecutive_failures = if failed { self.consecutive_failures.saturating_add(1) } else { 0 };
         if failed {
             self.set_cause(verdict.kind);
         }
         let elapsed = now.since(permit.admitted_at);
+        let ban = verdict.open_for.filter(|_| failed);
         if let Phase::HalfOpen(probes) = &mut self.phase {
             if failed || self.rules.slow(elapsed) {
-                let cause = if verdict.open_for.is_some() { Cause::Banned } else { Cause::ProbeFailed };
-                return Some(self.open(now, cause, Tally::default(), verdict.open_for, rng));
+                let cause = if ban.is_some() { Cause::Banned } else { Cause::ProbeFailed };
+                return Some(self.open(now, cause, Tally::default(), ban, rng));
             }
             probes.successes = probes.successes.saturating_add(1);
             return (probes.successes >= self.config.success_threshold).then(|| self.close(now, Cause::Recovered));
         }
-        self.settle_closed(now, failed, elapsed, verdict.open_for, rng)
+        self.settle_closed(now, failed, elapsed, ban, rng)
     }
 
     fn settle_closed(
@@ -304,19 +320,18 @@ impl Machine {
         now: Instant,
         failed: bool,
         elapsed: Duration,
-        open_for: Option<Duration>,
+        ban: Option<Duration>,
         rng: &Rng,
     ) -> Option<Change> {
-        self.consecutive_failures = if failed { self.consecutive_failures.saturating_add(1) } else { 0 };
         let tripped = self.rules.record(now, failed, elapsed);
         if self.mode == Mode::MetricsOnly {
             let (trip, counts) = tripped?;
             let said = std::mem::replace(&mut self.said_would_open, true);
             return (!said).then_some(Change::WouldOpen(trip, counts));
         }
-        if failed && open_for.is_some() {
+        if ban.is_some() {
             let counts = self.rules.counts(now);
-            return Some(self.open(now, Cause::Banned, counts, open_for, rng));
+            return Some(self.open(now, Cause::Banned, counts, ban, rng));
         }
         tripped.map(|(trip, counts)| self.open(now, Cause::Tripped(trip), counts, None, rng))
     }
@@ -332,12 +347,11 @@ impl Machine {
     }
 
     fn open(&mut self, now: Instant, cause: Cause, counts: Tally, open_for: Option<Duration>, rng: &Rng) -> Change {
-        let computed = self.config.open_wait().delay(self.opened_in_a_row, self.open_wait, rng);
+        let computed = self.config.open_wait().delay(self.opened_in_a_row, Duration::ZERO, rng);
         let wait = open_for.unwrap_or(computed);
-        self.open_wait = wait;
         self.opened_in_a_row = self.opened_in_a_row.saturating_add(1);
         self.opened = self.opened.saturating_add(1);
-        let from = self.state(now);
+        let from = self.entered();
         self.move_to(Phase::Open { until: now + wait });
         let transition =
             Transition { seq: self.generation, at: now, from, to: State::Open, cause, counts, open_for: wait };
@@ -346,7 +360,7 @@ impl Machine {
     }
 
     fn close(&mut self, now: Instant, cause: Cause) -> Change {
-        let from = self.state(now);
+        let from = self.entered();
         self.move_to(Phase::Closed);
         self.forget();
         let (seq, counts) = (self.generation, Tally::default());
@@ -360,17 +374,16 @@ impl Machine {
         self.rules.clear();
         self.consecutive_failures = 0;
         self.opened_in_a_row = 0;
-        self.open_wait = Duration::ZERO;
         self.said_would_open = false;
         self.cause.clear();
     }
 
     pub(super) fn set_mode(&mut self, now: Instant, mode: Mode) -> Option<Transition> {
-        let from = self.state(now);
+        let from = self.entered();
         self.mode = mode;
         self.forget();
         self.move_to(Phase::Closed);
-        let to = self.state(now);
+        let to = self.entered();
         if from == to {
             return None;
         }

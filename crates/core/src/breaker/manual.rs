@@ -24,8 +24,8 @@ impl Default for Ledger {
 }
 
 impl CircuitBreaker {
-    /// Asks whether a call may be made. A yes takes a place until [`record`](Self::record) or, if that never comes, for
-    /// `half_open_timeout`. Returns the change that the question made (open to half-open).
+    /// Asks whether a call may be made. In half-open a yes takes a place until [`record`](Self::record) or, if that
+    /// never comes, for `half_open_timeout`. Returns the change that the question made (open to half-open).
     ///
     /// ```
     /// use stormproof_core::{CircuitBreaker, Instant, Verdict};
@@ -59,13 +59,15 @@ impl CircuitBreaker {
         oldest.and_then(|mut permit| self.settle(&mut permit, now, verdict))
     }
 
-    /// Forgets the questions of earlier states, and those whose time is over.
+    /// Forgets the questions of earlier states, and probes whose time is over. An ordinary call holds no place that it
+    /// could lose, and its result counts however long it took: above all that of one that hung.
     fn drop_lapsed(&self, ledger: &mut VecDeque<Permit>, now: Instant) {
         let (generation, timeout) = {
             let machine = self.machine.lock();
             (machine.generation, machine.config.probe_timeout())
         };
-        while ledger.front().is_some_and(|p| p.generation != generation || now.since(p.admitted_at) >= timeout) {
+        let lapsed = |p: &Permit| p.is_probe() && now.since(p.admitted_at) >= timeout;
+        while ledger.front().is_some_and(|p| p.generation != generation || lapsed(p)) {
             ledger.pop_front();
         }
     }

@@ -1,7 +1,7 @@
 //! The circuit breaker.
 //!
-//! Owns the machine (closed, open, half-open), its permits and its statistics. The rules that trip it are in [`trip`],
-//! its configuration in [`config`], the protocol without permits in [`manual`].
+//! Owns admission, permits and statistics. The rules that trip it are in `trip.rs`,
+//! its configuration in `config.rs`, the machine in `machine.rs`, the protocol without permits in `manual.rs`.
 //!
 //! All truth is under one short mutex. One atomic word publishes what a call can decide without it: *admit*, *refuse
 //! until*, and *a success changes nothing*; so a healthy call never locks. Every transition begins a new generation; a
@@ -201,8 +201,9 @@ impl CircuitBreaker {
         self.machine.lock().config.clone()
     }
 
-    /// Changes the configuration and keeps state and counts; a trip rule that changed starts to count anew. The mode is
-    /// left as an operator set it. Returns all mistakes and changes nothing if there is one.
+    /// Changes the configuration and keeps state and counts. A trip rule with another threshold goes on with what it has
+    /// counted; one that is new or looks at another window starts to count. The mode is left as an operator set it.
+    /// Returns all mistakes and changes nothing if there is one.
     pub fn update(&self, config: Config) -> Result<(), Mistakes> {
         let mistakes = config.validate();
         if !mistakes.is_empty() {
@@ -218,13 +219,15 @@ impl CircuitBreaker {
     #[inline]
     pub fn admit(&self, now: Instant) -> Result<Permit, Refusal<'_>> {
         let word = self.published.0.word.load(Ordering::Acquire);
-        if word & ADMIT != 0 {
-            return Ok(Permit::new(word >> FLAG_BITS, now, None));
-        }
-        if let Some(refusal) = self.refusal_by_word(word, now) {
+        // One value from two branches: as two returns, the permit would be put together in memory and copied.
+        let permit = if word & ADMIT != 0 {
+            Permit::new(word >> FLAG_BITS, now, None)
+        } else if let Some(refusal) = self.refusal_by_word(word, now) {
             return Err(refusal);
-        }
-        self.admit_by_machine(now)
+        } else {
+            self.admit_by_machine(now)?
+        };
+        Ok(permit)
     }
 
     /// Refuses at once what [`admit`](Self::admit) would refuse, and takes nothing.
@@ -298,7 +301,7 @@ impl CircuitBreaker {
     #[cold]
     fn settle_by_machine(&self, permit: &Permit, now: Instant, verdict: &Verdict<'_>) -> Option<Change> {
         let mut machine = self.machine.lock();
-        let ignored = is_one_of(verdict.kind, &machine.config.ignore);
+        let ignored = verdict.outcome == Outcome::Failure && is_one_of(verdict.kind, &machine.config.ignore);
         let outcome = if ignored { Outcome::Ignored } else { verdict.outcome };
         if machine.mode != Mode::Disabled {
             match outcome {
@@ -317,9 +320,12 @@ impl CircuitBreaker {
         if std::mem::replace(&mut permit.spent, true) {
             return;
         }
-        self.counters.0.ignored.fetch_add(1, Ordering::Relaxed);
+        let mut machine = self.machine.lock();
+        if machine.mode != Mode::Disabled {
+            self.counters.0.ignored.fetch_add(1, Ordering::Relaxed);
+        }
         if let Some(probe) = permit.probe {
-            self.machine.lock().return_probe(permit.generation, probe);
+            machine.return_probe(permit.generation, probe);
         }
     }
 

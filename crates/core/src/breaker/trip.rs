@@ -112,6 +112,19 @@ impl Trip {
         }
     }
 
+    /// Whether both count the same, so that only their thresholds may differ.
+    fn counts_like(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Consecutive(_), Self::Consecutive(_)) | (Self::Cumulative(_), Self::Cumulative(_)) => true,
+            (Self::Within { window: a, .. }, Self::Within { window: b, .. }) => a == b,
+            (Self::Ratio { window: a, .. }, Self::Ratio { window: b, .. }) => a == b,
+            (Self::Slow { slower_than: a, window: v, .. }, Self::Slow { slower_than: b, window: w, .. }) => {
+                a == b && v == w
+            }
+            _ => false,
+        }
+    }
+
     pub(super) fn check(&self) -> Vec<Invalid> {
         let mut check = Check::default();
         match *self {
@@ -155,13 +168,22 @@ impl Rules {
         Self(trips.iter().map(Rule::new).collect())
     }
 
+    /// Goes over to `trips`. What a rule has counted stays if there is a rule that counts the same.
+    pub(super) fn reconfigure(&mut self, trips: &[Trip]) {
+        let mut old = std::mem::take(&mut self.0);
+        self.0.extend(trips.iter().map(|trip| {
+            let alike = old.iter().position(|rule| rule.trip.counts_like(trip));
+            alike.map_or_else(|| Rule::new(trip), |at| old.remove(at).with(trip))
+        }));
+    }
+
     /// Counts one outcome, and says which rule it trips, with the counts that tripped it.
     pub(super) fn record(&mut self, now: Instant, failed: bool, elapsed: Duration) -> Option<(Trip, Tally)> {
         let mut tripped = None;
         for rule in &mut self.0 {
             rule.record(now, failed, elapsed);
             if tripped.is_none() {
-                tripped = rule.tripped(now);
+                tripped = rule.tripped(now, failed);
             }
         }
         tripped
@@ -214,6 +236,14 @@ impl Rule {
         Self { trip: *trip, memory }
     }
 
+    /// The same counts under another threshold.
+    fn with(mut self, trip: &Trip) -> Self {
+        if let (Memory::Times(times), &Trip::Within { failures, .. }) = (&mut self.memory, trip) {
+            times.resize(failures as usize);
+        }
+        Self { trip: *trip, ..self }
+    }
+
     fn record(&mut self, now: Instant, failed: bool, elapsed: Duration) {
         let slow = matches!(self.trip, Trip::Slow { slower_than, .. } if elapsed >= slower_than);
         match &mut self.memory {
@@ -226,15 +256,18 @@ impl Rule {
         }
     }
 
-    fn tripped(&mut self, now: Instant) -> Option<(Trip, Tally)> {
+    /// Whether the outcome just recorded trips it. A success does so only by making up a ratio.
+    fn tripped(&mut self, now: Instant, failed: bool) -> Option<(Trip, Tally)> {
         let counts = self.counts(now);
-        let reached = |part: u32, ratio: f64, minimum: u32| {
-            counts.calls >= minimum && f64::from(part) >= ratio * f64::from(counts.calls)
-        };
         let tripped = match self.trip {
-            Trip::Consecutive(n) | Trip::Cumulative(n) | Trip::Within { failures: n, .. } => counts.failures >= n,
-            Trip::Ratio { ratio, minimum_calls, .. } => reached(counts.failures, ratio, minimum_calls),
-            Trip::Slow { ratio, minimum_calls, .. } => reached(counts.slow, ratio, minimum_calls),
+            Trip::Consecutive(n) | Trip::Cumulative(n) | Trip::Within { failures: n, .. } => {
+                failed && counts.failures >= n
+            }
+            // Divided, not multiplied: 55 of 100 is the same number as 0.55, but 0.55 * 100 is more than 55.
+            Trip::Ratio { ratio, minimum_calls, .. } => {
+                counts.calls >= minimum_calls && counts.failure_ratio() >= ratio
+            }
+            Trip::Slow { ratio, minimum_calls, .. } => counts.calls >= minimum_calls && counts.slow_ratio() >= ratio,
         };
         tripped.then_some((self.trip, counts))
     }

@@ -58,9 +58,9 @@ impl Pace {
 /// The [`Pace`] where the fast path reads it.
 #[derive(Debug)]
 pub(super) struct SharedPace {
-    pub(super) burst: AtomicU64,
-    pub(super) interval: AtomicU64,
-    pub(super) window: AtomicU64,
+    burst: AtomicU64,
+    interval: AtomicU64,
+    window: AtomicU64,
 }
 
 impl SharedPace {
@@ -85,9 +85,9 @@ impl SharedPace {
 }
 
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Waiter {
-    pub(super) ticket: Ticket,
-    pub(super) cost: u32,
+struct Waiter {
+    ticket: Ticket,
+    cost: u32,
 }
 
 /// What the mutex guards.
@@ -98,12 +98,20 @@ pub(super) struct State {
     pub(super) config: Config,
     pub(super) pace: Pace,
     /// In the order of arrival, hence of tickets.
-    pub(super) queue: VecDeque<Waiter>,
+    queue: VecDeque<Waiter>,
     /// The permits that all in the queue want.
-    pub(super) queued: u64,
+    queued: u64,
 }
 
 impl State {
+    pub(super) fn new(config: Config) -> Self {
+        Self { tat: 0, pace: Pace::of(&config), config, queue: VecDeque::new(), queued: 0 }
+    }
+
+    pub(super) fn waiting(&self) -> usize {
+        self.queue.len()
+    }
+
     pub(super) fn head(&self) -> Option<Ticket> {
         self.queue.front().map(|waiter| waiter.ticket)
     }
@@ -145,7 +153,7 @@ impl State {
 
     /// Queues a caller that would pass at `turn`, unless that is too late for it.
     pub(super) fn enqueue(&mut self, now: u64, cost: u32, turn: u64, deadline: u64) -> Option<Ticket> {
-        if turn > deadline || turn.saturating_sub(now) > nanos(self.config.max_wait) {
+        if turn >= deadline || turn.saturating_sub(now) > nanos(self.config.max_wait) {
             return None;
         }
         let ticket = Ticket::next();
@@ -173,8 +181,8 @@ impl State {
         let used = u128::from(self.tat.saturating_sub(now)) * u128::from(pace.interval);
         let used = u64::try_from(used.div_ceil(u128::from(self.pace.interval.max(1)))).unwrap_or(LATEST);
         let tat = charged(0, now, used);
-        // A caller that acts on the former pace must find the word changed: a nanosecond is enough.
-        self.tat = if tat == self.tat { tat ^ 1 } else { tat };
+        // A caller that acts on the former pace must find the word changed: a nanosecond more is enough.
+        self.tat = if tat == self.tat { charged(tat, now, 1) } else { tat };
         (self.config, self.pace) = (config, pace);
     }
 }

@@ -1,0 +1,134 @@
+//! Bulkhead: behaviour of the stage alone.
+#![allow(clippy::unwrap_used)]
+
+use super::*;
+
+fn bulkhead(max_concurrent: u32, max_queue: u32) -> Bulkhead {
+    Bulkhead::new("tests", Config { max_concurrent, max_queue, ..Config::default() }).unwrap()
+}
+
+fn take(bulkhead: &Bulkhead, count: usize) -> Vec<Slot> {
+    (0..count).map(|_| bulkhead.try_acquire().unwrap()).collect()
+}
+
+fn queue(bulkhead: &Bulkhead) -> Ticket {
+    match bulkhead.acquire() {
+        Admission::Queued(ticket) => ticket,
+        other => unreachable!("{other:?}"),
+    }
+}
+
+fn granted(bulkhead: &Bulkhead, ticket: Ticket) -> bool {
+    matches!(bulkhead.poll(ticket), Progress::Granted { .. })
+}
+
+/// (active, queued)
+fn load(bulkhead: &Bulkhead) -> (u32, usize) {
+    (bulkhead.stats().active, bulkhead.stats().queued)
+}
+
+#[test]
+fn three_slots_and_a_queue_of_two_refuse_the_sixth() {
+    let bulkhead = bulkhead(3, 2);
+    let _slots = take(&bulkhead, 3);
+    let _waiting = (queue(&bulkhead), queue(&bulkhead));
+    let Admission::Refused(refusal) = bulkhead.acquire() else { unreachable!() };
+    assert_eq!((refusal.reason, refusal.retry_after), (Reason::QueueFull, Duration::ZERO));
+    assert_eq!(bulkhead.snapshot().get("refused", "queue_full"), Some(1.0));
+}
+
+#[test]
+fn without_a_queue_a_free_slot_is_still_given() {
+    let bulkhead = bulkhead(1, 0);
+    let Admission::Granted(mut slot) = bulkhead.acquire() else { unreachable!() };
+    assert!(matches!(bulkhead.acquire(), Admission::Refused(_)));
+    assert_eq!(bulkhead.release(&mut slot), None);
+    assert!(bulkhead.try_acquire().is_ok());
+}
+
+#[test]
+fn a_slot_goes_to_those_who_wait_in_order_and_to_nobody_else() {
+    let bulkhead = bulkhead(1, 5);
+    let mut slots = take(&bulkhead, 1);
+    let (first, second) = (queue(&bulkhead), queue(&bulkhead));
+    assert_eq!(bulkhead.release(&mut slots[0]), Some(first));
+    assert!(bulkhead.try_acquire().is_err());
+    assert!(!granted(&bulkhead, second));
+    let Progress::Granted { mut token, wake: None } = bulkhead.poll(first) else { unreachable!() };
+    assert!(!granted(&bulkhead, first), "a ticket is good for one slot");
+    assert_eq!(bulkhead.release(&mut token), Some(second));
+    assert!(granted(&bulkhead, second));
+}
+
+#[test]
+fn a_slot_is_released_once() {
+    let bulkhead = bulkhead(2, 5);
+    let mut slots = take(&bulkhead, 2);
+    let _ = (bulkhead.release(&mut slots[0]), bulkhead.release(&mut slots[0]));
+    assert_eq!(load(&bulkhead), (1, 0));
+}
+
+#[test]
+fn a_cancelled_caller_leaves_no_trace() {
+    let bulkhead = bulkhead(1, 2);
+    let mut slots = take(&bulkhead, 1);
+    let (first, second) = (queue(&bulkhead), queue(&bulkhead));
+    assert_eq!(bulkhead.cancel(first), None);
+    assert_eq!(bulkhead.cancel(first), None);
+    let third = queue(&bulkhead);
+    assert_eq!(bulkhead.release(&mut slots[0]), Some(second));
+    assert_eq!(bulkhead.cancel(second), Some(third), "a slot that was granted goes to the next");
+    assert_eq!(bulkhead.cancel(third), None);
+    assert_eq!(load(&bulkhead), (0, 0));
+    assert!(bulkhead.try_acquire().is_ok());
+}
+
+#[test]
+fn a_queued_caller_whose_time_is_over_is_refused_and_counted_once() {
+    let bulkhead = bulkhead(1, 2);
+    let mut slots = take(&bulkhead, 1);
+    let (first, second) = (queue(&bulkhead), queue(&bulkhead));
+    let (wake, refusal) = bulkhead.time_out(second);
+    assert_eq!((wake, refusal.reason), (None, Reason::QueueTimeout));
+    let _ = bulkhead.time_out(second);
+    assert_eq!(bulkhead.snapshot().get("refused", "queue_timeout"), Some(1.0));
+    let third = queue(&bulkhead);
+    let _ = bulkhead.release(&mut slots[0]);
+    assert_eq!(bulkhead.time_out(first).0, Some(third));
+}
+
+#[test]
+fn growing_wakes_and_shrinking_evicts_nobody() {
+    let bulkhead = bulkhead(1, 5);
+    let mut slots = take(&bulkhead, 1);
+    let waiting = [queue(&bulkhead), queue(&bulkhead), queue(&bulkhead)];
+    assert_eq!(bulkhead.resize(3).unwrap(), waiting[..2]);
+    assert_eq!(load(&bulkhead), (3, 1));
+    assert_eq!(bulkhead.resize(1).unwrap(), []);
+    assert!(granted(&bulkhead, waiting[0]));
+    assert_eq!(bulkhead.release(&mut slots[0]), None);
+    assert_eq!(load(&bulkhead), (2, 1));
+    assert_eq!(bulkhead.cancel(waiting[1]), None);
+    assert_eq!(load(&bulkhead), (1, 1));
+}
+
+#[test]
+fn a_mistake_changes_nothing() {
+    let bulkhead = bulkhead(1, 5);
+    assert_eq!(bulkhead.resize(0).unwrap_err()[0].field, "max_concurrent");
+    assert_eq!(bulkhead.resize(u32::MAX).unwrap_err()[0].value, "4294967295");
+    assert_eq!(bulkhead.config(), Config { max_concurrent: 1, max_queue: 5, ..Config::default() });
+    assert!(Bulkhead::new("tests", Config { max_concurrent: 0, ..Config::default() }).is_err());
+}
+
+#[cfg(feature = "serde")]
+#[test]
+fn names_used_elsewhere_are_understood() {
+    use serde::Deserialize;
+    use serde::de::value::{Error, MapDeserializer};
+
+    let fields = [("max_concurrent", 20_u32), ("max_waiting", 100), ("timeout", 2)];
+    let config = Config::deserialize(MapDeserializer::<_, Error>::new(fields.into_iter())).unwrap();
+    let expected = Config { max_concurrent: 20, max_queue: 100, queue_timeout: Duration::from_secs(2) };
+    assert_eq!(config, expected);
+}

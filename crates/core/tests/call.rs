@@ -1,0 +1,132 @@
+//! A call as a whole, where the random model would take long to get to.
+#![cfg(not(loom))]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
+
+use std::time::Duration;
+
+use stormproof_core::breaker::{self, Scope};
+use stormproof_core::{
+    Backoff, Call, Edge, End, Input, Instant, Jitter, NoEdge, Policy, Step, Ticket, Trip, Verdict, bulkhead, policy,
+    rate, retry,
+};
+
+fn ms(n: u64) -> Duration {
+    Duration::from_millis(n)
+}
+
+fn at(n: u64) -> Instant {
+    Instant::ZERO + ms(n)
+}
+
+fn policy(config: policy::Config) -> Policy {
+    config.build("tests", 7).unwrap()
+}
+
+fn begin(policy: &Policy, now: Instant) -> Call {
+    Call::new(now, policy.deadline_at(now))
+}
+
+fn resume<'p>(call: &mut Call, policy: &'p Policy, now: Instant) -> Step<'p> {
+    call.next(policy, now, Input::Resume, &mut NoEdge)
+}
+
+fn one_at_a_time() -> bulkhead::Config {
+    bulkhead::Config { max_concurrent: 1, ..Default::default() }
+}
+
+#[test]
+fn a_slot_that_comes_after_the_deadline_starts_nothing() {
+    let policy = policy(policy::Config {
+        deadline: Some(ms(10)),
+        bulkhead: Some(one_at_a_time()),
+        rate: Some(rate::Config::default()),
+        ..Default::default()
+    });
+    let (mut first, mut second) = (begin(&policy, at(0)), begin(&policy, at(0)));
+    assert!(matches!(resume(&mut first, &policy, at(0)), Step::Attempt { .. }));
+    assert!(matches!(resume(&mut second, &policy, at(0)), Step::Queued { .. }));
+    let _ = first.next(&policy, at(10), Input::Finished(Verdict::success()), &mut NoEdge);
+    assert!(matches!(resume(&mut second, &policy, at(10)), Step::Done(End::TimedOut(..))));
+    assert_eq!(second.attempts(), 0);
+    assert_eq!(policy.bulkhead.unwrap().stats().active, 0);
+    assert_eq!(policy.rate.unwrap().stats(at(10)).available, 9);
+}
+
+#[test]
+fn a_turn_that_comes_after_the_deadline_starts_nothing() {
+    let policy = policy(policy::Config {
+        deadline: Some(ms(150)),
+        bulkhead: Some(one_at_a_time()),
+        rate: Some(rate::Config { burst: Some(1), ..Default::default() }),
+        ..Default::default()
+    });
+    assert!(policy.rate.as_ref().unwrap().try_acquire(at(0), 1).is_ok());
+    let mut call = begin(&policy, at(0));
+    assert!(matches!(resume(&mut call, &policy, at(0)), Step::Queued { .. }));
+    assert!(matches!(resume(&mut call, &policy, at(150)), Step::Done(End::TimedOut(..))), "whoever woke it was late");
+    assert_eq!(policy.bulkhead.unwrap().stats().active, 0);
+    assert_eq!(policy.rate.unwrap().stats(at(150)).available, 1);
+}
+
+#[test]
+fn there_is_nothing_to_hold_outside_an_attempt() {
+    let policy = policy(policy::Config { bulkhead: Some(one_at_a_time()), ..Default::default() });
+    let (mut first, mut second) = (begin(&policy, at(0)), begin(&policy, at(0)));
+    assert!(matches!(resume(&mut first, &policy, at(0)), Step::Attempt { .. }));
+    assert!(matches!(resume(&mut second, &policy, at(0)), Step::Queued { .. }));
+    assert!(second.hold().is_empty());
+    second.abandon(&policy, &mut NoEdge);
+    first.hold().settle(&policy, at(1), &Verdict::success(), &mut NoEdge);
+    let stats = policy.bulkhead.unwrap().stats();
+    assert_eq!((stats.active, stats.queued), (0, 0));
+}
+
+#[test]
+fn an_operation_that_failed_between_attempts_names_a_cause() {
+    let backoff = Backoff::constant(ms(1)).jitter(Jitter::None);
+    let breaker = breaker::Config { trip: vec![Trip::consecutive(1)], scope: Scope::Operation, ..Default::default() };
+    let config = policy::Config {
+        deadline: Some(ms(10)),
+        retry: Some(retry::Config { backoff, ..Default::default() }),
+        breaker: Some(breaker),
+        rate: Some(rate::Config { rate: 1, max_wait: Duration::ZERO, ..Default::default() }),
+        ..Default::default()
+    };
+    for (back, cause) in [(1, "wait_too_long"), (10, "TimeoutError")] {
+        let policy = policy(config.clone());
+        let mut call = begin(&policy, at(0));
+        let _ = resume(&mut call, &policy, at(0));
+        let _ = call.next(&policy, at(0), Input::Finished(Verdict::failure("E")), &mut NoEdge);
+        assert!(matches!(resume(&mut call, &policy, at(back)), Step::Done(_)));
+        assert_eq!(policy.breaker.unwrap().last_cause().as_deref(), Some(cause));
+    }
+}
+
+/// Notes who was woken.
+#[derive(Default)]
+struct Woken(Vec<Ticket>);
+
+impl Edge for Woken {
+    fn wake(&mut self, ticket: Ticket) {
+        self.0.push(ticket);
+    }
+}
+
+#[test]
+fn a_head_of_the_queue_that_runs_out_of_time_wakes_the_next() {
+    let tokens = rate::Config { rate: 10, burst: Some(10), ..Default::default() };
+    let policy = policy(policy::Config { tokens: Some(tokens), ..Default::default() });
+    let limiter = policy.tokens.as_ref().unwrap();
+    let mut dear = limiter.try_acquire(at(0), 10).unwrap();
+    let (mut head, mut next) = (Call::new(at(0), at(200)), begin(&policy, at(0)));
+    let mut edge = Woken::default();
+    head.cost(1);
+    next.cost(1);
+    assert!(matches!(head.next(&policy, at(0), Input::Resume, &mut edge), Step::Queued { .. }));
+    let Step::Queued { ticket, until } = next.next(&policy, at(0), Input::Resume, &mut edge) else { panic!() };
+    assert_eq!(until, Instant::FAR_FUTURE);
+    // A debt puts off the turn that was computed for the head.
+    let _ = limiter.settle(at(0), &mut dear, 20);
+    assert!(matches!(head.next(&policy, at(200), Input::Resume, &mut edge), Step::Done(End::TimedOut(..))));
+    assert_eq!(edge.0, [ticket]);
+}

@@ -1,0 +1,226 @@
+//! Every interleaving of a few threads, by loom: `RUSTFLAGS="--cfg loom" LOOM_MAX_PREEMPTIONS=3 cargo test --release`.
+#![cfg(loom)]
+#![allow(missing_docs, clippy::unwrap_used)]
+
+use std::time::Duration;
+
+use loom::sync::Arc;
+use loom::thread;
+use stormproof_core::bulkhead::{self, Slot};
+use stormproof_core::rate::{self, Reservation};
+use stormproof_core::{Admission, Bulkhead, Instant, Progress, RateLimiter, Ticket};
+
+const NOW: Instant = Instant::from_nanos(1_000_000_000_000);
+
+fn bulkhead(max_concurrent: u32, max_queue: u32) -> Arc<Bulkhead> {
+    let config = bulkhead::Config { max_concurrent, max_queue, ..Default::default() };
+    Arc::new(Bulkhead::new("loom", config).unwrap())
+}
+
+fn limiter(burst: u32) -> Arc<RateLimiter> {
+    let config = rate::Config { rate: 1, burst: Some(burst), ..Default::default() };
+    Arc::new(RateLimiter::new("loom", config).unwrap())
+}
+
+/// Polls until nothing is left to poll; the slots got.
+fn follow(bulkhead: &Bulkhead, woken: Option<Ticket>) -> Option<Slot> {
+    match bulkhead.poll(woken?) {
+        Progress::Granted { token, .. } => Some(token),
+        Progress::Waiting { .. } => None,
+    }
+}
+
+/// Polls whoever is to be woken, as an edge does; how many passed.
+fn follow_all(limiter: &RateLimiter, mut woken: Option<Ticket>) -> Vec<Reservation> {
+    let mut passed = Vec::new();
+    while let Some(ticket) = woken {
+        let Progress::Granted { token, wake } = limiter.poll(NOW, ticket) else { break };
+        passed.push(token);
+        woken = wake;
+    }
+    passed
+}
+
+#[test]
+fn one_slot_is_held_once_at_a_time() {
+    loom::model(|| {
+        let bulkhead = bulkhead(1, 0);
+        let inside = Arc::new(loom::sync::atomic::AtomicUsize::new(0));
+        let enter = |bulkhead: &Bulkhead, inside: &loom::sync::atomic::AtomicUsize| {
+            if let Ok(mut slot) = bulkhead.try_acquire() {
+                assert_eq!(inside.fetch_add(1, loom::sync::atomic::Ordering::Relaxed), 0);
+                inside.fetch_sub(1, loom::sync::atomic::Ordering::Relaxed);
+                let _ = bulkhead.release(&mut slot);
+            }
+        };
+        let other = {
+            let (bulkhead, inside) = (bulkhead.clone(), inside.clone());
+            thread::spawn(move || enter(&bulkhead, &inside))
+        };
+        enter(&bulkhead, &inside);
+        other.join().unwrap();
+        assert_eq!(bulkhead.stats().active, 0);
+        assert!(bulkhead.try_acquire().is_ok());
+    });
+}
+
+#[test]
+fn a_caller_that_queues_while_a_slot_is_released_gets_it() {
+    loom::model(|| {
+        let bulkhead = bulkhead(1, 2);
+        let mut held = bulkhead.try_acquire().unwrap();
+        let other = {
+            let bulkhead = bulkhead.clone();
+            thread::spawn(move || bulkhead.release(&mut held))
+        };
+        let admission = bulkhead.acquire();
+        let woken = other.join().unwrap();
+        let slot = match admission {
+            Admission::Granted(slot) => {
+                assert_eq!(woken, None);
+                Some(slot)
+            }
+            Admission::Queued(ticket) => {
+                assert_eq!(woken, Some(ticket), "nobody is left sleeping");
+                follow(&bulkhead, woken)
+            }
+            Admission::Refused(_) => None,
+        };
+        assert_eq!((slot.is_some(), bulkhead.stats().active), (true, 1));
+    });
+}
+
+#[test]
+fn a_slot_released_to_a_caller_that_gives_up_goes_to_the_next() {
+    loom::model(|| {
+        let bulkhead = bulkhead(1, 2);
+        let mut held = bulkhead.try_acquire().unwrap();
+        let (Admission::Queued(first), Admission::Queued(second)) = (bulkhead.acquire(), bulkhead.acquire()) else {
+            unreachable!()
+        };
+        let other = {
+            let bulkhead = bulkhead.clone();
+            thread::spawn(move || bulkhead.release(&mut held))
+        };
+        let from_cancel = bulkhead.cancel(first);
+        let from_release = other.join().unwrap();
+        let woken = [from_cancel, from_release];
+        assert_eq!(woken.iter().flatten().filter(|&&ticket| ticket == second).count(), 1);
+        let mut slot = follow(&bulkhead, Some(second)).unwrap();
+        assert_eq!((bulkhead.stats().active, bulkhead.stats().queued), (1, 0));
+        let _ = bulkhead.release(&mut slot);
+        assert!(bulkhead.try_acquire().is_ok());
+    });
+}
+
+#[test]
+fn a_resize_and_a_release_free_two_slots_for_two_who_wait() {
+    loom::model(|| {
+        let bulkhead = bulkhead(1, 2);
+        let mut held = bulkhead.try_acquire().unwrap();
+        let (Admission::Queued(first), Admission::Queued(second)) = (bulkhead.acquire(), bulkhead.acquire()) else {
+            unreachable!()
+        };
+        let other = {
+            let bulkhead = bulkhead.clone();
+            thread::spawn(move || bulkhead.release(&mut held))
+        };
+        let mut woken = bulkhead.resize(2).unwrap();
+        woken.extend(other.join().unwrap());
+        woken.sort();
+        assert_eq!(woken, [first, second]);
+        assert_eq!((bulkhead.stats().active, bulkhead.stats().queued), (2, 0));
+    });
+}
+
+#[test]
+fn the_last_permit_passes_one_of_two() {
+    loom::model(|| {
+        let limiter = limiter(1);
+        let other = {
+            let limiter = limiter.clone();
+            thread::spawn(move || limiter.try_acquire(NOW, 1).is_ok())
+        };
+        let mine = limiter.try_acquire(NOW, 1).is_ok();
+        assert!(mine ^ other.join().unwrap());
+        assert_eq!(limiter.peek(NOW, 1), Duration::from_secs(1));
+    });
+}
+
+#[test]
+fn a_caller_that_queues_while_a_permit_is_refunded_is_not_stranded() {
+    loom::model(|| {
+        let limiter = limiter(1);
+        let mut taken = limiter.try_acquire(NOW, 1).unwrap();
+        let other = {
+            let limiter = limiter.clone();
+            thread::spawn(move || {
+                let woken = limiter.release(&mut taken);
+                follow_all(&limiter, woken).len()
+            })
+        };
+        let mut passed = match limiter.acquire(NOW, 1, Instant::FAR_FUTURE) {
+            Admission::Granted(_) => 1,
+            Admission::Queued(ticket) => follow_all(&limiter, Some(ticket)).len(),
+            Admission::Refused(_) => 0,
+        };
+        passed += other.join().unwrap();
+        assert_eq!(passed, 1);
+        assert_eq!((limiter.stats(NOW).waiting, limiter.stats(NOW).available), (0, 0));
+    });
+}
+
+#[test]
+fn a_refund_finds_the_new_head_when_the_old_one_gives_up() {
+    loom::model(|| {
+        let limiter = limiter(1);
+        let mut taken = limiter.try_acquire(NOW, 1).unwrap();
+        let queue = || limiter.acquire(NOW, 1, Instant::FAR_FUTURE);
+        let (Admission::Queued(first), Admission::Queued(_)) = (queue(), queue()) else { unreachable!() };
+        let other = {
+            let limiter = limiter.clone();
+            thread::spawn(move || {
+                let woken = limiter.release(&mut taken);
+                woken.filter(|&ticket| ticket != first).map_or(0, |next| follow_all(&limiter, Some(next)).len())
+            })
+        };
+        let woken = limiter.cancel(first);
+        let mut passed = follow_all(&limiter, woken).len();
+        passed += other.join().unwrap();
+        assert_eq!((passed, limiter.stats(NOW).waiting), (1, 0));
+    });
+}
+
+#[test]
+fn an_update_and_an_admission_happen_one_after_the_other() {
+    loom::model(|| {
+        let limiter = limiter(2);
+        let other = {
+            let limiter = limiter.clone();
+            thread::spawn(move || limiter.try_acquire(NOW, 1).is_ok())
+        };
+        let slower = rate::Config { rate: 1, per: Duration::from_secs(60), burst: Some(2), ..Default::default() };
+        assert_eq!(limiter.update(NOW, slower), Ok(None));
+        assert!(other.join().unwrap());
+        // One permit is used at the new interval, whichever came first; the update itself may cost a nanosecond.
+        let used = limiter.peek(NOW, 2);
+        assert!(used >= Duration::from_secs(60) && used <= Duration::from_nanos(60_000_000_001), "{used:?}");
+    });
+}
+
+#[test]
+fn an_update_and_a_refund_happen_one_after_the_other() {
+    loom::model(|| {
+        let limiter = limiter(2);
+        let mut taken = limiter.try_acquire(NOW, 2).unwrap();
+        let other = {
+            let limiter = limiter.clone();
+            thread::spawn(move || limiter.settle(NOW, &mut taken, 1))
+        };
+        let faster = rate::Config { rate: 1_000, burst: Some(2), ..Default::default() };
+        assert_eq!(limiter.update(NOW, faster), Ok(None));
+        assert_eq!(other.join().unwrap(), None);
+        let used = limiter.peek(NOW, 2);
+        assert!(used >= Duration::from_millis(1) && used <= Duration::from_nanos(1_000_001), "{used:?}");
+    });
+}

@@ -1,0 +1,211 @@
+//! The bulkhead against a model that is obviously right: a count of slots and a list of who waits.
+#![cfg(not(loom))]
+#![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc;
+use std::time::Duration;
+
+use proptest::prelude::*;
+use stormproof_core::bulkhead::{Config, Slot};
+use stormproof_core::{Admission, Bulkhead, Progress, Reason, Ticket};
+
+#[derive(Clone, Debug)]
+enum Op {
+    Try,
+    Acquire,
+    Release(usize),
+    Poll(usize),
+    Cancel(usize),
+    TimeOut(usize),
+    Update { max_concurrent: u32, max_queue: u32 },
+}
+
+fn op() -> impl Strategy<Value = Op> {
+    prop_oneof![
+        2 => Just(Op::Try),
+        6 => Just(Op::Acquire),
+        5 => any::<usize>().prop_map(Op::Release),
+        4 => any::<usize>().prop_map(Op::Poll),
+        2 => any::<usize>().prop_map(Op::Cancel),
+        1 => any::<usize>().prop_map(Op::TimeOut),
+        1 => (1..6_u32, 0..5_u32).prop_map(|(max_concurrent, max_queue)| Op::Update { max_concurrent, max_queue }),
+    ]
+}
+
+#[derive(Debug, Default)]
+struct Model {
+    slots: usize,
+    places: usize,
+    /// Held by callers.
+    held: usize,
+    /// Handed over, not asked for yet.
+    granted: Vec<Ticket>,
+    waiting: Vec<Ticket>,
+    admitted: u64,
+    refused: u64,
+}
+
+impl Model {
+    fn free(&self) -> bool {
+        self.held + self.granted.len() < self.slots
+    }
+
+    /// Hands free slots to those who wait.
+    fn settle(&mut self) -> Vec<Ticket> {
+        let mut woken = Vec::new();
+        while self.free() && !self.waiting.is_empty() {
+            let next = self.waiting.remove(0);
+            self.granted.push(next);
+            woken.push(next);
+        }
+        woken
+    }
+
+    fn leave(&mut self, ticket: Ticket) -> (bool, Vec<Ticket>) {
+        let known = self.waiting.contains(&ticket) || self.granted.contains(&ticket);
+        self.waiting.retain(|&t| t != ticket);
+        self.granted.retain(|&t| t != ticket);
+        (known, self.settle())
+    }
+}
+
+fn pick<T: Copy>(all: &[T], index: usize) -> Option<T> {
+    (!all.is_empty()).then(|| all[index % all.len()])
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(1_000))]
+
+    #[test]
+    fn behaves_like_a_count_and_a_list(slots in 1..5_u32, places in 0..5_u32, ops in prop::collection::vec(op(), 1..120)) {
+        let config = Config { max_concurrent: slots, max_queue: places, queue_timeout: Duration::from_secs(1) };
+        let bulkhead = Bulkhead::new("model", config.clone()).unwrap();
+        let mut model = Model { slots: slots as usize, places: places as usize, ..Model::default() };
+        let mut held: Vec<Slot> = Vec::new();
+        let mut tickets: Vec<Ticket> = Vec::new();
+        for op in ops {
+            match op {
+                Op::Try => {
+                    let expected = model.free() && model.waiting.is_empty();
+                    let answer = bulkhead.try_acquire();
+                    prop_assert_eq!(answer.is_ok(), expected);
+                    model.held += usize::from(expected);
+                    model.admitted += u64::from(expected);
+                    model.refused += u64::from(!expected);
+                    held.extend(answer.ok());
+                }
+                Op::Acquire => match bulkhead.acquire() {
+                    Admission::Granted(slot) => {
+                        prop_assert!(model.free() && model.waiting.is_empty());
+                        model.held += 1;
+                        model.admitted += 1;
+                        held.push(slot);
+                    }
+                    Admission::Queued(ticket) => {
+                        prop_assert!(!model.free() && model.waiting.len() < model.places);
+                        model.waiting.push(ticket);
+                        tickets.push(ticket);
+                    }
+                    Admission::Refused(refusal) => {
+                        prop_assert_eq!(refusal.reason, Reason::QueueFull);
+                        prop_assert!(!model.free() && model.waiting.len() >= model.places);
+                        model.refused += 1;
+                    }
+                },
+                Op::Release(index) => if !held.is_empty() {
+                    let mut slot = held.remove(index % held.len());
+                    model.held -= 1;
+                    prop_assert_eq!(bulkhead.release(&mut slot), model.settle().first().copied());
+                    prop_assert_eq!(bulkhead.release(&mut slot), None);
+                },
+                Op::Poll(index) => if let Some(ticket) = pick(&tickets, index) {
+                    let expected = model.granted.contains(&ticket);
+                    match bulkhead.poll(ticket) {
+                        Progress::Granted { token, wake } => {
+                            prop_assert!(expected && wake.is_none());
+                            model.granted.retain(|&t| t != ticket);
+                            model.held += 1;
+                            model.admitted += 1;
+                            held.push(token);
+                        }
+                        Progress::Waiting { .. } => prop_assert!(!expected),
+                    }
+                },
+                Op::Cancel(index) => if let Some(ticket) = pick(&tickets, index) {
+                    prop_assert_eq!(bulkhead.cancel(ticket), model.leave(ticket).1.first().copied());
+                },
+                Op::TimeOut(index) => if let Some(ticket) = pick(&tickets, index) {
+                    let (known, woken) = model.leave(ticket);
+                    model.refused += u64::from(known);
+                    prop_assert_eq!(bulkhead.time_out(ticket).0, woken.first().copied());
+                },
+                Op::Update { max_concurrent, max_queue } => {
+                    (model.slots, model.places) = (max_concurrent as usize, max_queue as usize);
+                    let woken = bulkhead.update(Config { max_concurrent, max_queue, ..config.clone() }).unwrap();
+                    prop_assert_eq!(woken, model.settle());
+                }
+            }
+            let stats = bulkhead.stats();
+            prop_assert_eq!(stats.active as usize, model.held + model.granted.len());
+            prop_assert_eq!(stats.queued, model.waiting.len());
+            prop_assert_eq!((stats.admitted, stats.refused), (model.admitted, model.refused));
+        }
+        // Given: everybody leaves. Then: all slots are free again.
+        for ticket in tickets {
+            let _ = bulkhead.cancel(ticket);
+        }
+        for mut slot in held {
+            let _ = bulkhead.release(&mut slot);
+        }
+        prop_assert_eq!((bulkhead.stats().active, bulkhead.stats().queued), (0, 0));
+    }
+}
+
+#[test]
+fn threads_never_hold_more_slots_than_there_are_and_all_come_back() {
+    const SLOTS: usize = 3;
+    let config = Config { max_concurrent: 3, max_queue: 100, ..Config::default() };
+    let bulkhead = Bulkhead::new("stress", config).unwrap();
+    let inside = AtomicUsize::new(0);
+    let wakers = std::sync::Mutex::new(std::collections::HashMap::<Ticket, mpsc::Sender<()>>::new());
+    let wake = |ticket: Option<Ticket>| {
+        if let Some(waker) = ticket.and_then(|ticket| wakers.lock().unwrap().get(&ticket).cloned()) {
+            let _ = waker.send(());
+        }
+    };
+    let enter = |round: usize| -> Option<Slot> {
+        let ticket = match bulkhead.acquire() {
+            Admission::Granted(slot) => return Some(slot),
+            Admission::Queued(ticket) => ticket,
+            Admission::Refused(_) => panic!("the queue has room for all"),
+        };
+        let (waker, woken) = mpsc::channel();
+        wakers.lock().unwrap().insert(ticket, waker);
+        let slot = loop {
+            if let Progress::Granted { token, .. } = bulkhead.poll(ticket) {
+                break Some(token);
+            }
+            if round.is_multiple_of(7) {
+                wake(bulkhead.cancel(ticket));
+                break None;
+            }
+            woken.recv_timeout(Duration::from_secs(20)).expect("nobody is left sleeping");
+        };
+        wakers.lock().unwrap().remove(&ticket);
+        slot
+    };
+    std::thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| {
+                for round in 0..5_000 {
+                    let Some(mut slot) = enter(round) else { continue };
+                    assert!(inside.fetch_add(1, Ordering::SeqCst) < SLOTS);
+                    inside.fetch_sub(1, Ordering::SeqCst);
+                    wake(bulkhead.release(&mut slot));
+                }
+            });
+        }
+    });
+    assert_eq!((bulkhead.stats().active, bulkhead.stats().queued), (0, 0));
+}

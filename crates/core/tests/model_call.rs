@@ -1,0 +1,501 @@
+//! Whole calls, many at once, driven in random order at random times: whatever happens to them, nothing is kept.
+#![cfg(not(loom))]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
+
+use std::time::Duration;
+
+use proptest::prelude::*;
+use stormproof_core::breaker::{self, Mode, Scope};
+use stormproof_core::event::{Event, Kind};
+use stormproof_core::{
+    Backoff, Call, Edge, End, Input, Instant, Jitter, Permits, Policy, Stage, Step, Ticket, Trip, Verdict, budget,
+    bulkhead, policy, rate, retry,
+};
+
+/// What happens next, as far as it can; `usize` chooses among the calls to which it can happen.
+#[derive(Clone, Debug)]
+enum Act {
+    Begin {
+        limit: Option<Duration>,
+        cost: u32,
+    },
+    /// Time passes, or it jumps to when the next call is due.
+    Advance(Duration),
+    ToNextDue,
+    /// A call that is due comes back.
+    Resume(usize),
+    /// An attempt ends.
+    Finish(usize, Judged),
+    /// A call comes back for no reason, as if its attempt had ended, or not.
+    Spurious(usize, bool),
+    Abandon(usize),
+    Hold(usize),
+    GiveBack(usize, Back),
+}
+
+#[derive(Clone, Debug)]
+enum Back {
+    Settle(Judged),
+    Release,
+    Abandon,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Judged {
+    Success { used: Option<u32> },
+    Failure { hint: Option<Duration>, used: Option<u32> },
+    Permanent,
+    Ignored,
+}
+
+impl Judged {
+    fn verdict(self) -> Verdict<'static> {
+        let with = |used, verdict: Verdict<'static>| Verdict { used, ..verdict };
+        match self {
+            Self::Success { used } => with(used, Verdict::success()),
+            Self::Failure { hint, used } => {
+                Verdict { retry_after: hint, ..with(used, Verdict::failure("TimeoutError")) }
+            }
+            Self::Permanent => Verdict::failure("Quota").retry(false),
+            Self::Ignored => Verdict::ignored("BadRequest"),
+        }
+    }
+}
+
+fn ms(range: std::ops::Range<u64>) -> impl Strategy<Value = Duration> {
+    range.prop_map(Duration::from_millis)
+}
+
+fn maybe<T: std::fmt::Debug + Clone + 'static>(some: impl Strategy<Value = T>) -> impl Strategy<Value = Option<T>> {
+    prop::option::weighted(0.6, some)
+}
+
+fn judged() -> impl Strategy<Value = Judged> {
+    let used = || prop::option::of(0u32..40);
+    prop_oneof![
+        4 => used().prop_map(|used| Judged::Success { used }),
+        6 => (prop::option::weighted(0.2, ms(0..100)), used()).prop_map(|(hint, used)| Judged::Failure { hint, used }),
+        1 => Just(Judged::Permanent),
+        1 => Just(Judged::Ignored),
+    ]
+}
+
+fn act() -> impl Strategy<Value = Act> {
+    let which = || any::<prop::sample::Index>().prop_map(|index| index.index(1 << 16));
+    let back = prop_oneof![3 => judged().prop_map(Back::Settle), 1 => Just(Back::Release), 1 => Just(Back::Abandon)];
+    prop_oneof![
+        6 => (prop::option::weighted(0.2, ms(0..200)), 0u32..30).prop_map(|(limit, cost)| Act::Begin { limit, cost }),
+        3 => prop_oneof![4 => ms(0..10), 1 => ms(0..200)].prop_map(Act::Advance),
+        4 => Just(Act::ToNextDue),
+        10 => which().prop_map(Act::Resume),
+        8 => (which(), judged()).prop_map(|(which, judged)| Act::Finish(which, judged)),
+        2 => (which(), any::<bool>()).prop_map(|(which, finished)| Act::Spurious(which, finished)),
+        1 => which().prop_map(Act::Abandon),
+        1 => which().prop_map(Act::Hold),
+        1 => (which(), back).prop_map(|(which, back)| Act::GiveBack(which, back)),
+    ]
+}
+
+fn breaker() -> impl Strategy<Value = breaker::Config> {
+    let scope = prop_oneof![Just(Scope::Attempt), Just(Scope::Operation)];
+    let mode = prop_oneof![8 => Just(Mode::Normal), 1 => Just(Mode::MetricsOnly), 1 => Just(Mode::ForcedOpen)];
+    (1u32..6, ms(1..60), 1u32..3, 1u32..3, scope, mode).prop_map(|(failures, open, successes, probes, scope, mode)| {
+        breaker::Config {
+            trip: vec![Trip::consecutive(failures)],
+            open_duration: open,
+            success_threshold: successes,
+            half_open_max_calls: probes,
+            scope,
+            mode,
+            ..Default::default()
+        }
+    })
+}
+
+/// Either as fast as the test, or so slow that what is spent stays spent.
+fn limiter() -> impl Strategy<Value = rate::Config> {
+    let wait = prop_oneof![Just(Duration::ZERO), ms(1..200), Just(Duration::from_secs(60))];
+    prop_oneof![
+        (1u32..60, 1u32..30, wait).prop_map(|(rate, burst, max_wait)| rate::Config {
+            rate,
+            burst: Some(burst),
+            max_wait,
+            ..Default::default()
+        }),
+        (1u32..500).prop_map(|burst| rate::Config { rate: 1, per: DAY, burst: Some(burst), ..Default::default() }),
+    ]
+}
+
+const DAY: Duration = Duration::from_secs(86_400);
+
+fn config() -> impl Strategy<Value = policy::Config> {
+    let bulkhead = (1u32..4, 0u32..5, prop_oneof![ms(1..100), Just(Duration::MAX)]).prop_map(
+        |(max_concurrent, max_queue, queue_timeout)| bulkhead::Config { max_concurrent, max_queue, queue_timeout },
+    );
+    let retry = (0u32..4, ms(0..40)).prop_map(|(max_retries, base)| retry::Config {
+        max_retries,
+        backoff: Backoff::exponential(base).jitter(Jitter::Full),
+        ..Default::default()
+    });
+    // So long a window that nothing leaves it.
+    let budget = (0u32..4, prop_oneof![Just(0.0), Just(0.2), Just(1.0)]).prop_map(|(floor, ratio)| budget::Config {
+        ratio,
+        floor,
+        window: DAY,
+    });
+    let limits = (maybe(ms(1..300)), maybe(ms(1..60)));
+    (limits, maybe(retry), maybe(budget), maybe(breaker()), maybe(bulkhead), maybe(limiter()), maybe(limiter()))
+        .prop_map(|((deadline, attempt_timeout), retry, budget, breaker, bulkhead, rate, tokens)| policy::Config {
+            deadline,
+            attempt_timeout,
+            budget: budget.filter(|_| retry.is_some()),
+            retry,
+            breaker,
+            bulkhead,
+            rate,
+            tokens,
+        })
+}
+
+/// Notes who was woken, and what was told.
+#[derive(Debug, Default)]
+struct Notes {
+    woken: Vec<Ticket>,
+    events: Vec<Event>,
+}
+
+impl Edge for Notes {
+    fn wake(&mut self, ticket: Ticket) {
+        self.woken.push(ticket);
+    }
+
+    fn listens(&self) -> bool {
+        true
+    }
+
+    fn event(&mut self, event: Event) {
+        self.events.push(event);
+    }
+}
+
+/// What a call is about, by its last step.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Doing {
+    Queued(Ticket, Instant),
+    BackingOff(Instant),
+    Attempting(Instant),
+    Over,
+}
+
+#[derive(Debug)]
+struct Caller {
+    call: Call,
+    doing: Doing,
+    /// Attempts as its driver has seen them begin.
+    runs: u32,
+    cost: u32,
+}
+
+impl Caller {
+    fn until(&self) -> Instant {
+        match self.doing {
+            Doing::Queued(_, until) | Doing::BackingOff(until) | Doing::Attempting(until) => until,
+            Doing::Over => Instant::FAR_FUTURE,
+        }
+    }
+}
+
+#[derive(Debug)]
+struct World {
+    policy: Policy,
+    now: Instant,
+    callers: Vec<Caller>,
+    held: Vec<(Permits, u32)>,
+    notes: Notes,
+    /// Nobody is ever late: time does not pass the moment at which a call is due.
+    prompt: bool,
+    runs: u64,
+    /// Requests and tokens that must be found spent.
+    requests: u64,
+    tokens: u64,
+    first_runs: u64,
+}
+
+impl World {
+    fn new(config: policy::Config, prompt: bool) -> Self {
+        let policy = config.build("model", 7).unwrap();
+        Self {
+            policy,
+            now: Instant::from_nanos(1_000_000_000),
+            callers: Vec::new(),
+            held: Vec::new(),
+            notes: Notes::default(),
+            prompt,
+            runs: 0,
+            requests: 0,
+            tokens: 0,
+            first_runs: 0,
+        }
+    }
+
+    /// One of those for whom `can` holds.
+    fn choose(&self, which: usize, can: impl Fn(&Caller) -> bool) -> Option<usize> {
+        let able: Vec<_> = (0..self.callers.len()).filter(|&at| can(&self.callers[at])).collect();
+        (!able.is_empty()).then(|| able[which % able.len()])
+    }
+
+    fn is_due(&self, caller: &Caller) -> bool {
+        let woken = matches!(caller.doing, Doing::Queued(ticket, _) if self.notes.woken.contains(&ticket));
+        caller.doing != Doing::Over && (woken || caller.until() <= self.now)
+    }
+
+    fn next_due(&self) -> Option<Instant> {
+        if self.callers.iter().any(|caller| self.is_due(caller)) {
+            return Some(self.now);
+        }
+        self.callers.iter().map(Caller::until).min().filter(|&until| until != Instant::FAR_FUTURE)
+    }
+
+    fn run(&mut self, act: Act) {
+        let attempting = |caller: &Caller| matches!(caller.doing, Doing::Attempting(_));
+        let alive = |caller: &Caller| caller.doing != Doing::Over;
+        match act {
+            Act::Begin { limit, cost } => self.begin(limit, cost),
+            Act::Advance(by) => {
+                let to = self.now + by;
+                let latest = self.next_due().filter(|_| self.prompt).unwrap_or(Instant::FAR_FUTURE);
+                self.now = to.min(latest).max(self.now);
+            }
+            Act::ToNextDue => self.now = self.next_due().unwrap_or(self.now).max(self.now),
+            Act::Resume(which) => {
+                if let Some(at) = self.choose(which, |caller| self.is_due(caller)) {
+                    self.step(at, None);
+                }
+            }
+            Act::Finish(which, judged) => {
+                if let Some(at) = self.choose(which, attempting) {
+                    self.step(at, Some(judged));
+                }
+            }
+            Act::Spurious(which, finished) => {
+                if let Some(at) = self.choose(which, |caller| alive(caller) && !(attempting(caller) && finished)) {
+                    let (before, due) = (self.callers[at].doing, self.is_due(&self.callers[at]));
+                    self.step(at, finished.then_some(Judged::Success { used: Some(3) }));
+                    let after = self.callers[at].doing;
+                    // The head of a rate limiter's queue may learn a better time, nobody else learns anything.
+                    let queued = |doing| if let Doing::Queued(ticket, _) = doing { Some(ticket) } else { None };
+                    let same = before == after || queued(before).is_some_and(|ticket| queued(after) == Some(ticket));
+                    assert!(due || same, "{before:?} became {after:?} for no reason");
+                }
+            }
+            Act::Abandon(which) => {
+                if let Some(at) = self.choose(which, alive) {
+                    let caller = &mut self.callers[at];
+                    if attempting(caller) {
+                        self.requests += 1;
+                        self.tokens += u64::from(caller.cost);
+                    }
+                    caller.doing = Doing::Over;
+                    caller.call.abandon(&self.policy, &mut self.notes);
+                    caller.call.abandon(&self.policy, &mut self.notes);
+                }
+            }
+            Act::Hold(which) => {
+                if let Some(at) = self.choose(which, alive) {
+                    let (held, caller) = (attempting(&self.callers[at]), &mut self.callers[at]);
+                    let permits = caller.call.hold();
+                    if held {
+                        caller.doing = Doing::Over;
+                        self.held.push((permits, caller.cost));
+                    } else {
+                        assert!(permits.is_empty());
+                    }
+                }
+            }
+            Act::GiveBack(which, back) => {
+                if !self.held.is_empty() {
+                    let (permits, cost) = self.held.swap_remove(which % self.held.len());
+                    self.give_back(permits, cost, &back);
+                }
+            }
+        }
+        self.check();
+    }
+
+    fn begin(&mut self, limit: Option<Duration>, cost: u32) {
+        let inherited = limit.map_or(Instant::FAR_FUTURE, |limit| self.now + limit);
+        let mut call = Call::new(self.now, self.policy.deadline_at(self.now).min(inherited));
+        call.cost(cost);
+        self.callers.push(Caller { call, doing: Doing::BackingOff(self.now), runs: 0, cost });
+        self.step(self.callers.len() - 1, None);
+    }
+
+    fn give_back(&mut self, mut permits: Permits, cost: u32, back: &Back) {
+        match back {
+            Back::Settle(judged) => {
+                let verdict = judged.verdict();
+                permits.settle(&self.policy, self.now, &verdict, &mut self.notes);
+                self.requests += 1;
+                self.tokens += u64::from(verdict.used.unwrap_or(cost));
+            }
+            Back::Release => permits.release(&self.policy, &mut self.notes),
+            Back::Abandon => {
+                permits.abandon(&self.policy, &mut self.notes);
+                self.requests += 1;
+                self.tokens += u64::from(cost);
+            }
+        }
+        assert!(permits.is_empty());
+        permits.settle(&self.policy, self.now, &Verdict::failure("E"), &mut self.notes);
+        permits.release(&self.policy, &mut self.notes);
+    }
+
+    /// Lets a call go on, and does what it says.
+    fn step(&mut self, at: usize, judged: Option<Judged>) {
+        let caller = &mut self.callers[at];
+        let (now, deadline) = (self.now, caller.call.deadline());
+        if let Doing::Queued(ticket, _) = caller.doing {
+            self.notes.woken.retain(|&woken| woken != ticket);
+        }
+        let was_attempting = matches!(caller.doing, Doing::Attempting(_));
+        let verdict = judged.map(Judged::verdict);
+        let step = caller.call.next(&self.policy, now, verdict.map_or(Input::Resume, Input::Finished), &mut self.notes);
+        let goes_on = matches!(step, Step::Attempt { number, .. } if was_attempting && number == caller.runs);
+        if was_attempting && !goes_on {
+            self.requests += 1;
+            self.tokens += u64::from(verdict.and_then(|verdict| verdict.used).unwrap_or(caller.cost));
+        }
+        caller.doing = match step {
+            Step::Attempt { number, until } => {
+                assert!(until <= deadline);
+                if !goes_on {
+                    assert!(now < deadline, "an attempt begins after the deadline");
+                    assert_eq!(number, caller.runs + 1);
+                    caller.runs = number;
+                    self.runs += 1;
+                    self.first_runs += u64::from(number == 1);
+                }
+                Doing::Attempting(until)
+            }
+            Step::Queued { ticket, until } => {
+                assert!(until <= deadline);
+                Doing::Queued(ticket, until)
+            }
+            Step::BackOff { until } => {
+                assert!(until < deadline || deadline == Instant::FAR_FUTURE);
+                Doing::BackingOff(until)
+            }
+            Step::Done(end) => {
+                assert!(!self.prompt || now <= deadline, "it took longer than it may");
+                if let End::Refused(refusal) = end {
+                    let first = refusal.stage == Stage::Breaker && self.policy.scope == Scope::Operation;
+                    assert!(
+                        !first || caller.runs == 0,
+                        "with the operation's scope it is asked once, at the beginning"
+                    );
+                }
+                Doing::Over
+            }
+        };
+        assert_eq!(caller.call.attempts(), caller.runs);
+        let retries = self.policy.retry.as_ref().map_or(0, |retry| retry.config().max_retries);
+        assert!(caller.runs <= 1 + retries);
+    }
+
+    /// What holds all the time.
+    fn check(&self) {
+        let attempting = self.callers.iter().filter(|caller| matches!(caller.doing, Doing::Attempting(_))).count();
+        if let Some(bulkhead) = &self.policy.bulkhead {
+            let (stats, using) = (bulkhead.stats(), attempting + self.held.len());
+            assert!(using <= stats.active as usize && stats.active <= stats.max_concurrent, "{using} {stats:?}");
+        }
+        if let Some(breaker) = &self.policy.breaker {
+            let stats = breaker.stats(self.now);
+            assert!(stats.half_open_calls <= breaker.config().half_open_max_calls);
+            assert!(self.policy.scope == Scope::Operation || breaker.mode() != Mode::ForcedOpen || self.runs == 0);
+        }
+    }
+
+    /// Drives all calls to their ends. Attempts that nothing limits end as they come.
+    fn finish(&mut self, back: &Back, judged: &[Judged]) {
+        while let Some((permits, cost)) = self.held.pop() {
+            self.give_back(permits, cost, back);
+        }
+        let mut verdicts = judged.iter().copied().cycle();
+        for _ in 0..10_000 {
+            if let Some(at) = self.choose(0, |caller| self.is_due(caller)) {
+                self.step(at, None);
+            } else if let Some(at) = self.choose(0, |caller| caller.doing == Doing::Attempting(Instant::FAR_FUTURE)) {
+                self.step(at, verdicts.next());
+            } else if let Some(due) = self.next_due() {
+                self.now = due;
+            } else {
+                break;
+            }
+            self.check();
+        }
+        let waiting: Vec<_> = self.callers.iter().filter(|caller| caller.doing != Doing::Over).collect();
+        assert!(waiting.is_empty(), "wait for ever: {waiting:?}");
+    }
+
+    /// What holds when all is over.
+    fn check_nothing_is_kept(&self) {
+        if let Some(bulkhead) = &self.policy.bulkhead {
+            let stats = bulkhead.stats();
+            assert_eq!((stats.active, stats.queued), (0, 0), "slots");
+        }
+        for (limiter, spent) in [(&self.policy.rate, self.requests), (&self.policy.tokens, self.tokens)] {
+            let Some(limiter) = limiter else { continue };
+            let stats = limiter.stats(self.now);
+            assert_eq!(stats.waiting, 0, "queue");
+            if limiter.config().per == DAY && self.now.since(Instant::ZERO) < DAY {
+                let left = u64::from(stats.burst) + stats.owed - u64::from(stats.available);
+                assert_eq!(left, spent, "permits: {stats:?}");
+            }
+            let later = limiter.stats(self.now + 1_000 * DAY);
+            assert_eq!((later.available, later.owed), (later.burst, 0));
+        }
+        let told =
+            |wanted: fn(&Kind) -> bool| self.notes.events.iter().filter(|event| wanted(&event.kind)).count() as u64;
+        let retries = told(|kind| matches!(kind, Kind::RetryAttempted { .. }));
+        assert!(self.runs - self.first_runs <= retries);
+        if let Some(budget) = &self.policy.budget {
+            let (stats, config) = (budget.stats(self.now), budget.config());
+            assert_eq!((stats.calls, stats.withdrawn), (self.first_runs, retries));
+            assert!(retries as f64 <= f64::from(config.floor) + config.ratio * self.first_runs as f64 + 1e-6);
+        }
+        if let Some(breaker) = &self.policy.breaker {
+            let stats = breaker.stats(self.now);
+            assert_eq!(stats.half_open_calls, 0, "probes");
+            let settled = stats.successes + stats.failures + stats.ignored;
+            match self.policy.scope {
+                Scope::Attempt => assert_eq!(settled, self.runs, "a permit an attempt"),
+                Scope::Operation => {
+                    let most = self.callers.len() as u64 - stats.refused;
+                    assert!(self.first_runs <= settled && settled <= most, "a permit a call");
+                }
+            }
+            let moves = told(|kind| matches!(kind, Kind::Circuit { .. }));
+            let history = breaker.history();
+            let before = usize::from(breaker.config().mode == Mode::ForcedOpen) as u64;
+            assert!(history.len() == breaker::HISTORY || history.len() as u64 == moves + before);
+        }
+    }
+}
+
+proptest! {
+    #[test]
+    fn whatever_happens_nothing_is_kept(
+        config in config(),
+        prompt in any::<bool>(),
+        acts in prop::collection::vec(act(), 0..150),
+        judged in prop::collection::vec(judged(), 1..5),
+    ) {
+        let mut world = World::new(config, prompt);
+        for act in acts {
+            world.run(act);
+        }
+        world.finish(&Back::Settle(judged[0]), &judged);
+        world.check_nothing_is_kept();
+    }
+}

@@ -1,0 +1,350 @@
+//! Carries out the steps of many calls on virtual time.
+//!
+//! Owns a heap of what is due, and the map from tickets to clients that an edge needs. Decides nothing: the order of
+//! events at one instant is the order in which they were scheduled, so that a run with the same operation and the same
+//! seeds is the same run.
+
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashMap};
+use std::time::Duration;
+
+use stormproof_core::{self as core, Edge, Event, Input, Instant, Policy, Step, Ticket};
+
+use crate::reply::Reply;
+use crate::trace::{CallTrace, End};
+
+/// What is called. A closure `FnMut(client, attempt, now) -> (Duration, Reply)` is one.
+pub trait Operation {
+    /// An attempt starts: how long it will take ([`Duration::MAX`]: for ever), and what it answers.
+    fn attempt(&mut self, client: usize, attempt: u32, now: Instant) -> (Duration, Reply);
+}
+
+impl<F: FnMut(usize, u32, Instant) -> (Duration, Reply)> Operation for F {
+    fn attempt(&mut self, client: usize, attempt: u32, now: Instant) -> (Duration, Reply) {
+        self(client, attempt, now)
+    }
+}
+
+/// A client that makes one call.
+#[derive(Clone, Copy, Debug)]
+pub struct Start {
+    /// Which of the driver's policies it calls through.
+    pub policy: usize,
+    /// When the call must be over.
+    pub deadline: Instant,
+    /// Tokens to reserve.
+    pub cost: u32,
+}
+
+/// Steps that the clients may take at one instant, each, before it is called a livelock.
+const STEPS_AT_ONCE: u64 = 1_000;
+
+/// Runs calls on virtual time.
+///
+/// ```
+/// use std::time::Duration;
+/// use stormproof_core::{Instant, Policy};
+/// use stormproof_sim::{Driver, End, Reply, Start};
+///
+/// let policies = [Policy::new("tool")];
+/// let mut driver = Driver::new(&policies, |_client, _attempt, _now| (Duration::from_secs(2), Reply::ok()));
+/// driver.start(Start { policy: 0, deadline: Instant::FAR_FUTURE, cost: 0 });
+/// driver.run();
+/// assert_eq!(driver.now(), Instant::ZERO + Duration::from_secs(2));
+/// assert_eq!(driver.finish().0[0].end, End::Ok);
+/// ```
+#[derive(Debug)]
+pub struct Driver<'p, O> {
+    policies: &'p [Policy],
+    operation: O,
+    now: Instant,
+    due: BinaryHeap<Reverse<Due>>,
+    scheduled: u64,
+    clients: Vec<Client>,
+    parked: HashMap<Ticket, usize>,
+    edge: Notes,
+    steps_now: u64,
+    tick: Duration,
+}
+
+/// Something that will happen; ordered by time, then by when it was scheduled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Due {
+    at: Instant,
+    scheduled: u64,
+    client: usize,
+    what: What,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum What {
+    /// The client takes its next step, unless it has taken it since: the number of steps it had taken.
+    Resume(u64),
+    /// The attempt ends by itself, likewise.
+    Answer(u64),
+    Cancel,
+}
+
+#[derive(Debug)]
+struct Client {
+    policy: usize,
+    call: core::Call,
+    steps: u64,
+    started: u32,
+    reply: Reply,
+    last: Option<Reply>,
+    ticket: Option<Ticket>,
+    attempts: Vec<Instant>,
+    over: Option<(End, Instant)>,
+}
+
+/// The driver's edge: notes who is to be woken and what happened.
+#[derive(Debug, Default)]
+struct Notes {
+    woken: Vec<Ticket>,
+    events: Vec<Event>,
+}
+
+impl Edge for Notes {
+    fn wake(&mut self, ticket: Ticket) {
+        self.woken.push(ticket);
+    }
+
+    fn listens(&self) -> bool {
+        true
+    }
+
+    fn event(&mut self, event: Event) {
+        self.events.push(event);
+    }
+}
+
+impl<'p, O: Operation> Driver<'p, O> {
+    /// Nobody calls yet.
+    pub fn new(policies: &'p [Policy], operation: O) -> Self {
+        Self {
+            policies,
+            operation,
+            now: Instant::ZERO,
+            due: BinaryHeap::new(),
+            scheduled: 0,
+            clients: Vec::new(),
+            parked: HashMap::new(),
+            edge: Notes::default(),
+            steps_now: 0,
+            tick: Duration::from_nanos(1),
+        }
+    }
+
+    /// Timers fire at multiples of `tick`, as those of a runtime do. Default: exactly when they are due.
+    #[must_use]
+    pub fn tick(mut self, tick: Duration) -> Self {
+        self.tick = tick;
+        self
+    }
+
+    /// The present.
+    pub fn now(&self) -> Instant {
+        self.now
+    }
+
+    /// The operation, to look at or to change.
+    pub fn operation(&mut self) -> &mut O {
+        &mut self.operation
+    }
+
+    /// The edge, for those who act on a stage from outside. Who they woke runs next.
+    pub fn edge(&mut self) -> &mut impl Edge {
+        &mut self.edge
+    }
+
+    /// A client begins its call now. Returns its number.
+    pub fn start(&mut self, start: Start) -> usize {
+        let client = self.clients.len();
+        let mut call = core::Call::new(self.now, start.deadline);
+        call.cost(start.cost);
+        self.clients.push(Client {
+            policy: start.policy,
+            call,
+            steps: 0,
+            started: 0,
+            reply: Reply::ok(),
+            last: None,
+            ticket: None,
+            attempts: Vec::new(),
+            over: None,
+        });
+        self.step(client, None);
+        client
+    }
+
+    /// The client drops its call then, if it is not over.
+    pub fn cancel_at(&mut self, client: usize, at: Instant) {
+        self.schedule(at, client, What::Cancel);
+    }
+
+    /// Lets all that is due up to `time` happen; then it is `time`.
+    pub fn run_until(&mut self, time: Instant) {
+        self.run_while(|at| at <= time);
+        self.move_to(time);
+    }
+
+    /// Lets all happen that will happen.
+    pub fn run(&mut self) {
+        self.run_while(|_| true);
+    }
+
+    /// What came of each call, and the events.
+    ///
+    /// # Panics
+    /// If a call is not over: then nothing would ever end it.
+    pub fn finish(self) -> (Vec<CallTrace>, Vec<Event>) {
+        let since_start = |at: Instant| at.since(Instant::ZERO);
+        let trace = |(number, client): (usize, Client)| {
+            assert!(client.over.is_some(), "call {number} never ends: {client:?}");
+            let (end, ended) = client.over.unwrap_or((End::Cancelled, self.now));
+            let attempts = client.attempts.into_iter().map(since_start).collect();
+            CallTrace { end, attempts, ended: since_start(ended) }
+        };
+        (self.clients.into_iter().enumerate().map(trace).collect(), self.edge.events)
+    }
+
+    fn run_while(&mut self, wanted: impl Fn(Instant) -> bool) {
+        self.resume_woken();
+        while let Some(Reverse(due)) = self.due.peek().copied().filter(|due| wanted(due.0.at)) {
+            self.due.pop();
+            let client = &self.clients[due.client];
+            let stale = |steps| client.steps != steps;
+            match due.what {
+                _ if client.over.is_some() => {}
+                What::Resume(steps) | What::Answer(steps) if stale(steps) => {}
+                What::Resume(_) => {
+                    self.move_to(due.at);
+                    self.step(due.client, None);
+                }
+                What::Answer(_) => {
+                    self.move_to(due.at);
+                    self.answer(due.client);
+                }
+                What::Cancel => {
+                    self.move_to(due.at);
+                    self.drop_call(due.client, End::Cancelled);
+                }
+            }
+        }
+    }
+
+    fn move_to(&mut self, time: Instant) {
+        if time > self.now {
+            (self.now, self.steps_now) = (time, 0);
+        }
+    }
+
+    fn schedule(&mut self, at: Instant, client: usize, what: What) {
+        if at != Instant::FAR_FUTURE {
+            self.scheduled += 1;
+            let at = self.next_tick(at.max(self.now));
+            self.due.push(Reverse(Due { at, scheduled: self.scheduled, client, what }));
+        }
+    }
+
+    fn next_tick(&self, at: Instant) -> Instant {
+        let tick = u64::try_from(self.tick.as_nanos()).unwrap_or(u64::MAX).max(1);
+        Instant::from_nanos(at.as_nanos().div_ceil(tick).saturating_mul(tick))
+    }
+
+    /// The attempt of a client has ended by itself.
+    fn answer(&mut self, client: usize) {
+        let reply = self.clients[client].reply;
+        if reply.panics {
+            return self.drop_call(client, End::Panicked);
+        }
+        self.step(client, Some(reply));
+    }
+
+    /// Performs steps of one client until it has to wait.
+    fn step(&mut self, number: usize, mut answer: Option<Reply>) {
+        loop {
+            self.count_step();
+            let client = &mut self.clients[number];
+            client.steps += 1;
+            if let Some(ticket) = client.ticket.take() {
+                self.parked.remove(&ticket);
+            }
+            let verdict = answer.map(|reply| reply.verdict());
+            client.last = answer.take().or(client.last);
+            let input = verdict.map_or(Input::Resume, Input::Finished);
+            let policy = &self.policies[client.policy];
+            let steps = client.steps;
+            match client.call.next(policy, self.now, input, &mut self.edge) {
+                Step::Attempt { number: attempt, until } => {
+                    let (time, reply) = self.operation.attempt(number, attempt, self.now);
+                    assert!(attempt > client.started, "attempt {attempt} started twice");
+                    (client.started, client.reply) = (attempt, reply);
+                    client.attempts.push(self.now);
+                    if time.is_zero() {
+                        if reply.panics {
+                            self.drop_call(number, End::Panicked);
+                            break;
+                        }
+                        answer = Some(reply);
+                        continue;
+                    }
+                    let ends = self.now + time;
+                    if self.next_tick(ends) <= self.next_tick(until) {
+                        self.schedule(ends, number, What::Answer(steps));
+                    } else {
+                        self.schedule(until, number, What::Resume(steps));
+                    }
+                }
+                Step::Queued { ticket, until } => {
+                    client.ticket = Some(ticket);
+                    self.parked.insert(ticket, number);
+                    self.schedule(until, number, What::Resume(steps));
+                }
+                Step::BackOff { until } => self.schedule(until, number, What::Resume(steps)),
+                Step::Done(end) => client.over = Some((conclude(&end, client.last), self.now)),
+            }
+            break;
+        }
+        self.resume_woken();
+    }
+
+    fn count_step(&mut self) {
+        self.steps_now += 1;
+        let allowed = STEPS_AT_ONCE * (self.clients.len() as u64 + 1);
+        assert!(self.steps_now <= allowed, "livelock: {} steps at {:?}", self.steps_now, self.now);
+    }
+
+    fn drop_call(&mut self, number: usize, end: End) {
+        let client = &mut self.clients[number];
+        if let Some(ticket) = client.ticket.take() {
+            self.parked.remove(&ticket);
+        }
+        client.call.abandon(&self.policies[client.policy], &mut self.edge);
+        client.over = Some((end, self.now));
+        self.resume_woken();
+    }
+
+    fn resume_woken(&mut self) {
+        for ticket in std::mem::take(&mut self.edge.woken) {
+            if let Some(&client) = self.parked.get(&ticket) {
+                let steps = self.clients[client].steps;
+                self.schedule(self.now, client, What::Resume(steps));
+            }
+        }
+    }
+}
+
+/// The end of a call as its caller sees it.
+fn conclude(end: &core::End<'_>, last: Option<Reply>) -> End {
+    let last_error = last.filter(Reply::is_error).map(|reply| reply.kind());
+    match end {
+        core::End::Finished(stop) => match last_error {
+            Some(kind) => End::Failed { kind, stop: stop.unwrap_or(core::retry::Stop::NotRetryable) },
+            None => End::Ok,
+        },
+        core::End::Refused(refusal) => End::refused(refusal.to_refused(), last_error),
+        core::End::TimedOut(limit, stop) => End::TimedOut { limit: *limit, stop: *stop, last: last_error },
+    }
+}

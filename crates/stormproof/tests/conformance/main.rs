@@ -1,0 +1,16 @@
+//! The cases that define correct, one test each, under virtual time. Every scenario runs through every door, and the
+//! doors have to agree.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may stop at the first surprise")]
+#![allow(clippy::float_cmp, reason = "what is compared are counts")]
+
+mod anything;
+mod async_door;
+mod breaker_closed;
+mod breaker_open;
+mod composition;
+mod dropping;
+mod given;
+mod half_open;
+mod rate_and_bulkhead;
+mod retry;
+mod timeout;
