@@ -1,5 +1,6 @@
 //! The client: HTTP/1.1 over TCP or TLS, with a pool of connections to each host.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -50,7 +51,8 @@ where
     B: Body<Data = Bytes> + Send + Unpin + 'static,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
-    /// A client that trusts the certificates of Mozilla's list.
+    /// A client that trusts whom the system trusts (`SSL_CERT_FILE` and `SSL_CERT_DIR` override it); if the system has no
+    /// list, Mozilla's.
     ///
     /// # Errors
     /// If TLS cannot be set up.
@@ -58,12 +60,14 @@ where
         let mut tcp = HttpConnector::new();
         tcp.enforce_http(false);
         tcp.set_nodelay(true);
-        let inner = HttpsConnectorBuilder::new()
-            .with_provider_and_webpki_roots(hyper_rustls_provider())
-            .map_err(|_| Error::Tls)?
-            .https_or_http()
-            .enable_http1()
-            .wrap_connector(tcp);
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let builder = HttpsConnectorBuilder::new();
+        let builder = match builder.with_provider_and_native_roots(provider.clone()) {
+            Ok(builder) => builder,
+            // A bare container has no list of its own.
+            Err(_) => HttpsConnectorBuilder::new().with_provider_and_webpki_roots(provider).map_err(|_| Error::Tls)?,
+        };
+        let inner = builder.https_or_http().enable_http1().wrap_connector(tcp);
         let connector = Connector { inner, limit: config.connect_timeout };
         let inner = legacy::Client::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
@@ -89,10 +93,6 @@ where
 /// What a failure to read the rest of an answer's body means.
 pub fn body_error(error: &hyper::Error) -> Error {
     Error::of_exchange(error)
-}
-
-fn hyper_rustls_provider() -> rustls::crypto::CryptoProvider {
-    rustls::crypto::ring::default_provider()
 }
 
 #[cfg(test)]
