@@ -1,7 +1,7 @@
 //! The built program, as a user runs it.
 #![allow(clippy::unwrap_used, clippy::panic, missing_docs)]
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Output, Stdio};
@@ -135,12 +135,18 @@ fn keep_asking(address: SocketAddr, stop: &AtomicBool) -> usize {
     while !stop.load(Ordering::Relaxed) {
         let Ok(mut stream) = TcpStream::connect(address) else { return answered };
         stream.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+        let before = answered;
         loop {
             stream.write_all(b"GET /up/x HTTP/1.1\r\nhost: x\r\n\r\n").unwrap();
             let mut text = Vec::new();
             while !text.ends_with(b"done") {
                 let mut block = [0; 1024];
-                let read = stream.read(&mut block).unwrap();
+                let read = match stream.read(&mut block) {
+                    Ok(read) => read,
+                    // It came in the instant in which the listener was closed, and was never accepted.
+                    Err(error) if error.kind() == ErrorKind::ConnectionReset && answered == before => return answered,
+                    Err(error) => panic!("an answer was lost: {error}"),
+                };
                 assert!(read > 0, "an answer was lost: {}", String::from_utf8_lossy(&text));
                 text.extend_from_slice(&block[..read]);
             }

@@ -1,10 +1,8 @@
 //! Connections of clients: accepted, served, and ended in order when the gateway stops.
 
-use std::future::poll_fn;
 use std::io;
 use std::pin::pin;
 use std::sync::Arc;
-use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -51,11 +49,17 @@ pub(crate) trait Serve: Send + Sync + 'static {
 #[derive(Debug)]
 pub(crate) struct Door<S> {
     pub(crate) listener: TcpListener,
+    pub(crate) slots: Arc<Semaphore>,
+    pub(crate) room: Room<S>,
+}
+
+/// What connections are served with.
+#[derive(Debug)]
+pub(crate) struct Room<S> {
     pub(crate) service: Arc<S>,
     pub(crate) phase: watch::Receiver<Phase>,
     /// Closed when the last connection has ended.
     pub(crate) alive: mpsc::Sender<()>,
-    pub(crate) slots: Arc<Semaphore>,
     pub(crate) builder: http1::Builder,
     pub(crate) client_timeout: Duration,
 }
@@ -75,19 +79,29 @@ impl<S: Serve> Door<S> {
     /// Accepts and serves until the gateway stops.
     pub(crate) async fn run(mut self) {
         while let Some((stream, slot)) = self.next().await {
-            self.spawn(stream, slot);
+            self.room.spawn(stream, slot);
         }
-        // The kernel has accepted these for us; turning them away now would lose what they ask.
-        while let Some(stream) = self.waiting().await {
-            let slot = self.slots.clone().try_acquire_owned().ok();
-            self.spawn(stream, slot);
+        self.take_waiting();
+    }
+
+    /// Serves those whom the kernel has accepted for us: closing the listener would reset them. They are asked for without
+    /// the runtime in between, which may not have heard of them yet.
+    fn take_waiting(self) {
+        let Self { listener, slots, room } = self;
+        let Ok(listener) = listener.into_std() else { return };
+        while let Ok((stream, _)) = listener.accept() {
+            if stream.set_nonblocking(true).is_ok()
+                && let Ok(stream) = TcpStream::from_std(stream)
+            {
+                room.spawn(stream, slots.clone().try_acquire_owned().ok());
+            }
         }
     }
 
     /// The next connection; nothing when the gateway stops.
     async fn next(&mut self) -> Option<(TcpStream, Option<OwnedSemaphorePermit>)> {
-        let Self { listener, phase, slots, .. } = self;
-        let mut stops = pin!(phase.wait_for(|phase| *phase != Phase::Serving));
+        let Self { listener, slots, room } = self;
+        let mut stops = pin!(room.phase.wait_for(|phase| *phase != Phase::Serving));
         let slot = tokio::select! {
             _ = &mut stops => return None,
             slot = slots.clone().acquire_owned() => slot.ok(),
@@ -104,16 +118,9 @@ impl<S: Serve> Door<S> {
             }
         }
     }
+}
 
-    /// A connection that waits to be accepted, if there is one.
-    async fn waiting(&self) -> Option<TcpStream> {
-        poll_fn(|cx| match self.listener.poll_accept(cx) {
-            Poll::Ready(Ok((stream, _))) => Poll::Ready(Some(stream)),
-            Poll::Ready(Err(_)) | Poll::Pending => Poll::Ready(None),
-        })
-        .await
-    }
-
+impl<S: Serve> Room<S> {
     fn spawn(&self, stream: TcpStream, slot: Option<OwnedSemaphorePermit>) {
         // Small parts of a stream go out as they come.
         let _ = stream.set_nodelay(true);

@@ -16,7 +16,7 @@ use tower_service::Service;
 use crate::admin::{self, Admin};
 use crate::body::Reply;
 use crate::config::{Config, Settings};
-use crate::connection::{Door, Phase, Serve, builder};
+use crate::connection::{Door, Phase, Room, Serve, builder};
 use crate::feed::Feed;
 use crate::guard::Guard;
 use crate::proxy::Proxy;
@@ -190,7 +190,8 @@ fn door<S: Serve>(
     let (alive, drained) = mpsc::channel(1);
     let slots = Arc::new(Semaphore::new(connections));
     let (service, builder, client_timeout) = (Arc::new(service), builder(settings), settings.client_timeout);
-    (Door { listener, service, phase, alive, slots, builder, client_timeout }, drained)
+    let room = Room { service, phase, alive, builder, client_timeout };
+    (Door { listener, slots, room }, drained)
 }
 
 impl Serve for Proxy {
