@@ -98,6 +98,8 @@ pub struct Call {
     attempts: u32,
     phase: Phase,
     permits: Permits,
+    /// Whether slot and tokens outlast an attempt that fails for good.
+    keeps: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -150,12 +152,19 @@ impl Call {
             attempts: 0,
             phase: Phase::Ready,
             permits: Permits::default(),
+            keeps: false,
         }
     }
 
     /// Reserves so many tokens for each attempt.
     pub fn cost(&mut self, tokens: u32) {
         self.cost = tokens;
+    }
+
+    /// Keeps slot and tokens when the last attempt ends with a failure, for [`hold`](Self::hold) to hand over: a response
+    /// that says so has a body, too.
+    pub fn keep(&mut self) {
+        self.keeps = true;
     }
 
     /// When the call began.
@@ -355,8 +364,8 @@ impl Call {
         if turn.policy.scope == Scope::Attempt {
             self.permits.settle_breaker(turn.policy, turn.now, verdict, turn.edge);
         }
-        self.permits.settle_attempt(turn.policy, turn.now, verdict, turn.edge);
         if verdict.outcome == Outcome::Success {
+            self.permits.settle_attempt(turn.policy, turn.now, verdict, turn.edge);
             return self.end(turn, verdict, End::Finished(None));
         }
         self.retry(turn, verdict, limit)
@@ -375,6 +384,10 @@ impl Call {
             let retries = attempts.saturating_sub(1);
             retry.decide(turn.now, retries, self.previous_delay, verdict, self.deadline, budget)
         });
+        let over = matches!(decision, Decision::Stop(_));
+        if !(over && self.keeps && limit.is_none()) {
+            self.permits.settle_attempt(turn.policy, turn.now, verdict, turn.edge);
+        }
         match decision {
             Decision::Retry { delay, until } => {
                 turn.emit(|| Kind::RetryAttempted { retry: attempts, delay, error: error.into() });
@@ -428,9 +441,9 @@ impl Call {
     }
 
     /// Ends the call in the middle of an attempt and hands over what it holds, to be settled later: for a response whose
-    /// body is still to come. Outside an attempt it does nothing and hands over nothing.
+    /// body is still to come. At the end of a call hands over what it [keeps](Self::keep), else nothing.
     pub fn hold(&mut self) -> Permits {
-        if self.phase != Phase::Attempting {
+        if !matches!(self.phase, Phase::Attempting | Phase::Ended) {
             return Permits::default();
         }
         self.phase = Phase::Ended;
@@ -440,7 +453,7 @@ impl Call {
     /// Gives back everything: the call was dropped. Nothing counts for or against the callee.
     #[inline]
     pub fn abandon(&mut self, policy: &Policy, edge: &mut impl Edge) {
-        if self.phase != Phase::Ended {
+        if self.phase != Phase::Ended || self.keeps {
             self.abandon_midway(policy, edge);
         }
     }
@@ -448,7 +461,7 @@ impl Call {
     #[cold]
     fn abandon_midway(&mut self, policy: &Policy, edge: &mut impl Edge) {
         self.leave_queue(policy, edge);
-        if self.phase == Phase::Attempting {
+        if matches!(self.phase, Phase::Attempting | Phase::Ended) {
             self.permits.abandon(policy, edge);
         } else {
             self.permits.release(policy, edge);

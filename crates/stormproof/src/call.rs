@@ -120,7 +120,8 @@ where
         self
     }
 
-    /// Keeps what was taken for the last attempt, unless that failed: for a response whose body is still coming.
+    /// Keeps what was taken for the last attempt: for a response whose body is still coming. If the value is judged a
+    /// failure, that is counted at once, and slot and tokens are kept all the same.
     pub fn hold(self) -> Holding<'p, F, Fut, C> {
         Holding { calling: self }
     }
@@ -215,7 +216,7 @@ impl<'p, Fut: Future> Run<'p, Fut> {
         Held::new(this.policy.clone(), this.call.as_mut().map(core::Call::hold).unwrap_or_default())
     }
 
-    /// With `hold` the call is left as it is when its last attempt ends, unless that failed.
+    /// With `hold` the call is left as it is when its last attempt ends with a value.
     #[inline]
     fn poll<F, C, T, E>(
         self: Pin<&mut Self>,
@@ -247,6 +248,9 @@ impl<'p, Fut: Future> Run<'p, Fut> {
             let deadline = policy.deadline_at(now, options.deadline).min(limit);
             let mut call = core::Call::new(now, deadline);
             call.cost(options.tokens);
+            if hold {
+                call.keep();
+            }
             call
         });
         let mut now = call.started();
@@ -279,6 +283,9 @@ impl<'p, Fut: Future> Run<'p, Fut> {
                         }
                         step = call.next(core, now, Input::Finished(verdict), &mut edge);
                         if let Step::Done(End::Finished(stop)) = step {
+                            if result.is_err() {
+                                call.abandon(core, &mut edge);
+                            }
                             return Poll::Ready(finish(call, now, result, stop));
                         }
                         if let Step::BackOff { until } = step {
