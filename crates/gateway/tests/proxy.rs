@@ -164,21 +164,24 @@ async fn the_servers_hint_is_waited_for_in_both_forms() {
 }
 
 #[tokio::test]
-async fn a_slot_is_held_until_the_end_of_the_body() {
+async fn a_slot_is_held_until_the_end_of_the_body_also_of_a_failed_answer() {
     let upstream = Upstream::start().await;
-    let gateway = Gateway::start(&upstream, RETRYING).await;
-    let active = r#"stormproof_bulkhead_active{name="up"}"#;
-    let mut stream = TcpStream::connect(gateway.address).await.unwrap();
-    stream.write_all(b"GET /up/slow/30 HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
-    let mut buffer = Vec::new();
-    while support::find(&buffer, b"part0001").is_none() {
-        assert!(stream.read_buf(&mut buffer).await.unwrap() > 0);
+    let gateway = Gateway::start(&upstream, &format!("{RETRYING}[upstreams.up.policy.breaker]\n")).await;
+    for path in ["slow", "slow-failure"] {
+        let mut stream = TcpStream::connect(gateway.address).await.unwrap();
+        let head = format!("POST /up/{path}/30 HTTP/1.1\r\nhost: x\r\ncontent-length: 0\r\n\r\n");
+        stream.write_all(head.as_bytes()).await.unwrap();
+        let mut buffer = Vec::new();
+        while support::find(&buffer, b"part0001").is_none() {
+            assert!(stream.read_buf(&mut buffer).await.unwrap() > 0);
+        }
+        assert_eq!(gateway.metric(r#"stormproof_bulkhead_active{name="up"}"#).await, 1, "{path}");
+        while support::find(&buffer, b"part0029").is_none() {
+            assert!(stream.read_buf(&mut buffer).await.unwrap() > 0);
+        }
+        gateway.settled().await;
     }
-    assert_eq!(gateway.metric(active).await, 1);
-    while support::find(&buffer, b"part0029").is_none() {
-        assert!(stream.read_buf(&mut buffer).await.unwrap() > 0);
-    }
-    gateway.settled().await;
+    assert_eq!(gateway.metric(r#"stormproof_breaker_calls_total{name="up",outcome="failure"}"#).await, 1);
 }
 
 #[tokio::test]

@@ -130,8 +130,10 @@ async fn respond(stream: &mut TcpStream, method: &str, path: &str, before: usize
             let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n").await;
             sleep(Duration::from_secs(60)).await;
         }
-        "slow" => {
-            let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n").await;
+        "slow" | "slow-failure" => {
+            let status = if word == "slow" { "200 OK" } else { "500 Internal Server Error" };
+            let head = format!("HTTP/1.1 {status}\r\ntransfer-encoding: chunked\r\n\r\n");
+            let _ = stream.write_all(head.as_bytes()).await;
             for n in 0..number {
                 sleep(Duration::from_millis(20)).await;
                 if stream.write_all(format!("8\r\npart{n:04}\r\n").as_bytes()).await.is_err() {
