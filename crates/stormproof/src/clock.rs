@@ -148,6 +148,8 @@ pub(crate) struct ManualWait {
 
 impl ManualWait {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        // As in the table of tickets: a waker is neither cloned nor dropped under the lock.
+        let waker = cx.waker().clone();
         let mut hands = self.manual.lock();
         if hands.now >= self.until {
             return Poll::Ready(());
@@ -156,7 +158,9 @@ impl ManualWait {
             hands.next_key += 1;
             hands.next_key
         });
-        hands.waiting.insert((self.until, key), cx.waker().clone());
+        let replaced = hands.waiting.insert((self.until, key), waker);
+        drop(hands);
+        drop(replaced);
         Poll::Pending
     }
 }
@@ -164,7 +168,8 @@ impl ManualWait {
 impl Drop for ManualWait {
     fn drop(&mut self) {
         if let Some(key) = self.key {
-            self.manual.lock().waiting.remove(&(self.until, key));
+            let forgotten = self.manual.lock().waiting.remove(&(self.until, key));
+            drop(forgotten);
         }
     }
 }

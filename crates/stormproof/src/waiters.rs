@@ -2,6 +2,9 @@
 //!
 //! Tickets are unique in the process, so one table serves all stages: a slot freed under one policy may wake a caller
 //! that waits under another. Touched only by calls that queue.
+//!
+//! Cloning, waking or dropping a waker can run anybody's code, even drop a call that is in this table: none of it is done
+//! under a lock.
 
 use std::collections::HashMap;
 use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
@@ -21,7 +24,9 @@ fn shard(ticket: Ticket) -> MutexGuard<'static, HashMap<Ticket, Waker>> {
 /// Notes whom to wake. Ask the stage again afterwards: it may have granted the ticket just before.
 #[cold]
 pub(crate) fn park(ticket: Ticket, waker: &Waker) {
-    shard(ticket).insert(ticket, waker.clone());
+    let waker = waker.clone();
+    let replaced = shard(ticket).insert(ticket, waker);
+    drop(replaced);
 }
 
 /// Wakes whoever holds the ticket, if it is parked.
@@ -36,5 +41,6 @@ pub(crate) fn wake(ticket: Ticket) {
 /// Forgets a ticket that nobody waits for any more.
 #[cold]
 pub(crate) fn forget(ticket: Ticket) {
-    shard(ticket).remove(&ticket);
+    let forgotten = shard(ticket).remove(&ticket);
+    drop(forgotten);
 }

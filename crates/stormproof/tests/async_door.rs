@@ -265,3 +265,45 @@ async fn after_a_storm_of_calls_that_end_in_every_way_all_counters_are_back() {
     tokio::time::sleep(ms(10)).await;
     assert_eq!(breaker.stats().half_open_calls, 0);
 }
+
+/// Calls that go with the last waker that holds them, as a simple executor has it.
+struct Owner(
+    #[expect(dead_code, reason = "held only to be dropped")]
+    Mutex<Vec<std::pin::Pin<Box<dyn Future<Output = ()> + Send>>>>,
+);
+
+impl std::task::Wake for Owner {
+    fn wake(self: Arc<Self>) {}
+}
+
+#[test]
+fn a_waker_that_drops_queued_calls_when_it_is_replaced_meets_no_lock() {
+    let (finished, done) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let slots = slots(1, &Clock::manual());
+        let policy = slots.policy().clone();
+        let idle = &mut std::task::Context::from_waker(std::task::Waker::noop());
+        let mut queued = || {
+            let policy = policy.clone();
+            let mut call: std::pin::Pin<Box<dyn Future<Output = ()> + Send>> =
+                Box::pin(async move { std::mem::forget(policy.admit().await) });
+            let pending = call.as_mut().poll(idle).is_pending();
+            (call, pending)
+        };
+        let (_holder, pending) = queued();
+        assert!(!pending);
+        // More than the table has shards, so that one of them shares the shard of the last.
+        let others: Vec<_> = (0..40).map(|_| queued().0).collect();
+        let (mut last, _) = queued();
+        assert_eq!(slots.stats().queued, 41);
+
+        let owner = std::task::Waker::from(Arc::new(Owner(Mutex::new(others))));
+        assert!(last.as_mut().poll(&mut std::task::Context::from_waker(&owner)).is_pending());
+        drop(owner);
+        assert_eq!(slots.stats().queued, 41, "the table holds them now");
+        let idle = &mut std::task::Context::from_waker(std::task::Waker::noop());
+        assert!(last.as_mut().poll(idle).is_pending());
+        finished.send(slots.stats().queued).unwrap();
+    });
+    assert_eq!(done.recv_timeout(Duration::from_secs(10)), Ok(1), "nobody waits for a lock of his own");
+}
