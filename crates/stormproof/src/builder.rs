@@ -71,6 +71,12 @@ impl Builder {
         }
     }
 
+    /// Takes all stages from a configuration. What is set afterwards replaces what it says.
+    pub fn config(mut self, config: core::policy::Config) -> Self {
+        self.own = config;
+        self
+    }
+
     /// The longest the whole call may take, waits and retries included. Default: no limit of its own.
     pub fn deadline(mut self, limit: Duration) -> Self {
         self.own.deadline = Some(limit);
@@ -92,8 +98,8 @@ impl Builder {
     /// Limits what all retries together may cost. Default: no limit.
     pub fn budget(mut self, budget: impl Into<Part<budget::Config, Arc<RetryBudget>>>) -> Self {
         match budget.into() {
-            Part::Own(config) => self.own.budget = Some(config),
-            Part::Shared(stage) => self.budget = Some(stage),
+            Part::Own(config) => (self.own.budget, self.budget) = (Some(config), None),
+            Part::Shared(stage) => (self.own.budget, self.budget) = (None, Some(stage)),
         }
         self
     }
@@ -101,8 +107,8 @@ impl Builder {
     /// Stops calling what has been failing.
     pub fn breaker(mut self, breaker: impl Into<Part<breaker::Config, CircuitBreaker>>) -> Self {
         match breaker.into() {
-            Part::Own(config) => self.own.breaker = Some(config),
-            Part::Shared(stage) => self.breaker = Some(stage),
+            Part::Own(config) => (self.own.breaker, self.breaker) = (Some(config), None),
+            Part::Shared(stage) => (self.own.breaker, self.breaker) = (None, Some(stage)),
         }
         self
     }
@@ -110,8 +116,8 @@ impl Builder {
     /// Limits how many calls are under way at once.
     pub fn bulkhead(mut self, bulkhead: impl Into<Part<bulkhead::Config, Bulkhead>>) -> Self {
         match bulkhead.into() {
-            Part::Own(config) => self.own.bulkhead = Some(config),
-            Part::Shared(stage) => self.bulkhead = Some(stage),
+            Part::Own(config) => (self.own.bulkhead, self.bulkhead) = (Some(config), None),
+            Part::Shared(stage) => (self.own.bulkhead, self.bulkhead) = (None, Some(stage)),
         }
         self
     }
@@ -119,8 +125,8 @@ impl Builder {
     /// Limits how many requests start in a time.
     pub fn rate(mut self, rate: impl Into<Part<rate::Config, RateLimiter>>) -> Self {
         match rate.into() {
-            Part::Own(config) => self.own.rate = Some(config),
-            Part::Shared(stage) => self.rate = Some(stage),
+            Part::Own(config) => (self.own.rate, self.rate) = (Some(config), None),
+            Part::Shared(stage) => (self.own.rate, self.rate) = (None, Some(stage)),
         }
         self
     }
@@ -128,8 +134,8 @@ impl Builder {
     /// Limits how many tokens are used in a time; a call says its cost by [`Calling::cost`](crate::Calling::cost).
     pub fn tokens(mut self, tokens: impl Into<Part<rate::Config, RateLimiter>>) -> Self {
         match tokens.into() {
-            Part::Own(config) => self.own.tokens = Some(config),
-            Part::Shared(stage) => self.tokens = Some(stage),
+            Part::Own(config) => (self.own.tokens, self.tokens) = (Some(config), None),
+            Part::Shared(stage) => (self.own.tokens, self.tokens) = (None, Some(stage)),
         }
         self
     }
