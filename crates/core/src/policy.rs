@@ -148,7 +148,7 @@ impl Config {
             }
         }
         if self.budget.is_some() {
-            check.that(self.retry.is_some(), "budget", "set without retry", "only together with retry");
+            check.that(self.retry.is_some(), "budget", format_args!("set without retry"), "only together with retry");
         }
         check.part("retry", self.retry.as_ref().map_or_else(Vec::new, retry::Config::validate));
         check.part("budget", self.budget.as_ref().map_or_else(Vec::new, budget::Config::validate));
