@@ -265,3 +265,14 @@ async fn after_a_storm_of_calls_that_end_in_every_way_all_counters_are_back() {
     tokio::time::sleep(ms(10)).await;
     assert_eq!(breaker.stats().half_open_calls, 0);
 }
+
+#[tokio::test]
+async fn a_policy_without_stages_knows_how_long_a_call_took() {
+    let clock = Clock::manual();
+    let policy = Policy::builder("bare").clock(&clock).build().unwrap();
+    let result = policy.call(|_| {
+        clock.advance(ms(7));
+        std::future::ready(Err::<(), _>("down"))
+    });
+    assert!(matches!(result.await, Err(Error::Failed { elapsed, .. }) if elapsed == ms(7)));
+}
