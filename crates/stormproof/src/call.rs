@@ -278,7 +278,8 @@ impl<'p, Fut: Future> Run<'p, Fut> {
                         if let Step::BackOff { until } = step {
                             classifier.retrying(number, result.as_ref(), until.since(now));
                         }
-                        *this.last = Some(result);
+                        // Only an error is told of later. An answer is let go before the wait, with all that it holds.
+                        *this.last = result.is_err().then_some(result);
                         continue;
                     }
                     until

@@ -276,3 +276,13 @@ async fn a_policy_without_stages_knows_how_long_a_call_took() {
     });
     assert!(matches!(result.await, Err(Error::Failed { elapsed, .. }) if elapsed == ms(7)));
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_is_retried_is_let_go_before_the_wait() {
+    let policy = Policy::builder("p").clock(&Clock::tokio()).retry(Retry::constant(ms(100))).build().unwrap();
+    let answer = Arc::new(());
+    let call = policy.call(|_| std::future::ready(Ok::<_, &str>(answer.clone())));
+    let mut call = Box::pin(call.classify_with(|_| Verdict::failure("ServerError")));
+    assert!(tokio::time::timeout(ms(50), &mut call).await.is_err(), "it backs off");
+    assert_eq!(Arc::strong_count(&answer), 1);
+}
