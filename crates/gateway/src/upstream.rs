@@ -80,32 +80,15 @@ fn climbs(path: &str) -> bool {
 }
 
 fn policy(name: &Name, config: &config::Upstream) -> Result<(Policy, Option<CircuitBreaker>), Mistakes> {
-    let stages = config.policy.clone();
-    let mut builder = Policy::builder(name.clone());
+    let mut stages = config.policy.clone();
     // An upstream that never answers must not hold a call for ever.
-    let timeout = stages.attempt_timeout.or_else(|| stages.deadline.is_none().then_some(config.response_timeout));
-    if let Some(limit) = timeout {
-        builder = builder.attempt_timeout(limit);
+    if stages.deadline.is_none() {
+        stages.attempt_timeout.get_or_insert(config.response_timeout);
     }
-    if let Some(limit) = stages.deadline {
-        builder = builder.deadline(limit);
-    }
-    if let Some(retry) = stages.retry {
-        builder = builder.retry(retry);
-    }
-    if let Some(budget) = stages.budget {
-        builder = builder.budget(budget);
-    }
-    if let Some(bulkhead) = stages.bulkhead {
-        builder = builder.bulkhead(bulkhead);
-    }
-    if let Some(rate) = stages.rate {
-        builder = builder.rate(rate);
-    }
-    if let Some(tokens) = stages.tokens {
-        builder = builder.tokens(tokens);
-    }
-    let breaker = stages.breaker.map(|config| CircuitBreaker::with_config(name.clone(), config)).transpose()?;
+    // The admin API needs a handle to the breaker.
+    let breaker = stages.breaker.take();
+    let breaker = breaker.map(|config| CircuitBreaker::with_config(name.clone(), config)).transpose()?;
+    let mut builder = Policy::builder(name.clone()).config(stages);
     if let Some(breaker) = &breaker {
         builder = builder.breaker(breaker);
     }

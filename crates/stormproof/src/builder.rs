@@ -20,6 +20,16 @@ pub enum Part<C, S> {
     Shared(S),
 }
 
+impl<C, S> Part<C, S> {
+    /// One of the two, and nothing for the other: whichever was given last holds.
+    fn split(self) -> (Option<C>, Option<S>) {
+        match self {
+            Self::Own(config) => (Some(config), None),
+            Self::Shared(stage) => (None, Some(stage)),
+        }
+    }
+}
+
 macro_rules! part {
     ($config:ty, $stage:ty) => {
         impl From<$config> for Part<$config, $stage> {
@@ -71,6 +81,12 @@ impl Builder {
         }
     }
 
+    /// All that a configuration says, instead of what was set before.
+    pub fn config(mut self, config: core::policy::Config) -> Self {
+        self.own = config;
+        self
+    }
+
     /// The longest the whole call may take, waits and retries included. Default: no limit of its own.
     pub fn deadline(mut self, limit: Duration) -> Self {
         self.own.deadline = Some(limit);
@@ -91,46 +107,31 @@ impl Builder {
 
     /// Limits what all retries together may cost. Default: no limit.
     pub fn budget(mut self, budget: impl Into<Part<budget::Config, Arc<RetryBudget>>>) -> Self {
-        match budget.into() {
-            Part::Own(config) => self.own.budget = Some(config),
-            Part::Shared(stage) => self.budget = Some(stage),
-        }
+        (self.own.budget, self.budget) = budget.into().split();
         self
     }
 
     /// Stops calling what has been failing.
     pub fn breaker(mut self, breaker: impl Into<Part<breaker::Config, CircuitBreaker>>) -> Self {
-        match breaker.into() {
-            Part::Own(config) => self.own.breaker = Some(config),
-            Part::Shared(stage) => self.breaker = Some(stage),
-        }
+        (self.own.breaker, self.breaker) = breaker.into().split();
         self
     }
 
     /// Limits how many calls are under way at once.
     pub fn bulkhead(mut self, bulkhead: impl Into<Part<bulkhead::Config, Bulkhead>>) -> Self {
-        match bulkhead.into() {
-            Part::Own(config) => self.own.bulkhead = Some(config),
-            Part::Shared(stage) => self.bulkhead = Some(stage),
-        }
+        (self.own.bulkhead, self.bulkhead) = bulkhead.into().split();
         self
     }
 
     /// Limits how many requests start in a time.
     pub fn rate(mut self, rate: impl Into<Part<rate::Config, RateLimiter>>) -> Self {
-        match rate.into() {
-            Part::Own(config) => self.own.rate = Some(config),
-            Part::Shared(stage) => self.rate = Some(stage),
-        }
+        (self.own.rate, self.rate) = rate.into().split();
         self
     }
 
     /// Limits how many tokens are used in a time; a call says its cost by [`Calling::cost`](crate::Calling::cost).
     pub fn tokens(mut self, tokens: impl Into<Part<rate::Config, RateLimiter>>) -> Self {
-        match tokens.into() {
-            Part::Own(config) => self.own.tokens = Some(config),
-            Part::Shared(stage) => self.tokens = Some(stage),
-        }
+        (self.own.tokens, self.tokens) = tokens.into().split();
         self
     }
 
