@@ -12,6 +12,7 @@ use stormproof::events::timestamp;
 use stormproof_gateway::{Config, Ended, Server, Told, signals};
 use tokio::sync::broadcast::{Receiver, error::RecvError};
 use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
 
 use crate::FAILED;
 
@@ -76,13 +77,19 @@ async fn serve(config: Config) -> Result<Ended, String> {
     });
     let drain = async {
         drain.await;
-        say("draining", json!({}));
+        drop(say_aside("draining", json!({})));
     };
     let ended = server.serve(drain, abort).await;
     // The feed ends with the server, and the writer when it has written what was left; unless nobody reads the log.
     let _ = tokio::time::timeout(LAST_WORDS, writing).await;
-    say("stopped", json!({ "drained": ended == Ended::Drained }));
+    let stopped = say_aside("stopped", json!({ "drained": ended == Ended::Drained }));
+    let _ = tokio::time::timeout(LAST_WORDS, stopped).await;
     Ok(ended)
+}
+
+/// Says it on a thread of its own: a log that nobody reads must not keep the gateway from ending.
+fn say_aside(event: &'static str, more: Value) -> JoinHandle<()> {
+    tokio::task::spawn_blocking(move || say(event, more))
 }
 
 fn write_events(mut events: Receiver<Arc<Told>>) {

@@ -225,3 +225,36 @@ fn events_are_logged_as_lines_of_json() {
     assert!(events.iter().any(|event| event["event"] == "circuit_opened" && event["policy"] == "up"), "{rest}");
     assert!(!rest.contains("secret") && !answer.contains("secret"));
 }
+
+#[test]
+fn a_log_that_nobody_reads_does_not_keep_it_from_ending() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = write_config(
+        directory.path(),
+        "http://127.0.0.1:9",
+        "policy.rate = { rate = 1, per = '1h', burst = 1, max_wait = 0 }\n",
+    );
+    let mut running = serve(&file);
+    let mut stream = TcpStream::connect(running.address).unwrap();
+    // Each of them but the first is refused, which is an event; more than a pipe and its reader hold.
+    let requests = 2_000;
+    let mut reader = BufReader::new(stream.try_clone().unwrap()).lines();
+    let reading =
+        thread::spawn(move || reader.by_ref().map_while(Result::ok).filter(|line| line.contains("HTTP/1.1 ")).count());
+    for _ in 1..requests {
+        stream.write_all(b"GET /up/x HTTP/1.1\r\nhost: x\r\n\r\n").unwrap();
+    }
+    stream.write_all(b"GET /up/x HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").unwrap();
+    let answers = reading.join().unwrap();
+
+    signal(&running.child, "TERM");
+    let patience = Instant::now() + Duration::from_secs(10);
+    while running.child.try_wait().unwrap().is_none() {
+        if Instant::now() > patience {
+            running.child.kill().unwrap();
+            panic!("it did not end");
+        }
+        thread::sleep(Duration::from_millis(20));
+    }
+    assert_eq!((answers, running.child.wait().unwrap().code()), (requests, Some(0)));
+}

@@ -199,13 +199,12 @@ impl RetryBudget {
     pub fn snapshot(&self, now: Instant) -> Snapshot {
         let stats = self.stats(now);
         let samples = vec![
-            Sample::gauge("retry_budget_remaining", "Retries and hedges allowed now.", stats.remaining as f64),
-            Sample::gauge("retry_budget_window_calls", "First attempts in the window.", stats.calls as f64),
-            Sample::gauge("retry_budget_window_retries", "Retries and hedges in the window.", stats.retries as f64),
-            Sample::counter("retry_budget_total", "Retries and hedges asked for.", stats.withdrawn)
+            Sample::gauge("budget_remaining", "Retries and hedges allowed now.", stats.remaining as f64),
+            Sample::gauge("budget_window_calls", "First attempts in the window.", stats.calls as f64),
+            Sample::gauge("budget_window_retries", "Retries and hedges in the window.", stats.retries as f64),
+            Sample::counter("budget_total", "Retries and hedges asked for.", stats.withdrawn)
                 .label("result", "allowed"),
-            Sample::counter("retry_budget_total", "Retries and hedges asked for.", stats.denied)
-                .label("result", "denied"),
+            Sample::counter("budget_total", "Retries and hedges asked for.", stats.denied).label("result", "denied"),
         ];
         Snapshot { stage: Stage::Retry, name: self.name.clone(), samples }
     }

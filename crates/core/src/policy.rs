@@ -64,18 +64,8 @@ impl Policy {
         self.deadline.map_or(Instant::FAR_FUTURE, |limit| now + limit)
     }
 
-    /// Whether any stage asks what time it is.
-    pub fn needs_time(&self) -> bool {
-        self.deadline.is_some()
-            || self.retry.is_some()
-            || self.breaker.is_some()
-            || self.bulkhead.is_some()
-            || self.rate.is_some()
-            || self.tokens.is_some()
-            || self.attempt_timeout.is_some()
-    }
-
     /// Whether any stage asks when a call succeeded. If not, the time of its start does as well.
+    #[inline]
     pub fn success_needs_time(&self) -> bool {
         self.breaker.is_some() || self.tokens.is_some()
     }

@@ -94,7 +94,7 @@ fn describe(breaker: &CircuitBreaker) -> Value {
         "failure_count": stats.consecutive_failures,
         "failure_threshold": threshold,
         "cooldown_seconds": config.open_duration.as_secs_f64(),
-        "cooldown_remaining": (stats.remaining != Duration::MAX).then_some(stats.remaining.as_secs_f64()),
+        "cooldown_remaining": stats.remaining.as_secs_f64(),
         "success_rate": stats.success_rate(),
         "total_successes": stats.successes,
         "total_failures": stats.failures,

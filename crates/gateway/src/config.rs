@@ -235,6 +235,9 @@ mod tests {
         assert_eq!((openai.response_timeout, openai.stall_timeout), (default.response_timeout, default.stall_timeout));
         let breaker = openai.policy.breaker.clone().unwrap();
         assert_eq!(breaker.half_open_timeout, Some(breaker.open_duration));
+        assert_eq!(breaker.max_open_duration, Some(breaker.open_duration * 10));
+        let rest = stormproof::breaker::Config { half_open_timeout: None, max_open_duration: None, ..breaker };
+        assert_eq!(rest, stormproof::breaker::Config::default());
     }
 
     #[test]

@@ -140,7 +140,7 @@ impl Proxy {
                     Ok(response)
                 }
             })
-            .classify(upstream.statuses.judge().repeatable(repeatable))
+            .classify(&upstream.statuses)
             .hold()
             .await;
         let mut response = match result {

@@ -57,7 +57,7 @@ impl Upstream {
     /// The address of `path` at this upstream; nothing if it would leave the base path or is no path.
     pub(crate) fn address(&self, path: &str) -> Option<Uri> {
         let only_path = path.split('?').next().unwrap_or_default();
-        if !self.base.is_empty() && only_path.split(['/', '\\']).any(is_dots) {
+        if !self.base.is_empty() && climbs(only_path) {
             return None;
         }
         let whole = if self.base.is_empty() {
@@ -73,19 +73,21 @@ impl Upstream {
     }
 }
 
-/// Whether a segment means the directory above, however it is written.
-fn is_dots(segment: &str) -> bool {
-    let plain = segment.to_ascii_lowercase().replace("%2e", ".");
-    plain == ".." || plain.split("%2f").any(|part| part == "..") || plain.split("%5c").any(|part| part == "..")
+/// Whether a path goes to a directory above, however its dots and slashes are written, parameters aside.
+fn climbs(path: &str) -> bool {
+    let plain = path.to_ascii_lowercase().replace("%2e", ".").replace("%2f", "/").replace("%5c", "/");
+    plain.split(['/', '\\']).any(|segment| segment.split(';').next() == Some(".."))
 }
 
 fn policy(name: &Name, config: &config::Upstream) -> Result<(Policy, Option<CircuitBreaker>), Mistakes> {
     let mut stages = config.policy.clone();
     // An upstream that never answers must not hold a call for ever.
-    if stages.attempt_timeout.is_none() && stages.deadline.is_none() {
-        stages.attempt_timeout = Some(config.response_timeout);
+    if stages.deadline.is_none() {
+        stages.attempt_timeout.get_or_insert(config.response_timeout);
     }
-    let breaker = stages.breaker.take().map(|config| CircuitBreaker::with_config(name.clone(), config)).transpose()?;
+    // The admin API needs a handle to the breaker.
+    let breaker = stages.breaker.take();
+    let breaker = breaker.map(|config| CircuitBreaker::with_config(name.clone(), config)).transpose()?;
     let mut builder = Policy::builder(name.clone()).config(stages);
     if let Some(breaker) = &breaker {
         builder = builder.breaker(breaker);

@@ -32,11 +32,6 @@ impl Statuses {
         )
     }
 
-    /// A classifier for requests that may be repeated.
-    pub fn judge(&self) -> Judge<'_> {
-        Judge { statuses: self, repeatable: true }
-    }
-
     /// A judgement of a status alone, without a hint from the headers.
     pub fn verdict(&self, status: StatusCode) -> Verdict<'static> {
         if self.is_failure(status) {
@@ -49,27 +44,13 @@ impl Statuses {
     }
 }
 
-/// Judges answers, for [`Calling::classify`](stormproof::Calling::classify). Made by [`Statuses::judge`].
-#[derive(Clone, Copy, Debug)]
-pub struct Judge<'s> {
-    statuses: &'s Statuses,
-    repeatable: bool,
-}
-
-impl Judge<'_> {
-    /// Whether the request may be repeated after a failure. Default: yes.
-    #[must_use]
-    pub fn repeatable(mut self, repeatable: bool) -> Self {
-        self.repeatable = repeatable;
-        self
-    }
-}
-
-impl<B> Classify<Response<B>, Error> for Judge<'_> {
+/// Time-outs never come before a classifier: a request that must not be repeated is called through
+/// [`Policy::once`](stormproof::Policy::once).
+impl<B> Classify<Response<B>, Error> for Statuses {
     fn classify<'a>(&self, result: Result<&'a Response<B>, &'a Error>) -> Verdict<'a> {
-        let verdict = match result {
+        match result {
             Ok(response) => {
-                let verdict = self.statuses.verdict(response.status());
+                let verdict = self.verdict(response.status());
                 match retry_after::from_headers(response.headers(), SystemTime::now) {
                     Some(wait) => verdict.retry_after(wait),
                     None => verdict,
@@ -77,8 +58,7 @@ impl<B> Classify<Response<B>, Error> for Judge<'_> {
             }
             Err(error) if error.is_callers_fault() => Verdict::ignored(error.kind()),
             Err(error) => Verdict::failure(error.kind()),
-        };
-        if self.repeatable { verdict } else { verdict.retry(false) }
+        }
     }
 }
 
@@ -117,7 +97,7 @@ mod tests {
 
     fn judge(status: u16) -> (Outcome, String) {
         let response = Response::builder().status(status).body(()).unwrap();
-        let verdict = Statuses::default().judge().classify(Ok(&response));
+        let verdict = Statuses::default().classify(Ok(&response));
         (verdict.outcome, verdict.kind.to_owned())
     }
 
@@ -149,17 +129,13 @@ mod tests {
     #[test]
     fn the_servers_hint_is_passed_on() {
         let response = Response::builder().status(429).header("retry-after", "7").body(()).unwrap();
-        let verdict = Statuses::default().judge().classify(Ok(&response));
+        let verdict = Statuses::default().classify(Ok(&response));
         assert_eq!(verdict.retry_after, Some(Duration::from_secs(7)));
         assert_eq!(verdict.retry, None);
     }
 
     #[test]
-    fn what_must_not_be_repeated_is_not() {
-        let statuses = Statuses::default();
-        let judge = statuses.judge().repeatable(false);
-        let classify = |error| Classify::<Response<()>, Error>::classify(&judge, Err(error)).retry;
-        assert_eq!(classify(&Error::ConnectionReset), Some(false));
+    fn methods_say_whether_twice_is_once() {
         assert!(is_idempotent(&Method::GET) && is_idempotent(&Method::DELETE));
         assert!(!is_idempotent(&Method::POST) && !is_idempotent(&Method::PATCH));
     }
@@ -167,7 +143,7 @@ mod tests {
     #[test]
     fn a_request_that_broke_off_is_the_callers_fault() {
         let statuses = Statuses::default();
-        let verdict = Classify::<Response<()>, Error>::classify(&statuses.judge(), Err(&Error::RequestBroken)).outcome;
+        let verdict = Classify::<Response<()>, Error>::classify(&statuses, Err(&Error::RequestBroken)).outcome;
         assert_eq!(verdict, Outcome::Ignored);
     }
 }

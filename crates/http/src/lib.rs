@@ -14,7 +14,7 @@
 //!         let request = http::Request::get("http://127.0.0.1:9000/search").body(String::new()).unwrap();
 //!         client.send(request).await
 //!     })
-//!     .classify(statuses.judge())
+//!     .classify(&statuses)
 //!     .await?;
 //! println!("{}", answer.status());
 //! # Ok(())
@@ -27,6 +27,6 @@ mod connect;
 mod error;
 pub mod retry_after;
 
-pub use classify::{Judge, Statuses, is_idempotent};
+pub use classify::{Statuses, is_idempotent};
 pub use client::Client;
 pub use error::{BrokenRequest, Error};

@@ -20,6 +20,16 @@ pub enum Part<C, S> {
     Shared(S),
 }
 
+impl<C, S> Part<C, S> {
+    /// One of the two, and nothing for the other: whichever was given last holds.
+    fn split(self) -> (Option<C>, Option<S>) {
+        match self {
+            Self::Own(config) => (Some(config), None),
+            Self::Shared(stage) => (None, Some(stage)),
+        }
+    }
+}
+
 macro_rules! part {
     ($config:ty, $stage:ty) => {
         impl From<$config> for Part<$config, $stage> {
@@ -71,10 +81,9 @@ impl Builder {
         }
     }
 
-    /// Takes all stages from a configuration. What is set afterwards replaces what it says.
-    pub fn config(mut self, config: core::policy::Config) -> Self {
-        self.own = config;
-        self
+    /// All stages from a configuration, instead of those that were set before.
+    pub fn config(self, config: core::policy::Config) -> Self {
+        Self { own: config, clock: self.clock, seed: self.seed, ..Self::new(self.name) }
     }
 
     /// The longest the whole call may take, waits and retries included. Default: no limit of its own.
@@ -97,46 +106,31 @@ impl Builder {
 
     /// Limits what all retries together may cost. Default: no limit.
     pub fn budget(mut self, budget: impl Into<Part<budget::Config, Arc<RetryBudget>>>) -> Self {
-        match budget.into() {
-            Part::Own(config) => (self.own.budget, self.budget) = (Some(config), None),
-            Part::Shared(stage) => (self.own.budget, self.budget) = (None, Some(stage)),
-        }
+        (self.own.budget, self.budget) = budget.into().split();
         self
     }
 
     /// Stops calling what has been failing.
     pub fn breaker(mut self, breaker: impl Into<Part<breaker::Config, CircuitBreaker>>) -> Self {
-        match breaker.into() {
-            Part::Own(config) => (self.own.breaker, self.breaker) = (Some(config), None),
-            Part::Shared(stage) => (self.own.breaker, self.breaker) = (None, Some(stage)),
-        }
+        (self.own.breaker, self.breaker) = breaker.into().split();
         self
     }
 
     /// Limits how many calls are under way at once.
     pub fn bulkhead(mut self, bulkhead: impl Into<Part<bulkhead::Config, Bulkhead>>) -> Self {
-        match bulkhead.into() {
-            Part::Own(config) => (self.own.bulkhead, self.bulkhead) = (Some(config), None),
-            Part::Shared(stage) => (self.own.bulkhead, self.bulkhead) = (None, Some(stage)),
-        }
+        (self.own.bulkhead, self.bulkhead) = bulkhead.into().split();
         self
     }
 
     /// Limits how many requests start in a time.
     pub fn rate(mut self, rate: impl Into<Part<rate::Config, RateLimiter>>) -> Self {
-        match rate.into() {
-            Part::Own(config) => (self.own.rate, self.rate) = (Some(config), None),
-            Part::Shared(stage) => (self.own.rate, self.rate) = (None, Some(stage)),
-        }
+        (self.own.rate, self.rate) = rate.into().split();
         self
     }
 
     /// Limits how many tokens are used in a time; a call says its cost by [`Calling::cost`](crate::Calling::cost).
     pub fn tokens(mut self, tokens: impl Into<Part<rate::Config, RateLimiter>>) -> Self {
-        match tokens.into() {
-            Part::Own(config) => (self.own.tokens, self.tokens) = (Some(config), None),
-            Part::Shared(stage) => (self.own.tokens, self.tokens) = (None, Some(stage)),
-        }
+        (self.own.tokens, self.tokens) = tokens.into().split();
         self
     }
 

@@ -234,18 +234,12 @@ impl<'p, Fut: Future> Run<'p, Fut> {
         let mut this = self.project();
         let policy: &'p Policy = this.policy;
         let (core, clock) = (&policy.0.core, &policy.0.clock);
-        let limit = this.call.as_ref().map_or_else(|| inherited::deadline(clock), core::Call::deadline);
         let mut edge = AsyncEdge(&policy.0);
-        let needs_time = policy.0.needs_time
-            || options.deadline.is_some()
-            || limit != Instant::FAR_FUTURE
-            || core::Edge::listens(&edge);
-        let read_clock = || if needs_time { clock.now() } else { Instant::ZERO };
         let mut parked_now = None;
 
         let call = this.call.get_or_insert_with(|| {
-            let now = read_clock();
-            let deadline = policy.deadline_at(now, options.deadline).min(limit);
+            let now = clock.now();
+            let deadline = policy.deadline_at(now, options.deadline).min(inherited::deadline(clock));
             let mut call = core::Call::new(now, deadline);
             call.cost(options.tokens);
             if hold {
@@ -258,7 +252,7 @@ impl<'p, Fut: Future> Run<'p, Fut> {
             Step::Attempt { number: *this.number, until: *this.until }
         } else {
             if *this.number > 0 || this.parked.is_some() {
-                now = read_clock();
+                now = clock.now();
             }
             call.next(core, now, Input::Resume, &mut edge)
         };
@@ -274,8 +268,8 @@ impl<'p, Fut: Future> Run<'p, Fut> {
                     {
                         this.attempt.set(None);
                         let verdict = classifier.classify(result.as_ref());
-                        if policy.0.success_needs_time || verdict.outcome != Outcome::Success || result.is_err() {
-                            now = read_clock();
+                        if core.success_needs_time() || verdict.outcome != Outcome::Success || result.is_err() {
+                            now = clock.now();
                         }
                         // Without a value there is nobody to hand the permits to.
                         if hold && result.is_ok() && verdict.outcome != Outcome::Failure {
@@ -291,7 +285,8 @@ impl<'p, Fut: Future> Run<'p, Fut> {
                         if let Step::BackOff { until } = step {
                             classifier.retrying(number, result.as_ref(), until.since(now));
                         }
-                        *this.last = Some(result);
+                        // Only an error is told of later. An answer is let go before the wait, with all that it holds.
+                        *this.last = result.is_err().then_some(result);
                         continue;
                     }
                     until
@@ -320,7 +315,7 @@ impl<'p, Fut: Future> Run<'p, Fut> {
             }
             // A timed-out attempt ends before what protects it is given back.
             this.attempt.set(None);
-            now = read_clock().max(until);
+            now = clock.now().max(until);
             step = call.next(core, now, Input::Resume, &mut edge);
         }
     }

@@ -6,9 +6,10 @@ use crate::policy::{AsyncEdge, Policy};
 
 /// What was taken for a call that is not over yet: a response whose body is still coming, work that runs elsewhere.
 ///
-/// [`settle`](Self::settle) gives it back with a result. Dropping it gives it back too, and counts neither way.
+/// [`settle`](Self::settle) gives it back with a result. Dropping it frees the slot and counts neither
+/// way for the breaker; requests and tokens stay spent, which only [`release`](Self::release) undoes.
 #[derive(Debug)]
-#[must_use = "dropping it gives everything back at once"]
+#[must_use = "dropping it frees the slot at once"]
 pub struct Held {
     policy: Policy,
     permits: Permits,

@@ -44,8 +44,6 @@ pub struct Policy(pub(crate) Arc<Shared>);
 pub(crate) struct Shared {
     pub(crate) core: core::Policy,
     pub(crate) clock: Clock,
-    pub(crate) needs_time: bool,
-    pub(crate) success_needs_time: bool,
     /// Listeners of the policy itself, then those of the stages it shares with others.
     pub(crate) listeners: Vec<Listeners>,
 }
@@ -66,8 +64,7 @@ impl Policy {
     }
 
     fn with_listeners(core: core::Policy, clock: Clock, listeners: Vec<Listeners>) -> Self {
-        let (needs_time, success_needs_time) = (core.needs_time(), core.success_needs_time());
-        Self(Arc::new(Shared { core, clock, needs_time, success_needs_time, listeners }))
+        Self(Arc::new(Shared { core, clock, listeners }))
     }
 
     /// Calls `op` through the stages. The operation is made anew for each attempt, from its own context.

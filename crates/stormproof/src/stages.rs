@@ -41,13 +41,14 @@ macro_rules! stage {
                 &self.policy
             }
 
-            /// Calls `op` through this stage alone.
+            /// Calls `op` through this stage alone. Costs one permit of a rate limiter, unless
+            /// [`Calling::cost`] says otherwise.
             pub fn call<'p, F, Fut, T, E>(&'p self, op: F) -> Calling<'p, F, Fut, ErrIsFailure>
             where
                 F: FnMut(Cx<'p>) -> Fut,
                 Fut: Future<Output = Result<T, E>>,
             {
-                self.policy.call(op)
+                self.policy.call(op).cost(1)
             }
 
             pub(crate) fn core(&self) -> &Arc<core::$stage> {

@@ -307,3 +307,24 @@ fn a_waker_that_drops_queued_calls_when_it_is_replaced_meets_no_lock() {
     });
     assert_eq!(done.recv_timeout(Duration::from_secs(10)), Ok(1), "nobody waits for a lock of his own");
 }
+
+#[tokio::test]
+async fn a_policy_without_stages_knows_how_long_a_call_took() {
+    let clock = Clock::manual();
+    let policy = Policy::builder("bare").clock(&clock).build().unwrap();
+    let result = policy.call(|_| {
+        clock.advance(ms(7));
+        std::future::ready(Err::<(), _>("down"))
+    });
+    assert!(matches!(result.await, Err(Error::Failed { elapsed, .. }) if elapsed == ms(7)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_is_retried_is_let_go_before_the_wait() {
+    let policy = Policy::builder("p").clock(&Clock::tokio()).retry(Retry::constant(ms(100))).build().unwrap();
+    let answer = Arc::new(());
+    let call = policy.call(|_| std::future::ready(Ok::<_, &str>(answer.clone())));
+    let mut call = Box::pin(call.classify_with(|_| Verdict::failure("ServerError")));
+    assert!(tokio::time::timeout(ms(50), &mut call).await.is_err(), "it backs off");
+    assert_eq!(Arc::strong_count(&answer), 1);
+}

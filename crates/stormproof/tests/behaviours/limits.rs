@@ -73,6 +73,16 @@ async fn t_72_acquire_waits() {
     assert_eq!(clock.now(), stormproof::Instant::ZERO + ms(200));
 }
 
+#[tokio::test]
+async fn t_72_a_call_through_a_limiter_costs_one_unless_it_says_otherwise() {
+    let limiter = RateLimiter::with_clock("l", per_second(10, 5), &Clock::manual()).unwrap();
+    let nothing = |_: stormproof::Cx<'_>| std::future::ready(Ok::<_, &str>(()));
+    limiter.call(nothing).await.unwrap();
+    assert_eq!(limiter.stats().available, 4);
+    limiter.call(nothing).cost(3).await.unwrap();
+    assert_eq!(limiter.stats().available, 1);
+}
+
 #[test]
 fn t_73_a_hundred_at_once_take_nine_seconds_in_order() {
     let limited = Scenario::new(policy(|p| p.rate = Some(per_second(10, 10))));

@@ -166,14 +166,14 @@ fn case_32_past_the_budget_there_is_no_retry_but_one_event() {
     assert_eq!(trace.calls[0].attempts.len(), 4);
     assert_eq!(trace.calls[0].end, End::Failed { kind: "ServerError", stop: Stop::BudgetDenied });
     assert_eq!(trace.events_named("budget_exhausted").len(), 1);
-    assert_eq!(trace.stat(Stage::Retry, "retry_budget_total", "denied"), 1.0);
+    assert_eq!(trace.stat(Stage::Retry, "budget_total", "denied"), 1.0);
 }
 
 #[test]
 fn case_32_calls_deposit_whether_they_succeed_or_not() {
     for reply in [S, F] {
         let without_floor = Scenario::new(budgeted(0.2, 0, 0)).every(ms(1), [reply; 10]).at(ms(10), Action::Look);
-        assert_eq!(run(&without_floor).seen(0, Stage::Retry, "retry_budget_remaining", ""), 2.0);
+        assert_eq!(run(&without_floor).seen(0, Stage::Retry, "budget_remaining", ""), 2.0);
     }
 }
 
