@@ -148,7 +148,7 @@ impl Call {
             deadline,
             until: Instant::FAR_FUTURE,
             previous_delay: Duration::ZERO,
-            cost: 0,
+            cost: 1,
             attempts: 0,
             phase: Phase::Ready,
             permits: Permits::default(),
@@ -156,7 +156,7 @@ impl Call {
         }
     }
 
-    /// Reserves so many tokens for each attempt.
+    /// Reserves so many tokens for each attempt. Default: 1, so that a limiter of tokens limits in any case.
     pub fn cost(&mut self, tokens: u32) {
         self.cost = tokens;
     }
@@ -379,32 +379,47 @@ impl Call {
         limit: Option<Limit>,
     ) -> Step<'p> {
         let (attempts, error) = (self.attempts, verdict.kind);
-        let budget = turn.policy.budget.as_deref();
         let decision = turn.policy.retry.as_ref().map_or(Decision::Stop(Stop::NoRetry), |retry| {
             let retries = attempts.saturating_sub(1);
-            retry.decide(turn.now, retries, self.previous_delay, verdict, self.deadline, budget)
+            retry.decide(turn.now, retries, self.previous_delay, verdict, self.deadline)
         });
-        let over = matches!(decision, Decision::Stop(_));
-        if !(over && self.keeps && limit.is_none()) {
+        let stop = match decision {
+            Decision::Retry { delay, until } => {
+                if let Some(refusal) = Self::refused_then(turn, until) {
+                    self.permits.settle_attempt(turn.policy, turn.now, verdict, turn.edge);
+                    return self.refused(turn, refusal);
+                }
+                // Last, so that a retry is paid for only if it takes place.
+                if turn.policy.budget.as_ref().is_none_or(|budget| budget.withdraw(turn.now)) {
+                    self.permits.settle_attempt(turn.policy, turn.now, verdict, turn.edge);
+                    turn.emit(|| Kind::RetryAttempted { retry: attempts, delay, error: error.into() });
+                    self.previous_delay = delay;
+                    self.phase = Phase::BackingOff;
+                    self.until = until;
+                    return Step::BackOff { until };
+                }
+                Stop::BudgetDenied
+            }
+            Decision::Stop(stop) => stop,
+        };
+        if !self.keeps || limit.is_some() {
             self.permits.settle_attempt(turn.policy, turn.now, verdict, turn.edge);
         }
-        match decision {
-            Decision::Retry { delay, until } => {
-                turn.emit(|| Kind::RetryAttempted { retry: attempts, delay, error: error.into() });
-                self.previous_delay = delay;
-                self.phase = Phase::BackingOff;
-                self.until = until;
-                Step::BackOff { until }
-            }
-            Decision::Stop(stop) => {
-                // What was ignored is the caller's own affair.
-                if verdict.outcome == Outcome::Failure {
-                    turn.emit(|| Kind::GaveUp { stop, attempts, error: error.into() });
-                }
-                let end = limit.map_or(End::Finished(Some(stop)), |limit| End::TimedOut(limit, stop));
-                self.end(turn, verdict, end)
-            }
+        // What was ignored is the caller's own affair.
+        if verdict.outcome == Outcome::Failure {
+            turn.emit(|| Kind::GaveUp { stop, attempts, error: error.into() });
         }
+        let end = limit.map_or(End::Finished(Some(stop)), |limit| End::TimedOut(limit, stop));
+        self.end(turn, verdict, end)
+    }
+
+    /// The refusal that a retry at `until` would meet for certain: nobody waits for that.
+    fn refused_then<'p>(turn: &Turn<'p, '_, impl Edge>, until: Instant) -> Option<Refusal<'p>> {
+        let breaker = turn.policy.breaker.as_ref().filter(|_| turn.policy.scope == Scope::Attempt)?;
+        if breaker.opens_at(turn.now)? <= until {
+            return None;
+        }
+        breaker.look(turn.now).err()
     }
 
     /// The deadline passed outside an attempt.
@@ -420,6 +435,10 @@ impl Call {
         // A breaker's refusals are counted: they are not rare.
         if refusal.stage != Stage::Breaker {
             turn.emit(|| Kind::of_refusal(&refusal));
+        }
+        if self.attempts > 0 {
+            let (stop, attempts, error) = (Stop::Refused, self.attempts, refusal.reason.as_str());
+            turn.emit(|| Kind::GaveUp { stop, attempts, error: error.into() });
         }
         self.stopped_outside(turn, refusal.reason.as_str(), End::Refused(refusal))
     }

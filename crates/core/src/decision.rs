@@ -171,7 +171,7 @@ impl Reason {
             Self::ForcedOpen => "the circuit is held open",
             Self::QueueFull => "all slots are taken and the queue is full",
             Self::QueueTimeout => "waited in the queue for as long as it allows",
-            Self::WaitTooLong => "the rate allows it only after the caller's deadline",
+            Self::WaitTooLong => "the rate allows it only after the deadline or the longest wait",
             Self::RateExceeded => "the rate does not allow it now",
             Self::AboveBurst => "it costs more than the burst, so it can never pass",
         }

@@ -90,10 +90,14 @@ impl<'a> Verdict<'a> {
 /// ```
 /// use stormproof_core::outcome::is_one_of;
 ///
-/// let names = ["ConnectionError".to_owned()];
+/// let names = ["ConnectionError".to_owned(), "TimeoutError.Stalled".to_owned()];
 /// assert!(is_one_of("ConnectionError.ConnectionReset", &names));
+/// assert!(is_one_of("TimeoutError.Stalled.Body", &names));
 /// assert!(!is_one_of("TimeoutError", &names));
 /// ```
 pub fn is_one_of(kind: &str, names: &[String]) -> bool {
-    names.iter().any(|name| kind == name || kind.split('.').any(|part| part == name))
+    names.iter().any(|name| {
+        let general = kind.strip_prefix(name.as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'));
+        general || kind.split('.').any(|part| part == name)
+    })
 }

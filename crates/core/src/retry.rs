@@ -6,7 +6,6 @@
 use std::time::Duration;
 
 use crate::backoff::Backoff;
-use crate::budget::RetryBudget;
 use crate::invalid::{Check, Invalid, Mistakes};
 use crate::outcome::{Outcome, Verdict, is_one_of};
 use crate::rng::Rng;
@@ -90,6 +89,8 @@ pub enum Stop {
     BudgetDenied,
     /// The policy does not retry at all.
     NoRetry,
+    /// A stage refused the next attempt.
+    Refused,
 }
 
 impl Stop {
@@ -101,6 +102,7 @@ impl Stop {
             Self::Deadline => "deadline",
             Self::BudgetDenied => "budget_denied",
             Self::NoRetry => "no_retry",
+            Self::Refused => "refused",
         }
     }
 }
@@ -115,7 +117,7 @@ impl Stop {
 /// let retry = Retry::new(retry::Config { backoff, ..Default::default() })?.seed(7);
 ///
 /// let (now, no_deadline) = (Instant::ZERO, Instant::FAR_FUTURE);
-/// let decide = |retries, verdict| retry.decide(now, retries, Duration::ZERO, &verdict, no_deadline, None);
+/// let decide = |retries, verdict| retry.decide(now, retries, Duration::ZERO, &verdict, no_deadline);
 /// let after = |seconds| retry::Decision::Retry {
 ///     delay: Duration::from_secs(seconds),
 ///     until: now + Duration::from_secs(seconds),
@@ -164,7 +166,7 @@ impl Retry {
     /// What follows from `verdict`.
     ///
     /// `retries_done` is 0 after the first attempt, `previous_delay` the wait before the attempt that failed (zero for
-    /// the first). A retry is taken out of `budget` only if nothing else speaks against it.
+    /// the first). The budget is asked afterwards, by the [`Call`](crate::Call): it pays only for what will happen.
     pub fn decide(
         &self,
         now: Instant,
@@ -172,7 +174,6 @@ impl Retry {
         previous_delay: Duration,
         verdict: &Verdict<'_>,
         deadline: Instant,
-        budget: Option<&RetryBudget>,
     ) -> Decision {
         if !self.is_retryable(verdict) {
             return Decision::Stop(Stop::NotRetryable);
@@ -184,9 +185,6 @@ impl Retry {
         let until = now + delay;
         if until >= deadline {
             return Decision::Stop(Stop::Deadline);
-        }
-        if budget.is_some_and(|budget| !budget.withdraw(now)) {
-            return Decision::Stop(Stop::BudgetDenied);
         }
         Decision::Retry { delay, until }
     }

@@ -57,7 +57,7 @@ pin_project! {
 #[derive(Clone, Copy, Debug, Default)]
 struct Options {
     deadline: Option<Duration>,
-    tokens: u32,
+    tokens: Option<u32>,
 }
 
 impl<'p, F, Fut: Future> Calling<'p, F, Fut, ErrIsFailure> {
@@ -114,9 +114,9 @@ where
         self
     }
 
-    /// Reserves so many tokens for each attempt. [`Verdict::used`] corrects it afterwards.
+    /// Reserves so many tokens for each attempt; default: 1. [`Verdict::used`] corrects it afterwards.
     pub fn cost(mut self, tokens: u32) -> Self {
-        self.options.tokens = tokens;
+        self.options.tokens = Some(tokens);
         self
     }
 
@@ -241,7 +241,9 @@ impl<'p, Fut: Future> Run<'p, Fut> {
             let now = clock.now();
             let deadline = policy.deadline_at(now, options.deadline).min(inherited::deadline(clock));
             let mut call = core::Call::new(now, deadline);
-            call.cost(options.tokens);
+            if let Some(tokens) = options.tokens {
+                call.cost(tokens);
+            }
             if hold {
                 call.keep();
             }

@@ -54,10 +54,23 @@ pub use stormproof_core::{
     Stage, Timeouts, Trip, Verdict, breaker, budget, bulkhead, event, outcome, policy as config, rate, snapshot,
 };
 
-/// Compiles and runs what the README shows.
+/// Compiles and runs what the README and the pages show.
 #[cfg(doctest)]
-#[doc = include_str!("../../../README.md")]
-struct Readme;
+mod pages {
+    macro_rules! page {
+        ($($name:ident: $path:literal),* $(,)?) => { $(#[doc = include_str!(concat!("../../../", $path))] struct $name;)* };
+    }
+
+    page! {
+        Readme: "README.md",
+        Breaker: "docs/src/patterns/breaker.md",
+        Retry: "docs/src/patterns/retry.md",
+        Budget: "docs/src/patterns/budget.md",
+        Rate: "docs/src/patterns/rate.md",
+        Bulkhead: "docs/src/patterns/bulkhead.md",
+        Timeout: "docs/src/patterns/timeout.md",
+    }
+}
 
 /// A seed that differs between processes and between calls.
 fn random_seed() -> u64 {

@@ -2,6 +2,7 @@
 //!
 //! Knows no pattern: a stage that has a [`Snapshot`] has metrics.
 
+use std::collections::HashSet;
 use std::fmt::Write;
 
 use stormproof_core::Snapshot;
@@ -10,7 +11,8 @@ use stormproof_core::snapshot::{Kind, Sample};
 /// The content type of [`prometheus`].
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-/// The snapshots in the Prometheus text format: one family a metric, `stormproof_<stage>_<metric>`.
+/// The snapshots in the Prometheus text format: one family a metric, `stormproof_<stage>_<metric>`. Of stages with the
+/// same kind and name only the first is written, as a series may stand in a text only once: give stages names of their own.
 ///
 /// ```
 /// use stormproof::{metrics, CircuitBreaker};
@@ -27,8 +29,13 @@ pub fn prometheus(snapshots: &[Snapshot]) -> String {
         };
         // Writing into a string cannot fail.
         let _ = writeln!(text, "# HELP {family} {}\n# TYPE {family} {kind}", sample.help);
+        let mut written = HashSet::new();
         for snapshot in snapshots {
             for sample in snapshot.samples.iter().filter(|sample| family_name(snapshot, sample) == family) {
+                // A stage that several policies share comes with each of them, and must stand here once.
+                if !written.insert((&snapshot.name, sample.label)) {
+                    continue;
+                }
                 let _ = write!(text, "{family}{{name=\"{}\"", escape(&snapshot.name));
                 if let Some((label, value)) = sample.label {
                     let _ = write!(text, ",{label}=\"{}\"", escape(value));
@@ -77,6 +84,7 @@ mod tests {
         let text = prometheus(&stages);
         assert_eq!(text.matches("# TYPE stormproof_breaker_refused_total counter").count(), 1);
         assert!(text.contains("stormproof_breaker_refused_total{name=\"plain\"} 0\n"), "{text}");
+        assert_eq!(prometheus(&[stages.clone(), stages].concat()), text, "a series stands there once");
         assert!(text.contains(r#"{name="quo\"te\\new\nline"} 0"#), "{text}");
     }
 }

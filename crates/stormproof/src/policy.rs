@@ -69,6 +69,9 @@ impl Policy {
 
     /// Calls `op` through the stages. The operation is made anew for each attempt, from its own context.
     ///
+    /// A value that the classifier judges a failure is retried like an error; after the last attempt it comes back as the
+    /// `Ok` it is. Nested calls inherit the deadline as long as they run in the same task: what is spawned does not.
+    ///
     /// Dropping the returned future at any point gives back whatever was taken. An operation that panics does the same.
     pub fn call<'p, F, Fut, T, E>(&'p self, op: F) -> Calling<'p, F, Fut, ErrIsFailure>
     where
@@ -91,10 +94,10 @@ impl Policy {
     /// # }
     /// ```
     pub async fn admit(&self) -> Result<Held, Error<std::convert::Infallible>> {
-        self.admit_cost(0).await
+        self.admit_cost(1).await
     }
 
-    /// [`admit`](Self::admit), reserving so many tokens.
+    /// [`admit`](Self::admit), reserving so many tokens instead of one.
     pub async fn admit_cost(&self, tokens: u32) -> Result<Held, Error<std::convert::Infallible>> {
         let nothing = |_: Cx<'_>| std::future::ready(Ok(()));
         self.call(nothing).cost(tokens).hold().await.map(|((), held)| held)

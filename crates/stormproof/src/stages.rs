@@ -41,14 +41,13 @@ macro_rules! stage {
                 &self.policy
             }
 
-            /// Calls `op` through this stage alone. Costs one permit of a rate limiter, unless
-            /// [`Calling::cost`] says otherwise.
+            /// Calls `op` through this stage alone.
             pub fn call<'p, F, Fut, T, E>(&'p self, op: F) -> Calling<'p, F, Fut, ErrIsFailure>
             where
                 F: FnMut(Cx<'p>) -> Fut,
                 Fut: Future<Output = Result<T, E>>,
             {
-                self.policy.call(op).cost(1)
+                self.policy.call(op)
             }
 
             pub(crate) fn core(&self) -> &Arc<core::$stage> {
@@ -260,9 +259,14 @@ impl RateLimiter {
         core::RateLimiter::new(name, config).map(|stage| Self::from_core(stage, clock))
     }
 
-    /// Waits until `cost` is allowed. What comes back need not be kept; settle it with [`Verdict::used`] to correct the
-    /// cost, or release it to give the cost back.
-    pub async fn acquire(&self, cost: u32) -> Result<Held, Error<std::convert::Infallible>> {
+    /// Waits until `cost` is allowed, and takes it.
+    pub async fn acquire(&self, cost: u32) -> Result<(), Error<std::convert::Infallible>> {
+        self.reserve(cost).await.map(drop)
+    }
+
+    /// Waits until `cost` is allowed, and reserves it: settle what comes back with [`Verdict::used`] to correct the cost,
+    /// or release it to give the cost back. Dropped, the cost stays taken.
+    pub async fn reserve(&self, cost: u32) -> Result<Held, Error<std::convert::Infallible>> {
         self.policy.admit_cost(cost).await
     }
 

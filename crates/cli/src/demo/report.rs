@@ -45,6 +45,8 @@ pub(super) fn table(straight: &Side, through: &Side) -> String {
         row("agents' time lost in failures", &|side| format!("{:.1} s", side.wasted().as_secs_f64())),
         row("calls the upstream received", &|side| side.received.to_string()),
         row("  of them while it stalled", &|side| side.received_in_outage.to_string()),
+        "\nThe slowest answers with stormproof are those that would have been failures: retried, or waited for.\n"
+            .into(),
     ]
     .concat()
 }

@@ -339,6 +339,12 @@ impl CircuitBreaker {
         self.machine.lock().remaining(now)
     }
 
+    /// When probes will pass, if the circuit is open; [`Instant::FAR_FUTURE`] while an operator holds it open.
+    pub fn opens_at(&self, now: Instant) -> Option<Instant> {
+        let (flags, until) = self.machine.lock().published();
+        (flags & REFUSE != 0 && now < until).then_some(until)
+    }
+
     /// The mode.
     pub fn mode(&self) -> Mode {
         self.machine.lock().mode

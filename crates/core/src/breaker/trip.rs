@@ -332,8 +332,15 @@ pub(super) mod one_or_many {
                 self.visit_u64(failures)
             }
 
-            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
-                Trip::deserialize(MapAccessDeserializer::new(map)).map(|trip| vec![trip])
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                let trip = Trip::deserialize(MapAccessDeserializer::new(&mut map))?;
+                match map.next_key::<String>()? {
+                    None => Ok(vec![trip]),
+                    Some(other) => Err(de::Error::custom(format_args!(
+                        "one rule to a table: put `{}` and `{other}` into a list",
+                        trip.as_str()
+                    ))),
+                }
             }
 
             fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<Self::Value, A::Error> {

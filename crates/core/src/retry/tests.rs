@@ -2,7 +2,6 @@
 
 use super::*;
 use crate::backoff::Jitter;
-use crate::budget;
 
 const NEVER: Instant = Instant::FAR_FUTURE;
 
@@ -25,7 +24,7 @@ fn retry(change: impl FnOnce(&mut Config)) -> Retry {
 }
 
 fn decide(retry: &Retry, retries: u32, verdict: Verdict<'_>, deadline: Instant) -> Decision {
-    retry.decide(Instant::ZERO, retries, Duration::ZERO, &verdict, deadline, None)
+    retry.decide(Instant::ZERO, retries, Duration::ZERO, &verdict, deadline)
 }
 
 #[test]
@@ -76,23 +75,6 @@ fn a_hint_is_a_minimum_that_jitter_only_lengthens() {
         let tight = at(10) + Duration::from_nanos(1);
         assert_eq!(decide(&spread, 0, hint(10), tight), after(10));
     }
-}
-
-#[test]
-fn the_budget_is_asked_last_and_charged_only_for_a_retry() {
-    let budget = RetryBudget::new("b", budget::Config { floor: 1, ..Default::default() });
-    let budget = budget.unwrap_or_else(|_| unreachable!());
-    let retry = retry(|_| ());
-    let with_budget = |done, verdict: Verdict<'_>, deadline| {
-        retry.decide(Instant::ZERO, done, Duration::ZERO, &verdict, deadline, Some(&budget))
-    };
-    assert_eq!(with_budget(0, Verdict::ignored("E"), NEVER), Decision::Stop(Stop::NotRetryable));
-    assert_eq!(with_budget(3, Verdict::failure("E"), NEVER), Decision::Stop(Stop::Exhausted));
-    assert_eq!(with_budget(0, Verdict::failure("E"), at(1)), Decision::Stop(Stop::Deadline));
-    assert_eq!(with_budget(0, Verdict::failure("E"), NEVER), after(1));
-    assert_eq!(with_budget(1, Verdict::failure("E"), NEVER), Decision::Stop(Stop::BudgetDenied));
-    let stats = budget.stats(Instant::ZERO);
-    assert_eq!((stats.withdrawn, stats.denied), (1, 1));
 }
 
 #[test]

@@ -68,7 +68,7 @@ async fn t_72_acquire_waits() {
     let clock = Clock::tokio();
     let limiter = RateLimiter::with_clock("l", per_second(10, 1), &clock).unwrap();
     for _ in 0..3 {
-        let _taken = limiter.acquire(1).await.unwrap();
+        limiter.acquire(1).await.unwrap();
     }
     assert_eq!(clock.now(), stormproof::Instant::ZERO + ms(200));
 }

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use stormproof::breaker::{Mode, Scope};
 use stormproof::{Policy, Reason, Stage, Stop, Trip, config, rate};
-use stormproof_sim::{End, Scenario};
+use stormproof_sim::{Call, End, Scenario};
 
 use crate::given::{F, S, each_second, ms, per_second, policy, run, s, slots, trips};
 
@@ -24,6 +24,17 @@ fn case_51_retry_around_a_breaker_that_opens() {
     let End::Refused { reason, last, .. } = &trace.calls[0].end else { panic!("{:?}", trace.calls[0]) };
     assert_eq!((*reason, *last), (Reason::Open, Some("ServerError")));
     assert_eq!(trace.calls[0].attempts, [s(0)]);
+    // The backoff would have ended in the open wait, so nobody waits for that refusal.
+    assert_eq!(trace.calls[0].ended, s(0));
+    assert_eq!(trace.event_names(), ["circuit_opened", "call_failed"]);
+}
+
+#[test]
+fn case_51_a_retry_that_comes_after_the_open_wait_is_a_probe() {
+    let Scenario { mut config, .. } = retry_and_breaker(1, 1, Scope::Attempt);
+    config.breaker.as_mut().unwrap().open_duration = ms(500);
+    let trace = run(&Scenario::new(config).at(s(0), Call::of([F, S])));
+    assert_eq!((&trace.calls[0].end, &trace.calls[0].attempts[..]), (&End::Ok, &[s(0), s(1)][..]));
 }
 
 #[test]
@@ -180,6 +191,13 @@ fn case_57_all_mistakes_are_named_at_once() {
     let mistakes = toml::from_str::<config::Config>(text).unwrap().validate();
     let fields: Vec<_> = mistakes.iter().map(|mistake| mistake.field.as_str()).collect();
     assert_eq!(fields, ["deadline", "breaker.trip.consecutive", "breaker.open_duration", "bulkhead.max_concurrent"]);
+}
+
+#[test]
+fn case_57_two_rules_in_one_table_are_not_taken_for_one() {
+    let text = "[breaker]\ntrip = { consecutive = 5, cumulative = 2 }\n";
+    let error = toml::from_str::<config::Config>(text).unwrap_err().to_string();
+    assert!(error.contains("put `consecutive` and `cumulative` into a list"), "{error}");
 }
 
 #[test]
