@@ -5,7 +5,7 @@ use serde_json::Value;
 use crate::step::{self, Step};
 
 pub(crate) fn steps() -> Result<Vec<Step>, String> {
-    let text = step::output("cargo metadata --no-deps --format-version 1")?;
+    let text = step::output("cargo metadata --no-deps --format-version 1 --locked")?;
     let metadata = serde_json::from_str(&text).map_err(|error| format!("cargo metadata: {error}"))?;
     Ok(commands(&metadata).into_iter().map(|(name, command)| Step::new(name, &command)).collect())
 }
