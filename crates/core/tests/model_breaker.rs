@@ -465,7 +465,9 @@ impl Model {
         if from == to {
             return Expected::Nothing;
         }
-        let wait = if to == State::Open { Duration::MAX } else { Duration::ZERO };
+        let opens = to == State::Open;
+        self.opened += u64::from(opens);
+        let wait = if opens { Duration::MAX } else { Duration::ZERO };
         Expected::Moved(Move { from, to, cause: Cause::Operator, counts: Tally::default(), waits: (wait, wait) })
     }
 

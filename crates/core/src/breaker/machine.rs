@@ -256,7 +256,7 @@ impl Machine {
         let wait_over = matches!(self.phase, Phase::Open { .. });
         if wait_over {
             self.move_to(Phase::HalfOpen(Probes::default()));
-            self.note(Transition::half_open(self.generation, now));
+            self.note(now, State::Open, Cause::WaitOver, Tally::default(), Duration::ZERO);
         }
         let timeout = self.config.probe_timeout();
         let probe = match &mut self.phase {
@@ -350,23 +350,16 @@ impl Machine {
         let computed = self.config.open_wait().delay(self.opened_in_a_row, Duration::ZERO, rng);
         let wait = open_for.unwrap_or(computed);
         self.opened_in_a_row = self.opened_in_a_row.saturating_add(1);
-        self.opened = self.opened.saturating_add(1);
         let from = self.entered();
         self.move_to(Phase::Open { until: now + wait });
-        let transition =
-            Transition { seq: self.generation, at: now, from, to: State::Open, cause, counts, open_for: wait };
-        self.note(transition);
-        Change::Moved(transition)
+        Change::Moved(self.note(now, from, cause, counts, wait))
     }
 
     fn close(&mut self, now: Instant, cause: Cause) -> Change {
         let from = self.entered();
         self.move_to(Phase::Closed);
         self.forget();
-        let (seq, counts) = (self.generation, Tally::default());
-        let transition = Transition { seq, at: now, from, to: State::Closed, cause, counts, open_for: Duration::ZERO };
-        self.note(transition);
-        Change::Moved(transition)
+        Change::Moved(self.note(now, from, cause, Tally::default(), Duration::ZERO))
     }
 
     /// What a closed circuit starts without.
@@ -384,14 +377,8 @@ impl Machine {
         self.forget();
         self.move_to(Phase::Closed);
         let to = self.entered();
-        if from == to {
-            return None;
-        }
         let open_for = if to == State::Open { Duration::MAX } else { Duration::ZERO };
-        let (seq, counts) = (self.generation, Tally::default());
-        let transition = Transition { seq, at: now, from, to, cause: Cause::Operator, counts, open_for };
-        self.note(transition);
-        Some(transition)
+        (from != to).then(|| self.note(now, from, Cause::Operator, Tally::default(), open_for))
     }
 
     /// Every move begins a generation, which fences off all permits given before.
@@ -400,10 +387,17 @@ impl Machine {
         self.phase = phase;
     }
 
-    fn note(&mut self, transition: Transition) {
+    /// Remembers the move that was just made from `from`.
+    fn note(&mut self, now: Instant, from: State, cause: Cause, counts: Tally, open_for: Duration) -> Transition {
+        let to = self.entered();
+        if to == State::Open {
+            self.opened = self.opened.saturating_add(1);
+        }
         if self.history.len() == HISTORY {
             self.history.pop_front();
         }
+        let transition = Transition { seq: self.generation, at: now, from, to, cause, counts, open_for };
         self.history.push_back(transition);
+        transition
     }
 }
