@@ -36,6 +36,7 @@ mod inherited;
 pub mod metrics;
 mod policy;
 mod retry;
+mod run;
 mod stages;
 mod waiters;
 

@@ -46,7 +46,7 @@ pub(crate) struct UpstreamArgs {
 }
 
 /// The gateway's configuration, but for the upstream's port.
-const CONFIG: &str = include_str!("demo.toml");
+const CONFIG: &str = include_str!("demo/demo.toml");
 
 pub(crate) fn run(args: &Args) -> ExitCode {
     match crate::block_on(show(args)) {

@@ -1,0 +1,246 @@
+//! The async door: performs the steps of [`core::Call`] and feeds back what happened. It decides nothing.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use pin_project_lite::pin_project;
+use stormproof_core as core;
+use stormproof_core::retry::Stop;
+use stormproof_core::{End, Input, Instant, Outcome, Step, Ticket};
+
+use crate::call::{Cx, Options};
+use crate::classify::Classify;
+use crate::clock::Sleep;
+use crate::error::Error;
+use crate::held::Held;
+use crate::policy::{AsyncEdge, Policy};
+use crate::{inherited, waiters};
+
+pin_project! {
+    /// The state of a call under way.
+    pub(crate) struct Run<'p, Fut: Future> {
+        pub(crate) policy: &'p Policy,
+        call: Option<core::Call>,
+        last: Option<Fut::Output>,
+        parked: Option<Ticket>,
+        // The number of the newest attempt, and when to give it up.
+        number: u32,
+        until: Instant,
+        #[pin]
+        attempt: Option<Fut>,
+        #[pin]
+        timer: Timer,
+    }
+
+    impl<Fut: Future> PinnedDrop for Run<'_, Fut> {
+        fn drop(this: Pin<&mut Self>) {
+            let mut this = this.project();
+            // The attempt goes first: what protects it is given back when it is over.
+            this.attempt.set(None);
+            if let Some(call) = this.call {
+                let policy = &this.policy.0;
+                call.abandon(&policy.core, &mut AsyncEdge(policy));
+            }
+            unpark(this.parked);
+        }
+    }
+}
+
+impl<'p, Fut: Future> Run<'p, Fut> {
+    pub(crate) fn new(policy: &'p Policy) -> Self {
+        Self {
+            policy,
+            call: None,
+            last: None,
+            parked: None,
+            number: 0,
+            until: Instant::FAR_FUTURE,
+            attempt: None,
+            timer: Timer { armed: None, until: Instant::FAR_FUTURE },
+        }
+    }
+
+    /// What the call still holds: everything, if [`poll`](Self::poll) was told to hold; else nothing.
+    pub(crate) fn take_held(self: Pin<&mut Self>) -> Held {
+        let this = self.project();
+        Held::new(this.policy.clone(), this.call.as_mut().map(core::Call::hold).unwrap_or_default())
+    }
+
+    /// With `hold` the call is left as it is when its last attempt ends with a value.
+    #[inline]
+    pub(crate) fn poll<F, C, T, E>(
+        self: Pin<&mut Self>,
+        options: Options,
+        op: &mut F,
+        classifier: &C,
+        hold: bool,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<T, Error<E>>>
+    where
+        F: FnMut(Cx<'p>) -> Fut,
+        Fut: Future<Output = Result<T, E>>,
+        C: Classify<T, E>,
+    {
+        let mut this = self.project();
+        let policy: &'p Policy = this.policy;
+        let (core, clock) = (&policy.0.core, &policy.0.clock);
+        let mut edge = AsyncEdge(&policy.0);
+        let mut parked_now = None;
+
+        let call = this.call.get_or_insert_with(|| {
+            let now = clock.now();
+            let deadline = policy.deadline_at(now, options.deadline).min(inherited::deadline(clock));
+            let mut call = core::Call::new(now, deadline);
+            if let Some(tokens) = options.tokens {
+                call.cost(tokens);
+            }
+            if hold {
+                call.keep();
+            }
+            call
+        });
+        let mut now = call.started();
+        let mut step = if this.attempt.is_some() {
+            Step::Attempt { number: *this.number, until: *this.until }
+        } else {
+            if *this.number > 0 || this.parked.is_some() {
+                now = clock.now();
+            }
+            call.next(core, now, Input::Resume, &mut edge)
+        };
+        loop {
+            let until = match step {
+                Step::Attempt { number, until } => {
+                    if *this.number != number {
+                        (*this.number, *this.until) = (number, until);
+                        unpark(this.parked);
+                        this.attempt.set(Some(op(Cx::new(policy, number, until))));
+                    }
+                    if let Poll::Ready(result) = inherited::scope(clock, until, || poll_some(this.attempt.as_mut(), cx))
+                    {
+                        this.attempt.set(None);
+                        let verdict = classifier.classify(result.as_ref());
+                        if core.success_needs_time() || verdict.outcome != Outcome::Success || result.is_err() {
+                            now = clock.now();
+                        }
+                        // Without a value there is nobody to hand the permits to.
+                        if hold && result.is_ok() && verdict.outcome != Outcome::Failure {
+                            return Poll::Ready(finish(call, now, result, None));
+                        }
+                        step = call.next(core, now, Input::Finished(verdict), &mut edge);
+                        if let Step::Done(End::Finished(stop)) = step {
+                            if result.is_err() {
+                                call.abandon(core, &mut edge);
+                            }
+                            return Poll::Ready(finish(call, now, result, stop));
+                        }
+                        if let Step::BackOff { until } = step {
+                            classifier.retrying(number, result.as_ref(), until.since(now));
+                        }
+                        // Only an error is told of later. An answer is let go before the wait, with all that it holds.
+                        *this.last = result.is_err().then_some(result);
+                        continue;
+                    }
+                    until
+                }
+                Step::Queued { ticket, until } => {
+                    // Park first, then ask again: the ticket may have been granted in between.
+                    if parked_now != Some(ticket) {
+                        unpark(this.parked);
+                        waiters::park(ticket, cx.waker());
+                        *this.parked = Some(ticket);
+                        parked_now = Some(ticket);
+                        step = call.next(core, now, Input::Resume, &mut edge);
+                        continue;
+                    }
+                    until
+                }
+                Step::BackOff { until } => until,
+                Step::Done(end) => {
+                    unpark(this.parked);
+                    return Poll::Ready(conclude(policy, call, now, end, this.last.take()));
+                }
+            };
+            // A timer's grain is a millisecond; what is due needs none.
+            if until > now {
+                ready!(this.timer.as_mut().poll(policy, until, cx));
+            }
+            // A timed-out attempt ends before what protects it is given back.
+            this.attempt.set(None);
+            now = clock.now().max(until);
+            step = call.next(core, now, Input::Resume, &mut edge);
+        }
+    }
+}
+
+#[inline]
+fn poll_some<Fut: Future>(attempt: Pin<&mut Option<Fut>>, cx: &mut Context<'_>) -> Poll<Fut::Output> {
+    attempt.as_pin_mut().map_or(Poll::Pending, |attempt| attempt.poll(cx))
+}
+
+#[inline]
+fn unpark(parked: &mut Option<Ticket>) {
+    if let Some(ticket) = parked.take() {
+        waiters::forget(ticket);
+    }
+}
+
+/// The end of a call with the result of its last attempt.
+#[inline]
+fn finish<T, E>(call: &core::Call, now: Instant, result: Result<T, E>, stop: Option<Stop>) -> Result<T, Error<E>> {
+    match result {
+        Ok(value) => Ok(value),
+        Err(error) => Err(Error::Failed {
+            error,
+            stop: stop.unwrap_or(Stop::NotRetryable),
+            attempts: call.attempts(),
+            elapsed: now.since(call.started()),
+        }),
+    }
+}
+
+/// The end of a call without such a result.
+#[cold]
+fn conclude<T, E>(
+    policy: &Policy,
+    call: &core::Call,
+    now: Instant,
+    end: End<'_>,
+    last: Option<Result<T, E>>,
+) -> Result<T, Error<E>> {
+    let (last, attempts) = (last.and_then(Result::err), call.attempts());
+    let (limit, stop) = match end {
+        End::Refused(refusal) => return Err(Error::Refused { refused: refusal.to_refused(), last, attempts }),
+        End::TimedOut(limit, stop) => (limit, stop),
+        // Not reached: a call that finished was over when its last attempt was.
+        End::Finished(_) => (core::Limit::Call, Stop::Deadline),
+    };
+    let (policy, elapsed) = (policy.name().to_string(), now.since(call.started()));
+    Err(Error::TimedOut { policy, limit, stop, last, attempts, elapsed })
+}
+
+pin_project! {
+    /// One timer for whatever the present step waits for; registered only when something is pending.
+    struct Timer {
+        #[pin]
+        armed: Option<Sleep>,
+        until: Instant,
+    }
+}
+
+impl Timer {
+    fn poll(self: Pin<&mut Self>, policy: &Policy, until: Instant, cx: &mut Context<'_>) -> Poll<()> {
+        if until == Instant::FAR_FUTURE {
+            return Poll::Pending;
+        }
+        let mut this = self.project();
+        if this.armed.is_none() || *this.until != until {
+            this.armed.set(Some(policy.clock().sleep_until(until)));
+            *this.until = until;
+        }
+        ready!(poll_some(this.armed.as_mut(), cx));
+        this.armed.set(None);
+        Poll::Ready(())
+    }
+}
