@@ -315,6 +315,11 @@ async fn a_client_that_does_not_finish_its_request_takes_nothing() {
     let start = Instant::now();
     send("GET /up/slowloris HTTP/1.1\r\nhost: x\r\nx-slow").await;
     assert!(start.elapsed() < Duration::from_secs(3));
+    // Nor does one live that is kept and not used.
+    let start = Instant::now();
+    let answer = send("GET /up/ok HTTP/1.1\r\nhost: x\r\n\r\n").await;
+    assert_eq!(answer.status(), 200);
+    assert!((Duration::from_millis(300)..Duration::from_secs(3)).contains(&start.elapsed()), "{:?}", start.elapsed());
     // A header that is too large.
     let answer = send(&format!("GET /up/large HTTP/1.1\r\nhost: x\r\nx-large: {}\r\n\r\n", "x".repeat(100_000))).await;
     assert_eq!(answer.status(), 431);
