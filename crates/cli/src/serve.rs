@@ -27,8 +27,8 @@ pub(crate) struct Args {
     listen: Option<SocketAddr>,
 }
 
-/// After a second signal, as a shell has it for one that was interrupted.
-const INTERRUPTED: u8 = 130;
+/// After a second signal the code is this and its number, as a shell has it for a program that a signal ended.
+const SIGNALLED: i32 = 128;
 /// The log may take so long for its last lines.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
@@ -44,8 +44,12 @@ pub(crate) fn run(args: &Args) -> ExitCode {
         config.gateway.listen = address;
     }
     match crate::block_on(serve(config)) {
-        Ok(Ended::Aborted) => ExitCode::from(INTERRUPTED),
-        Ok(_) => ExitCode::SUCCESS,
+        Ok((Ended::Aborted, signal)) => ExitCode::from(u8::try_from(SIGNALLED + signal).unwrap_or(FAILED)),
+        Ok((Ended::TimedOut, _)) => {
+            eprintln!("stormproof: calls were still under way after drain_timeout and were cut off");
+            ExitCode::from(FAILED)
+        }
+        Ok((Ended::Drained, _)) => ExitCode::SUCCESS,
         Err(message) => {
             eprintln!("stormproof: {message}");
             ExitCode::from(FAILED)
@@ -53,7 +57,8 @@ pub(crate) fn run(args: &Args) -> ExitCode {
     }
 }
 
-async fn serve(config: Config) -> Result<Ended, String> {
+/// How it ended, and by which second signal if by one.
+async fn serve(config: Config) -> Result<(Ended, i32), String> {
     let token = std::env::var_os("STORMPROOF_ADMIN_TOKEN")
         .map(|token| token.into_string().map_err(|_| "STORMPROOF_ADMIN_TOKEN is not UTF-8".to_owned()));
     let token = token.transpose()?;
@@ -79,12 +84,14 @@ async fn serve(config: Config) -> Result<Ended, String> {
         drain.await;
         drop(say_aside("draining", json!({})));
     };
+    let mut signal = 0;
+    let abort = async { signal = abort.await };
     let ended = server.serve(drain, abort).await;
     // The feed ends with the server, and the writer when it has written what was left; unless nobody reads the log.
     let _ = tokio::time::timeout(LAST_WORDS, writing).await;
     let stopped = say_aside("stopped", json!({ "drained": ended == Ended::Drained }));
     let _ = tokio::time::timeout(LAST_WORDS, stopped).await;
-    Ok(ended)
+    Ok((ended, signal))
 }
 
 /// Says it on a thread of its own: a log that nobody reads must not keep the gateway from ending.

@@ -4,7 +4,7 @@
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
-use std::process::{Child, ChildStdout, Command, Output, Stdio};
+use std::process::{Child, ChildStderr, ChildStdout, Command, Output, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -110,11 +110,18 @@ fn slow_upstream() -> SocketAddr {
 struct Running {
     child: Child,
     log: BufReader<ChildStdout>,
+    errors: ChildStderr,
     address: SocketAddr,
 }
 
 fn serve(file: &str) -> Running {
-    let mut child = Command::new(PROGRAM).args(["serve", "--config", file]).stdout(Stdio::piped()).spawn().unwrap();
+    let mut child = Command::new(PROGRAM)
+        .args(["serve", "--config", file])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let errors = child.stderr.take().unwrap();
     let mut log = BufReader::new(child.stdout.take().unwrap());
     let mut line = String::new();
     log.read_line(&mut line).unwrap();
@@ -122,7 +129,7 @@ fn serve(file: &str) -> Running {
     assert_eq!((started["event"].as_str(), &started["upstreams"]), (Some("started"), &serde_json::json!(["up"])));
     let address = started["listen"].as_str().unwrap().parse().unwrap();
     assert!(started["admin"].is_string() && started["timestamp"].is_string());
-    Running { child, log, address }
+    Running { child, log, errors, address }
 }
 
 fn signal(child: &Child, name: &str) {
@@ -184,22 +191,43 @@ fn sigterm_under_load_loses_nothing_and_exits_with_zero() {
     assert_eq!((last["event"].as_str(), last["drained"].as_bool()), (Some("stopped"), Some(true)), "{rest}");
 }
 
-#[test]
-fn a_second_signal_ends_it_at_once() {
+/// A gateway with a call under way that will not end by itself.
+fn busy(directory: &Path, settings: &str) -> (Running, TcpListener, TcpStream) {
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
-    let directory = tempfile::tempdir().unwrap();
-    let file = write_config(directory.path(), &format!("http://{}", silent.local_addr().unwrap()), "");
-    let mut running = serve(&file);
+    let file = write_config(directory, &format!("http://{}", silent.local_addr().unwrap()), "");
+    let text = std::fs::read_to_string(&file).unwrap().replace("[gateway]\n", &format!("[gateway]\n{settings}\n"));
+    std::fs::write(&file, text).unwrap();
+    let running = serve(&file);
     let mut hung = TcpStream::connect(running.address).unwrap();
     hung.write_all(b"GET /up/x HTTP/1.1\r\nhost: x\r\n\r\n").unwrap();
     thread::sleep(Duration::from_millis(200));
-    signal(&running.child, "TERM");
-    thread::sleep(Duration::from_millis(200));
-    assert_eq!(running.child.try_wait().unwrap(), None, "it waits for what is under way");
-    let start = Instant::now();
-    signal(&running.child, "INT");
-    assert_eq!(running.child.wait().unwrap().code(), Some(130));
-    assert!(start.elapsed() < Duration::from_secs(3), "{:?}", start.elapsed());
+    (running, silent, hung)
+}
+
+#[test]
+fn a_second_signal_ends_it_at_once_with_its_number() {
+    for (first, second, code) in [("TERM", "INT", 130), ("INT", "TERM", 143), ("HUP", "HUP", 129)] {
+        let directory = tempfile::tempdir().unwrap();
+        let (mut running, _silent, _hung) = busy(directory.path(), "");
+        signal(&running.child, first);
+        thread::sleep(Duration::from_millis(200));
+        assert_eq!(running.child.try_wait().unwrap(), None, "it waits for what is under way");
+        let start = Instant::now();
+        signal(&running.child, second);
+        assert_eq!(running.child.wait().unwrap().code(), Some(code));
+        assert!(start.elapsed() < Duration::from_secs(3), "{:?}", start.elapsed());
+    }
+}
+
+#[test]
+fn a_drain_that_cuts_calls_off_fails_and_says_so() {
+    let directory = tempfile::tempdir().unwrap();
+    let (mut running, _silent, _hung) = busy(directory.path(), "drain_timeout = '100ms'");
+    signal(&running.child, "HUP");
+    assert_eq!(running.child.wait().unwrap().code(), Some(1));
+    let mut said = String::new();
+    running.errors.read_to_string(&mut said).unwrap();
+    assert_eq!(said, "stormproof: calls were still under way after drain_timeout and were cut off\n");
 }
 
 #[test]

@@ -54,9 +54,17 @@ impl<'a> Answer<'a> {
             Error::Failed { error, .. } if error.is_callers_fault() => {
                 Self::new(StatusCode::BAD_REQUEST, "request_broken", message)
             }
+            Error::Failed { error: upstream::Error::Timeout, .. } => {
+                Self::new(StatusCode::GATEWAY_TIMEOUT, "timeout", message)
+            }
             Error::Failed { .. } => Self::new(StatusCode::BAD_GATEWAY, "upstream_failed", message),
             _ => Self::new(StatusCode::GATEWAY_TIMEOUT, "timeout", message),
         }
+    }
+
+    /// The client did not send the body of its request in time.
+    pub(crate) fn slow_request() -> Self {
+        Self::new(StatusCode::REQUEST_TIMEOUT, "request_timeout", "the body of the request did not come in time")
     }
 
     pub(crate) fn response(self) -> Response<Reply> {

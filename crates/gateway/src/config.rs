@@ -32,10 +32,12 @@ pub struct Settings {
     /// After a signal to stop, calls under way may take so long. Default: 30 s.
     #[serde(with = "stormproof_core::time::duration")]
     pub drain_timeout: Duration,
-    /// A connection must bring the whole header of its next request within this time. Default: 30 s.
+    /// A connection must bring the whole header of its next request within this time; an idle one is closed after it,
+    /// too. Default: 30 s.
     #[serde(with = "stormproof_core::time::duration")]
     pub header_timeout: Duration,
-    /// A client that sends nothing of a body, or takes nothing of an answer, for so long is hung up on. Default: 60 s.
+    /// A client that sends nothing of a body, or takes nothing of an answer, for so long is hung up on. A body that is
+    /// received before the call must come as a whole within this time. Default: 60 s.
     #[serde(with = "stormproof_core::time::duration")]
     pub client_timeout: Duration,
     /// The largest header of a request: 8192 to 1048576. Default: 65536.

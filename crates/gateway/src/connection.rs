@@ -3,12 +3,14 @@
 use std::io;
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{CONNECTION, HeaderValue};
 use http::{Request, Response};
 use http_body::Body;
+use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -34,6 +36,9 @@ pub(crate) enum Phase {
 /// While it drains, the gateway leaves a connection that has nothing under way open for so long: the next request may be
 /// on its way already, and is answered with `Connection: close`.
 const LINGER: Duration = Duration::from_millis(500);
+
+/// A connection that has nothing under way by then, because half a header is all that came, is ended after this.
+const FAREWELL: Duration = Duration::from_millis(100);
 
 /// After an error of `accept` that is not about one connection (too many open files), so long until the next try.
 const BREATHER: Duration = Duration::from_millis(100);
@@ -124,20 +129,29 @@ impl<S: Serve> Room<S> {
     fn spawn(&self, stream: TcpStream, slot: Option<OwnedSemaphorePermit>) {
         // Small parts of a stream go out as they come.
         let _ = stream.set_nodelay(true);
-        let io = TokioIo::new(Patient::new(stream, self.client_timeout));
+        let (stream, pressed) = Patient::new(stream, self.client_timeout);
         let (service, alive, mut ends) = (self.service.clone(), self.alive.clone(), self.phase.clone());
         let phase = Arc::new(self.phase.clone());
+        let (under_way, mut calls) = watch::channel(0_usize);
+        let under_way = Arc::new(under_way);
         let service = service_fn(move |request| {
-            let (service, phase) = (service.clone(), phase.clone());
+            let (service, phase, call) = (service.clone(), phase.clone(), UnderWay::begin(&under_way));
             async move {
                 let mut response = service.serve(request).await;
                 if *phase.borrow() != Phase::Serving {
                     response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
                 }
+                // The call is under way until its body is let go.
+                let response = response.map(|body| {
+                    body.map_err(move |error| {
+                        let _during = &call;
+                        error
+                    })
+                });
                 Ok::<_, std::convert::Infallible>(response)
             }
         });
-        let connection = self.builder.serve_connection(io, service);
+        let connection = self.builder.serve_connection(TokioIo::new(stream), service);
         tokio::spawn(async move {
             let _held = (slot, alive);
             let mut connection = pin!(connection);
@@ -148,9 +162,37 @@ impl<S: Serve> Room<S> {
             }
             tokio::select! {
                 _ = connection => {}
+                () = nothing_left(&mut calls, &pressed) => {}
                 _ = ends.wait_for(|phase| *phase == Phase::Ending) => {}
             }
         });
+    }
+}
+
+/// A call, from its header to the last byte of its answer.
+#[derive(Debug)]
+struct UnderWay(Arc<watch::Sender<usize>>);
+
+impl UnderWay {
+    fn begin(calls: &Arc<watch::Sender<usize>>) -> Self {
+        calls.send_modify(|calls| *calls += 1);
+        Self(calls.clone())
+    }
+}
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        self.0.send_modify(|calls| *calls -= 1);
+    }
+}
+
+/// Ready when a connection has no call, and nothing of an answer that its client has yet to take.
+async fn nothing_left(calls: &mut watch::Receiver<usize>, pressed: &AtomicBool) {
+    while calls.wait_for(|calls| *calls == 0).await.is_ok() {
+        tokio::time::sleep(FAREWELL).await;
+        if *calls.borrow() == 0 && !pressed.load(Ordering::Relaxed) {
+            return;
+        }
     }
 }
 

@@ -54,12 +54,14 @@ impl Feed {
     pub(crate) fn listen_to(&self, upstream: &Upstream) {
         // A breaker tells by itself what it does, also what an operator made it do.
         let is_circuit = |event: &Event| matches!(event.kind, Kind::Circuit { .. } | Kind::CircuitWouldOpen { .. });
-        let (feed, clock) = (self.clone(), upstream.policy.clock().clone());
-        upstream.policy.on_event(move |event| {
-            if !is_circuit(event) {
-                feed.tell(event, &clock);
-            }
-        });
+        for policy in [&upstream.policy, &upstream.streamed] {
+            let (feed, clock) = (self.clone(), policy.clock().clone());
+            policy.on_event(move |event| {
+                if !is_circuit(event) {
+                    feed.tell(event, &clock);
+                }
+            });
+        }
         if let Some(breaker) = &upstream.breaker {
             let (feed, clock) = (self.clone(), upstream.policy.clock().clone());
             breaker.policy().on_event(move |event| {

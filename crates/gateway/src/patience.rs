@@ -1,10 +1,14 @@
 //! How long a silence may last.
 
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use tokio::time::{Instant, Sleep};
+use stormproof_http::Error;
+use tokio::sync::watch;
+use tokio::time::{Instant, Sleep, sleep};
+
+use crate::upload::Awaited;
 
 /// Measures one silence after the other. The timer is made for the first and used for all.
 #[derive(Debug)]
@@ -35,5 +39,64 @@ impl Patience {
             self.running = true;
         }
         timer.as_mut().poll(cx)
+    }
+}
+
+/// Waits for the upstream's answer to a body that streams, for at most `limit` in all; the time in which the client is
+/// waited for does not count.
+pub(crate) async fn of_upstream<T>(
+    limit: Duration,
+    mut progress: watch::Receiver<Awaited>,
+    answer: impl Future<Output = Result<T, Error>>,
+) -> Result<T, Error> {
+    let mut answer = pin!(answer);
+    let (mut left, mut ended) = (limit, false);
+    loop {
+        let counts = ended || *progress.borrow_and_update() == Awaited::Upstream;
+        let since = Instant::now();
+        tokio::select! {
+            biased;
+            answer = &mut answer => return answer,
+            changed = progress.changed(), if !ended => ended = changed.is_err(),
+            () = sleep(left), if counts => return Err(Error::Timeout),
+        }
+        if counts {
+            left = left.saturating_sub(since.elapsed());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIMIT: Duration = Duration::from_secs(1);
+
+    async fn wait(answer_after: u64, client: &[(u64, Awaited)]) -> Result<(), Error> {
+        let sender = watch::Sender::new(Awaited::Upstream);
+        let receiver = sender.subscribe();
+        let client = client.to_vec();
+        tokio::spawn(async move {
+            for (millis, awaited) in client {
+                sleep(Duration::from_millis(millis)).await;
+                sender.send_replace(awaited);
+            }
+        });
+        let answer = async {
+            sleep(Duration::from_millis(answer_after)).await;
+            Ok(())
+        };
+        of_upstream(LIMIT, receiver, answer).await
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn only_the_time_of_the_upstream_counts() {
+        use Awaited::{Client, Upstream};
+        assert_eq!(wait(999, &[]).await, Ok(()));
+        assert_eq!(wait(1001, &[]).await, Err(Error::Timeout));
+        // Half a second of the upstream's, an hour of the client's, then what is left.
+        let slow = [(500, Client), (3_600_000, Upstream)];
+        assert_eq!(wait(3_600_990, &slow).await, Ok(()));
+        assert_eq!(wait(3_601_010, &slow).await, Err(Error::Timeout));
     }
 }

@@ -5,6 +5,8 @@
 
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -17,14 +19,18 @@ use crate::patience::Patience;
 pub(crate) struct Patient<S> {
     stream: S,
     patience: Patience,
+    pressed: Arc<AtomicBool>,
 }
 
 impl<S> Patient<S> {
-    pub(crate) fn new(stream: S, patience: Duration) -> Self {
-        Self { stream, patience: Patience::new(patience) }
+    /// The connection, and whether something is to be written that the client does not take at the moment.
+    pub(crate) fn new(stream: S, patience: Duration) -> (Self, Arc<AtomicBool>) {
+        let pressed = Arc::new(AtomicBool::new(false));
+        (Self { stream, patience: Patience::new(patience), pressed: pressed.clone() }, pressed)
     }
 
     fn limit<T>(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        self.pressed.store(written.is_pending(), Ordering::Relaxed);
         if written.is_ready() {
             self.patience.reset();
             return written;

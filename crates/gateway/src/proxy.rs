@@ -12,7 +12,8 @@ use stormproof_http::{Client, is_idempotent};
 use crate::answer::{Answer, mark};
 use crate::body::{Reply, Stream};
 use crate::headers::remove_hop_by_hop;
-use crate::upload::{Unreceived, Upload};
+use crate::patience;
+use crate::upload::{Awaited, SMALL, Unreceived, Upload};
 use crate::upstream::Upstream;
 
 static IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
@@ -108,11 +109,11 @@ impl Proxy {
         }
         let repeatable = is_idempotent(&parts.method) || parts.headers.contains_key(&IDEMPOTENCY_KEY);
         let keep = repeatable && upstream.policy.stages().may_retry_after(1);
-        let upload = Upload::receive(incoming, self.max_replay_bytes, keep, self.client_timeout).await;
+        // What cannot be sent again is received beforehand only if that costs next to nothing.
+        let limit = if keep { self.max_replay_bytes } else { self.max_replay_bytes.min(SMALL) };
+        let upload = Upload::receive(incoming, limit, keep, self.client_timeout).await;
         let upload = upload.map_err(|unreceived| match unreceived {
-            Unreceived::Slow => {
-                Answer::new(StatusCode::REQUEST_TIMEOUT, "request_timeout", "the body of the request did not come")
-            }
+            Unreceived::Slow => Answer::slow_request(),
             Unreceived::Broken => {
                 Answer::new(StatusCode::BAD_REQUEST, "request_broken", "the body of the request broke off")
             }
@@ -122,7 +123,12 @@ impl Proxy {
     }
 
     async fn call(&self, upstream: &Upstream, outgoing: Outgoing, repeatable: bool) -> Response<Reply> {
-        let policy = if repeatable { &upstream.policy } else { &upstream.once };
+        let progress = outgoing.upload.progress();
+        let policy = match (&progress, repeatable) {
+            (Some(_), _) => &upstream.streamed,
+            (None, true) => &upstream.policy,
+            (None, false) => &upstream.once,
+        };
         let (client, is_head) = (&self.client, outgoing.method == Method::HEAD);
         let (mut outgoing, mut attempts) = (Some(outgoing), 0);
         let result = policy
@@ -130,9 +136,14 @@ impl Proxy {
                 attempts = cx.attempt();
                 let kept = policy.stages().may_retry_after(attempts);
                 let request = if kept { outgoing.as_ref().and_then(Outgoing::again) } else { outgoing.take() };
+                let progress = progress.clone();
                 async move {
                     let request = request.ok_or(stormproof_http::Error::InvalidRequest)?;
-                    let response = client.send(request.into_request()).await?;
+                    let sending = client.send(request.into_request());
+                    let response = match progress {
+                        Some(progress) => patience::of_upstream(upstream.patience, progress, sending).await?,
+                        None => sending.await?,
+                    };
                     // Nobody asked for another protocol.
                     if response.status().is_informational() {
                         return Err(stormproof_http::Error::InvalidResponse);
@@ -145,6 +156,9 @@ impl Proxy {
             .await;
         let mut response = match result {
             Ok((response, held)) => pass_back(upstream, response, held, is_head),
+            Err(_) if progress.is_some_and(|progress| *progress.borrow() == Awaited::Nobody) => {
+                Answer::slow_request().from(upstream.name()).response()
+            }
             Err(error) => Answer::of(&error).from(upstream.name()).response(),
         };
         mark(&mut response, &upstream.label, attempts);

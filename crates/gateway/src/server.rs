@@ -132,7 +132,7 @@ impl Server {
 
     /// Serves until `drain` is ready; then accepts nothing more and lets what is under way end, for at most
     /// `drain_timeout` and until `abort` is ready.
-    pub async fn serve(self, drain: impl Future<Output = ()>, abort: impl Future<Output = ()>) -> Ended {
+    pub async fn serve<T>(self, drain: impl Future<Output = ()>, abort: impl Future<Output = T>) -> Ended {
         let (stop, phase) = watch::channel(Phase::Serving);
         let admin = Admin { upstreams: self.upstreams, feed: self.feed, phase: phase.clone() };
         let guard = Guard::new(self.addresses.1, self.settings.admin_hosts.clone(), self.token);
@@ -148,7 +148,7 @@ impl Server {
         let ended = tokio::select! {
             _ = drained.recv() => Ended::Drained,
             () = tokio::time::sleep(self.settings.drain_timeout) => Ended::TimedOut,
-            () = abort => Ended::Aborted,
+            _ = abort => Ended::Aborted,
         };
         let _ = stop.send(Phase::Ending);
         let _ = stop_admin.send(Phase::Ending);

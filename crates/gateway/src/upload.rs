@@ -1,26 +1,30 @@
-//! The body of a request on its way to the upstream: received first if it is small, streamed if it is not.
+//! The body of a request on its way to the upstream: received first if that is of use, streamed if not.
 //!
 //! A body that is kept whole can be sent again. It is also received before anything is taken for the call, so that a
-//! client that sends slowly holds no slot, and its slowness is not taken for the upstream's.
+//! client that sends slowly holds no slot. One that streams tells whom it waits for, so that a slow client is not taken
+//! for a slow upstream.
 
-use std::collections::VecDeque;
 use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use stormproof_http::BrokenRequest;
+use tokio::sync::watch;
 use tokio::time::timeout;
 
 use crate::patience::Patience;
 
+/// A body of this length costs no more to keep than the connection that it comes on.
+pub(crate) const SMALL: usize = 64 << 10;
+
 /// The body of a request: what has been received, then what is still to come.
 #[derive(Debug, Default)]
 pub(crate) struct Upload {
-    received: VecDeque<Bytes>,
+    received: Bytes,
     rest: Option<Rest>,
 }
 
@@ -28,6 +32,19 @@ pub(crate) struct Upload {
 struct Rest {
     incoming: Incoming,
     patience: Patience,
+    progress: watch::Sender<Awaited>,
+}
+
+/// Whom an upload waits for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Awaited {
+    /// The upstream: it has all of the body, or does not take what is there.
+    #[default]
+    Upstream,
+    /// The client, which sends nothing at the moment.
+    Client,
+    /// Nobody any more: the client sent nothing for too long.
+    Nobody,
 }
 
 /// Why a body could not be received.
@@ -35,37 +52,33 @@ struct Rest {
 pub(crate) enum Unreceived {
     /// The client broke off.
     Broken,
-    /// The client sent nothing for too long.
+    /// It took too long.
     Slow,
 }
 
 impl Upload {
-    /// Receives the body if it has at most `limit` bytes; else what has come so far, the rest to be streamed. A body
-    /// that does not say its length is received only if `keep` is set.
+    /// Receives the body, within `patience`, if it says that it has at most `limit` bytes; else it will be streamed, each
+    /// silence of the client being at most `patience`. A body that does not say its length is received, as far as it has
+    /// come to `limit`, only if `keep` is set.
     pub(crate) async fn receive(
         mut incoming: Incoming,
         limit: usize,
         keep: bool,
         patience: Duration,
     ) -> Result<Self, Unreceived> {
-        let mut received = VecDeque::new();
-        let hint = incoming.size_hint();
-        let known = hint.upper();
-        let worth_it = known.map_or(keep, |size| size <= limit as u64);
-        let mut room = limit;
-        while worth_it && !incoming.is_end_stream() {
-            let frame = timeout(patience, incoming.frame()).await.map_err(|_| Unreceived::Slow)?;
-            let Some(frame) = frame else { return Ok(Self { received, rest: None }) };
-            let Ok(data) = frame.map_err(|_| Unreceived::Broken)?.into_data() else { continue };
-            let fits = data.len() <= room;
-            room = room.saturating_sub(data.len());
-            received.push_back(data);
-            if !fits {
-                break;
-            }
-        }
-        let rest = (!incoming.is_end_stream()).then_some(Rest { incoming, patience: Patience::new(patience) });
-        Ok(Self { received, rest })
+        let worth_it = incoming.size_hint().upper().map_or(keep, |size| size <= limit as u64);
+        let mut received = Received::default();
+        let whole = if worth_it {
+            let receiving = received.fill(&mut incoming, limit);
+            timeout(patience, receiving).await.map_err(|_| Unreceived::Slow)??
+        } else {
+            incoming.is_end_stream()
+        };
+        let rest = (!whole).then(|| {
+            let progress = watch::Sender::new(Awaited::Upstream);
+            Rest { incoming, patience: Patience::new(patience), progress }
+        });
+        Ok(Self { received: received.into_bytes(), rest })
     }
 
     /// The same body once more, if it is kept whole.
@@ -77,6 +90,65 @@ impl Upload {
     pub(crate) fn is_whole(&self) -> bool {
         self.rest.is_none()
     }
+
+    /// Whom it waits for, if it streams. Closed when it has ended.
+    pub(crate) fn progress(&self) -> Option<watch::Receiver<Awaited>> {
+        self.rest.as_ref().map(|rest| rest.progress.subscribe())
+    }
+}
+
+/// What has come so far, in one piece: many small ones would each cost more than they hold.
+#[derive(Debug, Default)]
+struct Received {
+    first: Bytes,
+    joined: BytesMut,
+}
+
+impl Received {
+    /// Takes in what comes, until it is more than `limit`. Whether that was all of it.
+    async fn fill(&mut self, incoming: &mut Incoming, limit: usize) -> Result<bool, Unreceived> {
+        let mut room = limit;
+        while !incoming.is_end_stream() {
+            let Some(frame) = incoming.frame().await else { return Ok(true) };
+            let Ok(data) = frame.map_err(|_| Unreceived::Broken)?.into_data() else { continue };
+            self.push(&data);
+            let Some(left) = room.checked_sub(data.len()) else { return Ok(incoming.is_end_stream()) };
+            room = left;
+        }
+        Ok(true)
+    }
+
+    fn push(&mut self, data: &Bytes) {
+        if self.first.is_empty() && self.joined.is_empty() {
+            self.first = data.clone();
+            return;
+        }
+        if self.joined.is_empty() {
+            self.joined.extend_from_slice(&std::mem::take(&mut self.first));
+        }
+        self.joined.extend_from_slice(data);
+    }
+
+    fn into_bytes(self) -> Bytes {
+        if self.joined.is_empty() { self.first } else { self.joined.freeze() }
+    }
+}
+
+impl Rest {
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BrokenRequest>>> {
+        let (awaited, polled) = match Pin::new(&mut self.incoming).poll_frame(cx) {
+            Poll::Ready(frame) => {
+                self.patience.reset();
+                (Awaited::Upstream, Poll::Ready(frame.map(|frame| frame.map_err(|_| BrokenRequest))))
+            }
+            Poll::Pending if self.patience.poll(cx).is_ready() => {
+                (Awaited::Nobody, Poll::Ready(Some(Err(BrokenRequest))))
+            }
+            Poll::Pending => (Awaited::Client, Poll::Pending),
+        };
+        self.progress.send_if_modified(|known| std::mem::replace(known, awaited) != awaited);
+        polled
+    }
 }
 
 impl Body for Upload {
@@ -84,20 +156,10 @@ impl Body for Upload {
     type Error = BrokenRequest;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BrokenRequest>>> {
-        if let Some(data) = self.received.pop_front() {
-            return Poll::Ready(Some(Ok(Frame::data(data))));
+        if !self.received.is_empty() {
+            return Poll::Ready(Some(Ok(Frame::data(std::mem::take(&mut self.received)))));
         }
-        let Some(rest) = &mut self.rest else { return Poll::Ready(None) };
-        match Pin::new(&mut rest.incoming).poll_frame(cx) {
-            Poll::Ready(frame) => {
-                rest.patience.reset();
-                Poll::Ready(frame.map(|frame| frame.map_err(|_| BrokenRequest)))
-            }
-            Poll::Pending => {
-                ready!(rest.patience.poll(cx));
-                Poll::Ready(Some(Err(BrokenRequest)))
-            }
-        }
+        self.rest.as_mut().map_or(Poll::Ready(None), |rest| rest.poll_frame(cx))
     }
 
     fn is_end_stream(&self) -> bool {
@@ -105,7 +167,7 @@ impl Body for Upload {
     }
 
     fn size_hint(&self) -> SizeHint {
-        let received: u64 = self.received.iter().map(|data| data.len() as u64).sum();
+        let received = self.received.len() as u64;
         let rest = self.rest.as_ref().map_or_else(|| SizeHint::with_exact(0), |rest| rest.incoming.size_hint());
         let mut hint = SizeHint::new();
         hint.set_lower(rest.lower().saturating_add(received));
@@ -113,5 +175,22 @@ impl Body for Upload {
             hint.set_upper(upper.saturating_add(received));
         }
         hint
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn many_small_pieces_become_one() {
+        let mut received = Received::default();
+        let first = Bytes::from_static(b"one piece is kept as it is");
+        received.push(&first);
+        assert_eq!(received.first.as_ptr(), first.as_ptr());
+        (0..1000).for_each(|_| received.push(&Bytes::from_static(b"x")));
+        let upload = Upload { received: received.into_bytes(), rest: None };
+        assert_eq!(upload.received.len(), first.len() + 1000);
+        assert_eq!(upload.size_hint().exact(), Some(first.len() as u64 + 1000));
     }
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderValue, Uri};
-use stormproof::{CircuitBreaker, Mistakes, Name, Policy};
+use stormproof::{Bulkhead, CircuitBreaker, Mistakes, Name, Policy, RateLimiter};
 use stormproof_http::Statuses;
 
 use crate::config;
@@ -24,7 +24,21 @@ pub(crate) struct Upstream {
     pub(crate) policy: Policy,
     /// The same for calls that must not be repeated.
     pub(crate) once: Policy,
+    /// The same for calls whose body streams: the stages without a time limit, which would run on while the client is
+    /// waited for. [`patience`](Self::patience) takes its place.
+    pub(crate) streamed: Policy,
+    /// The longest that a call whose body streams waits for the upstream.
+    pub(crate) patience: Duration,
     pub(crate) breaker: Option<CircuitBreaker>,
+}
+
+/// The stages of an upstream, put together in two ways.
+#[derive(Debug)]
+struct Policies {
+    whole: Policy,
+    streamed: Policy,
+    patience: Duration,
+    breaker: Option<CircuitBreaker>,
 }
 
 impl Upstream {
@@ -35,7 +49,7 @@ impl Upstream {
             return Err(Mistakes::from(vec![stormproof::Invalid::new("url", "incomplete", "scheme and host")]));
         };
         let name = Name::from(name);
-        let (policy, breaker) = policy(&name, config)?;
+        let Policies { whole: policy, streamed, patience, breaker } = policies(&name, config)?;
         Ok(Self {
             label: HeaderValue::from_str(&name).unwrap_or_else(|_| HeaderValue::from_static("unnamed")),
             scheme,
@@ -45,6 +59,8 @@ impl Upstream {
             stall_timeout: config.stall_timeout,
             once: policy.once(),
             policy,
+            streamed,
+            patience,
             breaker,
             name,
         })
@@ -79,18 +95,31 @@ fn climbs(path: &str) -> bool {
     plain.split(['/', '\\']).any(|segment| segment.split(';').next() == Some(".."))
 }
 
-fn policy(name: &Name, config: &config::Upstream) -> Result<(Policy, Option<CircuitBreaker>), Mistakes> {
+fn policies(name: &Name, config: &config::Upstream) -> Result<Policies, Mistakes> {
     let mut stages = config.policy.clone();
     // An upstream that never answers must not hold a call for ever.
     if stages.deadline.is_none() {
         stages.attempt_timeout.get_or_insert(config.response_timeout);
     }
-    // The admin API needs a handle to the breaker.
-    let breaker = stages.breaker.take();
-    let breaker = breaker.map(|config| CircuitBreaker::with_config(name.clone(), config)).transpose()?;
-    let mut builder = Policy::builder(name.clone()).config(stages);
-    if let Some(breaker) = &breaker {
-        builder = builder.breaker(breaker);
-    }
-    Ok((builder.build()?, breaker))
+    let limits = [stages.attempt_timeout, stages.deadline];
+    let patience = limits.into_iter().flatten().min().unwrap_or(config.response_timeout);
+    // Both policies share the stages; the admin API needs a handle to the breaker besides.
+    let breaker = stages.breaker.take().map(|config| CircuitBreaker::with_config(name.clone(), config)).transpose()?;
+    let bulkhead = stages.bulkhead.take().map(|config| Bulkhead::with_config(name.clone(), config)).transpose()?;
+    let rate = stages.rate.take().map(|config| RateLimiter::with_config(name.clone(), config)).transpose()?;
+    let shared = |mut builder: stormproof::Builder| {
+        if let Some(breaker) = &breaker {
+            builder = builder.breaker(breaker);
+        }
+        if let Some(bulkhead) = &bulkhead {
+            builder = builder.bulkhead(bulkhead);
+        }
+        if let Some(rate) = &rate {
+            builder = builder.rate(rate);
+        }
+        builder.build()
+    };
+    let whole = shared(Policy::builder(name.clone()).config(stages))?;
+    let streamed = shared(Policy::builder(name.clone()))?;
+    Ok(Policies { whole, streamed, patience, breaker })
 }

@@ -295,10 +295,31 @@ async fn a_client_that_does_not_finish_its_request_takes_nothing() {
     let answer = send("PUT /up/half HTTP/1.1\r\nhost: x\r\ncontent-length: 10\r\n\r\n12345").await;
     assert_eq!((answer.status(), answer.json()["error"]["type"].as_str().unwrap()), (408, "request_timeout"));
     assert!(upstream.seen("/half").is_empty());
+    // A byte now and then does not make it longer: all of it must come in time.
+    let mut dripping = TcpStream::connect(gateway.address).await.unwrap();
+    dripping.write_all(b"PUT /up/half HTTP/1.1\r\nhost: x\r\ncontent-length: 100\r\n\r\n").await.unwrap();
+    let start = Instant::now();
+    let drip = async {
+        while dripping.write_all(b"x").await.is_ok() && start.elapsed() < Duration::from_secs(3) {
+            let mut buffer = [0; 64];
+            let answered = timeout(Duration::from_millis(50), dripping.read(&mut buffer)).await;
+            if let Ok(Ok(read)) = answered {
+                return String::from_utf8_lossy(&buffer[..read]).into_owned();
+            }
+        }
+        String::new()
+    };
+    assert!(drip.await.starts_with("HTTP/1.1 408 "));
+    assert!(upstream.seen("/half").is_empty());
     // Half a header: the connection ends.
     let start = Instant::now();
     send("GET /up/slowloris HTTP/1.1\r\nhost: x\r\nx-slow").await;
     assert!(start.elapsed() < Duration::from_secs(3));
+    // Nor does one live that is kept and not used.
+    let start = Instant::now();
+    let answer = send("GET /up/ok HTTP/1.1\r\nhost: x\r\n\r\n").await;
+    assert_eq!(answer.status(), 200);
+    assert!((Duration::from_millis(300)..Duration::from_secs(3)).contains(&start.elapsed()), "{:?}", start.elapsed());
     // A header that is too large.
     let answer = send(&format!("GET /up/large HTTP/1.1\r\nhost: x\r\nx-large: {}\r\n\r\n", "x".repeat(100_000))).await;
     assert_eq!(answer.status(), 431);
@@ -350,4 +371,43 @@ policy.rate = { rate = 1, per = '10s', max_wait = 0 }
     let answer = gateway.get("/fast/ok").await;
     assert_eq!((answer.status(), answer.json()["error"]["type"].as_str().unwrap()), (429, "rate_limited"));
     assert_eq!(answer.header("retry-after"), Some("10"));
+}
+
+#[tokio::test]
+async fn a_slow_upload_is_not_the_upstreams_fault() {
+    let upstream = Upstream::start().await;
+    let more = "
+client_timeout = '600ms'
+[upstreams.up]
+url = 'http://{up}'
+policy = { attempt_timeout = '300ms', deadline = '400ms', breaker = { trip = 1 }, bulkhead = {} }
+";
+    let gateway = Gateway::start(&upstream, more).await;
+    let failures = r#"stormproof_breaker_calls_total{name="up",outcome="failure"}"#;
+    let upload = async |path: &str, parts: usize, pause: u64, finished: bool| {
+        let mut stream = TcpStream::connect(gateway.address).await.unwrap();
+        let (part, length) = (vec![b'x'; 300_000], 3_000_000);
+        let head = format!("PUT {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n");
+        stream.write_all(head.as_bytes()).await.unwrap();
+        for _ in 0..parts {
+            stream.write_all(&part).await.unwrap();
+            sleep(Duration::from_millis(pause)).await;
+        }
+        assert_eq!(finished, parts * part.len() == length);
+        timeout(Duration::from_secs(5), support::read_answer(&mut stream)).await.unwrap()
+    };
+    let answer = upload("/up/slow-client", 10, 100, true).await;
+    assert_eq!((answer.status(), answer.text().as_str()), (200, "received 3000000"));
+    // A client that stalls is told so, and counts neither way.
+    let answer = upload("/up/stalled-client", 2, 0, false).await;
+    assert_eq!((answer.status(), answer.json()["error"]["type"].as_str().unwrap()), (408, "request_timeout"));
+    gateway.settled().await;
+    assert_eq!(gateway.metric(failures).await, 0);
+    // A hung upstream counts, whether it has taken all of the body or takes none of it.
+    for (count, path) in [(1, "/up/hang"), (2, "/up/unread/")] {
+        let answer = upload(path, 10, 0, true).await;
+        assert_eq!((answer.status(), answer.json()["error"]["type"].as_str().unwrap()), (504, "timeout"), "{path}");
+        assert_eq!(gateway.metric(failures).await, count, "{path}");
+        gateway.admin("POST", "/api/admin/circuit-breakers/reset").await;
+    }
 }

@@ -189,3 +189,31 @@ async fn draining_is_bounded_and_a_second_signal_ends_it_at_once() {
         assert!(!hung.await.unwrap().is_complete());
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn only_calls_under_way_hold_up_the_end() {
+    let upstream = Upstream::start().await;
+    let mut gateway = Gateway::start(&upstream, "drain_timeout = '20s'\n[upstreams.up]\nurl = 'http://{up}'").await;
+    let address = gateway.address;
+    let unused = TcpStream::connect(address).await.unwrap();
+    let mut half = TcpStream::connect(address).await.unwrap();
+    half.write_all(b"GET /up/ok HTTP/1.1\r\nhost: x\r\nx-ha").await.unwrap();
+    let mut kept = TcpStream::connect(address).await.unwrap();
+    kept.write_all(b"GET /up/ok HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+    assert!(kept.read(&mut [0; 1024]).await.unwrap() > 0);
+    kept.write_all(b"GET /up/ok HTTP/1.1\r\nhost: x\r\nx-ha").await.unwrap();
+    // A client that takes its answer slowly is not cut off, though the upstream has sent all of it.
+    let mut slow = TcpStream::connect(address).await.unwrap();
+    slow.write_all(b"GET /up/big/20000000 HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+    sleep(Duration::from_millis(200)).await;
+
+    let start = Instant::now();
+    gateway.drain();
+    sleep(Duration::from_millis(1500)).await;
+    let mut answer = Vec::new();
+    timeout(Duration::from_secs(5), slow.read_to_end(&mut answer)).await.unwrap().unwrap();
+    assert!(answer.len() > 20_000_000, "{}", answer.len());
+    assert_eq!(gateway.ended().await, Ended::Drained);
+    assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
+    drop((unused, half, kept));
+}

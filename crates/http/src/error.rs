@@ -31,6 +31,9 @@ pub enum Error {
     /// The answer is not HTTP, or its header is larger than allowed.
     #[error("the answer is not valid HTTP")]
     InvalidResponse,
+    /// The answer did not come in the time for it.
+    #[error("the answer took too long")]
+    Timeout,
     /// The body of the request broke off at its source: the caller's fault, not the callee's.
     #[error("the body of the request broke off")]
     RequestBroken,
@@ -59,6 +62,7 @@ impl Error {
             Self::ConnectionReset => "ConnectionError.ConnectionReset",
             Self::Incomplete => "ConnectionError.Incomplete",
             Self::InvalidResponse => "ConnectionError.InvalidResponse",
+            Self::Timeout => "TimeoutError",
             Self::RequestBroken => "ClientError.RequestBroken",
             Self::InvalidRequest => "ClientError.InvalidRequest",
             Self::Other => "ConnectionError",
