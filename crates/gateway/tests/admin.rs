@@ -136,7 +136,7 @@ async fn everybody_gets_in_only_with_the_token() {
 
     let server = Server::bind(config("0.0.0.0:0"), Some("secret".into())).await.unwrap();
     let admin = ([127, 0, 0, 1], server.admin_address().port()).into();
-    tokio::spawn(server.serve(std::future::pending(), std::future::pending()));
+    tokio::spawn(server.serve(std::future::pending(), std::future::pending::<()>()));
     assert_eq!(request(admin, "GET", "/metrics", "", b"").await.status(), 401);
     assert_eq!(request(admin, "GET", "/metrics", "authorization: Bearer wrong\r\n", b"").await.status(), 401);
     assert_eq!(request(admin, "GET", "/metrics", "authorization: Bearer secret\r\n", b"").await.status(), 200);
