@@ -28,6 +28,8 @@ enum Command {
     DemoUpstream(demo::UpstreamArgs),
 }
 
+/// The environment variable that holds the token of the admin API.
+const TOKEN: &str = "STORMPROOF_ADMIN_TOKEN";
 /// The file is not valid, or the gateway could not run.
 const FAILED: u8 = 1;
 /// The file could not be read, or the command line is not valid (as clap has it).
@@ -84,7 +86,7 @@ fn load(path: &Path) -> Result<Config, Unloaded> {
         let line = error.as_bytes()[..error.utf8_error().valid_up_to()].split(|byte| *byte == b'\n').count();
         Unloaded::Invalid(format!("{shown}:{line}:1: the file is not UTF-8"))
     })?;
-    Config::parse(&text).map_err(|mistakes| {
+    Config::parse_with(&text, std::env::var_os(TOKEN).is_some()).map_err(|mistakes| {
         let lines: Vec<_> = mistakes.iter().map(|mistake| format!("{shown}:{mistake}")).collect();
         Unloaded::Invalid(lines.join("\n"))
     })

@@ -14,7 +14,7 @@ use tokio::sync::broadcast::{Receiver, error::RecvError};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
-use crate::FAILED;
+use crate::{FAILED, TOKEN};
 
 /// Run the gateway
 #[derive(Debug, clap::Args)]
@@ -59,8 +59,7 @@ pub(crate) fn run(args: &Args) -> ExitCode {
 
 /// How it ended, and by which second signal if by one.
 async fn serve(config: Config) -> Result<(Ended, i32), String> {
-    let token = std::env::var_os("STORMPROOF_ADMIN_TOKEN")
-        .map(|token| token.into_string().map_err(|_| "STORMPROOF_ADMIN_TOKEN is not UTF-8".to_owned()));
+    let token = std::env::var_os(TOKEN).map(|token| token.into_string().map_err(|_| format!("{TOKEN} is not UTF-8")));
     let token = token.transpose()?;
     let upstreams: Vec<_> = config.upstreams.keys().cloned().collect();
     let server = Server::bind(config, token).await.map_err(|error| error.to_string())?;

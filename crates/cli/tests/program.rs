@@ -69,13 +69,18 @@ fn a_public_admin_address_without_a_token_is_refused() {
     let file = directory.path().join("public.toml");
     std::fs::write(&file, "[gateway]\nlisten = '127.0.0.1:0'\nadmin = '0.0.0.0:0'\n[upstreams.a]\nurl = 'http://h'\n")
         .unwrap();
-    let output =
-        Command::new(PROGRAM).args(["serve", "--config"]).arg(&file).env_remove("STORMPROOF_ADMIN_TOKEN").output();
-    let (code, _, err) = said(&output.unwrap());
-    assert_eq!(code, 1);
-    assert!(
-        err.contains("the admin API on 0.0.0.0:0 could be used by anybody") && err.contains("STORMPROOF_ADMIN_TOKEN")
-    );
+    let run = |args: &[&str], token: Option<&str>| {
+        let mut command = Command::new(PROGRAM);
+        command.args(args).arg(&file).env_remove("STORMPROOF_ADMIN_TOKEN");
+        said(&command.envs(token.map(|token| ("STORMPROOF_ADMIN_TOKEN", token))).output().unwrap())
+    };
+    let place = format!("{}:3:9: gateway.admin: is 0.0.0.0:0, open to everybody", file.display());
+    let (code, _, err) = run(&["serve", "--config"], None);
+    assert!(code == 1 && err.starts_with(&place) && err.contains("STORMPROOF_ADMIN_TOKEN"), "{err}");
+    // What serve refuses, check names; and what it would not, check does not.
+    let (code, out, _) = run(&["check"], None);
+    assert!(code == 1 && out.starts_with(&place), "{out}");
+    assert_eq!(run(&["check"], Some("secret")).0, 0);
 }
 
 fn write_config(directory: &Path, upstream: &str, more: &str) -> String {

@@ -13,6 +13,9 @@ use stormproof_http::client;
 
 use crate::patience::Patience;
 
+/// The kind of a long silence in an answer.
+pub(crate) const STALLED: &str = "TimeoutError.Stalled";
+
 /// What the gateway sends: an upstream's body, or words of its own.
 #[derive(Debug)]
 pub(crate) enum Reply {
@@ -109,7 +112,7 @@ impl Body for Stream {
             }
             Poll::Pending => {
                 ready!(this.patience.poll(cx));
-                this.settle(&Verdict::failure("TimeoutError.Stalled"));
+                this.settle(&Verdict::failure(STALLED));
                 Poll::Ready(Some(Err(Broken)))
             }
         }

@@ -9,6 +9,8 @@ use serde::Deserialize;
 use stormproof::document::{self, Mistake};
 use stormproof::{Invalid, config as policy};
 
+use crate::body::STALLED;
+
 /// Everything that the file says.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -105,6 +107,26 @@ impl Config {
         document::read(text, Self::validate)
     }
 
+    /// The same for a gateway whose admin API has a token or has none, which is a mistake where others can reach it.
+    ///
+    /// # Errors
+    /// All mistakes, with line and column.
+    pub fn parse_with(text: &str, has_token: bool) -> Result<Self, Vec<Mistake>> {
+        document::read(text, |config: &Self| {
+            let mut found = config.validate();
+            let admin = config.gateway.admin;
+            if !has_token && !admin.ip().is_loopback() {
+                let allowed = "a loopback address, or any with the environment variable STORMPROOF_ADMIN_TOKEN set";
+                found.push(Invalid::new(
+                    "gateway.admin",
+                    format!("{admin}, open to everybody who reaches it"),
+                    allowed,
+                ));
+            }
+            found
+        })
+    }
+
     /// All mistakes; empty if there is none.
     pub fn validate(&self) -> Vec<Invalid> {
         let mut found = self.gateway.validate();
@@ -138,8 +160,12 @@ impl Settings {
                 found.push(Invalid::new(format!("gateway.{field}"), value, allowed));
             }
         };
-        let same = self.listen == self.admin && self.listen.port() != 0;
-        check(!same, "admin", self.admin.to_string(), "another address than that of `listen`");
+        check(
+            !overlap(self.listen, self.admin),
+            "admin",
+            self.admin.to_string(),
+            "an address apart from that of `listen`",
+        );
         for (field, limit) in [("header_timeout", self.header_timeout), ("client_timeout", self.client_timeout)] {
             check(!limit.is_zero(), field, format!("{limit:?}"), "more than zero");
         }
@@ -157,6 +183,15 @@ impl Settings {
     }
 }
 
+/// Whether both cannot be listened on at once.
+fn overlap(one: SocketAddr, other: SocketAddr) -> bool {
+    // Every address of the other's family; that of IPv6 takes those of IPv4 with it.
+    let covers =
+        |wide: SocketAddr, narrow: SocketAddr| wide.ip().is_unspecified() && (wide.is_ipv6() || narrow.is_ipv4());
+    let same_port = one.port() == other.port() && one.port() != 0;
+    same_port && (one.ip() == other.ip() || covers(one, other) || covers(other, one))
+}
+
 impl Upstream {
     fn validate(&self) -> Vec<Invalid> {
         let mut found: Vec<_> = self.base().err().into_iter().collect();
@@ -172,10 +207,33 @@ impl Upstream {
             // A limit that is never charged would only seem to protect.
             found.push(Invalid::new("policy.tokens", "set", "nothing: the gateway does not count tokens yet"));
         }
-        found.extend(self.policy.validate().into_iter().map(|mut mistake| {
+        let contradictions = self.contradictions();
+        found.extend(self.policy.validate().into_iter().chain(contradictions).map(|mut mistake| {
             mistake.field = format!("policy.{}", mistake.field);
             mistake
         }));
+        found
+    }
+
+    /// What of the policy can never take effect, or not in a gateway.
+    fn contradictions(&self) -> Vec<Invalid> {
+        let (policy, mut found) = (&self.policy, Vec::new());
+        if let (Some(attempt), Some(deadline)) = (policy.attempt_timeout, policy.deadline)
+            && attempt > deadline
+            && !deadline.is_zero()
+        {
+            found.push(Invalid::new("attempt_timeout", format!("{attempt:?}"), "no longer than `deadline`"));
+        }
+        let (retry_on, never_on) = policy.retry.as_ref().map_or((&[][..], &[][..]), |it| (&it.retry_on, &it.never_on));
+        let ignore = policy.breaker.as_ref().map_or(&[][..], |breaker| &breaker.ignore);
+        for (field, kinds) in [("retry.retry_on", retry_on), ("retry.never_on", never_on), ("breaker.ignore", ignore)] {
+            for kind in kinds.iter().filter(|kind| !is_kind(kind)) {
+                found.push(Invalid::new(field, format!("{kind:?}"), KINDS));
+            }
+        }
+        for kind in retry_on.iter().filter(|kind| never_on.contains(kind)) {
+            found.push(Invalid::new("retry.retry_on", format!("{kind:?}"), "kinds that are not in `never_on` as well"));
+        }
         found
     }
 
@@ -203,6 +261,15 @@ impl Upstream {
         }
         Ok(uri)
     }
+}
+
+const KINDS: &str = "ConnectionError, TimeoutError, ServerError, RateLimitError, TooEarlyError, AuthenticationError, \
+    ClientError, or a particular one such as ServerError.503 or ConnectionError.ConnectionRefused";
+
+/// Whether a list of kinds can mean something by this name: a kind or a part of one.
+fn is_kind(name: &str) -> bool {
+    let is_named = |kind: &str| kind == name || kind.split('.').any(|part| part == name);
+    is_named(STALLED) || stormproof_http::kinds().any(is_named)
 }
 
 fn port_of(authority: &http::uri::Authority) -> &str {
@@ -273,6 +340,62 @@ mod tests {
             assert!(!found[0].contains("secret"), "{found:?}");
         }
         assert!(shown("[upstreams.a]")[0].starts_with("1:12: upstreams.a.url: is missing"));
+    }
+
+    #[test]
+    fn an_admin_api_for_everybody_needs_a_token() {
+        let with = |admin: &str, token| {
+            let text = format!("[gateway]\nadmin = '{admin}'\n[upstreams.a]\nurl = 'http://h'\n");
+            Config::parse_with(&text, token)
+                .err()
+                .unwrap_or_default()
+                .iter()
+                .map(ToString::to_string)
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(with("[::1]:8081", false), Vec::<String>::new());
+        assert_eq!(with("0.0.0.0:8081", true), Vec::<String>::new());
+        let found = with("0.0.0.0:8081", false);
+        assert!(found.len() == 1 && found[0].starts_with("2:9: gateway.admin: is 0.0.0.0:8081, open to"), "{found:?}");
+        assert!(found[0].contains("STORMPROOF_ADMIN_TOKEN"), "{found:?}");
+    }
+
+    #[test]
+    fn the_two_addresses_do_not_overlap() {
+        let overlapping = |one: &str, other: &str| overlap(one.parse().unwrap(), other.parse().unwrap());
+        for (one, other) in [
+            ("127.0.0.1:1", "127.0.0.1:1"),
+            ("0.0.0.0:1", "127.0.0.1:1"),
+            ("127.0.0.1:1", "[::]:1"),
+            ("[::1]:1", "[::]:1"),
+        ] {
+            assert!(overlapping(one, other), "{one} {other}");
+        }
+        for (one, other) in [
+            ("127.0.0.1:0", "127.0.0.1:0"),
+            ("0.0.0.0:1", "127.0.0.1:2"),
+            ("127.0.0.1:1", "127.0.0.2:1"),
+            ("0.0.0.0:1", "[::1]:1"),
+        ] {
+            assert!(!overlapping(one, other), "{one} {other}");
+        }
+    }
+
+    #[test]
+    fn what_could_never_take_effect_is_a_mistake() {
+        let policy = |policy: &str| shown(&format!("[upstreams.a]\nurl = 'http://h'\n[upstreams.a.policy]\n{policy}"));
+        let found = policy("deadline = 1\nattempt_timeout = 2\n");
+        assert_eq!(found, ["5:19: upstreams.a.policy.attempt_timeout: is 2s, allowed is no longer than `deadline`"]);
+        let found = policy("retry = { retry_on = ['ServerEror'], never_on = ['503'] }\nbreaker.ignore = ['x']\n");
+        assert_eq!(found.len(), 2, "{found:?}");
+        assert!(
+            found[0].contains("retry_on: is \"ServerEror\", allowed is ConnectionError, TimeoutError,"),
+            "{found:?}"
+        );
+        let found = policy("retry = { retry_on = ['503'], never_on = ['503'] }\n");
+        assert!(found.len() == 1 && found[0].contains("`never_on`"), "{found:?}");
+        let known = "'TimeoutError.Stalled', 'ConnectionError', 'RateLimitError.429', 'ConnectionReset', 'ClientError'";
+        assert_eq!(policy(&format!("retry = {{ retry_on = [{known}] }}\n")), Vec::<String>::new());
     }
 
     #[test]

@@ -94,7 +94,9 @@ impl Server {
     /// If the configuration is not valid, an address cannot be taken, or the admin API would be open to everybody.
     pub async fn bind(config: Config, token: Option<String>) -> Result<Self, StartError> {
         let settings = config.gateway;
-        if token.as_ref().is_some_and(|token| token.trim().is_empty()) {
+        // A file or a shell easily puts a line's end behind it.
+        let token = token.map(|token| token.trim().to_owned());
+        if token.as_ref().is_some_and(String::is_empty) {
             return Err(StartError::EmptyToken);
         }
         if !settings.admin.ip().is_loopback() && token.is_none() {

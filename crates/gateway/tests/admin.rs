@@ -134,7 +134,7 @@ async fn everybody_gets_in_only_with_the_token() {
     let empty = Server::bind(config("0.0.0.0:0"), Some(" ".into())).await.unwrap_err();
     assert_eq!(empty, StartError::EmptyToken);
 
-    let server = Server::bind(config("0.0.0.0:0"), Some("secret".into())).await.unwrap();
+    let server = Server::bind(config("0.0.0.0:0"), Some(" secret\n".into())).await.unwrap();
     let admin = ([127, 0, 0, 1], server.admin_address().port()).into();
     tokio::spawn(server.serve(std::future::pending(), std::future::pending::<()>()));
     assert_eq!(request(admin, "GET", "/metrics", "", b"").await.status(), 401);

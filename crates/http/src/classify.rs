@@ -67,6 +67,17 @@ pub fn is_idempotent(method: &Method) -> bool {
     matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS | Method::TRACE | Method::PUT | Method::DELETE)
 }
 
+/// Every kind that a failure can have: those of the statuses 400 to 599, and those of errors.
+///
+/// ```
+/// assert!(stormproof_http::kinds().any(|kind| kind == "ServerError.503"));
+/// assert!(stormproof_http::kinds().any(|kind| kind == "ConnectionError.ConnectionRefused"));
+/// ```
+pub fn kinds() -> impl Iterator<Item = &'static str> {
+    let statuses = (400..600).filter_map(|status| StatusCode::from_u16(status).ok());
+    statuses.map(kind).chain(Error::ALL.iter().filter(|error| !error.is_callers_fault()).map(|error| error.kind()))
+}
+
 /// The kind of a status: a word for its class, a dot, the number.
 fn kind(status: StatusCode) -> &'static str {
     static KINDS: LazyLock<Vec<String>> = LazyLock::new(|| (100..1000).map(spell).collect());

@@ -120,4 +120,24 @@ mod tests {
         let unknown = get("http://no-such-host.invalid".into(), Duration::from_secs(5)).await;
         assert_eq!(unknown.unwrap_err(), Error::HostNotFound);
     }
+
+    #[tokio::test]
+    async fn a_peer_that_does_not_speak_tls_is_told_as_such() {
+        use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+        for (words, reset) in [("HTTP/1.1 400 Bad Request\r\n\r\n", false), ("", false), ("", true)] {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let address = listener.local_addr().unwrap();
+            tokio::spawn(async move {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                let _ = stream.read(&mut [0; 4096]).await;
+                let _ = stream.write_all(words.as_bytes()).await;
+                if reset {
+                    stream.set_zero_linger().unwrap();
+                }
+            });
+            let plain = get(format!("https://{address}"), Duration::from_secs(5)).await;
+            assert_eq!(plain.unwrap_err(), Error::Tls, "{words:?}, {reset}");
+        }
+    }
 }

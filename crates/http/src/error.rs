@@ -51,6 +51,21 @@ pub enum Error {
 pub struct BrokenRequest;
 
 impl Error {
+    pub(crate) const ALL: [Self; 12] = [
+        Self::HostNotFound,
+        Self::ConnectionRefused,
+        Self::ConnectTimeout,
+        Self::ConnectFailed,
+        Self::Tls,
+        Self::ConnectionReset,
+        Self::Incomplete,
+        Self::InvalidResponse,
+        Self::Timeout,
+        Self::RequestBroken,
+        Self::InvalidRequest,
+        Self::Other,
+    ];
+
     /// The kind, as retry lists, events and refusals write it.
     pub const fn kind(self) -> &'static str {
         match self {
@@ -109,6 +124,12 @@ impl Error {
         let Some(io) = find::<io::Error>(error) else {
             return Self::ConnectFailed;
         };
+        // An I/O error around another one is that of the handshake: the peer did not know what to make of it.
+        if let Some(inner) = io.get_ref()
+            && inner.is::<io::Error>()
+        {
+            return Self::Tls;
+        }
         match io.kind() {
             io::ErrorKind::ConnectionRefused => Self::ConnectionRefused,
             io::ErrorKind::TimedOut => Self::ConnectTimeout,

@@ -27,6 +27,6 @@ mod connect;
 mod error;
 pub mod retry_after;
 
-pub use classify::{Statuses, is_idempotent};
+pub use classify::{Statuses, is_idempotent, kinds};
 pub use client::Client;
 pub use error::{BrokenRequest, Error};
