@@ -41,7 +41,11 @@ impl<'a> Answer<'a> {
 
     /// What became of a call that has no answer of its own.
     pub(crate) fn of(error: &Error<upstream::Error>) -> Self {
-        let message = error.to_string();
+        let message = match error {
+            // How often it was tried stands in a header; why not again is for logs.
+            Error::Failed { error, .. } => error.to_string(),
+            _ => error.to_string(),
+        };
         match error {
             Error::Refused { refused, .. } => {
                 let (status, kind) = match refused.stage {

@@ -43,13 +43,11 @@ impl Guard {
         }
         match &self.token {
             Some(token) if !public => {
-                let given =
-                    single(headers, &AUTHORIZATION).ok().flatten().and_then(|value| value.strip_prefix("Bearer "));
-                if given.is_some_and(|given| is_same(given.as_bytes(), token.as_bytes())) {
-                    Ok(())
-                } else {
-                    Err(Barred::Token)
-                }
+                let given = single(headers, &AUTHORIZATION).ok().flatten().and_then(|value| value.split_once(' '));
+                let is_token = |(scheme, given): (&str, &str)| {
+                    scheme.eq_ignore_ascii_case("bearer") && is_same(given.as_bytes(), token.as_bytes())
+                };
+                if given.is_some_and(is_token) { Ok(()) } else { Err(Barred::Token) }
             }
             _ => Ok(()),
         }
@@ -160,7 +158,7 @@ mod tests {
     fn the_token_is_asked_for_where_there_is_one() {
         let public = guard("0.0.0.0:8081", Some("secret"));
         let with = |value| check(&public, &[("host", "192.168.1.5:8081"), ("authorization", value)]);
-        assert_eq!(with("Bearer secret"), Ok(()));
+        assert_eq!((with("Bearer secret"), with("bearer secret")), (Ok(()), Ok(())));
         for value in ["Bearer secre", "Bearer secrets", "Bearer ", "secret", "Basic secret", "Bearer secretsecret"] {
             assert_eq!(with(value), Err(Barred::Token), "{value}");
         }
