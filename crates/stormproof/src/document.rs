@@ -77,12 +77,12 @@ pub fn read<T: DeserializeOwned>(text: &str, validate: impl FnOnce(&T) -> Vec<In
         };
         let culprit = error.span().and_then(|span| take_out(tree.get_mut(), &span));
         let Some(Culprit { path, at, emptied }) = culprit else {
-            found.push(places.mistake(0, String::new(), error.message().to_owned()));
+            found.push(places.mistake(0, String::new(), plain(error.message())));
             break None;
         };
         // A table that holds nothing since its contents were taken out is no mistake of its own.
         if !(emptied && error.span().is_some_and(|span| found.iter().any(|(at, _)| span.contains(at)))) {
-            found.push(places.mistake(at, path.clone(), error.message().to_owned()));
+            found.push(places.mistake(at, path.clone(), plain(error.message())));
         }
         dropped.push(path);
         if found.len() >= MOST {
@@ -104,6 +104,25 @@ pub fn read<T: DeserializeOwned>(text: &str, validate: impl FnOnce(&T) -> Vec<In
 
 fn said(value: &str, allowed: &str) -> String {
     format!("is {value}, allowed is {allowed}")
+}
+
+/// A message without the names of Rust's types, which mean nothing in a file.
+fn plain(message: &str) -> String {
+    const WORDS: [(&str, &str); 5] = [
+        ("expected u32", "expected a whole number from 0 to 4294967295"),
+        ("expected usize", "expected a whole number, 0 or more"),
+        ("expected u16", "expected a whole number from 0 to 65535"),
+        ("expected f64", "expected a number"),
+        ("expected a sequence", "expected a list"),
+    ];
+    let message = WORDS.iter().fold(message.to_owned(), |text, (rust, words)| text.replace(rust, words));
+    match message.split_once("expected struct ") {
+        Some((before, name)) => {
+            let after = name.trim_start_matches(|c: char| c.is_alphanumeric() || c == '_');
+            format!("{before}expected a table{after}")
+        }
+        None => message,
+    }
 }
 
 fn in_order(mut found: Vec<(usize, Mistake)>) -> Vec<Mistake> {
@@ -274,6 +293,16 @@ per = '0s'
         let found = shown(text);
         assert_eq!(found.len(), 2, "{found:#?}");
         assert_eq!(shown("[budget]\n"), ["1:2: budget: is set without retry, allowed is only together with retry"]);
+    }
+
+    #[test]
+    fn no_message_names_a_type_of_rust() {
+        let found = shown("retry = 5\n[bulkhead]\nmax_queue = 'x'\n[breaker]\nignore = 'x'\nopen_factor = 'x'\n");
+        let ends = ["expected a table", "from 0 to 4294967295", "expected a list", "expected a number"];
+        assert_eq!(found.len(), ends.len(), "{found:#?}");
+        for (found, end) in found.iter().zip(ends) {
+            assert!(found.ends_with(end), "{found} should end with {end}");
+        }
     }
 
     #[test]
