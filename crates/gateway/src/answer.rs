@@ -41,10 +41,11 @@ impl<'a> Answer<'a> {
 
     /// What became of a call that has no answer of its own.
     pub(crate) fn of(error: &Error<upstream::Error>) -> Self {
+        // Without the words for whoever wrote the policy: why there was no further attempt, and whose limit it was.
         let message = match error {
-            // How often it was tried stands in a header; why not again is for logs.
             Error::Failed { error, .. } => error.to_string(),
-            _ => error.to_string(),
+            Error::TimedOut { elapsed, .. } => format!("no answer within {:.3} s", elapsed.as_secs_f64()),
+            refused => refused.to_string(),
         };
         match error {
             Error::Refused { refused, .. } => {

@@ -8,9 +8,11 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::Full;
 use hyper::body::Incoming;
-use stormproof::{Held, Verdict};
+use stormproof::event::Kind;
+use stormproof::{Event, Held, Outcome, Stop, Verdict};
 use stormproof_http::client;
 
+use crate::feed::Feed;
 use crate::patience::Patience;
 
 /// The kind of a long silence in an answer.
@@ -63,12 +65,21 @@ pub(crate) struct Stream {
     held: Option<Held>,
     verdict: Verdict<'static>,
     patience: Patience,
+    feed: Feed,
+    attempts: u32,
 }
 
 impl Stream {
-    /// The body of an answer that was judged as `verdict`.
-    pub(crate) fn new(incoming: Incoming, held: Held, verdict: Verdict<'static>, patience: Duration) -> Self {
-        let mut stream = Self { incoming, held: Some(held), verdict, patience: Patience::new(patience) };
+    /// The body of an answer that was judged as `verdict`, to the last of so many attempts.
+    pub(crate) fn new(
+        incoming: Incoming,
+        (held, attempts): (Held, u32),
+        verdict: Verdict<'static>,
+        patience: Duration,
+        feed: Feed,
+    ) -> Self {
+        let patience = Patience::new(patience);
+        let mut stream = Self { incoming, held: Some(held), verdict, patience, feed, attempts };
         // Nobody asks for the frames of an empty body.
         stream.settle_at_end();
         stream
@@ -78,6 +89,19 @@ impl Stream {
         if let Some(held) = self.held.take() {
             held.settle(verdict);
         }
+    }
+
+    /// The answer broke off. Told before it counts, so that no circuit opens for a cause that the log does not have; a
+    /// failed answer was told of at its header.
+    fn fail(&mut self, kind: &'static str) {
+        if let Some(held) = &self.held
+            && self.verdict.outcome != Outcome::Failure
+        {
+            let (policy, attempts) = (held.policy(), self.attempts);
+            let gave_up = Kind::GaveUp { stop: Stop::NotRetryable, attempts, error: kind.into() };
+            self.feed.tell(&Event::new(policy.clock().now(), policy.name().clone(), gave_up), policy.clock());
+        }
+        self.settle(&Verdict::failure(kind));
     }
 
     /// With the last byte, not with the poll after it, which may never come.
@@ -102,7 +126,7 @@ impl Body for Stream {
                 Poll::Ready(Some(Ok(frame)))
             }
             Poll::Ready(Some(Err(error))) => {
-                this.settle(&Verdict::failure(client::body_error(&error).kind()));
+                this.fail(client::body_error(&error).kind());
                 Poll::Ready(Some(Err(Broken)))
             }
             Poll::Ready(None) => {
@@ -112,7 +136,7 @@ impl Body for Stream {
             }
             Poll::Pending => {
                 ready!(this.patience.poll(cx));
-                this.settle(&Verdict::failure(STALLED));
+                this.fail(STALLED);
                 Poll::Ready(Some(Err(Broken)))
             }
         }

@@ -72,7 +72,7 @@ impl Feed {
         }
     }
 
-    fn tell(&self, event: &Event, clock: &Clock) {
+    pub(crate) fn tell(&self, event: &Event, clock: &Clock) {
         let time = Record::told_at(event, clock.now()).time();
         let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         kept.last_id += 1;

@@ -11,6 +11,8 @@ use stormproof_http::{Client, is_idempotent};
 
 use crate::answer::{Answer, mark};
 use crate::body::{Reply, Stream};
+use crate::config::Settings;
+use crate::feed::Feed;
 use crate::headers::remove_hop_by_hop;
 use crate::patience;
 use crate::upload::{Awaited, SMALL, Unreceived, Upload};
@@ -18,11 +20,15 @@ use crate::upstream::Upstream;
 
 static IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
+/// As much of an unknown name is repeated to who asked for it.
+const LONGEST_NAME: usize = 64;
+
 /// What the data plane needs to know.
 #[derive(Debug)]
 pub(crate) struct Proxy {
     upstreams: Vec<Arc<Upstream>>,
     client: Client<Upload>,
+    feed: Feed,
     max_replay_bytes: usize,
     client_timeout: Duration,
 }
@@ -52,19 +58,16 @@ impl Outgoing {
 }
 
 impl Proxy {
-    pub(crate) fn new(
-        upstreams: Vec<Arc<Upstream>>,
-        client: Client<Upload>,
-        max_replay_bytes: usize,
-        client_timeout: Duration,
-    ) -> Self {
-        Self { upstreams, client, max_replay_bytes, client_timeout }
+    pub(crate) fn new(upstreams: Vec<Arc<Upstream>>, client: Client<Upload>, feed: Feed, settings: &Settings) -> Self {
+        let &Settings { max_replay_bytes, client_timeout, .. } = settings;
+        Self { upstreams, client, feed, max_replay_bytes, client_timeout }
     }
 
     /// The answer to a request, whatever happens.
     pub(crate) async fn answer(&self, request: Request<Incoming>) -> Response<Reply> {
         let Some((upstream, path)) = self.route(request.uri()) else {
-            return Answer::new(StatusCode::NOT_FOUND, "unknown_upstream", "no upstream has this name").response();
+            let message = self.unknown(request.uri().path());
+            return Answer::new(StatusCode::NOT_FOUND, "unknown_upstream", message).response();
         };
         let name = upstream.name().as_str();
         if request.method() == Method::CONNECT {
@@ -83,13 +86,21 @@ impl Proxy {
     /// The upstream that the first segment of the path names, and the rest of the path; or the only one there is.
     fn route<'r>(&self, uri: &'r Uri) -> Option<(&Arc<Upstream>, &'r str)> {
         let path = uri.path_and_query().map_or("/", |path| path.as_str());
-        let first = path.strip_prefix('/').unwrap_or(path).split(['/', '?']).next().unwrap_or_default();
+        let first = first_segment(path);
         let named = self.upstreams.iter().find(|upstream| upstream.name().as_str() == first);
         if let Some(upstream) = named {
             return Some((upstream, path.get(first.len() + 1..).filter(|rest| !rest.is_empty()).unwrap_or("/")));
         }
         let [only] = &*self.upstreams else { return None };
         Some((only, path))
+    }
+
+    /// What is told to who asks for a name that no upstream has.
+    fn unknown(&self, path: &str) -> String {
+        let plain = |c: char| if c.is_ascii_alphanumeric() || "-_.".contains(c) { c } else { '?' };
+        let asked: String = first_segment(path).chars().take(LONGEST_NAME).map(plain).collect();
+        let known: Vec<_> = self.upstreams.iter().map(|upstream| upstream.name().as_str()).collect();
+        format!("no upstream is called \"{asked}\"; there are: {}", known.join(", "))
     }
 
     /// The request as it goes out, and whether it may be sent again.
@@ -155,7 +166,7 @@ impl Proxy {
             .hold()
             .await;
         let mut response = match result {
-            Ok((response, held)) => pass_back(upstream, response, held, is_head),
+            Ok((response, held)) => self.pass_back(upstream, response, (held, attempts), is_head),
             Err(_) if progress.is_some_and(|progress| *progress.borrow() == Awaited::Nobody) => {
                 Answer::slow_request().from(upstream.name()).response()
             }
@@ -164,17 +175,28 @@ impl Proxy {
         mark(&mut response, &upstream.label, attempts);
         response
     }
+    /// The upstream's answer as the client gets it; its body owns what the call has taken.
+    fn pass_back(
+        &self,
+        upstream: &Upstream,
+        response: Response<Incoming>,
+        held: (Held, u32),
+        is_head: bool,
+    ) -> Response<Reply> {
+        let (mut parts, incoming) = response.into_parts();
+        remove_hop_by_hop(&mut parts.headers);
+        // The length of a body that is not there, as 304 gives it, would be taken for that of the empty one.
+        if !is_head && incoming.is_end_stream() {
+            parts.headers.remove(CONTENT_LENGTH);
+        }
+        parts.version = Version::HTTP_11;
+        let verdict = upstream.statuses.verdict(parts.status);
+        let stream = Stream::new(incoming, held, verdict, upstream.stall_timeout, self.feed.clone());
+        Response::from_parts(parts, Reply::Upstream(stream))
+    }
 }
 
-/// The upstream's answer as the client gets it; its body owns what the call has taken.
-fn pass_back(upstream: &Upstream, response: Response<Incoming>, held: Held, is_head: bool) -> Response<Reply> {
-    let (mut parts, incoming) = response.into_parts();
-    remove_hop_by_hop(&mut parts.headers);
-    // The length of a body that is not there, as 304 gives it, would be taken for that of the empty one.
-    if !is_head && incoming.is_end_stream() {
-        parts.headers.remove(CONTENT_LENGTH);
-    }
-    parts.version = Version::HTTP_11;
-    let verdict = upstream.statuses.verdict(parts.status);
-    Response::from_parts(parts, Reply::Upstream(Stream::new(incoming, held, verdict, upstream.stall_timeout)))
+/// The part of a path that may name an upstream.
+fn first_segment(path: &str) -> &str {
+    path.strip_prefix('/').unwrap_or(path).split(['/', '?']).next().unwrap_or_default()
 }

@@ -111,7 +111,7 @@ impl Server {
             upstreams.push(upstream);
         }
         let client = Client::new(&client::Config::default()).map_err(StartError::Client)?;
-        let proxy = Proxy::new(upstreams.clone(), client, settings.max_replay_bytes, settings.client_timeout);
+        let proxy = Proxy::new(upstreams.clone(), client, feed.clone(), &settings);
         let (data, admin) = (listen(settings.listen, "calls").await?, listen(settings.admin, "admin API").await?);
         let addresses = (address(&data, settings.listen), address(&admin, settings.admin));
         Ok(Self { settings, data, admin, addresses, upstreams, proxy, feed, token })

@@ -68,6 +68,8 @@ async fn faults_become_statuses_that_tell_them_apart() {
         assert_eq!(answer.status(), status, "{path}: {answer:?}");
         let error = &answer.json()["error"];
         assert_eq!((error["type"].as_str(), error["upstream"].as_str()), (Some(kind), Some("up")), "{path}");
+        let message = error["message"].as_str().unwrap();
+        assert!(!message.contains("attempt") && !message.contains('_'), "{message}");
         assert_eq!(answer.header("x-should-retry"), Some("false"));
         assert_eq!(answer.header("x-stormproof-attempts"), Some("3"), "{path}");
         assert_eq!(upstream.seen(path.trim_start_matches("/up")).len(), 3 + usize::from(path == "/up/half-header") * 3);
@@ -214,6 +216,11 @@ bulkhead = {}
     }
     assert_eq!(gateway.metric(r#"stormproof_breaker_calls_total{name="up",outcome="failure"}"#).await, 3);
     assert_eq!(gateway.get("/up/ok").await.status(), 503);
+    // The log has each cause, before what came of it.
+    let told = gateway.events();
+    let expected = ["call_failed", "call_failed", "call_failed", "circuit_opened"];
+    assert_eq!(told.iter().map(|event| event["event"].as_str().unwrap()).collect::<Vec<_>>(), expected);
+    assert_eq!(told[2]["error"], "TimeoutError.Stalled");
     gateway.settled().await;
 }
 
@@ -344,6 +351,9 @@ url = 'http://{up}'
     }
     let answer = gateway.get("/nobody/x").await;
     assert_eq!((answer.status(), answer.json()["error"]["type"].as_str().unwrap()), (404, "unknown_upstream"));
+    assert_eq!(answer.json()["error"]["message"], "no upstream is called \"nobody\"; there are: other, up");
+    let message = gateway.get(&format!("/%22~b~{}/x", "x".repeat(100))).await.json()["error"]["message"].to_string();
+    assert!(message.contains(&format!("?22?b?{}\\\"; there", "x".repeat(58))), "{message}");
     assert_eq!(gateway.get("/up").await.status(), 200);
     assert_eq!(upstream.seen("/base/ ").len(), 1);
 }

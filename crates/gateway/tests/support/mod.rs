@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
-use stormproof_gateway::{Config, Ended, Server};
+use stormproof_gateway::{Config, Ended, Feed, Server};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
@@ -255,6 +255,7 @@ pub fn find(text: &[u8], part: &[u8]) -> Option<usize> {
 pub struct Gateway {
     pub address: SocketAddr,
     pub admin: SocketAddr,
+    feed: Feed,
     drain: Option<oneshot::Sender<()>>,
     abort: Option<oneshot::Sender<()>>,
     ended: JoinHandle<Ended>,
@@ -274,10 +275,11 @@ impl Gateway {
         let config = Config::parse(text).unwrap_or_else(|found| panic!("{found:#?}\n{text}"));
         let server = Server::bind(config, None).await.unwrap();
         let (address, admin) = (server.address(), server.admin_address());
+        let feed = server.feed().clone();
         let (drain, drains) = oneshot::channel();
         let (abort, aborts) = oneshot::channel();
         let ended = tokio::spawn(server.serve(wait(drains), wait(aborts)));
-        Self { address, admin, drain: Some(drain), abort: Some(abort), ended }
+        Self { address, admin, feed, drain: Some(drain), abort: Some(abort), ended }
     }
 
     pub fn drain(&mut self) {
@@ -298,6 +300,12 @@ impl Gateway {
 
     pub async fn admin(&self, method: &str, path: &str) -> Answer {
         request(self.admin, method, path, "", b"").await
+    }
+
+    /// All events so far.
+    pub fn events(&self) -> Vec<serde_json::Value> {
+        let told = self.feed.follow(Some(0)).0;
+        told.iter().map(|told| serde_json::from_str(&told.json()).unwrap()).collect()
     }
 
     /// A number of `/metrics`.
