@@ -340,7 +340,7 @@ impl CircuitBreaker {
     }
 
     /// When probes will pass, if the circuit is open; [`Instant::FAR_FUTURE`] while an operator holds it open.
-    pub fn opens_at(&self, now: Instant) -> Option<Instant> {
+    pub fn open_until(&self, now: Instant) -> Option<Instant> {
         let (flags, until) = self.machine.lock().published();
         (flags & REFUSE != 0 && now < until).then_some(until)
     }

@@ -416,7 +416,7 @@ impl Call {
     /// The refusal that a retry at `until` would meet for certain: nobody waits for that.
     fn refused_then<'p>(turn: &Turn<'p, '_, impl Edge>, until: Instant) -> Option<Refusal<'p>> {
         let breaker = turn.policy.breaker.as_ref().filter(|_| turn.policy.scope == Scope::Attempt)?;
-        if breaker.opens_at(turn.now)? <= until {
+        if breaker.open_until(turn.now)? <= until {
             return None;
         }
         breaker.look(turn.now).err()
