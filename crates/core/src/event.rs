@@ -61,6 +61,15 @@ pub enum Kind {
         /// When another try could pass at the earliest.
         retry_after: Duration,
     },
+    /// An adaptive bulkhead has moved its limit by a quarter or more since it last told so.
+    LimitChanged {
+        /// The bulkhead.
+        bulkhead: Name,
+        /// Slots there were when it last told.
+        from: u32,
+        /// Slots there are.
+        to: u32,
+    },
     /// Another attempt follows after a wait.
     RetryAttempted {
         /// The retry's number, from 1.
@@ -116,6 +125,7 @@ impl Kind {
             Self::Refused { stage: Stage::Rate, .. } => "rate_limited",
             Self::Refused { stage: Stage::Bulkhead, .. } => "bulkhead_rejected",
             Self::Refused { .. } => "refused",
+            Self::LimitChanged { .. } => "limit_changed",
             Self::RetryAttempted { .. } => "retry_attempted",
             Self::GaveUp { stop: Stop::BudgetDenied, .. } => "budget_exhausted",
             Self::GaveUp { stop: Stop::Exhausted, .. } => "retry_exhausted",

@@ -5,6 +5,7 @@
 
 mod sync;
 
+pub mod adaptive;
 pub mod backoff;
 pub mod breaker;
 pub mod budget;

@@ -52,7 +52,8 @@ pub use stages::{Bulkhead, CircuitBreaker, RateLimiter};
 pub use stormproof_core::retry::Stop;
 pub use stormproof_core::{
     Backoff, Event, Instant, Invalid, Jitter, Limit, Mistakes, Name, Outcome, Reason, Refused, RetryBudget, Snapshot,
-    Stage, Timeouts, Trip, Verdict, breaker, budget, bulkhead, event, outcome, policy as config, rate, snapshot,
+    Stage, Timeouts, Trip, Verdict, adaptive, breaker, budget, bulkhead, event, outcome, policy as config, rate,
+    snapshot,
 };
 
 /// Compiles and runs what the README and the pages show.
@@ -69,6 +70,7 @@ mod pages {
         Budget: "docs/src/patterns/budget.md",
         Rate: "docs/src/patterns/rate.md",
         Bulkhead: "docs/src/patterns/bulkhead.md",
+        Adaptive: "docs/src/patterns/adaptive.md",
         Timeout: "docs/src/patterns/timeout.md",
     }
 }

@@ -204,9 +204,14 @@ pub struct Bulkhead {
 stage!(Bulkhead, bulkhead, bulkhead::Config);
 
 impl Bulkhead {
+    /// With the default configuration on the system's clock.
+    pub fn new(name: impl Into<Name>) -> Self {
+        Self::from_core(core::Bulkhead::new(name), &Clock::system())
+    }
+
     /// With `config` on `clock`, or all that is wrong with it.
     pub fn with_clock(name: impl Into<Name>, config: bulkhead::Config, clock: &Clock) -> Result<Self, Mistakes> {
-        core::Bulkhead::new(name, config).map(|stage| Self::from_core(stage, clock))
+        core::Bulkhead::with_config(name, config).map(|stage| Self::from_core(stage, clock))
     }
 
     /// Waits for a slot. Dropping what comes back frees it.
@@ -254,9 +259,14 @@ pub struct RateLimiter {
 stage!(RateLimiter, tokens, rate::Config);
 
 impl RateLimiter {
+    /// With the default configuration on the system's clock.
+    pub fn new(name: impl Into<Name>) -> Self {
+        Self::from_core(core::RateLimiter::new(name), &Clock::system())
+    }
+
     /// With `config` on `clock`, or all that is wrong with it.
     pub fn with_clock(name: impl Into<Name>, config: rate::Config, clock: &Clock) -> Result<Self, Mistakes> {
-        core::RateLimiter::new(name, config).map(|stage| Self::from_core(stage, clock))
+        core::RateLimiter::with_config(name, config).map(|stage| Self::from_core(stage, clock))
     }
 
     /// Waits until `cost` is allowed, and takes it.

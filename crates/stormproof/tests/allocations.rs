@@ -71,10 +71,12 @@ fn a_breaker_allocates_nothing_to_admit_refuse_and_settle_by_any_rule() {
 
 #[test]
 fn limits_allocate_nothing_to_grant_refuse_and_give_back() {
-    let limiter = core::RateLimiter::new("limiter", fast()).unwrap();
-    let tight = core::RateLimiter::new("tight", rate::Config { rate: 1, ..Default::default() }).unwrap();
-    let slots =
-        core::Bulkhead::new("slots", bulkhead::Config { max_concurrent: 1, max_queue: 0, ..Default::default() });
+    let limiter = core::RateLimiter::with_config("limiter", fast()).unwrap();
+    let tight = core::RateLimiter::with_config("tight", rate::Config { rate: 1, ..Default::default() }).unwrap();
+    let slots = core::Bulkhead::with_config(
+        "slots",
+        bulkhead::Config { max_concurrent: 1, max_queue: 0, ..Default::default() },
+    );
     let (slots, now) = (slots.unwrap(), core::Instant::ZERO);
     let _spent = tight.try_acquire(now, 1).unwrap();
     let given = allocations(|| {

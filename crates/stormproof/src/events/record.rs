@@ -70,6 +70,11 @@ impl Serialize for Record<'_> {
                 map.serialize_entry("reason", reason.as_str())?;
                 map.serialize_entry("retry_after", &seconds(*retry_after))?;
             }
+            Kind::LimitChanged { bulkhead, from, to } => {
+                map.serialize_entry("bulkhead", bulkhead.as_str())?;
+                map.serialize_entry("from", from)?;
+                map.serialize_entry("to", to)?;
+            }
             Kind::RetryAttempted { retry, delay, error } => {
                 map.serialize_entry("retry", retry)?;
                 map.serialize_entry("delay", &seconds(*delay))?;
