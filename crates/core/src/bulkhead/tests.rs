@@ -129,20 +129,26 @@ fn names_used_elsewhere_are_understood() {
 
     let fields = [("max_concurrent", 20_u32), ("max_waiting", 100), ("timeout", 2)];
     let config = Config::deserialize(MapDeserializer::<_, Error>::new(fields.into_iter())).unwrap();
-    let expected = Config { max_concurrent: 20, max_queue: 100, queue_timeout: Duration::from_secs(2) };
+    let expected = Config { max_concurrent: 20, max_queue: 100, queue_timeout: Duration::from_secs(2), adaptive: None };
     assert_eq!(config, expected);
 }
 
 #[test]
 fn an_adaptive_bulkhead_gives_new_slots_to_those_who_wait_and_tells_of_it() {
     let second = Duration::from_secs(1);
-    let config = Config { max_concurrent: 4, adaptive: Some(adaptive::Config::default()), ..Config::default() };
+    let config = Config {
+        max_concurrent: 4,
+        adaptive: Some(adaptive::Config { max: 20, ..Default::default() }),
+        ..Config::default()
+    };
     let bulkhead = Bulkhead::with_config("tests", config).unwrap();
     let (mut now, mut told) = (Instant::ZERO, Vec::new());
     let mut slots = take(&bulkhead, 4);
-    let mut waiting: VecDeque<Ticket> = (0..20).map(|_| queue(&bulkhead)).collect();
+    let mut waiting: VecDeque<Ticket> = (0..40).map(|_| queue(&bulkhead)).collect();
     for _ in 0..200 {
-        slots.iter_mut().for_each(|slot| slot.begin(now));
+        for slot in &mut slots {
+            slot.begin(now);
+        }
         now = now + second;
         for mut slot in std::mem::take(&mut slots) {
             let adjusted = bulkhead.observe(now, &slot, &Verdict::success());
@@ -159,7 +165,7 @@ fn an_adaptive_bulkhead_gives_new_slots_to_those_who_wait_and_tells_of_it() {
             waiting.pop_front();
             waiting.push_back(queue(&bulkhead));
         }
-        assert_eq!(load(&bulkhead), (u32::try_from(slots.len()).unwrap(), 20));
+        assert_eq!(load(&bulkhead), (u32::try_from(slots.len()).unwrap(), 40));
         assert!(slots.len() >= bulkhead.stats().max_concurrent as usize, "a slot is free while somebody waits");
     }
     // Calls always take a second, however many: there is no reason not to let more in.
