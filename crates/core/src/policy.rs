@@ -29,8 +29,6 @@ pub struct Policy {
     pub budget: Option<Arc<RetryBudget>>,
     /// Stops calling what has been failing.
     pub breaker: Option<Arc<CircuitBreaker>>,
-    /// What the breaker counts as one outcome.
-    pub scope: Scope,
     /// How many may be at it at once.
     pub bulkhead: Option<Arc<Bulkhead>>,
     /// How many requests may start in a time.
@@ -50,7 +48,6 @@ impl Policy {
             retry: None,
             budget: None,
             breaker: None,
-            scope: Scope::Attempt,
             bulkhead: None,
             rate: None,
             tokens: None,
@@ -62,6 +59,12 @@ impl Policy {
     #[inline]
     pub fn deadline_at(&self, now: Instant) -> Instant {
         self.deadline.map_or(Instant::FAR_FUTURE, |limit| now + limit)
+    }
+
+    /// What the breaker counts as one outcome, as it is configured now.
+    #[inline]
+    pub fn scope(&self) -> Scope {
+        self.breaker.as_ref().map_or(Scope::Attempt, |breaker| breaker.scope())
     }
 
     /// Whether any stage asks when a call succeeded. If not, the time of its start does as well.
@@ -166,7 +169,6 @@ impl Config {
             policy.budget = Some(Arc::new(RetryBudget::new(name.clone(), config)?));
         }
         if let Some(config) = self.breaker {
-            policy.scope = config.scope;
             policy.breaker = Some(Arc::new(CircuitBreaker::with_config(name.clone(), config)?.seed(seed)));
         }
         if let Some(config) = self.bulkhead {
