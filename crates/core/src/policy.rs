@@ -67,6 +67,20 @@ impl Policy {
         self.breaker.as_ref().map_or(Scope::Attempt, |breaker| breaker.scope())
     }
 
+    /// How the policy and its stages are configured now.
+    pub fn config(&self) -> Config {
+        Config {
+            deadline: self.deadline,
+            attempt_timeout: self.attempt_timeout,
+            retry: self.retry.as_ref().map(|stage| stage.config().clone()),
+            budget: self.budget.as_ref().map(|stage| stage.config()),
+            breaker: self.breaker.as_ref().map(|stage| stage.config()),
+            bulkhead: self.bulkhead.as_ref().map(|stage| stage.config()),
+            rate: self.rate.as_ref().map(|stage| stage.config()),
+            tokens: self.tokens.as_ref().map(|stage| stage.config()),
+        }
+    }
+
     /// Whether any stage asks when a call succeeded. If not, the time of its start does as well.
     #[inline]
     pub fn success_needs_time(&self) -> bool {
