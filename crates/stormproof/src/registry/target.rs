@@ -70,8 +70,8 @@ fn ipv6(text: &str) -> Result<String, NoTarget> {
 /// A host's name or IPv4 address; a dot at its end means the same as none.
 fn name(host: &str) -> Result<String, NoTarget> {
     let host = host.strip_suffix('.').unwrap_or(host);
-    if host.is_empty() {
-        return Err(NoTarget("no host"));
+    if host.split('.').any(str::is_empty) {
+        return Err(NoTarget(if host.is_empty() { "no host" } else { "a host with an empty part" }));
     }
     if !host.chars().all(|c| c.is_alphanumeric() || matches!(c, '-' | '.' | '_')) {
         return Err(NoTarget("a character that cannot stand in a host"));

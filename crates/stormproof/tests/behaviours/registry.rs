@@ -357,7 +357,7 @@ fn past_the_bound_keys_share_one_breaker_until_there_is_room() {
 
     clock.advance(s(3_600));
     assert_eq!(agents.get("c").name().as_str(), "agents/c", "the wait of the idle ones is over");
-    assert_eq!((agents.len(), *told.lock().unwrap()), (2, 1));
+    assert_eq!((agents.len(), *told.lock().unwrap()), (1, 1));
 }
 
 #[test]
