@@ -66,6 +66,10 @@ mod pages {
 
     page! {
         Readme: "README.md",
+        QuickStart: "docs/src/quick-start.md",
+        Testing: "docs/src/testing.md",
+        FromBackon: "docs/src/migration/backon.md",
+        FromGovernor: "docs/src/migration/governor.md",
         Breaker: "docs/src/patterns/breaker.md",
         Retry: "docs/src/patterns/retry.md",
         Budget: "docs/src/patterns/budget.md",
