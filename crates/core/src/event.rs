@@ -10,6 +10,7 @@ use crate::retry::Stop;
 use crate::time::Instant;
 use crate::timeout::Limit;
 use crate::window::Tally;
+use crate::{degrade, health};
 
 /// Something that happened.
 #[derive(Clone, Debug, PartialEq)]
@@ -86,6 +87,20 @@ pub enum Kind {
         /// How long the call had been going on.
         after: Duration,
     },
+    /// A component's health changed.
+    Health {
+        /// The component.
+        component: Name,
+        /// From what to what, and by what.
+        transition: health::Transition,
+    },
+    /// A system answers with less than before, or with more.
+    Degradation {
+        /// The system.
+        system: Name,
+        /// From which level to which.
+        shift: degrade::Shift,
+    },
 }
 
 impl Kind {
@@ -121,6 +136,8 @@ impl Kind {
             Self::GaveUp { stop: Stop::Exhausted, .. } => "retry_exhausted",
             Self::GaveUp { .. } => "call_failed",
             Self::TimedOut { .. } => "timed_out",
+            Self::Health { .. } => "health_changed",
+            Self::Degradation { shift, .. } => shift.as_str(),
         }
     }
 }

@@ -204,6 +204,11 @@ impl Rules {
         self.0.first_mut().map_or_else(Tally::default, |rule| rule.counts(now))
     }
 
+    /// How far the nearest rule is from tripping: 0 is far, 1 is there.
+    pub(super) fn nearness(&mut self, now: Instant) -> f64 {
+        self.0.iter_mut().map(|rule| rule.nearness(now)).fold(0.0, f64::max)
+    }
+
     pub(super) fn clear(&mut self) {
         self.0.iter_mut().for_each(Rule::clear);
     }
@@ -280,6 +285,24 @@ impl Rule {
             Memory::Calls(window) => window.tally(),
             Memory::Buckets(window) => window.tally(now),
         }
+    }
+
+    /// What has been counted, as a share of what trips. A ratio trips at that share of the calls that are there, or of
+    /// `minimum_calls` while there are fewer.
+    fn nearness(&mut self, now: Instant) -> f64 {
+        let counts = self.counts(now);
+        let share = match self.trip {
+            Trip::Consecutive(n) | Trip::Cumulative(n) | Trip::Within { failures: n, .. } => {
+                f64::from(counts.failures) / f64::from(n)
+            }
+            Trip::Ratio { ratio, minimum_calls, .. } => {
+                f64::from(counts.failures) / (ratio * f64::from(counts.calls.max(minimum_calls)))
+            }
+            Trip::Slow { ratio, minimum_calls, .. } => {
+                f64::from(counts.slow) / (ratio * f64::from(counts.calls.max(minimum_calls)))
+            }
+        };
+        share.min(1.0)
     }
 
     fn quiet(&self) -> bool {
