@@ -30,6 +30,13 @@ impl<T: Into<Arc<str>>> From<T> for Name {
     }
 }
 
+/// A map by name can be asked with a text.
+impl std::borrow::Borrow<str> for Name {
+    fn borrow(&self) -> &str {
+        &self.0
+    }
+}
+
 impl std::ops::Deref for Name {
     type Target = str;
 

@@ -232,7 +232,8 @@ pub fn check_policy() -> policy::Config {
 }
 
 /// `text` up to `bytes` of it, cut at a character boundary.
-pub(crate) fn bounded(text: &str, bytes: usize) -> &str {
+#[doc(hidden)]
+pub fn bounded(text: &str, bytes: usize) -> &str {
     let mut end = text.len().min(bytes);
     while !text.is_char_boundary(end) {
         end -= 1;

@@ -61,7 +61,8 @@ fn run(
         let latencies: Vec<_> = calls.iter().filter_map(|call| *call.as_ref().ok()?).collect();
         let last = &latencies[latencies.len().saturating_sub(window)..];
         let sum: u128 = last.iter().map(|&nanos| u128::from(nanos)).sum();
-        let average = sum.checked_div(last.len() as u128).map(|nanos| Duration::from_nanos(nanos as u64));
+        let average =
+            sum.checked_div(last.len() as u128).map(|nanos| Duration::from_nanos(u64::try_from(nanos).unwrap()));
         prop_assert_eq!(report.average_latency, average);
     }
     Ok(())
