@@ -353,6 +353,16 @@ impl CircuitBreaker {
         self.machine.lock().state(now)
     }
 
+    /// How well what stands behind the circuit is, as one number from 0 to 1. A measure of our own:
+    ///
+    /// - closed: 1 less what has failed as a share of what would open the circuit, by the rule that is nearest to it. A
+    ///   ratio is that share of the calls in its window, or of `minimum_calls` while there are fewer;
+    /// - half-open: half of the successful probes' share of `success_threshold`;
+    /// - open: 0.
+    pub fn health_score(&self, now: Instant) -> f64 {
+        self.machine.lock().health_score(now)
+    }
+
     /// How long until probes pass; zero unless open.
     pub fn remaining(&self, now: Instant) -> Duration {
         self.machine.lock().remaining(now)

@@ -114,7 +114,7 @@ pub enum Progress<T> {
     },
 }
 
-/// The stage of a policy that a refusal or an event is about.
+/// The stage of a policy, or the thing beside one, that a refusal, an event or a snapshot is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Stage {
@@ -126,6 +126,12 @@ pub enum Stage {
     Rate,
     /// Retries and the budget for them.
     Retry,
+    /// A health tracker.
+    Health,
+    /// A degradation level.
+    Degradation,
+    /// A work queue.
+    Queue,
 }
 
 impl Stage {
@@ -136,6 +142,9 @@ impl Stage {
             Self::Bulkhead => "bulkhead",
             Self::Rate => "rate",
             Self::Retry => "retry",
+            Self::Health => "health",
+            Self::Degradation => "degradation",
+            Self::Queue => "queue",
         }
     }
 }

@@ -10,6 +10,7 @@ use crate::retry::Stop;
 use crate::time::Instant;
 use crate::timeout::Limit;
 use crate::window::Tally;
+use crate::{degrade, health};
 
 /// Something that happened.
 #[derive(Clone, Debug, PartialEq)]
@@ -106,6 +107,20 @@ pub enum Kind {
         /// Why.
         error: Box<str>,
     },
+    /// A component's health changed.
+    Health {
+        /// The component.
+        component: Name,
+        /// From what to what, and by what.
+        transition: health::Transition,
+    },
+    /// A system answers with less than before, or with more.
+    Degradation {
+        /// The system.
+        system: Name,
+        /// From which level to which.
+        shift: degrade::Shift,
+    },
 }
 
 impl Kind {
@@ -144,6 +159,8 @@ impl Kind {
             Self::RegisteredTwice { .. } => "registered_twice",
             Self::TooManyNames { .. } => "too_many_names",
             Self::StateNotSaved { .. } => "state_not_saved",
+            Self::Health { .. } => "health_changed",
+            Self::Degradation { shift, .. } => shift.as_str(),
         }
     }
 }

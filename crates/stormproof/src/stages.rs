@@ -132,6 +132,11 @@ impl CircuitBreaker {
         self.stage.stats(self.policy.clock().now())
     }
 
+    /// How well what stands behind the circuit is, from 0 (open) to 1; see [`core::CircuitBreaker::health_score`].
+    pub fn health_score(&self) -> f64 {
+        self.stage.health_score(self.policy.clock().now())
+    }
+
     /// The last transitions, oldest first.
     pub fn history(&self) -> Vec<Transition> {
         self.stage.history()

@@ -237,6 +237,17 @@ impl Machine {
         if let Phase::HalfOpen(probes) = &self.phase { u32::try_from(probes.out.len()).unwrap_or(u32::MAX) } else { 0 }
     }
 
+    /// See [`CircuitBreaker::health_score`](super::CircuitBreaker::health_score).
+    pub(super) fn health_score(&mut self, now: Instant) -> f64 {
+        match self.state(now) {
+            State::Open => 0.0,
+            State::Closed => 1.0 - self.rules.nearness(now),
+            State::HalfOpen => {
+                0.5 * (f64::from(self.half_open_successes()) / f64::from(self.config.success_threshold)).min(1.0)
+            }
+        }
+    }
+
     pub(super) fn last_cause(&self) -> Option<Box<str>> {
         (!self.cause.is_empty()).then(|| self.cause.as_str().into())
     }

@@ -119,6 +119,7 @@ impl Trip {
             Self::Consecutive(n) | Self::Cumulative(n) | Self::Within { failures: n, .. } => n,
             Self::Ratio { ratio, minimum_calls, .. } | Self::Slow { ratio, minimum_calls, .. } => {
                 let of = |failures: &u32| f64::from(*failures) / f64::from(minimum_calls.max(1)) >= ratio;
+                #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a share of a count")]
                 let about = (f64::from(minimum_calls) * ratio) as u32;
                 [about.saturating_sub(1), about, about.saturating_add(1)].into_iter().find(of).unwrap_or(minimum_calls)
             }
@@ -239,6 +240,11 @@ impl Rules {
         })
     }
 
+    /// How far the nearest rule is from tripping: 0 is far, 1 is there.
+    pub(super) fn nearness(&mut self, now: Instant) -> f64 {
+        self.0.iter_mut().map(|rule| rule.nearness(now)).fold(0.0, f64::max)
+    }
+
     pub(super) fn clear(&mut self) {
         self.0.iter_mut().for_each(Rule::clear);
     }
@@ -334,6 +340,24 @@ impl Rule {
             }
             Memory::Buckets(window) => window.restore(now, saved),
         }
+    }
+
+    /// What has been counted, as a share of what trips. A ratio trips at that share of the calls that are there, or of
+    /// `minimum_calls` while there are fewer.
+    fn nearness(&mut self, now: Instant) -> f64 {
+        let counts = self.counts(now);
+        let share = match self.trip {
+            Trip::Consecutive(n) | Trip::Cumulative(n) | Trip::Within { failures: n, .. } => {
+                f64::from(counts.failures) / f64::from(n)
+            }
+            Trip::Ratio { ratio, minimum_calls, .. } => {
+                f64::from(counts.failures) / (ratio * f64::from(counts.calls.max(minimum_calls)))
+            }
+            Trip::Slow { ratio, minimum_calls, .. } => {
+                f64::from(counts.slow) / (ratio * f64::from(counts.calls.max(minimum_calls)))
+            }
+        };
+        share.min(1.0)
     }
 
     fn quiet(&self) -> bool {

@@ -93,6 +93,21 @@ impl Serialize for Record<'_> {
                 map.serialize_entry("most", most)?;
             }
             Kind::StateNotSaved { error } => map.serialize_entry("error", &**error)?,
+            Kind::Health { component, transition } => {
+                map.serialize_entry("component", component.as_str())?;
+                map.serialize_entry("seq", &transition.seq)?;
+                map.serialize_entry("new_status", transition.as_str())?;
+                map.serialize_entry("from", &transition.from)?;
+                map.serialize_entry("to", &transition.to)?;
+                map.serialize_entry("consecutive_failures", &transition.consecutive_failures)?;
+                map.serialize_entry("last_error", &transition.error)?;
+            }
+            Kind::Degradation { system, shift } => {
+                map.serialize_entry("system", system.as_str())?;
+                map.serialize_entry("seq", &shift.seq)?;
+                map.serialize_entry("from", &shift.from)?;
+                map.serialize_entry("to", &shift.to)?;
+            }
             // A kind added since has a name at least.
             _ => {}
         }
