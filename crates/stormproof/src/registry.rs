@@ -8,6 +8,8 @@ mod difference;
 mod entry;
 mod keyed;
 mod reload;
+#[cfg(feature = "serde")]
+pub mod stats;
 mod target;
 
 use std::collections::BTreeMap;
