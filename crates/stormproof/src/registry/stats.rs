@@ -103,7 +103,7 @@ impl Reading {
 
     /// What is left of the wait, while it is open.
     fn remaining(&self) -> Option<f64> {
-        (self.stats.state == State::Open).then(|| self.stats.remaining.as_secs_f64())
+        (self.stats.state == State::Open).then_some(self.stats.remaining.as_secs_f64())
     }
 
     fn is_open(&self) -> bool {

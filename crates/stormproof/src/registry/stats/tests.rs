@@ -53,6 +53,7 @@ fn opened() -> (Given, Reading) {
 }
 
 #[track_caller]
+#[allow(clippy::needless_pass_by_value, reason = "the calls read better")]
 fn same(shape: impl serde::Serialize, expected: Value) {
     assert_eq!(to_value(shape).unwrap(), expected);
 }
