@@ -43,6 +43,13 @@ impl std::borrow::Borrow<str> for Name {
     }
 }
 
+#[cfg(feature = "serde")]
+impl serde::Serialize for Name {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.0)
+    }
+}
+
 impl std::ops::Deref for Name {
     type Target = str;
 

@@ -37,8 +37,9 @@ impl Registry {
     pub fn configure(&self, name: &str, config: policy::Config) -> Result<(), Error> {
         let mistakes = config.validate();
         Mistakes::none(mistakes).map_err(|mistakes| Error::Invalid { name: name.into(), mistakes })?;
-        self.settings().named.insert(name.into(), config.clone());
-        self.reconfigure(name, config, &mut Changes::default())
+        self.reconfigure(name, &config, &mut Changes::default())?;
+        self.settings().named.insert(name.into(), config);
+        Ok(())
     }
 
     /// Sets all settings at once, as after reading a file again; see [`configure`](Self::configure).
@@ -55,7 +56,7 @@ impl Registry {
             changes.missing = before.into_keys().filter(|name| !configs.contains_key(name.as_str())).collect();
         }
         for (name, config) in configs {
-            self.reconfigure(&name, config, &mut changes).map_err(|error| match error {
+            self.reconfigure(&name, &config, &mut changes).map_err(|error| match error {
                 Error::Invalid { mistakes, .. } => mistakes,
                 other => Mistakes::from(vec![Invalid::new(name, other.to_string(), "something else")]),
             })?;
@@ -63,8 +64,8 @@ impl Registry {
         Ok(changes)
     }
 
-    fn reconfigure(&self, name: &str, config: policy::Config, changes: &mut Changes) -> Result<(), Error> {
-        let made = |name: Name| Ok::<_, Error>((self.put_together(&name, &config, None)?, config.clone()));
+    fn reconfigure(&self, name: &str, config: &policy::Config, changes: &mut Changes) -> Result<(), Error> {
+        let made = |name: Name| Ok::<_, Error>((self.put_together(&name, config, None)?, config.clone()));
         let asked = self.0.shelves.policies.get_or_make(name, self.now(), no_room, made)?;
         let name = Name::from(name);
         if asked.made {
@@ -73,20 +74,19 @@ impl Registry {
             return Ok(());
         }
         let present = asked.stage.stages().config();
-        if present == config {
+        if present == *config {
             changes.unchanged.push(name);
             return Ok(());
         }
-        let policy = self.put_together(&name, &config, Some(&asked.stage))?;
+        let policy = self.put_together(&name, config, Some(&asked.stage))?;
         self.0.shelves.policies.replace(&name, policy, config.clone());
-        changes.changed.push((name, differences(&present, &config)));
+        changes.changed.push((name, differences(&present, config)));
         Ok(())
     }
 
     /// A policy with the registry's stages of the same name. Those that are there with other settings keep theirs.
-    pub(super) fn assemble(&self, name: &Name, config: policy::Config) -> Result<Policy, Error> {
-        let (core, listeners) = self.stages(name, &config, None, false)?;
-        drop(config);
+    pub(super) fn assemble(&self, name: &Name, config: &policy::Config) -> Result<Policy, Error> {
+        let (core, listeners) = self.stages(name, config, None, false)?;
         Ok(Policy::with_listeners(core, self.clock().clone(), listeners))
     }
 
@@ -179,7 +179,7 @@ fn adopt(
         core.tokens = Some(stage.clone());
     }
     if let (Some(config), Some(stage)) = (&config.budget, &former.budget) {
-        stage.update(config.clone())?;
+        stage.update(*config)?;
         core.budget = Some(stage.clone());
     }
     Ok(())
