@@ -38,12 +38,13 @@ mod policy;
 mod retry;
 mod run;
 mod stages;
+mod sync;
 mod waiters;
 
 pub use builder::{Builder, Part};
 pub use call::{Calling, Cx, Holding};
 pub use classify::{ByFn, Classify, ErrIsFailure, Noted};
-pub use clock::Clock;
+pub use clock::{Clock, Joined};
 pub use error::Error;
 pub use held::Held;
 pub use policy::Policy;
@@ -54,6 +55,7 @@ pub use stormproof_core::{
     Backoff, Event, Instant, Invalid, Jitter, Limit, Mistakes, Name, Outcome, Reason, Refused, RetryBudget, Snapshot,
     Stage, Timeouts, Trip, Verdict, breaker, budget, bulkhead, event, outcome, policy as config, rate, snapshot,
 };
+pub use sync::SyncCall;
 
 /// Compiles and runs what the README and the pages show.
 #[cfg(doctest)]
