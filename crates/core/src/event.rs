@@ -86,6 +86,26 @@ pub enum Kind {
         /// How long the call had been going on.
         after: Duration,
     },
+    /// A name was asked for with other settings than it was registered with: the first ones stay.
+    RegisteredTwice {
+        /// The name.
+        name: Name,
+        /// What differs.
+        differs: Box<str>,
+    },
+    /// A registry or a map of stages by key holds more names than it should, and none of them can be forgotten. Said
+    /// once, until there is room again.
+    TooManyNames {
+        /// The registry or map.
+        name: Name,
+        /// So many names it should hold.
+        most: usize,
+    },
+    /// The state of a registry could not be written to its file. Said once, until it can.
+    StateNotSaved {
+        /// Why.
+        error: Box<str>,
+    },
 }
 
 impl Kind {
@@ -121,6 +141,9 @@ impl Kind {
             Self::GaveUp { stop: Stop::Exhausted, .. } => "retry_exhausted",
             Self::GaveUp { .. } => "call_failed",
             Self::TimedOut { .. } => "timed_out",
+            Self::RegisteredTwice { .. } => "registered_twice",
+            Self::TooManyNames { .. } => "too_many_names",
+            Self::StateNotSaved { .. } => "state_not_saved",
         }
     }
 }

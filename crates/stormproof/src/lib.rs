@@ -35,6 +35,7 @@ mod held;
 mod inherited;
 pub mod metrics;
 mod policy;
+pub mod registry;
 mod retry;
 mod run;
 mod stages;
@@ -48,6 +49,7 @@ pub use clock::{Clock, Joined};
 pub use error::Error;
 pub use held::Held;
 pub use policy::Policy;
+pub use registry::Registry;
 pub use retry::Retry;
 pub use stages::{Bulkhead, CircuitBreaker, RateLimiter};
 pub use stormproof_core::retry::Stop;
@@ -66,6 +68,10 @@ mod pages {
 
     page! {
         Readme: "README.md",
+        QuickStart: "docs/src/quick-start.md",
+        Testing: "docs/src/testing.md",
+        FromBackon: "docs/src/migration/backon.md",
+        FromGovernor: "docs/src/migration/governor.md",
         Breaker: "docs/src/patterns/breaker.md",
         Retry: "docs/src/patterns/retry.md",
         Budget: "docs/src/patterns/budget.md",

@@ -84,6 +84,15 @@ impl Serialize for Record<'_> {
                 map.serialize_entry("limit", limit.as_str())?;
                 map.serialize_entry("after", &seconds(*after))?;
             }
+            Kind::RegisteredTwice { name, differs } => {
+                map.serialize_entry("name", name.as_str())?;
+                map.serialize_entry("differs", &**differs)?;
+            }
+            Kind::TooManyNames { name, most } => {
+                map.serialize_entry("name", name.as_str())?;
+                map.serialize_entry("most", most)?;
+            }
+            Kind::StateNotSaved { error } => map.serialize_entry("error", &**error)?,
             // A kind added since has a name at least.
             _ => {}
         }
@@ -119,6 +128,7 @@ const fn cause(cause: Cause) -> &'static str {
         Cause::WaitOver => "wait_over",
         Cause::Recovered => "recovered",
         Cause::Operator => "operator",
+        Cause::Restored => "restored",
         _ => "other",
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! These wait for later stages:
 //! - T27, T28's syntax: macros and the Python package (T28's substance is here).
-//! - T35, T36 to T42: breakers by key, and the registry. T43, T44: persistence. T45, T46: the admin API.
+//! - T42's environment variables: presets. T46: the admin API.
 //! - T63, T64, T65: the classification of HTTP errors (what a verdict makes of it is here: X31).
 //! - T67's option to wait for half-open: not there yet; its default is here.
 //! - T74: the work queue. T75's `fallback=`, T76: fallback. T77, T78: health. T79: the loop guard.
@@ -21,6 +21,7 @@ mod defects;
 #[path = "../conformance/given.rs"]
 mod given;
 mod limits;
+mod registry;
 mod retry;
 #[path = "../conformance/sync_door.rs"]
 mod sync_door;
