@@ -6,11 +6,13 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use pin_project_lite::pin_project;
+use stormproof_core as core;
 use stormproof_core::{Instant, Name, Verdict};
 
 use crate::classify::{ByFn, Classify, ErrIsFailure, Noted};
 use crate::error::Error;
 use crate::held::Held;
+use crate::inherited;
 use crate::policy::Policy;
 use crate::run::Run;
 
@@ -60,6 +62,24 @@ pin_project! {
 pub(crate) struct Options {
     pub(crate) deadline: Option<Duration>,
     pub(crate) tokens: Option<u32>,
+}
+
+impl Options {
+    /// A call that begins now.
+    #[inline]
+    pub(crate) fn begin(self, policy: &Policy, hold: bool) -> core::Call {
+        let clock = policy.clock();
+        let now = clock.now();
+        let deadline = policy.deadline_at(now, self.deadline).min(inherited::deadline(clock));
+        let mut call = core::Call::new(now, deadline);
+        if let Some(tokens) = self.tokens {
+            call.cost(tokens);
+        }
+        if hold {
+            call.keep();
+        }
+        call
+    }
 }
 
 impl<'p, F, Fut: Future> Calling<'p, F, Fut, ErrIsFailure> {

@@ -42,6 +42,7 @@ mod retry;
 mod run;
 mod stages;
 mod subject;
+mod sync;
 mod waiters;
 
 pub use builder::{Builder, Part};
@@ -49,6 +50,7 @@ pub use call::{Calling, Cx, Holding};
 pub use classify::{ByFn, Classify, ErrIsFailure, Noted};
 pub use clock::Clock;
 pub use degrade::Degradation;
+pub use clock::{Clock, Joined};
 pub use error::Error;
 pub use health::{HealthAggregator, HealthChecker, HealthTracker};
 pub use held::Held;
@@ -62,6 +64,7 @@ pub use stormproof_core::{
     Stage, Timeouts, Trip, Verdict, adaptive, breaker, budget, bulkhead, event, outcome, policy as config, rate,
     snapshot,
 };
+pub use sync::SyncCall;
 
 /// Compiles and runs what the README and the pages show.
 #[cfg(doctest)]

@@ -44,6 +44,12 @@ fn a_call_through_all_stages_allocates_nothing() {
 }
 
 #[test]
+fn a_synchronous_call_through_all_stages_allocates_nothing() {
+    let policy = whole_stack(&CircuitBreaker::new("closed"));
+    assert_eq!(allocations(|| assert_eq!(policy.call_sync(|_| Ok::<_, ()>(1)).cost(5).run(), Ok(1))), 0);
+}
+
+#[test]
 fn a_breaker_allocates_nothing_to_admit_refuse_and_settle_by_any_rule() {
     let window = breaker::Window::Time(Duration::from_secs(10));
     let rules = [

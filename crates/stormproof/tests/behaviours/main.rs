@@ -8,7 +8,7 @@
 //! - T74: the work queue. T75's `fallback=`, T76: fallback. T79: the loop guard.
 //! - T80: the journal. T81, T82, T83, T84: streams, the HTTP client, resources, A2A. T85: session pinning.
 //! - T86: the demo. T87: the names of the metrics and events.
-//! - X17: the sync door. X18, X23: reading an HTTP status. X24's cached values: fallback. X25: the loop guard.
+//! - X18, X23: reading an HTTP status. X24's cached values: fallback. X25: the loop guard.
 //!   X26: checkpoints.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may stop at the first surprise")]
 #![allow(clippy::float_cmp, reason = "what is compared are counts")]
@@ -24,3 +24,5 @@ mod health;
 mod limits;
 mod registry;
 mod retry;
+#[path = "../conformance/sync_door.rs"]
+mod sync_door;
