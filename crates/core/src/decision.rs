@@ -113,6 +113,8 @@ pub enum Stage {
     Rate,
     /// Retries and the budget for them.
     Retry,
+    /// A cache of answers.
+    Cache,
 }
 
 impl Stage {
@@ -123,6 +125,7 @@ impl Stage {
             Self::Bulkhead => "bulkhead",
             Self::Rate => "rate",
             Self::Retry => "retry",
+            Self::Cache => "cache",
         }
     }
 }
