@@ -24,6 +24,8 @@
 //! The decisions are made in [`stormproof_core`], whose nouns are re-exported here; this crate waits, wakes and tells.
 
 mod builder;
+#[cfg(feature = "cache")]
+pub mod cache;
 mod call;
 mod classify;
 mod clock;
@@ -31,6 +33,7 @@ mod clock;
 pub mod document;
 mod error;
 pub mod events;
+pub mod fallback;
 mod held;
 mod inherited;
 pub mod metrics;
@@ -41,10 +44,13 @@ mod stages;
 mod waiters;
 
 pub use builder::{Builder, Part};
+#[cfg(feature = "cache")]
+pub use cache::Cache;
 pub use call::{Calling, Cx, Holding};
 pub use classify::{ByFn, Classify, ErrIsFailure, Noted};
 pub use clock::Clock;
-pub use error::Error;
+pub use error::{Error, Unavailable};
+pub use fallback::{Fallback, Served, Source};
 pub use held::Held;
 pub use policy::Policy;
 pub use retry::Retry;
@@ -70,6 +76,11 @@ mod pages {
         Rate: "docs/src/patterns/rate.md",
         Bulkhead: "docs/src/patterns/bulkhead.md",
         Timeout: "docs/src/patterns/timeout.md",
+    }
+
+    #[cfg(feature = "cache")]
+    page! {
+        Fallback: "docs/src/patterns/fallback.md",
     }
 }
 
