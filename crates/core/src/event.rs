@@ -11,6 +11,7 @@ use crate::retry::Stop;
 use crate::time::Instant;
 use crate::timeout::Limit;
 use crate::window::Tally;
+use crate::{degrade, health};
 
 /// Something that happened.
 #[derive(Clone, Debug, PartialEq)]
@@ -89,6 +90,40 @@ pub enum Kind {
     },
     /// Something took the place of an answer that did not come.
     FallbackUsed(fallback::Used),
+    /// A name was asked for with other settings than it was registered with: the first ones stay.
+    RegisteredTwice {
+        /// The name.
+        name: Name,
+        /// What differs.
+        differs: Box<str>,
+    },
+    /// A registry or a map of stages by key holds more names than it should, and none of them can be forgotten. Said
+    /// once, until there is room again.
+    TooManyNames {
+        /// The registry or map.
+        name: Name,
+        /// So many names it should hold.
+        most: usize,
+    },
+    /// The state of a registry could not be written to its file. Said once, until it can.
+    StateNotSaved {
+        /// Why.
+        error: Box<str>,
+    },
+    /// A component's health changed.
+    Health {
+        /// The component.
+        component: Name,
+        /// From what to what, and by what.
+        transition: health::Transition,
+    },
+    /// A system answers with less than before, or with more.
+    Degradation {
+        /// The system.
+        system: Name,
+        /// From which level to which.
+        shift: degrade::Shift,
+    },
 }
 
 impl Kind {
@@ -125,6 +160,11 @@ impl Kind {
             Self::GaveUp { .. } => "call_failed",
             Self::TimedOut { .. } => "timed_out",
             Self::FallbackUsed(_) => "fallback_used",
+            Self::RegisteredTwice { .. } => "registered_twice",
+            Self::TooManyNames { .. } => "too_many_names",
+            Self::StateNotSaved { .. } => "state_not_saved",
+            Self::Health { .. } => "health_changed",
+            Self::Degradation { shift, .. } => shift.as_str(),
         }
     }
 }
