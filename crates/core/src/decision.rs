@@ -133,6 +133,8 @@ pub enum Stage {
     Rate,
     /// Retries and the budget for them.
     Retry,
+    /// A cache of answers.
+    Cache,
     /// A health tracker.
     Health,
     /// A degradation level.
@@ -149,6 +151,7 @@ impl Stage {
             Self::Bulkhead => "bulkhead",
             Self::Rate => "rate",
             Self::Retry => "retry",
+            Self::Cache => "cache",
             Self::Health => "health",
             Self::Degradation => "degradation",
             Self::Queue => "queue",

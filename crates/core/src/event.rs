@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::breaker::{Change, State, Transition, Trip};
 use crate::decision::{Name, Reason, Refusal, Stage};
+use crate::fallback;
 use crate::retry::Stop;
 use crate::time::Instant;
 use crate::timeout::Limit;
@@ -96,6 +97,8 @@ pub enum Kind {
         /// How long the call had been going on.
         after: Duration,
     },
+    /// Something took the place of an answer that did not come.
+    FallbackUsed(fallback::Used),
     /// A name was asked for with other settings than it was registered with: the first ones stay.
     RegisteredTwice {
         /// The name.
@@ -166,6 +169,7 @@ impl Kind {
             Self::GaveUp { stop: Stop::Exhausted, .. } => "retry_exhausted",
             Self::GaveUp { .. } => "call_failed",
             Self::TimedOut { .. } => "timed_out",
+            Self::FallbackUsed(_) => "fallback_used",
             Self::RegisteredTwice { .. } => "registered_twice",
             Self::TooManyNames { .. } => "too_many_names",
             Self::StateNotSaved { .. } => "state_not_saved",

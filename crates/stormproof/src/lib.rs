@@ -24,6 +24,8 @@
 //! The decisions are made in [`stormproof_core`], whose nouns are re-exported here; this crate waits, wakes and tells.
 
 mod builder;
+#[cfg(feature = "cache")]
+pub mod cache;
 mod call;
 mod classify;
 mod clock;
@@ -32,6 +34,7 @@ pub mod degrade;
 pub mod document;
 mod error;
 pub mod events;
+pub mod fallback;
 pub mod health;
 mod held;
 mod inherited;
@@ -46,12 +49,16 @@ mod sync;
 mod waiters;
 
 pub use builder::{Builder, Part};
+#[cfg(feature = "cache")]
+pub use cache::Cache;
 pub use call::{Calling, Cx, Holding};
 pub use classify::{ByFn, Classify, ErrIsFailure, Noted};
 pub use clock::Clock;
 pub use degrade::Degradation;
 pub use clock::{Clock, Joined};
 pub use error::Error;
+pub use error::{Error, Unavailable};
+pub use fallback::{Fallback, Served, Source};
 pub use health::{HealthAggregator, HealthChecker, HealthTracker};
 pub use held::Held;
 pub use policy::Policy;
@@ -86,6 +93,11 @@ mod pages {
         Bulkhead: "docs/src/patterns/bulkhead.md",
         Adaptive: "docs/src/patterns/adaptive.md",
         Timeout: "docs/src/patterns/timeout.md",
+    }
+
+    #[cfg(feature = "cache")]
+    page! {
+        Fallback: "docs/src/patterns/fallback.md",
     }
 }
 

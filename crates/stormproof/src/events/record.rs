@@ -89,6 +89,14 @@ impl Serialize for Record<'_> {
                 map.serialize_entry("limit", limit.as_str())?;
                 map.serialize_entry("after", &seconds(*after))?;
             }
+            Kind::FallbackUsed(used) => {
+                map.serialize_entry("source", used.kind.as_str())?;
+                map.serialize_entry("position", &used.position)?;
+                if let Some(age) = used.age {
+                    map.serialize_entry("age", &seconds(age))?;
+                }
+                map.serialize_entry("error", &*used.error)?;
+            }
             Kind::RegisteredTwice { name, differs } => {
                 map.serialize_entry("name", name.as_str())?;
                 map.serialize_entry("differs", &**differs)?;
