@@ -29,14 +29,20 @@ mod classify;
 mod clock;
 #[cfg(feature = "toml")]
 pub mod document;
+#[cfg(feature = "toml")]
+pub mod environment;
 mod error;
 pub mod events;
 mod held;
 mod inherited;
 pub mod metrics;
 mod policy;
+#[cfg(feature = "toml")]
+pub mod preset;
 mod retry;
 mod run;
+#[cfg(feature = "toml")]
+pub mod settings;
 mod stages;
 mod waiters;
 
