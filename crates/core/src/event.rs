@@ -10,6 +10,7 @@ use crate::retry::Stop;
 use crate::time::Instant;
 use crate::timeout::Limit;
 use crate::window::Tally;
+use crate::{degrade, health};
 
 /// Something that happened.
 #[derive(Clone, Debug, PartialEq)]
@@ -86,6 +87,40 @@ pub enum Kind {
         /// How long the call had been going on.
         after: Duration,
     },
+    /// A name was asked for with other settings than it was registered with: the first ones stay.
+    RegisteredTwice {
+        /// The name.
+        name: Name,
+        /// What differs.
+        differs: Box<str>,
+    },
+    /// A registry or a map of stages by key holds more names than it should, and none of them can be forgotten. Said
+    /// once, until there is room again.
+    TooManyNames {
+        /// The registry or map.
+        name: Name,
+        /// So many names it should hold.
+        most: usize,
+    },
+    /// The state of a registry could not be written to its file. Said once, until it can.
+    StateNotSaved {
+        /// Why.
+        error: Box<str>,
+    },
+    /// A component's health changed.
+    Health {
+        /// The component.
+        component: Name,
+        /// From what to what, and by what.
+        transition: health::Transition,
+    },
+    /// A system answers with less than before, or with more.
+    Degradation {
+        /// The system.
+        system: Name,
+        /// From which level to which.
+        shift: degrade::Shift,
+    },
 }
 
 impl Kind {
@@ -121,6 +156,11 @@ impl Kind {
             Self::GaveUp { stop: Stop::Exhausted, .. } => "retry_exhausted",
             Self::GaveUp { .. } => "call_failed",
             Self::TimedOut { .. } => "timed_out",
+            Self::RegisteredTwice { .. } => "registered_twice",
+            Self::TooManyNames { .. } => "too_many_names",
+            Self::StateNotSaved { .. } => "state_not_saved",
+            Self::Health { .. } => "health_changed",
+            Self::Degradation { shift, .. } => shift.as_str(),
         }
     }
 }

@@ -46,15 +46,19 @@ pub enum Kind {
 }
 
 impl Sample {
-    pub(crate) const fn counter(metric: &'static str, help: &'static str, value: u64) -> Self {
+    /// A number that only grows.
+    pub const fn counter(metric: &'static str, help: &'static str, value: u64) -> Self {
         Self { metric, help, kind: Kind::Counter, label: None, value: value as f64 }
     }
 
-    pub(crate) const fn gauge(metric: &'static str, help: &'static str, value: f64) -> Self {
+    /// A number that goes up and down.
+    pub const fn gauge(metric: &'static str, help: &'static str, value: f64) -> Self {
         Self { metric, help, kind: Kind::Gauge, label: None, value }
     }
 
-    pub(crate) const fn label(mut self, name: &'static str, value: &'static str) -> Self {
+    /// Tells the sample apart from others of the same metric.
+    #[must_use]
+    pub const fn label(mut self, name: &'static str, value: &'static str) -> Self {
         self.label = Some((name, value));
         self
     }

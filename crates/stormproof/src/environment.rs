@@ -50,7 +50,7 @@ impl fmt::Debug for Environment {
             .field("settings", &names)
             .field("known", known)
             .field("warnings", warnings)
-            .finish()
+            .finish_non_exhaustive()
     }
 }
 

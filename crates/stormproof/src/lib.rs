@@ -27,32 +27,39 @@ mod builder;
 mod call;
 mod classify;
 mod clock;
+pub mod degrade;
 #[cfg(feature = "toml")]
 pub mod document;
 #[cfg(feature = "toml")]
 pub mod environment;
 mod error;
 pub mod events;
+pub mod health;
 mod held;
 mod inherited;
 pub mod metrics;
 mod policy;
 #[cfg(feature = "toml")]
 pub mod preset;
+pub mod registry;
 mod retry;
 mod run;
 #[cfg(feature = "toml")]
 pub mod settings;
 mod stages;
+mod subject;
 mod waiters;
 
 pub use builder::{Builder, Part};
 pub use call::{Calling, Cx, Holding};
 pub use classify::{ByFn, Classify, ErrIsFailure, Noted};
 pub use clock::Clock;
+pub use degrade::Degradation;
 pub use error::Error;
+pub use health::{HealthAggregator, HealthChecker, HealthTracker};
 pub use held::Held;
 pub use policy::Policy;
+pub use registry::Registry;
 pub use retry::Retry;
 pub use stages::{Bulkhead, CircuitBreaker, RateLimiter};
 pub use stormproof_core::retry::Stop;

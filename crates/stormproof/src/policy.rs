@@ -46,6 +46,8 @@ pub(crate) struct Shared {
     pub(crate) clock: Clock,
     /// Listeners of the policy itself, then those of the stages it shares with others.
     pub(crate) listeners: Vec<Listeners>,
+    /// The policy whose stages these are, if another: who has this one has a handle of that one.
+    _origin: Option<Policy>,
 }
 
 impl Policy {
@@ -63,8 +65,13 @@ impl Policy {
         Self::with_listeners(core, clock, std::iter::once(Listeners::default()).chain(stages).collect())
     }
 
-    fn with_listeners(core: core::Policy, clock: Clock, listeners: Vec<Listeners>) -> Self {
-        Self(Arc::new(Shared { core, clock, listeners }))
+    pub(crate) fn with_listeners(core: core::Policy, clock: Clock, listeners: Vec<Listeners>) -> Self {
+        Self(Arc::new(Shared { core, clock, listeners, _origin: None }))
+    }
+
+    /// Without any stage.
+    pub(crate) fn bare(name: impl Into<Name>, clock: &Clock) -> Self {
+        Self::from_core(core::Policy::new(name), clock.clone(), Vec::new())
     }
 
     /// Calls `op` through the stages. The operation is made anew for each attempt, from its own context.
@@ -117,7 +124,8 @@ impl Policy {
     #[must_use]
     pub fn once(&self) -> Self {
         let core = core::Policy { retry: None, ..self.0.core.clone() };
-        Self::with_listeners(core, self.0.clock.clone(), self.0.listeners.clone())
+        let (clock, listeners) = (self.0.clock.clone(), self.0.listeners.clone());
+        Self(Arc::new(Shared { core, clock, listeners, _origin: Some(self.clone()) }))
     }
 
     /// The name.

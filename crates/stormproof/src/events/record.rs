@@ -84,6 +84,30 @@ impl Serialize for Record<'_> {
                 map.serialize_entry("limit", limit.as_str())?;
                 map.serialize_entry("after", &seconds(*after))?;
             }
+            Kind::RegisteredTwice { name, differs } => {
+                map.serialize_entry("name", name.as_str())?;
+                map.serialize_entry("differs", &**differs)?;
+            }
+            Kind::TooManyNames { name, most } => {
+                map.serialize_entry("name", name.as_str())?;
+                map.serialize_entry("most", most)?;
+            }
+            Kind::StateNotSaved { error } => map.serialize_entry("error", &**error)?,
+            Kind::Health { component, transition } => {
+                map.serialize_entry("component", component.as_str())?;
+                map.serialize_entry("seq", &transition.seq)?;
+                map.serialize_entry("new_status", transition.as_str())?;
+                map.serialize_entry("from", &transition.from)?;
+                map.serialize_entry("to", &transition.to)?;
+                map.serialize_entry("consecutive_failures", &transition.consecutive_failures)?;
+                map.serialize_entry("last_error", &transition.error)?;
+            }
+            Kind::Degradation { system, shift } => {
+                map.serialize_entry("system", system.as_str())?;
+                map.serialize_entry("seq", &shift.seq)?;
+                map.serialize_entry("from", &shift.from)?;
+                map.serialize_entry("to", &shift.to)?;
+            }
             // A kind added since has a name at least.
             _ => {}
         }
@@ -119,6 +143,7 @@ const fn cause(cause: Cause) -> &'static str {
         Cause::WaitOver => "wait_over",
         Cause::Recovered => "recovered",
         Cause::Operator => "operator",
+        Cause::Restored => "restored",
         _ => "other",
     }
 }
