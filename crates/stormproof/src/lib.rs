@@ -42,6 +42,8 @@ mod policy;
 #[cfg(feature = "toml")]
 pub mod preset;
 pub mod registry;
+#[cfg(feature = "toml")]
+pub mod reload;
 mod retry;
 mod run;
 #[cfg(feature = "toml")]

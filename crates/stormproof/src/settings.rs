@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use stormproof_core::{Invalid, policy};
+use stormproof_core::{Invalid, Mistakes, policy};
 
 use crate::document::{Mistake, Reader};
 use crate::environment::Environment;
@@ -51,6 +51,12 @@ pub enum Error {
         path: PathBuf,
         /// All mistakes, in order.
         mistakes: Vec<Mistake>,
+    },
+    /// They are valid, but could not be put in force.
+    #[error("not put in force: {mistakes}")]
+    Refused {
+        /// Why not.
+        mistakes: Mistakes,
     },
 }
 
