@@ -119,6 +119,18 @@ pub enum Kind {
         /// Why.
         error: Box<str>,
     },
+    /// Settings that were read again are in force.
+    Reloaded {
+        /// So many names are new.
+        added: u32,
+        /// So many have other settings than before.
+        changed: u32,
+    },
+    /// Settings could not be read again: those from before stay in force.
+    NotReloaded {
+        /// Why: a line for each mistake.
+        error: Box<str>,
+    },
     /// A component's health changed.
     Health {
         /// The component.
@@ -173,6 +185,8 @@ impl Kind {
             Self::RegisteredTwice { .. } => "registered_twice",
             Self::TooManyNames { .. } => "too_many_names",
             Self::StateNotSaved { .. } => "state_not_saved",
+            Self::Reloaded { .. } => "reloaded",
+            Self::NotReloaded { .. } => "not_reloaded",
             Self::Health { .. } => "health_changed",
             Self::Degradation { shift, .. } => shift.as_str(),
         }

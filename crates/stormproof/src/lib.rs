@@ -32,6 +32,8 @@ mod clock;
 pub mod degrade;
 #[cfg(feature = "toml")]
 pub mod document;
+#[cfg(feature = "toml")]
+pub mod environment;
 mod error;
 pub mod events;
 pub mod fallback;
@@ -40,9 +42,15 @@ mod held;
 mod inherited;
 pub mod metrics;
 mod policy;
+#[cfg(feature = "toml")]
+pub mod preset;
 pub mod registry;
+#[cfg(feature = "toml")]
+pub mod reload;
 mod retry;
 mod run;
+#[cfg(feature = "toml")]
+pub mod settings;
 mod stages;
 mod subject;
 mod sync;

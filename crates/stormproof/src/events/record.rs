@@ -105,7 +105,11 @@ impl Serialize for Record<'_> {
                 map.serialize_entry("name", name.as_str())?;
                 map.serialize_entry("most", most)?;
             }
-            Kind::StateNotSaved { error } => map.serialize_entry("error", &**error)?,
+            Kind::StateNotSaved { error } | Kind::NotReloaded { error } => map.serialize_entry("error", &**error)?,
+            Kind::Reloaded { added, changed } => {
+                map.serialize_entry("added", added)?;
+                map.serialize_entry("changed", changed)?;
+            }
             Kind::Health { component, transition } => {
                 map.serialize_entry("component", component.as_str())?;
                 map.serialize_entry("seq", &transition.seq)?;
