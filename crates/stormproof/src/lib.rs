@@ -45,6 +45,7 @@ pub use call::{Calling, Cx, Holding};
 pub use classify::{ByFn, Classify, ErrIsFailure, Noted};
 pub use clock::Clock;
 pub use error::Error;
+pub use events::EventBus;
 pub use held::Held;
 pub use policy::Policy;
 pub use retry::Retry;
