@@ -1,6 +1,12 @@
 //! What is worth telling: rare things, as values.
 //!
 //! The hot path only counts. An event is made when something changed or went wrong, and only if the edge listens.
+//!
+//! Owns which events there are, their names and how grave they are. What an event says, field by field, is in
+//! [`fields`]; how many of a kind are told in a storm is in [`damper`].
+
+pub mod damper;
+pub mod fields;
 
 use std::time::Duration;
 
@@ -29,6 +35,37 @@ impl Event {
     /// Something that happened in `policy`.
     pub fn new(at: Instant, policy: Name, kind: Kind) -> Self {
         Self { at, policy, kind }
+    }
+}
+
+/// How grave an event is, and which events somebody wants to hear of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Category {
+    /// Something was refused, given up or cut off: circuits that open, refusals, time limits, failed calls.
+    Error,
+    /// Something that will be an error if it goes on.
+    Warning,
+    /// Something that is as it should be: retries, and circuits that become half-open or close.
+    Info,
+    /// Every event. No event has this category; somebody who listens can.
+    All,
+}
+
+impl Category {
+    /// Whether somebody who wants `self` wants to hear of an event of the category `of`.
+    pub fn covers(self, of: Self) -> bool {
+        self == Self::All || self == of
+    }
+
+    /// The category in lower case.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Error => "error",
+            Self::Warning => "warning",
+            Self::Info => "info",
+            Self::All => "all",
+        }
     }
 }
 
@@ -161,6 +198,25 @@ impl Kind {
     pub fn of_refusal(refusal: &Refusal<'_>) -> Self {
         let Refusal { stage, name, reason, retry_after, .. } = *refusal;
         Self::Refused { stage, name: name.clone(), reason, retry_after }
+    }
+
+    /// How grave it is.
+    pub fn category(&self) -> Category {
+        match self {
+            Self::Circuit { transition, .. } if transition.to == State::Open => Category::Error,
+            Self::Circuit { .. } | Self::RetryAttempted { .. } => Category::Info,
+            Self::CircuitWouldOpen { .. } => Category::Warning,
+            Self::Refused { .. } | Self::GaveUp { .. } | Self::TimedOut { .. } => Category::Error,
+        }
+    }
+
+    /// Whether each call can cause one, so that a storm of calls is a storm of these. The others are changes, and rare
+    /// however many calls there are.
+    pub fn is_per_call(&self) -> bool {
+        match self {
+            Self::Circuit { .. } | Self::CircuitWouldOpen { .. } => false,
+            Self::Refused { .. } | Self::RetryAttempted { .. } | Self::GaveUp { .. } | Self::TimedOut { .. } => true,
+        }
     }
 
     /// The event's name in snake case.

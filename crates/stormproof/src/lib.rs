@@ -68,6 +68,7 @@ pub use error::Error;
 pub use error::{Error, Unavailable};
 pub use fallback::{Fallback, Served, Source};
 pub use health::{HealthAggregator, HealthChecker, HealthTracker};
+pub use events::EventBus;
 pub use held::Held;
 pub use policy::Policy;
 pub use registry::Registry;

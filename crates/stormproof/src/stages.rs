@@ -14,6 +14,7 @@ use crate::call::{Calling, Cx};
 use crate::classify::ErrIsFailure;
 use crate::clock::Clock;
 use crate::error::Error;
+use crate::events::Listener;
 use crate::held::Held;
 use crate::policy::Policy;
 use crate::sync::SyncCall;
@@ -156,8 +157,9 @@ impl CircuitBreaker {
         self.stage.is_available(self.policy.clock().now())
     }
 
-    /// Calls `listener` with the old and the new state after each transition, whichever policy caused it.
-    pub fn on_state_change(&self, listener: impl Fn(State, State) + Send + Sync + 'static) {
+    /// Calls `listener` with the old and the new state after each transition, whichever policy caused it. It stays until
+    /// it is [ended](Listener::end).
+    pub fn on_state_change(&self, listener: impl Fn(State, State) + Send + Sync + 'static) -> Listener {
         let own = self.name().clone();
         self.policy.on_event(move |event| {
             if let Kind::Circuit { breaker, transition } = &event.kind
@@ -165,7 +167,7 @@ impl CircuitBreaker {
             {
                 listener(transition.from, transition.to);
             }
-        });
+        })
     }
 
     /// Closes the circuit in normal mode and forgets windows and waits.

@@ -133,6 +133,14 @@ impl Trip {
         }
     }
 
+    /// How many failures open it, for a rule that counts failures.
+    pub const fn failures(&self) -> Option<u32> {
+        match *self {
+            Self::Consecutive(failures) | Self::Cumulative(failures) | Self::Within { failures, .. } => Some(failures),
+            Self::Ratio { .. } | Self::Slow { .. } => None,
+        }
+    }
+
     /// Whether both count the same, so that only their thresholds may differ.
     fn counts_like(&self, other: &Self) -> bool {
         match (self, other) {
