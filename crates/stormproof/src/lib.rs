@@ -25,6 +25,7 @@
 
 mod builder;
 mod call;
+mod caught;
 mod classify;
 mod clock;
 pub mod degrade;
@@ -37,6 +38,7 @@ mod held;
 mod inherited;
 pub mod metrics;
 mod policy;
+pub mod queue;
 mod retry;
 mod run;
 mod stages;
@@ -52,6 +54,7 @@ pub use error::Error;
 pub use health::{HealthAggregator, HealthChecker, HealthTracker};
 pub use held::Held;
 pub use policy::Policy;
+pub use queue::WorkQueue;
 pub use retry::Retry;
 pub use stages::{Bulkhead, CircuitBreaker, RateLimiter};
 pub use stormproof_core::retry::Stop;

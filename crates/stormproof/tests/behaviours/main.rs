@@ -5,7 +5,7 @@
 //! - T35, T36 to T42: breakers by key, and the registry. T43, T44: persistence. T45, T46: the admin API.
 //! - T63, T64, T65: the classification of HTTP errors (what a verdict makes of it is here: X31).
 //! - T67's option to wait for half-open: not there yet; its default is here.
-//! - T74: the work queue. T75's `fallback=`, T76: fallback. T79: the loop guard.
+//! - T75's `fallback=`, T76: fallback. T79: the loop guard.
 //! - T80: the journal. T81, T82, T83, T84: streams, the HTTP client, resources, A2A. T85: session pinning.
 //! - T86: the demo. T87: the names of the metrics and events.
 //! - X17: the sync door. X18, X23: reading an HTTP status. X24's cached values: fallback. X25: the loop guard.
@@ -22,4 +22,5 @@ mod defects;
 mod given;
 mod health;
 mod limits;
+mod queue;
 mod retry;
