@@ -17,25 +17,25 @@ pin_project! {
     }
 }
 
-/// Catches the panics of `inner`: their text, up to 200 bytes.
+/// Catches the panic of `inner`.
 pub(crate) fn caught<F: Future>(inner: F) -> Caught<F> {
     Caught { inner }
 }
 
 impl<F: Future> Future for Caught<F> {
-    type Output = Result<F::Output, Box<str>>;
+    type Output = std::thread::Result<F::Output>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let inner = self.project().inner;
         // What it leaves half done is dropped, and seen by nobody but itself.
         match catch_unwind(AssertUnwindSafe(|| inner.poll(cx))) {
             Ok(poll) => poll.map(Ok),
-            Err(panic) => Poll::Ready(Err(text(panic.as_ref()))),
+            Err(panic) => Poll::Ready(Err(panic)),
         }
     }
 }
 
-/// What a panic says.
+/// What a panic says, up to 200 bytes of it.
 pub(crate) fn text(panic: &(dyn Any + Send)) -> Box<str> {
     let text = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
     bounded(text.unwrap_or("no text"), ERROR_BYTES).into()

@@ -21,7 +21,7 @@ use stormproof_core::{Mistakes, Name, Snapshot, Stage};
 use tokio::sync::{Notify, Semaphore, SemaphorePermit, TryAcquireError};
 use tokio::task::JoinSet;
 
-use crate::caught::caught;
+use crate::caught::{caught, text};
 use crate::clock::Clock;
 use crate::subject::Subject;
 pub use types::{Config, PutError, State, StateError, Stats, Stopped, WorkError};
@@ -174,7 +174,7 @@ impl<T> WorkQueue<T> {
     pub fn try_put(&self, item: T) -> Result<(), PutError<T>> {
         let shared = &*self.0.shared;
         match shared.places.try_acquire() {
-            Err(TryAcquireError::NoPermits) if shared.takes_items().is_ok() => Err(shared.full(item)),
+            Err(TryAcquireError::NoPermits) => Err(shared.full(item)),
             place => shared.push(item, place.ok()),
         }
     }
@@ -185,20 +185,20 @@ impl<T> WorkQueue<T> {
         mut too_late: impl FnMut(&mut Context<'_>) -> Poll<()>,
     ) -> Result<(), PutError<T>> {
         let shared = &*self.0.shared;
-        if let Err(error) = shared.takes_items() {
-            return Err(PutError::State { item, error });
-        }
-        let place = {
-            let mut waiting = pin!(shared.places.acquire());
-            let first_of_both = |cx: &mut Context<'_>| match waiting.as_mut().poll(cx) {
-                Poll::Ready(place) => Poll::Ready(Some(place)),
-                Poll::Pending => too_late(cx).map(|()| None),
-            };
-            std::future::poll_fn(first_of_both).await
+        let place = match shared.places.try_acquire() {
+            Err(TryAcquireError::NoPermits) => {
+                let mut waiting = pin!(shared.places.acquire());
+                let first_of_both = |cx: &mut Context<'_>| match waiting.as_mut().poll(cx) {
+                    Poll::Ready(place) => Poll::Ready(Some(place.ok())),
+                    Poll::Pending => too_late(cx).map(|()| None),
+                };
+                std::future::poll_fn(first_of_both).await
+            }
+            place => Some(place.ok()),
         };
         match place {
             None => Err(shared.full(item)),
-            Some(place) => shared.push(item, place.ok()),
+            Some(place) => shared.push(item, place),
         }
     }
 
@@ -294,7 +294,7 @@ impl<T: Send + 'static> WorkQueue<T> {
                     let error = match done {
                         Ok(Ok(())) => None,
                         Ok(Err(error)) => Some(WorkError::Failed(error)),
-                        Err(text) => Some(WorkError::Panicked(text)),
+                        Err(panic) => Some(WorkError::Panicked(text(&*panic))),
                     };
                     under_way.done(error.is_some());
                     if let Some(error) = error {
@@ -358,10 +358,6 @@ impl<T> Owner<T> {
 impl<T> Shared<T> {
     fn lock(&self) -> MutexGuard<'_, Inner<T>> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn takes_items(&self) -> Result<(), StateError> {
-        self.lock().takes_items()
     }
 
     fn full(&self, item: T) -> PutError<T> {

@@ -6,7 +6,7 @@
 //! - T63, T64, T65: the classification of HTTP errors (what a verdict makes of it is here: X31).
 //! - T67's option to wait for half-open: not there yet; its default is here.
 //! - T75's `fallback=`, T76: fallback. T79: the loop guard.
-//! - T80: the journal. T81, T82, T83, T84: streams, the HTTP client, resources, A2A. T85: session pinning.
+//! - T80: the journal. T81, T82, T84: streams, the HTTP client, A2A. T85: session pinning.
 //! - T86: the demo. T87: the names of the metrics and events.
 //! - X17: the sync door. X18, X23: reading an HTTP status. X24's cached values: fallback. X25: the loop guard.
 //!   X26: checkpoints.
@@ -23,4 +23,5 @@ mod given;
 mod health;
 mod limits;
 mod queue;
+mod resources;
 mod retry;

@@ -161,7 +161,7 @@ async fn t_74_a_batch_may_be_larger_than_the_queue() {
     let (queue, log) = (queue(2), Log::default());
     let stats = queue.batch(0..25, noting(&log), |_| {}).await.unwrap();
     assert_eq!((stats.state, stats.processed, stats.errors), (State::Stopped, 25, 3));
-    assert_eq!(*log.lock().unwrap(), Vec::from_iter(0..25), "one worker keeps the order");
+    assert_eq!(*log.lock().unwrap(), (0..25).collect::<Vec<_>>(), "one worker keeps the order");
 }
 
 #[tokio::test(start_paused = true)]
@@ -172,7 +172,7 @@ async fn t_74_a_queue_that_nobody_holds_any_more_cancels_its_workers() {
         .start_workers(
             1,
             move |()| {
-                let _kept = &kept;
+                let () = *kept;
                 pending::<Result<(), ()>>()
             },
             |_| {},
