@@ -9,6 +9,8 @@
 //! - T67's option to wait for half-open: not there yet; its default is here.
 //! - T74: the work queue. T79: the loop guard.
 //! - T80: the journal. T81, T82, T83, T84: streams, the HTTP client, resources, A2A. T85: session pinning.
+//! - T75's `fallback=`, T76: fallback. T79: the loop guard.
+//! - T80: the journal. T81, T82, T84: streams, the HTTP client, A2A. T85: session pinning.
 //! - T86: the demo. T87: the names of the metrics and events.
 //! - X18, X23: reading an HTTP status. X24's cached values: fallback. X25: the loop guard.
 //! - X17: the sync door. X18, X23: reading an HTTP status. X25: the loop guard.
@@ -26,6 +28,8 @@ mod given;
 mod health;
 mod limits;
 mod registry;
+mod queue;
+mod resources;
 mod retry;
 #[path = "../conformance/sync_door.rs"]
 mod sync_door;
