@@ -13,6 +13,7 @@ use std::time::Duration;
 use crate::breaker::{Change, State, Transition, Trip};
 use crate::decision::{Name, Reason, Refusal, Stage};
 use crate::fallback;
+use crate::health::Status;
 use crate::retry::Stop;
 use crate::time::Instant;
 use crate::timeout::Limit;
@@ -204,9 +205,24 @@ impl Kind {
     pub fn category(&self) -> Category {
         match self {
             Self::Circuit { transition, .. } if transition.to == State::Open => Category::Error,
-            Self::Circuit { .. } | Self::RetryAttempted { .. } => Category::Info,
-            Self::CircuitWouldOpen { .. } => Category::Warning,
-            Self::Refused { .. } | Self::GaveUp { .. } | Self::TimedOut { .. } => Category::Error,
+            Self::Health { transition, .. } if transition.to.is_down() => Category::Error,
+            Self::Health { transition, .. } if transition.to == Status::Degraded => Category::Warning,
+            Self::Degradation { shift, .. } if shift.to > shift.from => Category::Warning,
+            Self::Circuit { .. }
+            | Self::RetryAttempted { .. }
+            | Self::LimitChanged { .. }
+            | Self::Reloaded { .. }
+            | Self::Health { .. }
+            | Self::Degradation { .. } => Category::Info,
+            Self::CircuitWouldOpen { .. }
+            | Self::FallbackUsed(_)
+            | Self::RegisteredTwice { .. }
+            | Self::TooManyNames { .. } => Category::Warning,
+            Self::StateNotSaved { .. }
+            | Self::NotReloaded { .. }
+            | Self::Refused { .. }
+            | Self::GaveUp { .. }
+            | Self::TimedOut { .. } => Category::Error,
         }
     }
 
@@ -214,8 +230,21 @@ impl Kind {
     /// however many calls there are.
     pub fn is_per_call(&self) -> bool {
         match self {
-            Self::Circuit { .. } | Self::CircuitWouldOpen { .. } => false,
-            Self::Refused { .. } | Self::RetryAttempted { .. } | Self::GaveUp { .. } | Self::TimedOut { .. } => true,
+            Self::Refused { .. }
+            | Self::RetryAttempted { .. }
+            | Self::GaveUp { .. }
+            | Self::TimedOut { .. }
+            | Self::FallbackUsed(_) => true,
+            Self::Circuit { .. }
+            | Self::CircuitWouldOpen { .. }
+            | Self::LimitChanged { .. }
+            | Self::RegisteredTwice { .. }
+            | Self::TooManyNames { .. }
+            | Self::StateNotSaved { .. }
+            | Self::Reloaded { .. }
+            | Self::NotReloaded { .. }
+            | Self::Health { .. }
+            | Self::Degradation { .. } => false,
         }
     }
 

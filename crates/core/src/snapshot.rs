@@ -75,15 +75,11 @@ pub enum Part {
 impl Sample {
     /// A number that only grows.
     pub const fn counter(metric: &'static str, help: &'static str, value: u64) -> Self {
-        Self { metric, help, kind: Kind::Counter, label: None, value: value as f64 }
         Self { metric, help, kind: Kind::Counter, part: Part::Value, label: None, value: value as f64 }
     }
 
     /// A number that goes up and down.
     pub const fn gauge(metric: &'static str, help: &'static str, value: f64) -> Self {
-        Self { metric, help, kind: Kind::Gauge, label: None, value }
-    }
-
         Self { metric, help, kind: Kind::Gauge, part: Part::Value, label: None, value }
     }
 

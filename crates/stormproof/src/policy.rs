@@ -44,14 +44,12 @@ pub struct Policy(pub(crate) Arc<Shared>);
 pub(crate) struct Shared {
     pub(crate) core: core::Policy,
     pub(crate) clock: Clock,
-    /// Listeners of the policy itself, then those of the stages it shares with others.
-    pub(crate) listeners: Vec<Listeners>,
-    /// The policy whose stages these are, if another: who has this one has a handle of that one.
-    _origin: Option<Policy>,
     /// Listeners of the policy itself.
     pub(crate) listeners: Listeners,
     /// Those of the stages it shares with others.
-    stage_listeners: Vec<Listeners>,
+    pub(crate) stage_listeners: Vec<Listeners>,
+    /// The policy whose stages these are, if another: who has this one has a handle of that one.
+    _origin: Option<Policy>,
 }
 
 impl Shared {
@@ -71,21 +69,22 @@ impl Policy {
         config.build(name, crate::random_seed()).map(|core| Self::from_core(core, Clock::system(), Vec::new()))
     }
 
-    pub(crate) fn from_core(core: core::Policy, clock: Clock, stages: Vec<Listeners>) -> Self {
-        Self::with_listeners(core, clock, std::iter::once(Listeners::default()).chain(stages).collect())
+    pub(crate) fn from_core(core: core::Policy, clock: Clock, stage_listeners: Vec<Listeners>) -> Self {
+        Self::with_listeners(core, clock, Listeners::default(), stage_listeners)
     }
 
-    pub(crate) fn with_listeners(core: core::Policy, clock: Clock, listeners: Vec<Listeners>) -> Self {
-        Self(Arc::new(Shared { core, clock, listeners, _origin: None }))
+    pub(crate) fn with_listeners(
+        core: core::Policy,
+        clock: Clock,
+        listeners: Listeners,
+        stage_listeners: Vec<Listeners>,
+    ) -> Self {
+        Self(Arc::new(Shared { core, clock, listeners, stage_listeners, _origin: None }))
     }
 
     /// Without any stage.
     pub(crate) fn bare(name: impl Into<Name>, clock: &Clock) -> Self {
         Self::from_core(core::Policy::new(name), clock.clone(), Vec::new())
-    }
-
-    pub(crate) fn from_core(core: core::Policy, clock: Clock, stage_listeners: Vec<Listeners>) -> Self {
-        Self(Arc::new(Shared { core, clock, listeners: Listeners::default(), stage_listeners }))
     }
 
     /// Calls `op` through the stages. The operation is made anew for each attempt, from its own context.
@@ -138,11 +137,9 @@ impl Policy {
     #[must_use]
     pub fn once(&self) -> Self {
         let core = core::Policy { retry: None, ..self.0.core.clone() };
-        let (clock, listeners) = (self.0.clock.clone(), self.0.listeners.clone());
-        Self(Arc::new(Shared { core, clock, listeners, _origin: Some(self.clone()) }))
         let Shared { clock, listeners, stage_listeners, .. } = &*self.0;
         let (clock, listeners, stage_listeners) = (clock.clone(), listeners.clone(), stage_listeners.clone());
-        Self(Arc::new(Shared { core, clock, listeners, stage_listeners }))
+        Self(Arc::new(Shared { core, clock, listeners, stage_listeners, _origin: Some(self.clone()) }))
     }
 
     /// The name.

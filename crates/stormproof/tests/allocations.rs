@@ -49,6 +49,7 @@ fn a_synchronous_call_through_all_stages_allocates_nothing() {
     assert_eq!(allocations(|| assert_eq!(policy.call_sync(|_| Ok::<_, ()>(1)).cost(5).run(), Ok(1))), 0);
 }
 
+#[test]
 fn a_fallback_that_is_not_needed_allocates_nothing() {
     let policy = whole_stack(&CircuitBreaker::new("closed"));
     let shared = Fallback::value(0);

@@ -87,6 +87,7 @@ impl Cause {
             Self::WaitOver => "wait_over",
             Self::Recovered => "recovered",
             Self::Operator => "operator",
+            Self::Restored => "restored",
         }
     }
 

@@ -118,10 +118,6 @@ impl Trip {
         match *self {
             Self::Consecutive(n) | Self::Cumulative(n) | Self::Within { failures: n, .. } => n,
             Self::Ratio { ratio, minimum_calls, .. } | Self::Slow { ratio, minimum_calls, .. } => {
-                let of = |failures: &u32| f64::from(*failures) / f64::from(minimum_calls.max(1)) >= ratio;
-                #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a share of a count")]
-                let about = (f64::from(minimum_calls) * ratio) as u32;
-                [about.saturating_sub(1), about, about.saturating_add(1)].into_iter().find(of).unwrap_or(minimum_calls)
                 let enough = |failures: u32| f64::from(failures) / f64::from(minimum_calls.max(1)) >= ratio;
                 let (mut too_few, mut needed) = (0, minimum_calls.max(1));
                 while needed - too_few > 1 {

@@ -27,8 +27,8 @@ mod defects;
 mod given;
 mod health;
 mod limits;
-mod registry;
 mod queue;
+mod registry;
 mod resources;
 mod retry;
 #[path = "../conformance/sync_door.rs"]
