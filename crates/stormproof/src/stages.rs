@@ -14,8 +14,10 @@ use crate::call::{Calling, Cx};
 use crate::classify::ErrIsFailure;
 use crate::clock::Clock;
 use crate::error::Error;
+use crate::events::Listener;
 use crate::held::Held;
 use crate::policy::Policy;
+use crate::sync::SyncCall;
 use crate::waiters;
 
 macro_rules! stage {
@@ -53,6 +55,14 @@ macro_rules! stage {
                 Fut: Future<Output = Result<T, E>>,
             {
                 self.policy.call(op)
+            }
+
+            /// Calls the synchronous `op` through this stage alone, see [`Policy::call_sync`].
+            pub fn call_sync<'p, F, T, E>(&'p self, op: F) -> SyncCall<'p, F, ErrIsFailure>
+            where
+                F: FnMut(Cx<'p>) -> Result<T, E>,
+            {
+                self.policy.call_sync(op)
             }
 
             pub(crate) fn core(&self) -> &Arc<core::$stage> {
@@ -147,8 +157,9 @@ impl CircuitBreaker {
         self.stage.is_available(self.policy.clock().now())
     }
 
-    /// Calls `listener` with the old and the new state after each transition, whichever policy caused it.
-    pub fn on_state_change(&self, listener: impl Fn(State, State) + Send + Sync + 'static) {
+    /// Calls `listener` with the old and the new state after each transition, whichever policy caused it. It stays until
+    /// it is [ended](Listener::end).
+    pub fn on_state_change(&self, listener: impl Fn(State, State) + Send + Sync + 'static) -> Listener {
         let own = self.name().clone();
         self.policy.on_event(move |event| {
             if let Kind::Circuit { breaker, transition } = &event.kind
@@ -156,7 +167,7 @@ impl CircuitBreaker {
             {
                 listener(transition.from, transition.to);
             }
-        });
+        })
     }
 
     /// Closes the circuit in normal mode and forgets windows and waits.
@@ -245,6 +256,11 @@ impl Bulkhead {
         self.policy.admit().await
     }
 
+    /// [`acquire`](Self::acquire) for a thread that may block.
+    pub fn acquire_sync(&self) -> Result<Held, Error<std::convert::Infallible>> {
+        self.policy.admit_sync()
+    }
+
     /// Active, queued and refused callers.
     pub fn stats(&self) -> bulkhead::Stats {
         self.stage.stats()
@@ -304,6 +320,16 @@ impl RateLimiter {
     /// or release it to give the cost back. Dropped, the cost stays taken.
     pub async fn reserve(&self, cost: u32) -> Result<Held, Error<std::convert::Infallible>> {
         self.policy.admit_cost(cost).await
+    }
+
+    /// [`acquire`](Self::acquire) for a thread that may block.
+    pub fn acquire_sync(&self, cost: u32) -> Result<(), Error<std::convert::Infallible>> {
+        self.reserve_sync(cost).map(drop)
+    }
+
+    /// [`reserve`](Self::reserve) for a thread that may block.
+    pub fn reserve_sync(&self, cost: u32) -> Result<Held, Error<std::convert::Infallible>> {
+        self.policy.admit_cost_sync(cost)
     }
 
     /// Takes `cost` if that is allowed now.
