@@ -34,6 +34,8 @@ pub mod events;
 mod held;
 mod inherited;
 pub mod metrics;
+#[cfg(feature = "persist")]
+pub mod persist;
 mod policy;
 pub mod registry;
 mod retry;
