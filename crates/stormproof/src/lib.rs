@@ -68,6 +68,7 @@ mod pages {
 
     page! {
         Readme: "README.md",
+        Registry: "docs/src/registry.md",
         QuickStart: "docs/src/quick-start.md",
         Testing: "docs/src/testing.md",
         FromBackon: "docs/src/migration/backon.md",

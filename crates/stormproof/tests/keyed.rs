@@ -117,6 +117,8 @@ fn under_threads_a_key_in_use_is_one_stage() {
                     }
                     let name = stage.name().clone();
                     assert_eq!(name.as_str(), format!("m/{key}"));
+                    // Time for others to have the key forgotten, if they could.
+                    std::thread::yield_now();
                     // With one slot a key, a second stage for it would let two in.
                     let Ok(held) = runtime.block_on(stage.acquire()) else { continue };
                     drop(stage);

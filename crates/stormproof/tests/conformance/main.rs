@@ -12,5 +12,6 @@ mod dropping;
 mod given;
 mod half_open;
 mod rate_and_bulkhead;
+mod reload;
 mod retry;
 mod timeout;
