@@ -269,7 +269,12 @@ fn is_shared<T>(policy: &Policy, stage: &Arc<T>, own: usize) -> bool {
 
 fn loss_of_slots(bulkhead: &stormproof_core::Bulkhead) -> Loss {
     let stats = bulkhead.stats();
-    if stats.active == 0 && stats.queued == 0 { Loss::Nothing } else { Loss::State }
+    match (stats.active, stats.queued) {
+        // How many slots suit the callee was learned.
+        (0, 0) if bulkhead.adapts() => Loss::Counts,
+        (0, 0) => Loss::Nothing,
+        _ => Loss::State,
+    }
 }
 
 fn has_slots(bulkhead: &stormproof_core::Bulkhead) -> bool {
