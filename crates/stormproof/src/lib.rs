@@ -43,6 +43,8 @@ pub mod health;
 mod held;
 mod inherited;
 pub mod metrics;
+#[cfg(feature = "persist")]
+pub mod persist;
 mod policy;
 #[cfg(feature = "toml")]
 pub mod preset;
@@ -114,6 +116,11 @@ mod pages {
         Fallback: "docs/src/patterns/fallback.md",
     }
 }
+
+/// The same for pages that need a feature.
+#[cfg(all(doctest, feature = "persist"))]
+#[doc = include_str!("../../../docs/src/registry.md")]
+struct RegistryPage;
 
 /// A seed that differs between processes and between calls.
 fn random_seed() -> u64 {

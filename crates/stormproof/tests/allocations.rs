@@ -6,7 +6,8 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use stormproof::breaker::{self, Mode};
-use stormproof::{CircuitBreaker, Fallback, Policy, Retry, Trip, Verdict, budget, bulkhead, rate};
+use stormproof::registry::KeyedBreakers;
+use stormproof::{CircuitBreaker, Fallback, Policy, Registry, Retry, Trip, Verdict, budget, bulkhead, rate};
 use stormproof_core as core;
 
 /// Allocations of a hundred runs of `work`, after some that may set things up.
@@ -86,6 +87,18 @@ fn a_breaker_allocates_nothing_to_admit_refuse_and_settle_by_any_rule() {
 
     breaker.set_mode(now, Mode::ForcedOpen);
     assert_eq!(allocations(|| assert!(breaker.look(now).is_err() && breaker.admit(now).is_err())), 0);
+}
+
+#[test]
+fn a_name_and_a_key_that_are_there_are_found_without_allocating() {
+    let registry = Registry::new();
+    let keyed = KeyedBreakers::new("agents", breaker::Config::default()).unwrap();
+    let find = || {
+        let (by_name, policy) = (registry.breaker("openai"), registry.policy("openai"));
+        let by_key = keyed.get("https://agent-1");
+        assert!(by_name.is_available() && by_key.is_available() && policy.name() == by_name.name());
+    };
+    assert_eq!(allocations(find), 0);
 }
 
 #[test]
