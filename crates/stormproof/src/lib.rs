@@ -40,6 +40,8 @@ mod retry;
 mod run;
 mod stages;
 mod sync;
+#[cfg(feature = "tower")]
+pub mod tower;
 mod waiters;
 
 pub use builder::{Builder, Part};

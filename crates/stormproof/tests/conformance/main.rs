@@ -18,3 +18,5 @@ mod rate_and_bulkhead;
 mod retry;
 mod sync_door;
 mod timeout;
+#[cfg(feature = "tower")]
+mod tower_door;
