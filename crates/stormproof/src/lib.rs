@@ -72,6 +72,7 @@ mod pages {
         Readme: "README.md",
         QuickStart: "docs/src/quick-start.md",
         Testing: "docs/src/testing.md",
+        Doors: "docs/src/doors.md",
         FromBackon: "docs/src/migration/backon.md",
         FromGovernor: "docs/src/migration/governor.md",
         Breaker: "docs/src/patterns/breaker.md",

@@ -139,10 +139,10 @@ async fn trace(policy: Policy, call: Call, start: tokio::time::Instant, make: Ma
     let attempts = Arc::new(Mutex::new(Vec::new()));
     let clock = policy.clock().clone();
     let cancel_at = call.cancel_at.map(|at| start + at);
-    let made = make(policy, call, attempts.clone());
+    let running = make(policy, call, attempts.clone());
     let end = match cancel_at {
-        Some(at) => tokio::spawn(async move { timeout_at(at, made).await.unwrap_or(End::Cancelled) }).await,
-        None => tokio::spawn(made).await,
+        Some(at) => tokio::spawn(async move { timeout_at(at, running).await.unwrap_or(End::Cancelled) }).await,
+        None => tokio::spawn(running).await,
     };
     let attempts = attempts.lock().unwrap().clone();
     CallTrace { end: end.unwrap_or(End::Panicked), attempts, ended: clock.now().since(Instant::ZERO) }
