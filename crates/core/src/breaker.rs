@@ -353,6 +353,16 @@ impl CircuitBreaker {
         self.machine.lock().state(now)
     }
 
+    /// How well what stands behind the circuit is, as one number from 0 to 1. A measure of our own:
+    ///
+    /// - closed: 1 less what has failed as a share of what would open the circuit, by the rule that is nearest to it. A
+    ///   ratio is that share of the calls in its window, or of `minimum_calls` while there are fewer;
+    /// - half-open: half of the successful probes' share of `success_threshold`;
+    /// - open: 0.
+    pub fn health_score(&self, now: Instant) -> f64 {
+        self.machine.lock().health_score(now)
+    }
+
     /// How long until probes pass; zero unless open.
     pub fn remaining(&self, now: Instant) -> Duration {
         self.machine.lock().remaining(now)
@@ -427,6 +437,11 @@ impl CircuitBreaker {
         const STATE: &str = "1 for the present state, 0 for the others.";
         let stats = self.stats(now);
         let is = |state| f64::from(u8::from(stats.state == state));
+        let code = |state| match state {
+            State::Closed => 0.0,
+            State::Open => 1.0,
+            State::HalfOpen => 2.0,
+        };
         let samples = vec![
             Sample::counter("calls", CALLS, stats.successes).label("outcome", "success"),
             Sample::counter("calls", CALLS, stats.failures).label("outcome", "failure"),
@@ -437,6 +452,7 @@ impl CircuitBreaker {
             Sample::gauge("state", STATE, is(State::Closed)).label("state", "closed"),
             Sample::gauge("state", STATE, is(State::Open)).label("state", "open"),
             Sample::gauge("state", STATE, is(State::HalfOpen)).label("state", "half_open"),
+            Sample::gauge("state_code", "The present state: 0 closed, 1 open, 2 half_open.", code(stats.state)),
             Sample::gauge("window_calls", "Calls the first trip rule counts.", stats.window.calls.into()),
             Sample::gauge("window_failures", "Failures the first trip rule counts.", stats.window.failures.into()),
             Sample::gauge("half_open_calls", "Probes that are out.", stats.half_open_calls.into()),

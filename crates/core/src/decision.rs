@@ -43,6 +43,13 @@ impl std::borrow::Borrow<str> for Name {
     }
 }
 
+#[cfg(feature = "serde")]
+impl serde::Serialize for Name {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.0)
+    }
+}
+
 impl std::ops::Deref for Name {
     type Target = str;
 
@@ -114,7 +121,7 @@ pub enum Progress<T> {
     },
 }
 
-/// The stage of a policy that a refusal or an event is about.
+/// The stage of a policy, or the thing beside one, that a refusal, an event or a snapshot is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Stage {
@@ -126,6 +133,14 @@ pub enum Stage {
     Rate,
     /// Retries and the budget for them.
     Retry,
+    /// A cache of answers.
+    Cache,
+    /// A health tracker.
+    Health,
+    /// A degradation level.
+    Degradation,
+    /// A work queue.
+    Queue,
 }
 
 impl Stage {
@@ -136,6 +151,10 @@ impl Stage {
             Self::Bulkhead => "bulkhead",
             Self::Rate => "rate",
             Self::Retry => "retry",
+            Self::Cache => "cache",
+            Self::Health => "health",
+            Self::Degradation => "degradation",
+            Self::Queue => "queue",
         }
     }
 }

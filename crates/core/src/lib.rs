@@ -5,13 +5,19 @@
 
 mod sync;
 
+pub mod adaptive;
 pub mod backoff;
 pub mod breaker;
 pub mod budget;
 pub mod bulkhead;
+pub mod cache;
 pub mod call;
 pub mod decision;
+pub mod degrade;
 pub mod event;
+pub mod fallback;
+pub mod flight;
+pub mod health;
 mod invalid;
 pub mod outcome;
 mod permits;
@@ -30,7 +36,9 @@ pub use budget::RetryBudget;
 pub use bulkhead::Bulkhead;
 pub use call::{Call, End, Input, Step};
 pub use decision::{Admission, Name, Progress, Reason, Refusal, Refused, Stage, Ticket};
+pub use degrade::Degradation;
 pub use event::Event;
+pub use health::{HealthAggregator, HealthTracker};
 pub use invalid::{Invalid, Mistakes};
 pub use outcome::{Outcome, Verdict};
 pub use permits::{Edge, NoEdge, Permits};

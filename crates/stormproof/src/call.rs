@@ -88,6 +88,24 @@ impl<'p, F, Fut: Future> Calling<'p, F, Fut, ErrIsFailure> {
     }
 }
 
+impl<F, Fut: Future, C> Calling<'_, F, Fut, C> {
+    pub(crate) fn policy_of(&self) -> &Policy {
+        self.run.policy
+    }
+
+    pub(crate) fn classifier(&self) -> &C {
+        &self.classifier
+    }
+
+    pub(crate) fn own_deadline(&self) -> Option<Duration> {
+        self.options.deadline
+    }
+
+    pub(crate) fn set_deadline(self: Pin<&mut Self>, limit: Duration) {
+        self.project().options.deadline = Some(limit);
+    }
+}
+
 impl<'p, F, Fut, T, E, C> Calling<'p, F, Fut, C>
 where
     F: FnMut(Cx<'p>) -> Fut,

@@ -26,7 +26,7 @@ pin_project! {
         P: Borrow<Policy>,
         Fut: Future,
     {
-        policy: P,
+        pub(crate) policy: P,
         call: Option<core::Call>,
         last: Option<Fut::Output>,
         parked: Option<Ticket>,

@@ -14,6 +14,7 @@ use crate::call::{Calling, Cx};
 use crate::classify::ErrIsFailure;
 use crate::clock::Clock;
 use crate::error::Error;
+use crate::events::Listener;
 use crate::held::Held;
 use crate::policy::Policy;
 use crate::sync::SyncCall;
@@ -141,6 +142,11 @@ impl CircuitBreaker {
         self.stage.stats(self.policy.clock().now())
     }
 
+    /// How well what stands behind the circuit is, from 0 (open) to 1; see [`core::CircuitBreaker::health_score`].
+    pub fn health_score(&self) -> f64 {
+        self.stage.health_score(self.policy.clock().now())
+    }
+
     /// The last transitions, oldest first.
     pub fn history(&self) -> Vec<Transition> {
         self.stage.history()
@@ -151,8 +157,9 @@ impl CircuitBreaker {
         self.stage.is_available(self.policy.clock().now())
     }
 
-    /// Calls `listener` with the old and the new state after each transition, whichever policy caused it.
-    pub fn on_state_change(&self, listener: impl Fn(State, State) + Send + Sync + 'static) {
+    /// Calls `listener` with the old and the new state after each transition, whichever policy caused it. It stays until
+    /// it is [ended](Listener::end).
+    pub fn on_state_change(&self, listener: impl Fn(State, State) + Send + Sync + 'static) -> Listener {
         let own = self.name().clone();
         self.policy.on_event(move |event| {
             if let Kind::Circuit { breaker, transition } = &event.kind
@@ -160,7 +167,7 @@ impl CircuitBreaker {
             {
                 listener(transition.from, transition.to);
             }
-        });
+        })
     }
 
     /// Closes the circuit in normal mode and forgets windows and waits.
@@ -234,9 +241,14 @@ pub struct Bulkhead {
 stage!(Bulkhead, bulkhead, bulkhead::Config);
 
 impl Bulkhead {
+    /// With the default configuration on the system's clock.
+    pub fn new(name: impl Into<Name>) -> Self {
+        Self::from_core(core::Bulkhead::new(name), &Clock::system())
+    }
+
     /// With `config` on `clock`, or all that is wrong with it.
     pub fn with_clock(name: impl Into<Name>, config: bulkhead::Config, clock: &Clock) -> Result<Self, Mistakes> {
-        core::Bulkhead::new(name, config).map(|stage| Self::from_core(stage, clock))
+        core::Bulkhead::with_config(name, config).map(|stage| Self::from_core(stage, clock))
     }
 
     /// Waits for a slot. Dropping what comes back frees it.
@@ -289,9 +301,14 @@ pub struct RateLimiter {
 stage!(RateLimiter, tokens, rate::Config);
 
 impl RateLimiter {
+    /// With the default configuration on the system's clock.
+    pub fn new(name: impl Into<Name>) -> Self {
+        Self::from_core(core::RateLimiter::new(name), &Clock::system())
+    }
+
     /// With `config` on `clock`, or all that is wrong with it.
     pub fn with_clock(name: impl Into<Name>, config: rate::Config, clock: &Clock) -> Result<Self, Mistakes> {
-        core::RateLimiter::new(name, config).map(|stage| Self::from_core(stage, clock))
+        core::RateLimiter::with_config(name, config).map(|stage| Self::from_core(stage, clock))
     }
 
     /// Waits until `cost` is allowed, and takes it.

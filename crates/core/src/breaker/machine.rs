@@ -77,6 +77,29 @@ pub enum Cause {
     Restored,
 }
 
+impl Cause {
+    /// The cause in snake case, as events and metrics write it.
+    pub const fn as_str(&self) -> &'static str {
+        match self {
+            Self::Tripped(_) => "tripped",
+            Self::Banned => "banned",
+            Self::ProbeFailed => "probe_failed",
+            Self::WaitOver => "wait_over",
+            Self::Recovered => "recovered",
+            Self::Operator => "operator",
+            Self::Restored => "restored",
+        }
+    }
+
+    /// The rule that tripped.
+    pub const fn rule(&self) -> Option<&Trip> {
+        match self {
+            Self::Tripped(rule) => Some(rule),
+            _ => None,
+        }
+    }
+}
+
 impl Transition {
     pub(super) fn half_open(seq: u64, at: Instant) -> Self {
         let counts = Tally::default();
@@ -235,6 +258,17 @@ impl Machine {
 
     pub(super) fn half_open_calls(&self) -> u32 {
         if let Phase::HalfOpen(probes) = &self.phase { u32::try_from(probes.out.len()).unwrap_or(u32::MAX) } else { 0 }
+    }
+
+    /// See [`CircuitBreaker::health_score`](super::CircuitBreaker::health_score).
+    pub(super) fn health_score(&mut self, now: Instant) -> f64 {
+        match self.state(now) {
+            State::Open => 0.0,
+            State::Closed => 1.0 - self.rules.nearness(now),
+            State::HalfOpen => {
+                0.5 * (f64::from(self.half_open_successes()) / f64::from(self.config.success_threshold)).min(1.0)
+            }
+        }
     }
 
     pub(super) fn last_cause(&self) -> Option<Box<str>> {

@@ -118,10 +118,22 @@ impl Trip {
         match *self {
             Self::Consecutive(n) | Self::Cumulative(n) | Self::Within { failures: n, .. } => n,
             Self::Ratio { ratio, minimum_calls, .. } | Self::Slow { ratio, minimum_calls, .. } => {
-                let of = |failures: &u32| f64::from(*failures) / f64::from(minimum_calls.max(1)) >= ratio;
-                let about = (f64::from(minimum_calls) * ratio) as u32;
-                [about.saturating_sub(1), about, about.saturating_add(1)].into_iter().find(of).unwrap_or(minimum_calls)
+                let enough = |failures: u32| f64::from(failures) / f64::from(minimum_calls.max(1)) >= ratio;
+                let (mut too_few, mut needed) = (0, minimum_calls.max(1));
+                while needed - too_few > 1 {
+                    let between = too_few + (needed - too_few) / 2;
+                    if enough(between) { needed = between } else { too_few = between }
+                }
+                needed
             }
+        }
+    }
+
+    /// How many failures open it, for a rule that counts failures.
+    pub const fn failures(&self) -> Option<u32> {
+        match *self {
+            Self::Consecutive(failures) | Self::Cumulative(failures) | Self::Within { failures, .. } => Some(failures),
+            Self::Ratio { .. } | Self::Slow { .. } => None,
         }
     }
 
@@ -239,6 +251,11 @@ impl Rules {
         })
     }
 
+    /// How far the nearest rule is from tripping: 0 is far, 1 is there.
+    pub(super) fn nearness(&mut self, now: Instant) -> f64 {
+        self.0.iter_mut().map(|rule| rule.nearness(now)).fold(0.0, f64::max)
+    }
+
     pub(super) fn clear(&mut self) {
         self.0.iter_mut().for_each(Rule::clear);
     }
@@ -334,6 +351,24 @@ impl Rule {
             }
             Memory::Buckets(window) => window.restore(now, saved),
         }
+    }
+
+    /// What has been counted, as a share of what trips. A ratio trips at that share of the calls that are there, or of
+    /// `minimum_calls` while there are fewer.
+    fn nearness(&mut self, now: Instant) -> f64 {
+        let counts = self.counts(now);
+        let share = match self.trip {
+            Trip::Consecutive(n) | Trip::Cumulative(n) | Trip::Within { failures: n, .. } => {
+                f64::from(counts.failures) / f64::from(n)
+            }
+            Trip::Ratio { ratio, minimum_calls, .. } => {
+                f64::from(counts.failures) / (ratio * f64::from(counts.calls.max(minimum_calls)))
+            }
+            Trip::Slow { ratio, minimum_calls, .. } => {
+                f64::from(counts.slow) / (ratio * f64::from(counts.calls.max(minimum_calls)))
+            }
+        };
+        share.min(1.0)
     }
 
     fn quiet(&self) -> bool {
