@@ -60,6 +60,8 @@ pub mod settings;
 mod stages;
 mod subject;
 mod sync;
+#[cfg(feature = "tower")]
+pub mod tower;
 mod waiters;
 
 pub use builder::{Builder, Part};
@@ -100,6 +102,7 @@ mod pages {
         Readme: "README.md",
         QuickStart: "docs/src/quick-start.md",
         Testing: "docs/src/testing.md",
+        Doors: "docs/src/doors.md",
         FromBackon: "docs/src/migration/backon.md",
         FromGovernor: "docs/src/migration/governor.md",
         Breaker: "docs/src/patterns/breaker.md",

@@ -33,3 +33,6 @@ mod resources;
 mod retry;
 #[path = "../conformance/sync_door.rs"]
 mod sync_door;
+#[cfg(feature = "tower")]
+#[path = "../conformance/tower_door.rs"]
+mod tower_door;
