@@ -13,6 +13,7 @@ pub mod call;
 pub mod decision;
 pub mod degrade;
 pub mod event;
+pub mod explain;
 pub mod health;
 mod invalid;
 pub mod outcome;
