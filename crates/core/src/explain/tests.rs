@@ -193,7 +193,7 @@ fn it_reads_as_english() {
 a call: 60s at most, 4 attempts at most
   10 calls at a time
   10 requests a second in the long run, 10 requests at once
-retries: 1.2 attempts a call over all calls, and 3 more in each 10s, if everything fails
+retries: at most 1.2 attempts a call over all calls, and 3 more in each 10s, if everything fails
 circuit: opens after 5 failures in a row; if calls hang, after 10s (all at once) to 50s (one after the other)
   stays open 60s, longer each time it opens again, up to 600s; then 3 probes at a time, 2 successes close it";
     assert_eq!(config.explain().to_string(), expected);

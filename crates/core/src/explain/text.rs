@@ -27,7 +27,11 @@ impl fmt::Display for Explanation {
             }
         }
         if let Some(Amplification { factor, floor, window }) = self.amplification {
-            write!(f, "\nretries: {} attempts a call over all calls, and {floor} more in each ", rounded(factor))?;
+            write!(
+                f,
+                "\nretries: at most {} attempts a call over all calls, and {floor} more in each ",
+                rounded(factor)
+            )?;
             write!(f, "{window:?}, if everything fails")?;
         }
         if let Some(circuit) = &self.circuit {
