@@ -17,6 +17,7 @@ pub mod degrade;
 pub mod event;
 pub mod fallback;
 pub mod flight;
+pub mod explain;
 pub mod health;
 mod invalid;
 pub mod outcome;

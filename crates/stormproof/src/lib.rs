@@ -87,6 +87,7 @@ pub use stormproof_core::retry::Stop;
 pub use stormproof_core::{
     Backoff, Event, Instant, Invalid, Jitter, Limit, Mistakes, Name, Outcome, Reason, Refused, RetryBudget, Snapshot,
     Stage, Timeouts, Trip, Verdict, adaptive, breaker, budget, bulkhead, event, outcome, policy as config, rate,
+    Stage, Timeouts, Trip, Verdict, breaker, budget, bulkhead, event, explain, outcome, policy as config, rate,
     snapshot,
 };
 pub use sync::SyncCall;
