@@ -82,6 +82,9 @@ mod pages {
         Rate: "docs/src/patterns/rate.md",
         Bulkhead: "docs/src/patterns/bulkhead.md",
         Timeout: "docs/src/patterns/timeout.md",
+        Health: "docs/src/patterns/health.md",
+        Degradation: "docs/src/patterns/degradation.md",
+        WorkQueue: "docs/src/patterns/queue.md",
     }
 }
 
