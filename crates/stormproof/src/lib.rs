@@ -113,6 +113,9 @@ mod pages {
         Bulkhead: "docs/src/patterns/bulkhead.md",
         Adaptive: "docs/src/patterns/adaptive.md",
         Timeout: "docs/src/patterns/timeout.md",
+        Health: "docs/src/patterns/health.md",
+        Degradation: "docs/src/patterns/degradation.md",
+        WorkQueue: "docs/src/patterns/queue.md",
     }
 
     #[cfg(feature = "cache")]
