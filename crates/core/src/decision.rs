@@ -18,6 +18,12 @@ impl Name {
         Self(format!("anonymous-{}", NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed)).into())
     }
 
+    /// Whether this is a name made by [`anonymous`](Self::anonymous).
+    pub fn is_anonymous(&self) -> bool {
+        let number = self.0.strip_prefix("anonymous-");
+        number.is_some_and(|number| !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit()))
+    }
+
     /// The text.
     pub fn as_str(&self) -> &str {
         &self.0
@@ -27,6 +33,13 @@ impl Name {
 impl<T: Into<Arc<str>>> From<T> for Name {
     fn from(text: T) -> Self {
         Self(text.into())
+    }
+}
+
+/// A map by name can be asked with a text.
+impl std::borrow::Borrow<str> for Name {
+    fn borrow(&self) -> &str {
+        &self.0
     }
 }
 
@@ -101,7 +114,7 @@ pub enum Progress<T> {
     },
 }
 
-/// The stage of a policy that a refusal or an event is about.
+/// The stage of a policy, or the thing beside one, that a refusal, an event or a snapshot is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Stage {
@@ -113,6 +126,12 @@ pub enum Stage {
     Rate,
     /// Retries and the budget for them.
     Retry,
+    /// A health tracker.
+    Health,
+    /// A degradation level.
+    Degradation,
+    /// A work queue.
+    Queue,
 }
 
 impl Stage {
@@ -123,6 +142,9 @@ impl Stage {
             Self::Bulkhead => "bulkhead",
             Self::Rate => "rate",
             Self::Retry => "retry",
+            Self::Health => "health",
+            Self::Degradation => "degradation",
+            Self::Queue => "queue",
         }
     }
 }

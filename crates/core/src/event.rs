@@ -12,10 +12,12 @@ use std::time::Duration;
 
 use crate::breaker::{Change, State, Transition, Trip};
 use crate::decision::{Name, Reason, Refusal, Stage};
+use crate::health::Status;
 use crate::retry::Stop;
 use crate::time::Instant;
 use crate::timeout::Limit;
 use crate::window::Tally;
+use crate::{degrade, health};
 
 /// Something that happened.
 #[derive(Clone, Debug, PartialEq)]
@@ -123,6 +125,40 @@ pub enum Kind {
         /// How long the call had been going on.
         after: Duration,
     },
+    /// A name was asked for with other settings than it was registered with: the first ones stay.
+    RegisteredTwice {
+        /// The name.
+        name: Name,
+        /// What differs.
+        differs: Box<str>,
+    },
+    /// A registry or a map of stages by key holds more names than it should, and none of them can be forgotten. Said
+    /// once, until there is room again.
+    TooManyNames {
+        /// The registry or map.
+        name: Name,
+        /// So many names it should hold.
+        most: usize,
+    },
+    /// The state of a registry could not be written to its file. Said once, until it can.
+    StateNotSaved {
+        /// Why.
+        error: Box<str>,
+    },
+    /// A component's health changed.
+    Health {
+        /// The component.
+        component: Name,
+        /// From what to what, and by what.
+        transition: health::Transition,
+    },
+    /// A system answers with less than before, or with more.
+    Degradation {
+        /// The system.
+        system: Name,
+        /// From which level to which.
+        shift: degrade::Shift,
+    },
 }
 
 impl Kind {
@@ -146,7 +182,17 @@ impl Kind {
         match self {
             Self::Circuit { transition, .. } if transition.to == State::Open => Category::Error,
             Self::Circuit { .. } | Self::RetryAttempted { .. } => Category::Info,
-            Self::CircuitWouldOpen { .. } => Category::Warning,
+            Self::CircuitWouldOpen { .. } | Self::RegisteredTwice { .. } | Self::TooManyNames { .. } => {
+                Category::Warning
+            }
+            Self::Health { transition, .. } => match transition.to {
+                Status::Healthy | Status::Unknown => Category::Info,
+                Status::Degraded => Category::Warning,
+                Status::CircuitOpen | Status::Unhealthy | Status::Critical => Category::Error,
+            },
+            Self::Degradation { shift, .. } if shift.to > shift.from => Category::Warning,
+            Self::Degradation { .. } => Category::Info,
+            Self::StateNotSaved { .. } => Category::Error,
             Self::Refused { .. } | Self::GaveUp { .. } | Self::TimedOut { .. } => Category::Error,
         }
     }
@@ -155,7 +201,13 @@ impl Kind {
     /// however many calls there are.
     pub fn is_per_call(&self) -> bool {
         match self {
-            Self::Circuit { .. } | Self::CircuitWouldOpen { .. } => false,
+            Self::Circuit { .. }
+            | Self::CircuitWouldOpen { .. }
+            | Self::RegisteredTwice { .. }
+            | Self::TooManyNames { .. }
+            | Self::StateNotSaved { .. }
+            | Self::Health { .. }
+            | Self::Degradation { .. } => false,
             Self::Refused { .. } | Self::RetryAttempted { .. } | Self::GaveUp { .. } | Self::TimedOut { .. } => true,
         }
     }
@@ -177,6 +229,11 @@ impl Kind {
             Self::GaveUp { stop: Stop::Exhausted, .. } => "retry_exhausted",
             Self::GaveUp { .. } => "call_failed",
             Self::TimedOut { .. } => "timed_out",
+            Self::RegisteredTwice { .. } => "registered_twice",
+            Self::TooManyNames { .. } => "too_many_names",
+            Self::StateNotSaved { .. } => "state_not_saved",
+            Self::Health { .. } => "health_changed",
+            Self::Degradation { shift, .. } => shift.as_str(),
         }
     }
 }

@@ -29,8 +29,6 @@ pub struct Policy {
     pub budget: Option<Arc<RetryBudget>>,
     /// Stops calling what has been failing.
     pub breaker: Option<Arc<CircuitBreaker>>,
-    /// What the breaker counts as one outcome.
-    pub scope: Scope,
     /// How many may be at it at once.
     pub bulkhead: Option<Arc<Bulkhead>>,
     /// How many requests may start in a time.
@@ -50,7 +48,6 @@ impl Policy {
             retry: None,
             budget: None,
             breaker: None,
-            scope: Scope::Attempt,
             bulkhead: None,
             rate: None,
             tokens: None,
@@ -62,6 +59,26 @@ impl Policy {
     #[inline]
     pub fn deadline_at(&self, now: Instant) -> Instant {
         self.deadline.map_or(Instant::FAR_FUTURE, |limit| now + limit)
+    }
+
+    /// What the breaker counts as one outcome, as it is configured now.
+    #[inline]
+    pub fn scope(&self) -> Scope {
+        self.breaker.as_ref().map_or(Scope::Attempt, |breaker| breaker.scope())
+    }
+
+    /// How the policy and its stages are configured now.
+    pub fn config(&self) -> Config {
+        Config {
+            deadline: self.deadline,
+            attempt_timeout: self.attempt_timeout,
+            retry: self.retry.as_ref().map(|stage| stage.config().clone()),
+            budget: self.budget.as_ref().map(|stage| stage.config()),
+            breaker: self.breaker.as_ref().map(|stage| stage.config()),
+            bulkhead: self.bulkhead.as_ref().map(|stage| stage.config()),
+            rate: self.rate.as_ref().map(|stage| stage.config()),
+            tokens: self.tokens.as_ref().map(|stage| stage.config()),
+        }
     }
 
     /// Whether any stage asks when a call succeeded. If not, the time of its start does as well.
@@ -166,7 +183,6 @@ impl Config {
             policy.budget = Some(Arc::new(RetryBudget::new(name.clone(), config)?));
         }
         if let Some(config) = self.breaker {
-            policy.scope = config.scope;
             policy.breaker = Some(Arc::new(CircuitBreaker::with_config(name.clone(), config)?.seed(seed)));
         }
         if let Some(config) = self.bulkhead {

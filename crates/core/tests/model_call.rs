@@ -388,7 +388,7 @@ impl World {
             Step::Done(end) => {
                 assert!(!self.prompt || now <= deadline, "it took longer than it may");
                 if let End::Refused(refusal) = end {
-                    let first = refusal.stage == Stage::Breaker && self.policy.scope == Scope::Operation;
+                    let first = refusal.stage == Stage::Breaker && self.policy.scope() == Scope::Operation;
                     assert!(
                         !first || caller.runs == 0,
                         "with the operation's scope it is asked once, at the beginning"
@@ -412,7 +412,7 @@ impl World {
         if let Some(breaker) = &self.policy.breaker {
             let stats = breaker.stats(self.now);
             assert!(stats.half_open_calls <= breaker.config().half_open_max_calls);
-            assert!(self.policy.scope == Scope::Operation || breaker.mode() != Mode::ForcedOpen || self.runs == 0);
+            assert!(self.policy.scope() == Scope::Operation || breaker.mode() != Mode::ForcedOpen || self.runs == 0);
         }
     }
 
@@ -468,7 +468,7 @@ impl World {
             let stats = breaker.stats(self.now);
             assert_eq!(stats.half_open_calls, 0, "probes");
             let settled = stats.successes + stats.failures + stats.ignored;
-            match self.policy.scope {
+            match self.policy.scope() {
                 Scope::Attempt => assert_eq!(settled, self.runs, "a permit an attempt"),
                 Scope::Operation => {
                     let most = self.callers.len() as u64 - stats.refused;

@@ -164,7 +164,7 @@ impl Builder {
         ]
         .into_iter()
         .flatten()
-        .map(|stage| (stage.clock(), stage.0.listeners.clone()))
+        .filter_map(|stage| Some((stage.clock(), stage.0.listeners.first()?.clone())))
         .collect();
         let clock = self.clock.or_else(|| shared.first().map(|(clock, _)| (*clock).clone())).unwrap_or_default();
 
@@ -181,10 +181,7 @@ impl Builder {
         let listeners = shared.into_iter().map(|(_, listeners)| listeners).collect();
         let seed = self.seed.unwrap_or_else(crate::random_seed);
         let mut core = self.own.build(self.name, seed)?;
-        if let Some(breaker) = &self.breaker {
-            core.scope = breaker.core().config().scope;
-            core.breaker = Some(breaker.core().clone());
-        }
+        core.breaker = self.breaker.map(|stage| stage.core().clone()).or(core.breaker);
         core.bulkhead = self.bulkhead.map(|stage| stage.core().clone()).or(core.bulkhead);
         core.rate = self.rate.map(|stage| stage.core().clone()).or(core.rate);
         core.tokens = self.tokens.map(|stage| stage.core().clone()).or(core.tokens);

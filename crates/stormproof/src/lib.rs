@@ -27,27 +27,34 @@ mod builder;
 mod call;
 mod classify;
 mod clock;
+pub mod degrade;
 #[cfg(feature = "toml")]
 pub mod document;
 mod error;
 pub mod events;
+pub mod health;
 mod held;
 mod inherited;
 pub mod metrics;
 mod policy;
+pub mod registry;
 mod retry;
 mod run;
 mod stages;
+mod subject;
 mod waiters;
 
 pub use builder::{Builder, Part};
 pub use call::{Calling, Cx, Holding};
 pub use classify::{ByFn, Classify, ErrIsFailure, Noted};
 pub use clock::Clock;
+pub use degrade::Degradation;
 pub use error::Error;
 pub use events::EventBus;
+pub use health::{HealthAggregator, HealthChecker, HealthTracker};
 pub use held::Held;
 pub use policy::Policy;
+pub use registry::Registry;
 pub use retry::Retry;
 pub use stages::{Bulkhead, CircuitBreaker, RateLimiter};
 pub use stormproof_core::retry::Stop;
@@ -65,6 +72,10 @@ mod pages {
 
     page! {
         Readme: "README.md",
+        QuickStart: "docs/src/quick-start.md",
+        Testing: "docs/src/testing.md",
+        FromBackon: "docs/src/migration/backon.md",
+        FromGovernor: "docs/src/migration/governor.md",
         Breaker: "docs/src/patterns/breaker.md",
         Retry: "docs/src/patterns/retry.md",
         Budget: "docs/src/patterns/budget.md",

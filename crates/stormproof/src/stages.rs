@@ -14,13 +14,20 @@ use crate::call::{Calling, Cx};
 use crate::classify::ErrIsFailure;
 use crate::clock::Clock;
 use crate::error::Error;
-use crate::events::Listener;
+use crate::events::{Listener, Listeners, Tells};
 use crate::held::Held;
 use crate::policy::Policy;
 use crate::waiters;
 
 macro_rules! stage {
     ($stage:ident, $field:ident, $config:ty) => {
+        impl Tells for $stage {
+            #[allow(private_interfaces, reason = "only this crate can name the trait")]
+            fn listeners(&self) -> Option<&Listeners> {
+                self.policy.listeners()
+            }
+        }
+
         impl $stage {
             /// With `config` on the system's clock, or all that is wrong with it.
             pub fn with_config(name: impl Into<Name>, config: $config) -> Result<Self, Mistakes> {
@@ -35,6 +42,11 @@ macro_rules! stage {
             /// The name.
             pub fn name(&self) -> &Name {
                 self.policy.name()
+            }
+
+            /// How it is configured now.
+            pub fn config(&self) -> $config {
+                self.stage.config()
             }
 
             /// The policy that has this stage alone: for events, snapshots and holding.
@@ -93,13 +105,29 @@ stage!(CircuitBreaker, breaker, breaker::Config);
 impl CircuitBreaker {
     /// With the default configuration on the system's clock.
     pub fn new(name: impl Into<Name>) -> Self {
-        Self::from_core(core::CircuitBreaker::new(name).seed(crate::random_seed()), &Clock::system())
+        Self::on(name, &Clock::system())
     }
 
     /// With `config` on `clock`, or all that is wrong with it.
     pub fn with_clock(name: impl Into<Name>, config: breaker::Config, clock: &Clock) -> Result<Self, Mistakes> {
         let stage = core::CircuitBreaker::with_config(name, config)?.seed(crate::random_seed());
         Ok(Self::from_core(stage, clock))
+    }
+
+    /// With the default configuration on `clock`.
+    pub(crate) fn on(name: impl Into<Name>, clock: &Clock) -> Self {
+        Self::from_core(core::CircuitBreaker::new(name).seed(crate::random_seed()), clock)
+    }
+
+    /// Takes over what a former process has left of this breaker: once, before its first call.
+    pub fn import(&self, saved: &breaker::Saved) {
+        let change = self.stage.import(self.policy.clock().now(), saved);
+        self.tell(change);
+    }
+
+    /// What outlives this process, for [`import`](Self::import) in another one.
+    pub fn export(&self) -> breaker::Saved {
+        self.stage.export(self.policy.clock().now())
     }
 
     /// The state: half-open as soon as the wait is over, though only a call makes it so.
@@ -110,6 +138,11 @@ impl CircuitBreaker {
     /// What the breaker has counted.
     pub fn stats(&self) -> breaker::Stats {
         self.stage.stats(self.policy.clock().now())
+    }
+
+    /// How well what stands behind the circuit is, from 0 (open) to 1; see [`core::CircuitBreaker::health_score`].
+    pub fn health_score(&self) -> f64 {
+        self.stage.health_score(self.policy.clock().now())
     }
 
     /// The last transitions, oldest first.

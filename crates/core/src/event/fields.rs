@@ -20,6 +20,8 @@ pub enum Value<'a> {
     Float(f64),
     /// A length of time, written in seconds. [`Duration::MAX`] has no end and is written as nothing.
     Time(Duration),
+    /// It is known that there is none.
+    Nothing,
 }
 
 impl fmt::Display for Value<'_> {
@@ -28,6 +30,7 @@ impl fmt::Display for Value<'_> {
             Self::Text(text) => f.pad(text),
             Self::Number(number) => number.fmt(f),
             Self::Float(number) => number.fmt(f),
+            Self::Nothing => f.pad("none"),
             Self::Time(Duration::MAX) => f.pad("inf"),
             // With its point also if it is whole, as other languages write it.
             Self::Time(time) => fmt::Debug::fmt(&time.as_secs_f64(), f),
@@ -120,6 +123,31 @@ impl<'a> Fields<'a> {
             Kind::TimedOut { limit, after } => {
                 self.text("limit", limit.as_str());
                 self.time("after", *after);
+            }
+            Kind::RegisteredTwice { name, differs } => {
+                self.text("name", name);
+                self.text("differs", differs);
+            }
+            Kind::TooManyNames { name, most } => {
+                self.text("name", name);
+                self.number("most", u64::try_from(*most).unwrap_or(u64::MAX));
+            }
+            Kind::StateNotSaved { error } => self.text("error", error),
+            Kind::Health { component, transition } => {
+                self.text("component", component);
+                self.number("seq", transition.seq);
+                self.text("new_status", transition.as_str());
+                self.text("from", transition.from.as_str());
+                self.text("to", transition.to.as_str());
+                self.number("consecutive_failures", transition.consecutive_failures);
+                let error = transition.error.as_deref().map_or(Value::Nothing, Value::Text);
+                self.0.push(("last_error", error));
+            }
+            Kind::Degradation { system, shift } => {
+                self.text("system", system);
+                self.number("seq", shift.seq);
+                self.text("from", shift.from.as_str());
+                self.text("to", shift.to.as_str());
             }
         }
     }

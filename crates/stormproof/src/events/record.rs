@@ -69,7 +69,7 @@ impl Serialize for Written<'_> {
             Value::Text(text) => serializer.serialize_str(text),
             Value::Number(number) => serializer.serialize_u64(number),
             Value::Float(number) => serializer.serialize_f64(number),
-            Value::Time(Duration::MAX) => serializer.serialize_none(),
+            Value::Nothing | Value::Time(Duration::MAX) => serializer.serialize_none(),
             Value::Time(time) => serializer.serialize_f64(time.as_secs_f64()),
             // A value added since has a text at least.
             _ => serializer.collect_str(&self.0),

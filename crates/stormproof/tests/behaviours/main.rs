@@ -2,10 +2,10 @@
 //!
 //! These wait for later stages:
 //! - T27, T28's syntax: macros and the Python package (T28's substance is here).
-//! - T35, T36 to T42: breakers by key, and the registry. T43, T44: persistence. T45, T46: the admin API.
+//! - T42's environment variables: presets. T46: the admin API.
 //! - T63, T64, T65: the classification of HTTP errors (what a verdict makes of it is here: X31).
 //! - T67's option to wait for half-open: not there yet; its default is here.
-//! - T74: the work queue. T75's `fallback=`, T76: fallback. T77, T78: health. T79: the loop guard.
+//! - T74: the work queue. T75's `fallback=`, T76: fallback. T79: the loop guard.
 //! - T80: the journal. T81, T82, T83, T84: streams, the HTTP client, resources, A2A. T85: session pinning.
 //! - T86: the demo. T87: the names of the metrics and events.
 //! - X17: the sync door. X18, X23: reading an HTTP status. X24's cached values: fallback. X25: the loop guard.
@@ -20,5 +20,7 @@ mod defects;
 #[allow(dead_code, reason = "shared with the conformance cases")]
 #[path = "../conformance/given.rs"]
 mod given;
+mod health;
 mod limits;
+mod registry;
 mod retry;
