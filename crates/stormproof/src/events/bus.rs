@@ -99,6 +99,7 @@ pub(crate) mod sealed {
     use super::Listeners;
 
     pub trait Tells {
+        #[allow(private_interfaces, reason = "only this crate can name the trait")]
         fn listeners(&self) -> Option<&Listeners>;
     }
 }
