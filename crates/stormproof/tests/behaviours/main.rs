@@ -7,7 +7,7 @@
 //! - T67's option to wait for half-open: not there yet; its default is here.
 //! - T74: the work queue. T75's `fallback=`, T76: fallback. T79: the loop guard.
 //! - T80: the journal. T81, T82, T83, T84: streams, the HTTP client, resources, A2A. T85: session pinning.
-//! - T86: the demo. T87: the names of the metrics and events.
+//! - T86: the demo.
 //! - X17: the sync door. X18, X23: reading an HTTP status. X24's cached values: fallback. X25: the loop guard.
 //!   X26: checkpoints.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may stop at the first surprise")]
@@ -22,5 +22,6 @@ mod defects;
 mod given;
 mod health;
 mod limits;
+mod observability;
 mod registry;
 mod retry;
