@@ -75,6 +75,8 @@ pub use error::{Error, Unavailable};
 pub use events::EventBus;
 pub use executor::Executor;
 pub use fallback::{Fallback, Served, Source};
+pub use error::Error;
+pub use events::EventBus;
 pub use health::{HealthAggregator, HealthChecker, HealthTracker};
 pub use held::Held;
 pub use policy::Policy;

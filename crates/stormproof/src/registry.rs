@@ -23,7 +23,7 @@ use stormproof_core::{Event, Instant, Invalid, Mistakes, Name, Snapshot, bulkhea
 use tokio::sync::broadcast;
 
 use crate::clock::Clock;
-use crate::events::Listeners;
+use crate::events::{Listener, Listeners};
 use crate::policy::Policy;
 use crate::stages::{Bulkhead, CircuitBreaker, RateLimiter};
 
@@ -163,6 +163,8 @@ impl Default for Registry {
         Self::build(Config::default(), &Clock::system())
     }
 }
+
+crate::events::tells!(Registry, 0.listeners);
 
 impl Registry {
     /// An empty registry on the system's clock.
@@ -341,8 +343,8 @@ impl Registry {
 
     /// Calls `listener` for every event of the registry itself: names registered twice, too many names, state that could
     /// not be saved. Those of a stage are heard at the stage.
-    pub fn on_event(&self, listener: impl Fn(&Event) + Send + Sync + 'static) {
-        self.0.listeners.listen(listener);
+    pub fn on_event(&self, listener: impl Fn(&Event) + Send + Sync + 'static) -> Listener {
+        self.0.listeners.listen(listener)
     }
 
     /// The same through a queue of [`QUEUE`](crate::events::QUEUE).

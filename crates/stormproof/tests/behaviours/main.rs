@@ -14,6 +14,8 @@
 //! - T86: the demo. T87: the names of the metrics and events.
 //! - X18, X23: reading an HTTP status. X24's cached values: fallback. X25: the loop guard.
 //! - X17: the sync door. X18, X23: reading an HTTP status. X25: the loop guard.
+//! - T86: the demo.
+//! - X17: the sync door. X18, X23: reading an HTTP status. X24's cached values: fallback. X25: the loop guard.
 //!   X26: checkpoints.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may stop at the first surprise")]
 #![allow(clippy::float_cmp, reason = "what is compared are counts")]
@@ -28,6 +30,7 @@ mod given;
 mod health;
 mod limits;
 mod queue;
+mod observability;
 mod registry;
 mod resources;
 mod retry;
