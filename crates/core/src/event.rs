@@ -223,19 +223,6 @@ impl Kind {
             | Self::Refused { .. }
             | Self::GaveUp { .. }
             | Self::TimedOut { .. } => Category::Error,
-            Self::Circuit { .. } | Self::RetryAttempted { .. } => Category::Info,
-            Self::CircuitWouldOpen { .. } | Self::RegisteredTwice { .. } | Self::TooManyNames { .. } => {
-                Category::Warning
-            }
-            Self::Health { transition, .. } => match transition.to {
-                Status::Healthy | Status::Unknown => Category::Info,
-                Status::Degraded => Category::Warning,
-                Status::CircuitOpen | Status::Unhealthy | Status::Critical => Category::Error,
-            },
-            Self::Degradation { shift, .. } if shift.to > shift.from => Category::Warning,
-            Self::Degradation { .. } => Category::Info,
-            Self::StateNotSaved { .. } => Category::Error,
-            Self::Refused { .. } | Self::GaveUp { .. } | Self::TimedOut { .. } => Category::Error,
         }
     }
 
@@ -258,14 +245,6 @@ impl Kind {
             | Self::NotReloaded { .. }
             | Self::Health { .. }
             | Self::Degradation { .. } => false,
-            Self::Circuit { .. }
-            | Self::CircuitWouldOpen { .. }
-            | Self::RegisteredTwice { .. }
-            | Self::TooManyNames { .. }
-            | Self::StateNotSaved { .. }
-            | Self::Health { .. }
-            | Self::Degradation { .. } => false,
-            Self::Refused { .. } | Self::RetryAttempted { .. } | Self::GaveUp { .. } | Self::TimedOut { .. } => true,
         }
     }
 

@@ -75,8 +75,6 @@ pub use error::{Error, Unavailable};
 pub use events::EventBus;
 pub use executor::Executor;
 pub use fallback::{Fallback, Served, Source};
-pub use error::Error;
-pub use events::EventBus;
 pub use health::{HealthAggregator, HealthChecker, HealthTracker};
 pub use held::Held;
 pub use policy::Policy;
@@ -88,9 +86,8 @@ pub use stages::{Bulkhead, CircuitBreaker, RateLimiter};
 pub use stormproof_core::retry::Stop;
 pub use stormproof_core::{
     Backoff, Event, Instant, Invalid, Jitter, Limit, Mistakes, Name, Outcome, Reason, Refused, RetryBudget, Snapshot,
-    Stage, Timeouts, Trip, Verdict, adaptive, breaker, budget, bulkhead, event, outcome, policy as config, rate,
-    Stage, Timeouts, Trip, Verdict, breaker, budget, bulkhead, event, explain, outcome, policy as config, rate,
-    snapshot,
+    Stage, Timeouts, Trip, Verdict, adaptive, breaker, budget, bulkhead, event, explain, outcome, policy as config,
+    rate, snapshot,
 };
 pub use sync::SyncCall;
 

@@ -56,10 +56,6 @@ impl Shared {
     fn all_listeners(&self) -> impl Iterator<Item = &Listeners> {
         std::iter::once(&self.listeners).chain(&self.stage_listeners)
     }
-    /// Listeners of the policy itself, then those of the stages it shares with others.
-    pub(crate) listeners: Vec<Listeners>,
-    /// The policy whose stages these are, if another: who has this one has a handle of that one.
-    _origin: Option<Policy>,
 }
 
 impl Policy {
@@ -75,10 +71,6 @@ impl Policy {
 
     pub(crate) fn from_core(core: core::Policy, clock: Clock, stage_listeners: Vec<Listeners>) -> Self {
         Self::with_listeners(core, clock, Listeners::default(), stage_listeners)
-    }
-
-    pub(crate) fn from_core(core: core::Policy, clock: Clock, stages: Vec<Listeners>) -> Self {
-        Self::with_listeners(core, clock, std::iter::once(Listeners::default()).chain(stages).collect())
     }
 
     pub(crate) fn with_listeners(
@@ -148,8 +140,6 @@ impl Policy {
         let Shared { clock, listeners, stage_listeners, .. } = &*self.0;
         let (clock, listeners, stage_listeners) = (clock.clone(), listeners.clone(), stage_listeners.clone());
         Self(Arc::new(Shared { core, clock, listeners, stage_listeners, _origin: Some(self.clone()) }))
-        let (clock, listeners) = (self.0.clock.clone(), self.0.listeners.clone());
-        Self(Arc::new(Shared { core, clock, listeners, _origin: Some(self.clone()) }))
     }
 
     /// The name.
@@ -170,13 +160,13 @@ impl Policy {
     /// Calls `listener` for every event of this policy: at once, after the stages have settled, under no lock. A
     /// listener that panics is passed over. It stays until it is [ended](Listener::end).
     pub fn on_event(&self, listener: impl Fn(&Event) + Send + Sync + 'static) -> Listener {
-        self.0.listeners.first().map_or_else(Listener::nowhere, |own| own.listen(listener))
+        self.0.listeners.listen(listener)
     }
 
     /// The events of this policy from now on, through a queue of [`QUEUE`](crate::events::QUEUE): who falls behind
     /// loses the oldest and is told how many. Ends when the receiver is dropped.
     pub fn subscribe(&self) -> broadcast::Receiver<Event> {
-        self.0.listeners.first().map_or_else(|| broadcast::channel(1).1, Listeners::subscribe)
+        self.0.listeners.subscribe()
     }
 
     /// What the policy means in numbers: how long a call can take, how many attempts it can cause, when its circuit
@@ -220,10 +210,10 @@ impl Edge for AsyncEdge<'_> {
     }
 
     fn listens(&self) -> bool {
-        self.0.listeners.iter().any(Listeners::anybody)
+        self.0.all_listeners().any(Listeners::anybody)
     }
 
     fn event(&mut self, event: Event) {
-        events::tell(&self.0.listeners, &event);
+        events::tell(self.0.all_listeners(), &event);
     }
 }

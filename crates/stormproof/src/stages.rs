@@ -24,7 +24,7 @@ macro_rules! stage {
     ($stage:ident, $field:ident, $config:ty) => {
         impl Tells for $stage {
             #[allow(private_interfaces, reason = "only this crate can name the trait")]
-            fn listeners(&self) -> Option<&Listeners> {
+            fn listeners(&self) -> &Listeners {
                 self.policy.listeners()
             }
         }

@@ -113,14 +113,6 @@ impl Trip {
         }
     }
 
-    /// How many failures open it, for a rule that counts failures.
-    pub const fn failures(&self) -> Option<u32> {
-        match *self {
-            Self::Consecutive(failures) | Self::Cumulative(failures) | Self::Within { failures, .. } => Some(failures),
-            Self::Ratio { .. } | Self::Slow { .. } => None,
-        }
-    }
-
     /// So many failures open the circuit at the least: of a share, the failures among the fewest calls it is taken of.
     pub fn failures_needed(&self) -> u32 {
         match *self {

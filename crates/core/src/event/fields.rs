@@ -150,7 +150,6 @@ impl<'a> Fields<'a> {
                 }
                 self.text("error", &used.error);
             }
-            Kind::StateNotSaved { error } => self.text("error", error),
             Kind::Health { component, transition } => {
                 self.text("component", component);
                 self.number("seq", transition.seq);
