@@ -113,6 +113,10 @@ pub enum Stage {
     Rate,
     /// Retries and the budget for them.
     Retry,
+    /// Hedges.
+    Hedge,
+    /// How long attempts took.
+    Latency,
 }
 
 impl Stage {
@@ -123,6 +127,8 @@ impl Stage {
             Self::Bulkhead => "bulkhead",
             Self::Rate => "rate",
             Self::Retry => "retry",
+            Self::Hedge => "hedge",
+            Self::Latency => "latency",
         }
     }
 }

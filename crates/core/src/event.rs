@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::breaker::{Change, State, Transition, Trip};
 use crate::decision::{Name, Reason, Refusal, Stage};
+use crate::hedge;
 use crate::retry::Stop;
 use crate::time::Instant;
 use crate::timeout::Limit;
@@ -70,6 +71,25 @@ pub enum Kind {
         /// The kind of failure that is retried.
         error: Box<str>,
     },
+    /// An attempt started beside, or right after, one that gave no answer.
+    HedgeStarted {
+        /// Its number among the call's attempts.
+        attempt: u32,
+        /// Why it started.
+        cause: hedge::Cause,
+    },
+    /// The caller gets the result of a hedge.
+    HedgeWon {
+        /// Its number among the call's attempts.
+        attempt: u32,
+    },
+    /// A breaker would have refused, and the call waits for it to be half-open.
+    HalfOpenAwaited {
+        /// The breaker.
+        breaker: Name,
+        /// How long.
+        delay: Duration,
+    },
     /// The operation failed and there is no further attempt.
     GaveUp {
         /// Why none.
@@ -117,6 +137,9 @@ impl Kind {
             Self::Refused { stage: Stage::Bulkhead, .. } => "bulkhead_rejected",
             Self::Refused { .. } => "refused",
             Self::RetryAttempted { .. } => "retry_attempted",
+            Self::HedgeStarted { .. } => "hedge_started",
+            Self::HedgeWon { .. } => "hedge_won",
+            Self::HalfOpenAwaited { .. } => "half_open_awaited",
             Self::GaveUp { stop: Stop::BudgetDenied, .. } => "budget_exhausted",
             Self::GaveUp { stop: Stop::Exhausted, .. } => "retry_exhausted",
             Self::GaveUp { .. } => "call_failed",

@@ -52,7 +52,8 @@ pub use stages::{Bulkhead, CircuitBreaker, RateLimiter};
 pub use stormproof_core::retry::Stop;
 pub use stormproof_core::{
     Backoff, Event, Instant, Invalid, Jitter, Limit, Mistakes, Name, Outcome, Reason, Refused, RetryBudget, Snapshot,
-    Stage, Timeouts, Trip, Verdict, breaker, budget, bulkhead, event, outcome, policy as config, rate, snapshot,
+    Stage, Timeouts, Trip, Verdict, breaker, budget, bulkhead, event, hedge, latency, outcome, policy as config, rate,
+    snapshot,
 };
 
 /// Compiles and runs what the README and the pages show.

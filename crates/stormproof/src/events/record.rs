@@ -75,6 +75,15 @@ impl Serialize for Record<'_> {
                 map.serialize_entry("delay", &seconds(*delay))?;
                 map.serialize_entry("error", &**error)?;
             }
+            Kind::HedgeStarted { attempt, cause } => {
+                map.serialize_entry("attempt", attempt)?;
+                map.serialize_entry("cause", cause.as_str())?;
+            }
+            Kind::HedgeWon { attempt } => map.serialize_entry("attempt", attempt)?,
+            Kind::HalfOpenAwaited { breaker, delay } => {
+                map.serialize_entry("breaker", breaker.as_str())?;
+                map.serialize_entry("delay", &seconds(*delay))?;
+            }
             Kind::GaveUp { stop, attempts, error } => {
                 map.serialize_entry("reason", stop.as_str())?;
                 map.serialize_entry("attempts", attempts)?;

@@ -11,6 +11,7 @@ mod composition;
 mod dropping;
 mod given;
 mod half_open;
+mod hedge;
 mod rate_and_bulkhead;
 mod retry;
 mod timeout;
