@@ -236,7 +236,10 @@ impl Call {
             // Its place among the lanes is that of a hedge, or it is the first one, which keeps the operation's permit.
             self.settle_failed(turn, number, verdict, counted);
             if hedges && self.not_before <= turn.now {
-                self.start_hedge(turn, Cause::Failure);
+                // One step starts one attempt.
+                if self.start_hedge(turn, Cause::Failure) {
+                    return self.wait_for_attempts();
+                }
             } else if self.hedge_at != Instant::FAR_FUTURE {
                 self.hedge_at = self.hedge_at.max(self.not_before);
             }
