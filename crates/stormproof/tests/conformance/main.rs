@@ -15,3 +15,4 @@ mod hedge;
 mod rate_and_bulkhead;
 mod retry;
 mod timeout;
+mod waiting;
