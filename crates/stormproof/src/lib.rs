@@ -107,6 +107,7 @@ mod pages {
         FromGovernor: "docs/src/migration/governor.md",
         Breaker: "docs/src/patterns/breaker.md",
         Retry: "docs/src/patterns/retry.md",
+        Hedge: "docs/src/patterns/hedge.md",
         Budget: "docs/src/patterns/budget.md",
         Rate: "docs/src/patterns/rate.md",
         Bulkhead: "docs/src/patterns/bulkhead.md",
