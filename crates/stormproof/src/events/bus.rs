@@ -47,6 +47,10 @@ impl EventBus {
         GLOBAL.get_or_init(Self::default)
     }
 
+    pub(crate) fn listeners(&self) -> &Listeners {
+        &self.0
+    }
+
     /// Brings the events of `policy` here from now on.
     pub fn attach(&self, policy: &Policy) {
         policy.0.listeners.attach(&self.0);
