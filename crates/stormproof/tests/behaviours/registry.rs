@@ -404,6 +404,24 @@ fn room_is_made_by_what_loses_nothing_the_longest_unused_first() {
 }
 
 #[test]
+fn what_a_listener_does_when_it_is_dropped_may_use_the_map() {
+    struct Asks(KeyedBreakers);
+    impl Drop for Asks {
+        fn drop(&mut self) {
+            self.0.get("asked for while another is forgotten");
+        }
+    }
+    let limits = Limits { max_keys: 1, ..Default::default() };
+    let agents = KeyedBreakers::with_clock("agents", breaker::Config::default(), limits, &Clock::manual()).unwrap();
+    let asks = Asks(agents.clone());
+    agents.get("a").policy().on_event(move |_| {
+        let _ = &asks;
+    });
+    agents.get("b");
+    assert!(agents.peek("a").is_none());
+}
+
+#[test]
 fn a_limiter_that_is_not_full_again_is_not_forgotten() {
     let clock = Clock::manual();
     let limits = Limits { max_keys: 1, ..Default::default() };
