@@ -23,6 +23,9 @@
 //!
 //! The decisions are made in [`stormproof_core`], whose nouns are re-exported here; this crate waits, wakes and tells.
 
+#[cfg(feature = "macros")]
+#[doc(hidden)]
+pub mod attribute;
 mod builder;
 #[cfg(feature = "cache")]
 pub mod cache;
@@ -34,10 +37,12 @@ pub mod degrade;
 pub mod document;
 mod error;
 pub mod events;
+mod ext;
 pub mod fallback;
 pub mod health;
 mod held;
 mod inherited;
+mod interrupted;
 pub mod metrics;
 mod policy;
 pub mod registry;
@@ -55,9 +60,11 @@ pub use classify::{ByFn, Classify, ErrIsFailure, Noted};
 pub use clock::Clock;
 pub use degrade::Degradation;
 pub use error::{Error, Unavailable};
+pub use ext::Resilient;
 pub use fallback::{Fallback, Served, Source};
 pub use health::{HealthAggregator, HealthChecker, HealthTracker};
 pub use held::Held;
+pub use interrupted::Interrupted;
 pub use policy::Policy;
 pub use registry::Registry;
 pub use retry::Retry;
@@ -67,6 +74,9 @@ pub use stormproof_core::{
     Backoff, Event, Instant, Invalid, Jitter, Limit, Mistakes, Name, Outcome, Reason, Refused, RetryBudget, Snapshot,
     Stage, Timeouts, Trip, Verdict, breaker, budget, bulkhead, event, outcome, policy as config, rate, snapshot,
 };
+
+#[cfg(feature = "macros")]
+pub use stormproof_macros::{circuit_breaker, policy, retry, with_fallback, with_timeout};
 
 /// Compiles and runs what the README and the pages show.
 #[cfg(doctest)]
@@ -87,6 +97,11 @@ mod pages {
         Rate: "docs/src/patterns/rate.md",
         Bulkhead: "docs/src/patterns/bulkhead.md",
         Timeout: "docs/src/patterns/timeout.md",
+    }
+
+    #[cfg(feature = "macros")]
+    page! {
+        Macros: "docs/src/macros.md",
     }
 
     #[cfg(feature = "cache")]
