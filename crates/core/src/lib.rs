@@ -5,6 +5,7 @@
 
 mod sync;
 
+pub mod adaptive;
 pub mod backoff;
 pub mod breaker;
 pub mod budget;
@@ -14,6 +15,7 @@ pub mod call;
 pub mod decision;
 pub mod degrade;
 pub mod event;
+pub mod explain;
 pub mod fallback;
 pub mod flight;
 pub mod health;
