@@ -90,16 +90,19 @@ impl Backup {
     }
 
     /// What is said of the call. `arguments` are the values a function is called with, `result` is what it returns.
-    pub(crate) fn tokens(&self, arguments: &[TokenStream], result: &syn::Type) -> TokenStream {
+    pub(crate) fn tokens(&self, arguments: &[TokenStream], result: &syn::Type, waits: bool) -> TokenStream {
+        let (answer, method) =
+            if waits { (quote!(answer), quote!(fallback_with)) } else { (quote!(answer_now), quote!(fallback_sync)) };
         let steps = self.steps.iter().map(|step| {
-            let answer = match step {
-                Step::Value(value) => quote!(::core::future::ready(::core::result::Result::Ok(#value))),
+            let given = match step {
+                Step::Value(value) if waits => quote!(::core::future::ready(::core::result::Result::Ok(#value))),
+                Step::Value(value) => quote!(::core::result::Result::Ok(#value)),
                 Step::Function(function) => {
-                    quote!(::stormproof::attribute::answer::<#result, _, _>((#function)(#(#arguments),*)))
+                    quote!(::stormproof::attribute::#answer::<#result, _, _>((#function)(#(#arguments),*)))
                 }
-                Step::Thunk(thunk) => quote!(::stormproof::attribute::answer::<#result, _, _>((#thunk)())),
+                Step::Thunk(thunk) => quote!(::stormproof::attribute::#answer::<#result, _, _>((#thunk)())),
             };
-            quote!(.fallback_with(|_| #answer))
+            quote!(.#method(|_| #given))
         });
         let when = match &self.when {
             When::Always => None,

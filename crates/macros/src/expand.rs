@@ -30,9 +30,53 @@ pub(crate) fn expand(settings: &Settings, function: &ItemFn) -> Result<TokenStre
     let local = |name: &str| Ident::new(name, Span::mixed_site());
     let (policy, body, call) = (local("policy"), local("body"), local("call"));
     let made = policy_tokens(settings, &sig.ident, &policy);
-    // The type stands in the block, as neither `?` nor `return` know it otherwise.
-    let never = local("never");
-    let typed = quote! {
+    let clones: TokenStream = given
+        .iter()
+        .map(|Given { name, pattern }| quote!(let #pattern = ::core::clone::Clone::clone(&#name);))
+        .collect();
+    let waits = sig.asyncness.is_some();
+    let attempt = match (waits, repeats) {
+        (true, true) => {
+            let typed = typed(&result, block);
+            quote!(let #call = ::stormproof::Policy::call(#policy, |_| { #clones #typed });)
+        }
+        (true, false) => {
+            let typed = typed(&result, block);
+            quote! {
+                let mut #body = ::core::option::Option::Some(#typed);
+                let #call = ::stormproof::Policy::call(#policy, |_| ::stormproof::attribute::once(#body.take()));
+            }
+        }
+        (false, true) => {
+            quote!(let #call = ::stormproof::Policy::call_sync(#policy, |_| -> #result { #clones #block });)
+        }
+        (false, false) => quote! {
+            let mut #body = ::core::option::Option::Some(move || -> #result #block);
+            let #call = ::stormproof::Policy::call_sync(#policy, |_| ::stormproof::attribute::once_now(#body.take()));
+        },
+    };
+    let end = if waits { quote!(.await) } else { quote!(.run()) };
+    let deadline = settings.deadline.filter(|_| settings.elsewhere.is_some()).map(duration_tokens);
+    let deadline = deadline.map(|limit| quote!(.deadline(#limit)));
+    let classify = settings.classify.as_ref().map(|classify| quote!(.classify_with(#classify)));
+    let arguments: Vec<_> =
+        given.iter().map(|Given { name, .. }| quote!(::core::clone::Clone::clone(&#name))).collect();
+    let backup = settings.backup.as_ref().map(|backup| backup.tokens(&arguments, &result, waits));
+    Ok(quote! {
+        #(#attrs)*
+        #vis #sig {
+            #(#[allow(unused_imports)] use #taken as _;)*
+            #made
+            #attempt
+            ::stormproof::attribute::own(#call #deadline #classify #backup #end)
+        }
+    })
+}
+
+/// The body as a future whose type is known: neither `?` nor `return` know it otherwise.
+fn typed(result: &Type, block: &syn::Block) -> TokenStream {
+    let never = Ident::new("never", Span::mixed_site());
+    quote! {
         async move {
             #[allow(unreachable_code, unused_variables, clippy::all, clippy::pedantic)]
             if false {
@@ -41,37 +85,7 @@ pub(crate) fn expand(settings: &Settings, function: &ItemFn) -> Result<TokenStre
             }
             #block
         }
-    };
-    let attempt = if repeats {
-        let clones =
-            given.iter().map(|Given { name, pattern }| quote!(let #pattern = ::core::clone::Clone::clone(&#name);));
-        quote! {
-            let #call = ::stormproof::Policy::call(#policy, |_| {
-                #(#clones)*
-                #typed
-            });
-        }
-    } else {
-        quote! {
-            let mut #body = ::core::option::Option::Some(#typed);
-            let #call = ::stormproof::Policy::call(#policy, |_| ::stormproof::attribute::once(#body.take()));
-        }
-    };
-    let deadline = settings.deadline.filter(|_| settings.elsewhere.is_some()).map(duration_tokens);
-    let deadline = deadline.map(|limit| quote!(.deadline(#limit)));
-    let classify = settings.classify.as_ref().map(|classify| quote!(.classify_with(#classify)));
-    let arguments: Vec<_> =
-        given.iter().map(|Given { name, .. }| quote!(::core::clone::Clone::clone(&#name))).collect();
-    let backup = settings.backup.as_ref().map(|backup| backup.tokens(&arguments, &result));
-    Ok(quote! {
-        #(#attrs)*
-        #vis #sig {
-            #(#[allow(unused_imports)] use #taken as _;)*
-            #made
-            #attempt
-            ::stormproof::attribute::own(#call #deadline #classify #backup .await)
-        }
-    })
+    }
 }
 
 /// Whether the body is given clones of the arguments.
@@ -83,8 +97,9 @@ fn may_repeat(settings: &Settings) -> bool {
 fn check(settings: &Settings, function: &ItemFn) -> Result<Type> {
     let sig = &function.sig;
     let mut mistakes = Mistakes::default();
-    if sig.asyncness.is_none() {
-        mistakes.add(Error::new_spanned(sig.fn_token, "a policy calls what is async: make this an `async fn`"));
+    if sig.asyncness.is_none() && (settings.deadline.is_some() || settings.attempt_timeout.is_some()) {
+        let why = "nobody can end a synchronous function from outside: a time limit needs an `async fn`";
+        mistakes.add(Error::new_spanned(sig.fn_token, why));
     }
     let result = match &sig.output {
         ReturnType::Type(_, result) if !has_impl(result) => Some((**result).clone()),

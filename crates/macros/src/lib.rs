@@ -165,6 +165,8 @@ pub fn with_fallback(arguments: TokenStream, item: TokenStream) -> TokenStream {
 /// | the first, without a name | the whole call, retries and waits included: `"1m 30s"`, or a number of seconds |
 /// | `attempt` | one attempt |
 /// | `fallback` | answers when time runs out: a value, or a closure as in `with_fallback` |
+///
+/// For `async` functions: nobody can end another one from outside.
 #[proc_macro_attribute]
 pub fn with_timeout(arguments: TokenStream, item: TokenStream) -> TokenStream {
     attribute(Attribute::WithTimeout, arguments, item)

@@ -371,6 +371,44 @@ async fn boxed_errors_can_hold_everything() {
     assert!(error.downcast_ref::<Interrupted>().unwrap().is_timeout());
 }
 
+#[test]
+fn synchronous_functions_go_through_the_sync_door() {
+    fn third(key: &str) -> io::Result<String> {
+        Ok(format!("third {key}"))
+    }
+
+    #[retry(base_delay = "1ms")]
+    fn fetch(calls: &Calls, failures: u32) -> Result<u32, ApiError> {
+        let number = calls.next(failures, ApiError::RateLimit)?;
+        if number == 0 {
+            return Ok(0);
+        }
+        Ok(number)
+    }
+
+    #[circuit_breaker(failure_threshold = 1)]
+    fn change(list: &mut Vec<u8>) -> Result<(), ApiError> {
+        list.push(1);
+        Err(ApiError::RateLimit)
+    }
+
+    #[with_fallback(fallbacks = [|_| Err(io::Error::other("no second")), third])]
+    fn read(_key: &str) -> io::Result<String> {
+        Err(io::Error::other("down"))
+    }
+
+    #[with_fallback(default = 7)]
+    fn value() -> io::Result<u8> {
+        Err(io::Error::other("down"))
+    }
+
+    assert_eq!(fetch(&Calls::default(), 2), Ok(3));
+    let mut list = Vec::new();
+    assert_eq!(change(&mut list), Err(ApiError::RateLimit));
+    assert!(matches!(change(&mut list), Err(ApiError::Interrupted(_))));
+    assert_eq!((list, read("key").unwrap(), value().unwrap()), (vec![1], "third key".to_owned(), 7));
+}
+
 mod only_here {
     #![deny(unused_imports)]
     use stormproof::{circuit_breaker, retry};

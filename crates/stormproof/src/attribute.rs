@@ -36,6 +36,17 @@ pub async fn once<Fut: Future>(body: Option<Fut>) -> Fut::Output {
     }
 }
 
+/// The same, of a synchronous call.
+pub fn once_now<R>(body: Option<impl FnOnce() -> R>) -> R {
+    match body {
+        Some(body) => body(),
+        // Not reached, as above.
+        None => loop {
+            std::thread::park();
+        },
+    }
+}
+
 /// The result in the function's own terms.
 pub fn own<T, E: From<Interrupted>>(result: Result<T, Error<E>>) -> Result<T, E> {
     result.map_err(Error::into_own)
@@ -47,6 +58,36 @@ where
     Given: Answer<R, Form>,
 {
     given.answer()
+}
+
+/// What a fallback of a synchronous call gives, as a result: a value, or a result.
+pub fn answer_now<R, Given, Form>(given: Given) -> R
+where
+    Given: AnswerNow<R, Form>,
+{
+    given.answer()
+}
+
+/// What a fallback of a synchronous call may give for a result `R`.
+#[diagnostic::on_unimplemented(
+    message = "a fallback of a synchronous function gives a value or a `Result`, like the function itself",
+    label = "`{Self}` is none of them for `{R}`"
+)]
+pub trait AnswerNow<R, Form> {
+    /// The result.
+    fn answer(self) -> R;
+}
+
+impl<T, E> AnswerNow<Result<T, E>, AValue> for T {
+    fn answer(self) -> Result<T, E> {
+        Ok(self)
+    }
+}
+
+impl<T, E> AnswerNow<Self, AResult> for Result<T, E> {
+    fn answer(self) -> Self {
+        self
+    }
 }
 
 /// What a fallback may give for a result `R`. `Form` tells the forms apart.

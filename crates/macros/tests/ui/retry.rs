@@ -1,4 +1,4 @@
-use stormproof::retry;
+use stormproof::{retry, with_timeout};
 
 #[retry(max_retries = 3, max_attempts = 4)]
 async fn said_twice() -> std::io::Result<()> {
@@ -46,7 +46,8 @@ impl Client {
 }
 
 #[retry]
-fn waits_for_nobody() -> std::io::Result<()> {
+#[with_timeout("1s")]
+fn cannot_be_ended() -> std::io::Result<()> {
     Ok(())
 }
 
