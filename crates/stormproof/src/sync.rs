@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::task::Waker;
 use std::time::Duration;
 
+use pin_project_lite::pin_project;
 use stormproof_core as core;
 use stormproof_core::{End, Input, Outcome, Step, Ticket, Verdict};
 
@@ -55,14 +56,43 @@ impl Policy {
     }
 }
 
-/// A synchronous call through a policy. Made by [`Policy::call_sync`]; [`run`](Self::run) makes it.
-#[derive(Debug)]
-#[must_use = "a call does nothing until it is run"]
-pub struct SyncCall<'p, F, C> {
-    policy: &'p Policy,
-    op: F,
-    classifier: C,
-    options: Options,
+pin_project! {
+    /// A synchronous call through a policy. Made by [`Policy::call_sync`]; [`run`](Self::run) makes it.
+    #[derive(Debug)]
+    #[must_use = "a call does nothing until it is run"]
+    pub struct SyncCall<'p, F, C> {
+        policy: &'p Policy,
+        op: F,
+        classifier: C,
+        options: Options,
+    }
+}
+
+impl<'p, F, C> SyncCall<'p, F, C> {
+    pub(crate) fn policy_of(&self) -> &'p Policy {
+        self.policy
+    }
+
+    pub(crate) fn classifier(&self) -> &C {
+        &self.classifier
+    }
+
+    pub(crate) fn own_deadline(&self) -> Option<Duration> {
+        self.options.deadline
+    }
+
+    pub(crate) fn set_deadline(&mut self, limit: Duration) {
+        self.options.deadline = Some(limit);
+    }
+
+    /// Makes the call, and leaves what it was made from.
+    pub(crate) fn make<T, E>(&mut self) -> Result<T, Error<E>>
+    where
+        F: FnMut(Cx<'p>) -> Result<T, E>,
+        C: Classify<T, E>,
+    {
+        Running::new(self.policy, self.options, false).run(&mut self.op, &self.classifier, false)
+    }
 }
 
 impl<'p, F, T, E, C> SyncCall<'p, F, C>
@@ -109,7 +139,7 @@ where
     where
         C: Classify<T, E>,
     {
-        Running::new(self.policy, self.options, false).run(&mut self.op, &self.classifier, false)
+        self.make()
     }
 
     /// Makes the call and keeps what was taken for the last attempt: for a value that is still to be read. If it is judged
