@@ -437,6 +437,11 @@ impl CircuitBreaker {
         const STATE: &str = "1 for the present state, 0 for the others.";
         let stats = self.stats(now);
         let is = |state| f64::from(u8::from(stats.state == state));
+        let code = |state| match state {
+            State::Closed => 0.0,
+            State::Open => 1.0,
+            State::HalfOpen => 2.0,
+        };
         let samples = vec![
             Sample::counter("calls", CALLS, stats.successes).label("outcome", "success"),
             Sample::counter("calls", CALLS, stats.failures).label("outcome", "failure"),
@@ -447,6 +452,7 @@ impl CircuitBreaker {
             Sample::gauge("state", STATE, is(State::Closed)).label("state", "closed"),
             Sample::gauge("state", STATE, is(State::Open)).label("state", "open"),
             Sample::gauge("state", STATE, is(State::HalfOpen)).label("state", "half_open"),
+            Sample::gauge("state_code", "The present state: 0 closed, 1 open, 2 half_open.", code(stats.state)),
             Sample::gauge("window_calls", "Calls the first trip rule counts.", stats.window.calls.into()),
             Sample::gauge("window_failures", "Failures the first trip rule counts.", stats.window.failures.into()),
             Sample::gauge("half_open_calls", "Probes that are out.", stats.half_open_calls.into()),

@@ -84,7 +84,7 @@ impl Policy {
     /// Whether any stage asks when a call succeeded. If not, the time of its start does as well.
     #[inline]
     pub fn success_needs_time(&self) -> bool {
-        self.breaker.is_some() || self.tokens.is_some()
+        self.breaker.is_some() || self.tokens.is_some() || self.bulkhead.as_ref().is_some_and(|stage| stage.adapts())
     }
 
     /// Whether an attempt that fails as the call's `attempt`-th (from 1) could be followed by another. A door that
@@ -124,12 +124,15 @@ impl Policy {
 /// ```
 #[derive(Clone, Debug, Default, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(default, deny_unknown_fields))]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Config {
     /// The longest the whole call may take. Default: no limit of its own.
     #[cfg_attr(feature = "serde", serde(with = "crate::time::duration::option"))]
+    #[cfg_attr(feature = "schema", schemars(with = "Option<crate::time::duration::Written>"))]
     pub deadline: Option<Duration>,
     /// The longest one attempt may take. Default: no limit of its own.
     #[cfg_attr(feature = "serde", serde(with = "crate::time::duration::option"))]
+    #[cfg_attr(feature = "schema", schemars(with = "Option<crate::time::duration::Written>"))]
     pub attempt_timeout: Option<Duration>,
     /// Retries. Default: none.
     pub retry: Option<retry::Config>,
@@ -186,14 +189,14 @@ impl Config {
             policy.breaker = Some(Arc::new(CircuitBreaker::with_config(name.clone(), config)?.seed(seed)));
         }
         if let Some(config) = self.bulkhead {
-            policy.bulkhead = Some(Arc::new(Bulkhead::new(name.clone(), config)?));
+            policy.bulkhead = Some(Arc::new(Bulkhead::with_config(name.clone(), config)?));
         }
         if let Some(config) = self.rate {
-            policy.rate = Some(Arc::new(RateLimiter::new(name.clone(), config)?));
+            policy.rate = Some(Arc::new(RateLimiter::with_config(name.clone(), config)?));
         }
         if let Some(config) = self.tokens {
             let name = Name::from(format!("{name}-tokens"));
-            policy.tokens = Some(Arc::new(RateLimiter::new(name, config)?));
+            policy.tokens = Some(Arc::new(RateLimiter::with_config(name, config)?));
         }
         Ok(policy)
     }

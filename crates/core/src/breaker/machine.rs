@@ -77,6 +77,29 @@ pub enum Cause {
     Restored,
 }
 
+impl Cause {
+    /// The cause in snake case, as events and metrics write it.
+    pub const fn as_str(&self) -> &'static str {
+        match self {
+            Self::Tripped(_) => "tripped",
+            Self::Banned => "banned",
+            Self::ProbeFailed => "probe_failed",
+            Self::WaitOver => "wait_over",
+            Self::Recovered => "recovered",
+            Self::Operator => "operator",
+            Self::Restored => "restored",
+        }
+    }
+
+    /// The rule that tripped.
+    pub const fn rule(&self) -> Option<&Trip> {
+        match self {
+            Self::Tripped(rule) => Some(rule),
+            _ => None,
+        }
+    }
+}
+
 impl Transition {
     pub(super) fn half_open(seq: u64, at: Instant) -> Self {
         let counts = Tally::default();
