@@ -281,6 +281,29 @@ fn events_are_logged_as_lines_of_json() {
 }
 
 #[test]
+fn a_storm_of_refusals_is_one_line_and_a_count() {
+    let directory = tempfile::tempdir().unwrap();
+    let refuse = "policy.rate = { rate = 1, per = '1h', burst = 1, max_wait = 0 }\n";
+    let file = write_config(directory.path(), "http://127.0.0.1:9", refuse);
+    let mut running = serve(&file);
+    let mut stream = TcpStream::connect(running.address).unwrap();
+    for _ in 0..50 {
+        stream.write_all(b"GET /up/x HTTP/1.1\r\nhost: x\r\n\r\n").unwrap();
+    }
+    stream.write_all(b"GET /up/x HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").unwrap();
+    let mut answers = String::new();
+    stream.read_to_string(&mut answers).unwrap();
+    signal(&running.child, "TERM");
+    let mut rest = String::new();
+    running.log.read_to_string(&mut rest).unwrap();
+    assert_eq!(running.child.wait().unwrap().code(), Some(0));
+    let lines: Vec<serde_json::Value> = rest.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let limited: Vec<_> = lines.iter().filter(|line| line["event"] == "rate_limited").collect();
+    assert_eq!(limited.len(), 2, "{rest}");
+    assert_eq!((limited[0]["reason"].as_str(), limited[1]["suppressed"].as_u64()), (Some("wait_too_long"), Some(49)));
+}
+
+#[test]
 fn a_log_that_nobody_reads_does_not_keep_it_from_ending() {
     let directory = tempfile::tempdir().unwrap();
     let file = write_config(
@@ -288,6 +311,8 @@ fn a_log_that_nobody_reads_does_not_keep_it_from_ending() {
         "http://127.0.0.1:9",
         "policy.rate = { rate = 1, per = '1h', burst = 1, max_wait = 0 }\n",
     );
+    let text = std::fs::read_to_string(&file).unwrap().replace("[gateway]\n", "[gateway]\nlog_interval = 0\n");
+    std::fs::write(&file, text).unwrap();
     let mut running = serve(&file);
     let mut stream = TcpStream::connect(running.address).unwrap();
     // Each of them but the first is refused, which is an event; more than a pipe and its reader hold.

@@ -63,6 +63,10 @@ pub struct Settings {
     /// 67108864; default: 1048576.
     #[cfg_attr(feature = "schema", schemars(range(max = 67_108_864)))]
     pub max_replay_bytes: usize,
+    /// Of events that calls cause, such as refusals, the log has the first of a kind and policy, and then one line so
+    /// often, which says how many followed. Zero logs each of them. Default: 10 s.
+    #[serde(with = "stormproof_core::time::duration")]
+    pub log_interval: Duration,
 }
 
 impl Default for Settings {
@@ -77,6 +81,7 @@ impl Default for Settings {
             max_header_bytes: 64 << 10,
             max_connections: 10_000,
             max_replay_bytes: 1 << 20,
+            log_interval: Duration::from_secs(10),
         }
     }
 }
