@@ -2,6 +2,7 @@
 
 mod check;
 mod demo;
+mod schema;
 mod serve;
 
 use std::fmt;
@@ -25,6 +26,7 @@ struct Cli {
 enum Command {
     Serve(serve::Args),
     Check(check::Args),
+    Schema(schema::Args),
     Demo(demo::Args),
     #[command(hide = true)]
     DemoUpstream(demo::UpstreamArgs),
@@ -41,6 +43,7 @@ fn main() -> ExitCode {
     match Cli::parse().command {
         Command::Serve(args) => serve::run(&args),
         Command::Check(args) => check::run(&args),
+        Command::Schema(args) => schema::run(&args),
         Command::Demo(args) => demo::run(&args),
         Command::DemoUpstream(args) => demo::run_upstream(&args),
     }

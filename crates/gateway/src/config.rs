@@ -66,6 +66,7 @@ pub struct Settings {
     /// Of events that calls cause, such as refusals, the log has the first of a kind and policy, and then one line so
     /// often, which says how many followed. Zero logs each of them. Default: 10 s.
     #[serde(with = "stormproof_core::time::duration")]
+    #[cfg_attr(feature = "schema", schemars(with = "stormproof_core::time::duration::Written"))]
     pub log_interval: Duration,
 }
 
@@ -173,7 +174,7 @@ impl Config {
 /// The JSON Schema of the configuration file.
 #[cfg(feature = "schema")]
 pub fn schema() -> serde_json::Value {
-    stormproof::schema::of::<Config>(POLICIES, "The gateway of stormproof")
+    stormproof::schema::of::<Config>(Some(POLICIES), "The gateway of stormproof")
 }
 
 fn is_name(name: &str) -> bool {

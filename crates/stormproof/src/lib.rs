@@ -108,6 +108,7 @@ mod pages {
         FromBackon: "docs/src/migration/backon.md",
         FromGovernor: "docs/src/migration/governor.md",
         Breaker: "docs/src/patterns/breaker.md",
+        Configuration: "docs/src/configuration.md",
         Retry: "docs/src/patterns/retry.md",
         Budget: "docs/src/patterns/budget.md",
         Rate: "docs/src/patterns/rate.md",

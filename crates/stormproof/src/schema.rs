@@ -19,20 +19,20 @@ use crate::preset;
 /// assert_eq!(breaker["properties"]["success_threshold"]["default"], 2);
 /// ```
 pub fn settings() -> Value {
-    of::<crate::settings::Settings>("policies.*", "Settings of stormproof")
+    of::<crate::settings::Settings>(Some("policies.*"), "Settings of stormproof")
 }
 
 /// The schema of one policy.
 pub fn policy() -> Value {
-    of::<stormproof_core::policy::Config>("", "A policy of stormproof")
+    of::<stormproof_core::policy::Config>(Some(""), "A policy of stormproof")
 }
 
-/// The schema of a document with policies at a path such as `policies.*`.
-pub fn of<T: JsonSchema>(policies: &str, title: &str) -> Value {
+/// The schema of a document with policies at a path such as `policies.*`; the empty path is the document itself.
+pub fn of<T: JsonSchema>(policies: Option<&str>, title: &str) -> Value {
     let settings = SchemaSettings::draft2020_12().with(|settings| settings.inline_subschemas = true);
     let mut schema = SchemaGenerator::new(settings).into_root_schema_for::<T>().to_value();
     tidy(&mut schema, "");
-    if let Some(policy) = at(&mut schema, policies) {
+    if let Some(policy) = policies.and_then(|path| at(&mut schema, path)) {
         let names: Vec<_> = preset::names().collect();
         let meaning = "The preset to start from; what is written beside it wins. Default: none.";
         policy.insert("preset".to_owned(), json!({ "type": "string", "enum": names, "description": meaning }));
