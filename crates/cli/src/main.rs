@@ -2,6 +2,7 @@
 
 mod check;
 mod demo;
+mod schema;
 mod serve;
 mod simulate;
 
@@ -27,6 +28,7 @@ struct Cli {
 enum Command {
     Serve(serve::Args),
     Check(check::Args),
+    Schema(schema::Args),
     Demo(demo::Args),
     Simulate(simulate::Args),
     #[command(hide = true)]
@@ -44,6 +46,7 @@ fn main() -> ExitCode {
     match Cli::parse().command {
         Command::Serve(args) => serve::run(&args),
         Command::Check(args) => check::run(&args),
+        Command::Schema(args) => schema::run(&args),
         Command::Demo(args) => demo::run(&args),
         Command::Simulate(args) => simulate::run(&args),
         Command::DemoUpstream(args) => demo::run_upstream(&args),
