@@ -3,7 +3,9 @@
 //! A chore is a list of [steps](step::Step), written as data in the file that carries its name; `step` alone knows how
 //! to run one.
 
+mod api;
 mod deep;
+mod docs;
 mod features;
 mod step;
 mod test;
@@ -19,6 +21,8 @@ usage: cargo xtask <chore>
                   each feature alone, quick loom, the core's dependencies, licenses
   deep            the slow searches: deeper loom, Miri, many cases for each property
   bench [ARGS]    compare with peers, side by side; writes target/bench.json
+  docs [--open]   the book and the reference as a site, in target/book
+  api [--write]   compare the libraries' public items with docs/api, or write them there
 ";
 
 fn main() -> ExitCode {
@@ -34,7 +38,11 @@ fn main() -> ExitCode {
         (Some("test"), []) => test::steps().and_then(step::run_all),
         (Some("deep"), []) => step::run_all(deep::steps()),
         (Some("bench"), _) => step::run_all(vec![bench(rest)]),
-        (Some("test" | "deep"), [extra, ..]) => Err(format!("unexpected argument `{extra}`\n\n{USAGE}")),
+        (Some("docs"), [] | [_]) => flag(&rest, "--open").and_then(docs::run),
+        (Some("api"), [] | [_]) => flag(&rest, "--write").and_then(api::run),
+        (Some("test" | "deep"), [extra, ..]) | (Some("docs" | "api"), [_, extra, ..]) => {
+            Err(format!("unexpected argument `{extra}`\n\n{USAGE}"))
+        }
         (Some(unknown), _) => Err(format!("no chore is called `{unknown}`\n\n{USAGE}")),
     };
 
@@ -44,6 +52,15 @@ fn main() -> ExitCode {
             eprintln!("{error}");
             ExitCode::FAILURE
         }
+    }
+}
+
+/// Whether the only flag there may be is there.
+fn flag(args: &[String], known: &str) -> Result<bool, String> {
+    match args {
+        [] => Ok(false),
+        [one] if one == known => Ok(true),
+        _ => Err(format!("unexpected argument `{}`\n\n{USAGE}", args.join(" "))),
     }
 }
 

@@ -44,6 +44,7 @@ fn code() -> Vec<Step> {
         Step::new("tests", "cargo test --workspace --all-features --locked"),
         Step::new("documentation", "cargo doc --workspace --no-deps --all-features --locked")
             .env(&[("RUSTDOCFLAGS", "-D warnings")]),
+        Step::new("public items", "cargo xtask api"),
     ]
 }
 

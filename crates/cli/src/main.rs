@@ -9,6 +9,8 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use stormproof::document::Mistake;
+use stormproof::environment::Environment;
 use stormproof_gateway::Config;
 
 /// Resilience for AI agents.
@@ -77,17 +79,36 @@ impl fmt::Display for Unloaded {
     }
 }
 
-/// Reads a configuration file. Of one that is not valid, each mistake is a line.
+/// Reads a configuration file of the gateway. Of one that is not valid, each mistake is a line.
 fn load(path: &Path) -> Result<Config, Unloaded> {
+    let has_token = std::env::var_os(TOKEN).is_some();
+    Config::parse_with(&text(path)?, has_token, &environment()).map_err(|mistakes| invalid(path, &mistakes))
+}
+
+/// The text of a configuration file.
+fn text(path: &Path) -> Result<String, Unloaded> {
     let shown = path.display();
     let bytes = std::fs::read(path)
         .map_err(|error| Unloaded::Unreadable(format!("stormproof: cannot read {shown}: {error}")))?;
-    let text = String::from_utf8(bytes).map_err(|error| {
+    String::from_utf8(bytes).map_err(|error| {
         let line = error.as_bytes()[..error.utf8_error().valid_up_to()].split(|byte| *byte == b'\n').count();
         Unloaded::Invalid(format!("{shown}:{line}:1: the file is not UTF-8"))
-    })?;
-    Config::parse_with(&text, std::env::var_os(TOKEN).is_some()).map_err(|mistakes| {
-        let lines: Vec<_> = mistakes.iter().map(|mistake| format!("{shown}:{mistake}")).collect();
-        Unloaded::Invalid(lines.join("\n"))
     })
+}
+
+/// What the environment says; of what is not valid there, a line each.
+fn environment() -> Environment {
+    let environment = Environment::of_process();
+    for warning in environment.warnings() {
+        eprintln!("stormproof: {warning}");
+    }
+    environment
+}
+
+fn invalid(path: &Path, mistakes: &[Mistake]) -> Unloaded {
+    let line = |mistake: &Mistake| match mistake.variable {
+        Some(_) => mistake.to_string(),
+        None => format!("{}:{mistake}", path.display()),
+    };
+    Unloaded::Invalid(mistakes.iter().map(line).collect::<Vec<_>>().join("\n"))
 }

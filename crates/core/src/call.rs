@@ -97,6 +97,8 @@ pub struct Call {
     cost: u32,
     attempts: u32,
     phase: Phase,
+    /// What the breaker said when the call began: it holds to the end, whatever is reloaded meanwhile.
+    scope: Scope,
     permits: Permits,
     /// Whether slot and tokens outlast an attempt that fails for good.
     keeps: bool,
@@ -151,6 +153,7 @@ impl Call {
             cost: 1,
             attempts: 0,
             phase: Phase::Ready,
+            scope: Scope::Attempt,
             permits: Permits::default(),
             keeps: false,
         }
@@ -204,9 +207,12 @@ impl Call {
         if turn.now >= self.deadline {
             return self.timed_out(turn);
         }
-        let Policy { breaker, bulkhead, rate, tokens, scope, .. } = turn.policy;
+        let Policy { breaker, bulkhead, rate, tokens, .. } = turn.policy;
+        if self.attempts == 0 {
+            self.scope = turn.policy.scope();
+        }
         let may_wait = bulkhead.is_some() || rate.is_some() || tokens.is_some();
-        let passed = match (breaker, scope) {
+        let passed = match (breaker, self.scope) {
             (Some(_), Scope::Operation) if self.attempts == 0 => self.take_permit(turn),
             (Some(breaker), Scope::Attempt) if may_wait => breaker.look(turn.now),
             _ => Ok(()),
@@ -317,7 +323,7 @@ impl Call {
         if turn.now >= self.deadline {
             return self.timed_out(turn);
         }
-        if turn.policy.scope == Scope::Attempt
+        if self.scope == Scope::Attempt
             && let Err(refusal) = self.take_permit(turn)
         {
             return self.refused(turn, refusal);
@@ -329,6 +335,9 @@ impl Call {
         }
         self.attempts = self.attempts.saturating_add(1);
         self.phase = Phase::Attempting;
+        if let Some(slot) = &mut self.permits.slot {
+            slot.begin(turn.now);
+        }
         let own = turn.policy.attempt_timeout.map_or(Instant::FAR_FUTURE, |limit| turn.now + limit);
         self.until = own.min(self.deadline);
         Step::Attempt { number: self.attempts, until: self.until }
@@ -361,7 +370,7 @@ impl Call {
         verdict: &Verdict<'_>,
         limit: Option<Limit>,
     ) -> Step<'p> {
-        if turn.policy.scope == Scope::Attempt {
+        if self.scope == Scope::Attempt {
             self.permits.settle_breaker(turn.policy, turn.now, verdict, turn.edge);
         }
         if verdict.outcome == Outcome::Success {
@@ -385,7 +394,7 @@ impl Call {
         });
         let stop = match decision {
             Decision::Retry { delay, until } => {
-                if let Some(refusal) = Self::refused_then(turn, until) {
+                if let Some(refusal) = self.refused_then(turn, until) {
                     self.permits.settle_attempt(turn.policy, turn.now, verdict, turn.edge);
                     return self.refused(turn, refusal);
                 }
@@ -414,8 +423,8 @@ impl Call {
     }
 
     /// The refusal that a retry at `until` would meet for certain: nobody waits for that.
-    fn refused_then<'p>(turn: &Turn<'p, '_, impl Edge>, until: Instant) -> Option<Refusal<'p>> {
-        let breaker = turn.policy.breaker.as_ref().filter(|_| turn.policy.scope == Scope::Attempt)?;
+    fn refused_then<'p>(&self, turn: &Turn<'p, '_, impl Edge>, until: Instant) -> Option<Refusal<'p>> {
+        let breaker = turn.policy.breaker.as_ref().filter(|_| self.scope == Scope::Attempt)?;
         if breaker.open_until(turn.now)? <= until {
             return None;
         }
@@ -453,7 +462,7 @@ impl Call {
     #[inline]
     fn end<'p>(&mut self, turn: &mut Turn<'p, '_, impl Edge>, verdict: &Verdict<'_>, end: End<'p>) -> Step<'p> {
         self.phase = Phase::Ended;
-        if turn.policy.scope == Scope::Operation {
+        if self.scope == Scope::Operation {
             self.permits.settle_breaker(turn.policy, turn.now, verdict, turn.edge);
         }
         Step::Done(end)

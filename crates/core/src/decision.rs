@@ -18,6 +18,12 @@ impl Name {
         Self(format!("anonymous-{}", NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed)).into())
     }
 
+    /// Whether this is a name made by [`anonymous`](Self::anonymous).
+    pub fn is_anonymous(&self) -> bool {
+        let number = self.0.strip_prefix("anonymous-");
+        number.is_some_and(|number| !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit()))
+    }
+
     /// The text.
     pub fn as_str(&self) -> &str {
         &self.0
@@ -34,6 +40,20 @@ impl<T: Into<Arc<str>>> From<T> for Name {
 impl std::borrow::Borrow<str> for Name {
     fn borrow(&self) -> &str {
         &self.0
+    }
+}
+
+#[cfg(feature = "serde")]
+impl<'de> serde::Deserialize<'de> for Name {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer).map(Self::from)
+    }
+}
+
+#[cfg(feature = "serde")]
+impl serde::Serialize for Name {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.0)
     }
 }
 
@@ -120,6 +140,8 @@ pub enum Stage {
     Rate,
     /// Retries and the budget for them.
     Retry,
+    /// A cache of answers.
+    Cache,
     /// A health tracker.
     Health,
     /// A degradation level.
@@ -136,6 +158,7 @@ impl Stage {
             Self::Bulkhead => "bulkhead",
             Self::Rate => "rate",
             Self::Retry => "retry",
+            Self::Cache => "cache",
             Self::Health => "health",
             Self::Degradation => "degradation",
             Self::Queue => "queue",

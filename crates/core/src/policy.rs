@@ -29,8 +29,6 @@ pub struct Policy {
     pub budget: Option<Arc<RetryBudget>>,
     /// Stops calling what has been failing.
     pub breaker: Option<Arc<CircuitBreaker>>,
-    /// What the breaker counts as one outcome.
-    pub scope: Scope,
     /// How many may be at it at once.
     pub bulkhead: Option<Arc<Bulkhead>>,
     /// How many requests may start in a time.
@@ -50,7 +48,6 @@ impl Policy {
             retry: None,
             budget: None,
             breaker: None,
-            scope: Scope::Attempt,
             bulkhead: None,
             rate: None,
             tokens: None,
@@ -64,10 +61,30 @@ impl Policy {
         self.deadline.map_or(Instant::FAR_FUTURE, |limit| now + limit)
     }
 
+    /// What the breaker counts as one outcome, as it is configured now.
+    #[inline]
+    pub fn scope(&self) -> Scope {
+        self.breaker.as_ref().map_or(Scope::Attempt, |breaker| breaker.scope())
+    }
+
+    /// How the policy and its stages are configured now.
+    pub fn config(&self) -> Config {
+        Config {
+            deadline: self.deadline,
+            attempt_timeout: self.attempt_timeout,
+            retry: self.retry.as_ref().map(|stage| stage.config().clone()),
+            budget: self.budget.as_ref().map(|stage| stage.config()),
+            breaker: self.breaker.as_ref().map(|stage| stage.config()),
+            bulkhead: self.bulkhead.as_ref().map(|stage| stage.config()),
+            rate: self.rate.as_ref().map(|stage| stage.config()),
+            tokens: self.tokens.as_ref().map(|stage| stage.config()),
+        }
+    }
+
     /// Whether any stage asks when a call succeeded. If not, the time of its start does as well.
     #[inline]
     pub fn success_needs_time(&self) -> bool {
-        self.breaker.is_some() || self.tokens.is_some()
+        self.breaker.is_some() || self.tokens.is_some() || self.bulkhead.as_ref().is_some_and(|stage| stage.adapts())
     }
 
     /// Whether an attempt that fails as the call's `attempt`-th (from 1) could be followed by another. A door that
@@ -166,18 +183,17 @@ impl Config {
             policy.budget = Some(Arc::new(RetryBudget::new(name.clone(), config)?));
         }
         if let Some(config) = self.breaker {
-            policy.scope = config.scope;
             policy.breaker = Some(Arc::new(CircuitBreaker::with_config(name.clone(), config)?.seed(seed)));
         }
         if let Some(config) = self.bulkhead {
-            policy.bulkhead = Some(Arc::new(Bulkhead::new(name.clone(), config)?));
+            policy.bulkhead = Some(Arc::new(Bulkhead::with_config(name.clone(), config)?));
         }
         if let Some(config) = self.rate {
-            policy.rate = Some(Arc::new(RateLimiter::new(name.clone(), config)?));
+            policy.rate = Some(Arc::new(RateLimiter::with_config(name.clone(), config)?));
         }
         if let Some(config) = self.tokens {
             let name = Name::from(format!("{name}-tokens"));
-            policy.tokens = Some(Arc::new(RateLimiter::new(name, config)?));
+            policy.tokens = Some(Arc::new(RateLimiter::with_config(name, config)?));
         }
         Ok(policy)
     }

@@ -89,7 +89,7 @@ impl Executor {
     /// [`new`](Self::new) on `clock`.
     pub fn with_clock(max_concurrency: u32, clock: &Clock) -> Result<Self, Mistakes> {
         let (max_queue, queue_timeout) = (u32::MAX, Duration::MAX);
-        let config = bulkhead::Config { max_concurrent: max_concurrency, max_queue, queue_timeout };
+        let config = bulkhead::Config { max_concurrent: max_concurrency, max_queue, queue_timeout, adaptive: None };
         Bulkhead::with_clock(Name::anonymous(), config, clock).map(|bulkhead| Self::with_bulkhead(&bulkhead))
     }
 
@@ -217,7 +217,8 @@ fn not_started(error: Error<std::convert::Infallible>) -> TaskError {
     match error {
         Error::Refused { refused, .. } => TaskError::Refused(refused),
         Error::Failed { error, .. } => match error {},
-        Error::TimedOut { .. } => TaskError::TimedOut,
+        // There is no fallback around a slot, so only time can have run out.
+        Error::TimedOut { .. } | Error::AllFailed { .. } => TaskError::TimedOut,
     }
 }
 

@@ -5,9 +5,10 @@
 
 use std::time::Duration;
 
+use super::saved::Counted;
 use crate::invalid::{Check, Invalid};
 use crate::time::Instant;
-use crate::window::{CountWindow, RecentTimes, Tally, TimeWindow};
+use crate::window::{CountWindow, MAX_SAMPLES, RecentTimes, Tally, TimeWindow};
 
 /// A rule that opens a circuit. Where a breaker has several, each counts by itself and the first to trip opens it.
 ///
@@ -112,6 +113,30 @@ impl Trip {
         }
     }
 
+    /// So many failures open the circuit at the least: of a share, the failures among the fewest calls it is taken of.
+    pub fn failures_needed(&self) -> u32 {
+        match *self {
+            Self::Consecutive(n) | Self::Cumulative(n) | Self::Within { failures: n, .. } => n,
+            Self::Ratio { ratio, minimum_calls, .. } | Self::Slow { ratio, minimum_calls, .. } => {
+                let enough = |failures: u32| f64::from(failures) / f64::from(minimum_calls.max(1)) >= ratio;
+                let (mut too_few, mut needed) = (0, minimum_calls.max(1));
+                while needed - too_few > 1 {
+                    let between = too_few + (needed - too_few) / 2;
+                    if enough(between) { needed = between } else { too_few = between }
+                }
+                needed
+            }
+        }
+    }
+
+    /// How many failures open it, for a rule that counts failures.
+    pub const fn failures(&self) -> Option<u32> {
+        match *self {
+            Self::Consecutive(failures) | Self::Cumulative(failures) | Self::Within { failures, .. } => Some(failures),
+            Self::Ratio { .. } | Self::Slow { .. } => None,
+        }
+    }
+
     /// Whether both count the same, so that only their thresholds may differ.
     fn counts_like(&self, other: &Self) -> bool {
         match (self, other) {
@@ -204,6 +229,28 @@ impl Rules {
         self.0.first_mut().map_or_else(Tally::default, |rule| rule.counts(now))
     }
 
+    /// What each rule counts now.
+    pub(super) fn save(&mut self, now: Instant) -> Vec<Counted> {
+        self.0.iter_mut().map(|rule| Counted::new(rule.trip, rule.counts(now))).collect()
+    }
+
+    /// Takes over what rules that count the same had counted.
+    pub(super) fn restore(&mut self, now: Instant, saved: &[Counted]) {
+        for rule in &mut self.0 {
+            if let Some(counted) = saved.iter().find(|counted| counted.rule.counts_like(&rule.trip)) {
+                rule.restore(now, counted.tally());
+            }
+        }
+    }
+
+    /// Whether no rule counts anything against the callee.
+    pub(super) fn spotless(&mut self, now: Instant) -> bool {
+        self.0.iter_mut().all(|rule| {
+            let counts = rule.counts(now);
+            counts.failures == 0 && counts.slow == 0
+        })
+    }
+
     /// How far the nearest rule is from tripping: 0 is far, 1 is there.
     pub(super) fn nearness(&mut self, now: Instant) -> f64 {
         self.0.iter_mut().map(|rule| rule.nearness(now)).fold(0.0, f64::max)
@@ -284,6 +331,25 @@ impl Rule {
             Memory::Times(times) => only_failures(u32::try_from(times.count(now)).unwrap_or(u32::MAX)),
             Memory::Calls(window) => window.tally(),
             Memory::Buckets(window) => window.tally(now),
+        }
+    }
+
+    /// Counts as if all of it had happened now, failures first.
+    fn restore(&mut self, now: Instant, saved: Tally) {
+        self.clear();
+        match &mut self.memory {
+            Memory::Count(n) => *n = saved.failures,
+            Memory::Times(times) => {
+                for _ in 0..saved.failures.min(self.trip.failures_needed()) {
+                    times.record(now);
+                }
+            }
+            Memory::Calls(window) => {
+                for n in 0..u32::try_from(MAX_SAMPLES).map_or(saved.calls, |most| saved.calls.min(most)) {
+                    window.record(n < saved.failures, n < saved.slow);
+                }
+            }
+            Memory::Buckets(window) => window.restore(now, saved),
         }
     }
 

@@ -16,6 +16,7 @@ use tokio::task::{Id, JoinError, JoinSet};
 
 use super::check::{AlreadyRegistered, CheckReport, Finding, Registration};
 use crate::clock::{Clock, Sleep};
+use crate::events::Listener;
 use crate::subject::Subject;
 
 type Check = Arc<dyn Fn() -> Pin<Box<dyn Future<Output = Finding> + Send>> + Send + Sync>;
@@ -81,6 +82,8 @@ impl Default for HealthChecker {
         Self::new()
     }
 }
+
+crate::events::tells!(HealthChecker, 0.subject.listeners);
 
 impl HealthChecker {
     /// With the name `health` and the default configuration on the system's clock.
@@ -180,7 +183,7 @@ impl HealthChecker {
 
     /// Calls `listener` with the old and the new status of the whole after each change; the first check's is one, from
     /// unknown. A listener that panics is passed over.
-    pub fn on_status_change(&self, listener: impl Fn(Status, Status) + Send + Sync + 'static) {
+    pub fn on_status_change(&self, listener: impl Fn(Status, Status) + Send + Sync + 'static) -> Listener {
         let own = self.0.subject.name.clone();
         self.on_event(move |event| {
             if let Kind::Health { component, transition } = &event.kind
@@ -188,13 +191,13 @@ impl HealthChecker {
             {
                 listener(transition.from, transition.to);
             }
-        });
+        })
     }
 
     /// Calls `listener` for every event: `health_changed` of a component, or of the whole under the checker's name. That
     /// a component turns out healthy at its first check is none.
-    pub fn on_event(&self, listener: impl Fn(&Event) + Send + Sync + 'static) {
-        self.0.subject.listeners.listen(listener);
+    pub fn on_event(&self, listener: impl Fn(&Event) + Send + Sync + 'static) -> Listener {
+        self.0.subject.listeners.listen(listener)
     }
 
     /// The events from now on, through a queue of [`QUEUE`](crate::events::QUEUE).
