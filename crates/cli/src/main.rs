@@ -9,6 +9,8 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use stormproof::document::Mistake;
+use stormproof::environment::Environment;
 use stormproof_gateway::Config;
 
 /// Resilience for AI agents.
@@ -86,8 +88,15 @@ fn load(path: &Path) -> Result<Config, Unloaded> {
         let line = error.as_bytes()[..error.utf8_error().valid_up_to()].split(|byte| *byte == b'\n').count();
         Unloaded::Invalid(format!("{shown}:{line}:1: the file is not UTF-8"))
     })?;
-    Config::parse_with(&text, std::env::var_os(TOKEN).is_some()).map_err(|mistakes| {
-        let lines: Vec<_> = mistakes.iter().map(|mistake| format!("{shown}:{mistake}")).collect();
-        Unloaded::Invalid(lines.join("\n"))
+    let environment = Environment::of_process();
+    for warning in environment.warnings() {
+        eprintln!("stormproof: {warning}");
+    }
+    Config::parse_with(&text, std::env::var_os(TOKEN).is_some(), &environment).map_err(|mistakes| {
+        let line = |mistake: &Mistake| match mistake.variable {
+            Some(_) => mistake.to_string(),
+            None => format!("{shown}:{mistake}"),
+        };
+        Unloaded::Invalid(mistakes.iter().map(line).collect::<Vec<_>>().join("\n"))
     })
 }

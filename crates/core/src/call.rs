@@ -335,6 +335,9 @@ impl Call {
         }
         self.attempts = self.attempts.saturating_add(1);
         self.phase = Phase::Attempting;
+        if let Some(slot) = &mut self.permits.slot {
+            slot.begin(turn.now);
+        }
         let own = turn.policy.attempt_timeout.map_or(Instant::FAR_FUTURE, |limit| turn.now + limit);
         self.until = own.min(self.deadline);
         Step::Attempt { number: self.attempts, until: self.until }

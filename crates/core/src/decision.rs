@@ -43,6 +43,13 @@ impl std::borrow::Borrow<str> for Name {
     }
 }
 
+#[cfg(feature = "serde")]
+impl serde::Serialize for Name {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.0)
+    }
+}
+
 impl std::ops::Deref for Name {
     type Target = str;
 
@@ -126,6 +133,8 @@ pub enum Stage {
     Rate,
     /// Retries and the budget for them.
     Retry,
+    /// A cache of answers.
+    Cache,
     /// A health tracker.
     Health,
     /// A degradation level.
@@ -142,6 +151,7 @@ impl Stage {
             Self::Bulkhead => "bulkhead",
             Self::Rate => "rate",
             Self::Retry => "retry",
+            Self::Cache => "cache",
             Self::Health => "health",
             Self::Degradation => "degradation",
             Self::Queue => "queue",

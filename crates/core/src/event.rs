@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use crate::breaker::{Change, State, Transition, Trip};
 use crate::decision::{Name, Reason, Refusal, Stage};
+use crate::fallback;
 use crate::health::Status;
 use crate::retry::Stop;
 use crate::time::Instant;
@@ -100,6 +101,15 @@ pub enum Kind {
         /// When another try could pass at the earliest.
         retry_after: Duration,
     },
+    /// An adaptive bulkhead has moved its limit by a quarter or more since it last told so.
+    LimitChanged {
+        /// The bulkhead.
+        bulkhead: Name,
+        /// Slots there were when it last told.
+        from: u32,
+        /// Slots there are.
+        to: u32,
+    },
     /// Another attempt follows after a wait.
     RetryAttempted {
         /// The retry's number, from 1.
@@ -125,6 +135,8 @@ pub enum Kind {
         /// How long the call had been going on.
         after: Duration,
     },
+    /// Something took the place of an answer that did not come.
+    FallbackUsed(fallback::Used),
     /// A name was asked for with other settings than it was registered with: the first ones stay.
     RegisteredTwice {
         /// The name.
@@ -143,6 +155,18 @@ pub enum Kind {
     /// The state of a registry could not be written to its file. Said once, until it can.
     StateNotSaved {
         /// Why.
+        error: Box<str>,
+    },
+    /// Settings that were read again are in force.
+    Reloaded {
+        /// So many names are new.
+        added: u32,
+        /// So many have other settings than before.
+        changed: u32,
+    },
+    /// Settings could not be read again: those from before stay in force.
+    NotReloaded {
+        /// Why: a line for each mistake.
         error: Box<str>,
     },
     /// A component's health changed.
@@ -181,19 +205,24 @@ impl Kind {
     pub fn category(&self) -> Category {
         match self {
             Self::Circuit { transition, .. } if transition.to == State::Open => Category::Error,
-            Self::Circuit { .. } | Self::RetryAttempted { .. } => Category::Info,
-            Self::CircuitWouldOpen { .. } | Self::RegisteredTwice { .. } | Self::TooManyNames { .. } => {
-                Category::Warning
-            }
-            Self::Health { transition, .. } => match transition.to {
-                Status::Healthy | Status::Unknown => Category::Info,
-                Status::Degraded => Category::Warning,
-                Status::CircuitOpen | Status::Unhealthy | Status::Critical => Category::Error,
-            },
+            Self::Health { transition, .. } if transition.to.is_down() => Category::Error,
+            Self::Health { transition, .. } if transition.to == Status::Degraded => Category::Warning,
             Self::Degradation { shift, .. } if shift.to > shift.from => Category::Warning,
-            Self::Degradation { .. } => Category::Info,
-            Self::StateNotSaved { .. } => Category::Error,
-            Self::Refused { .. } | Self::GaveUp { .. } | Self::TimedOut { .. } => Category::Error,
+            Self::Circuit { .. }
+            | Self::RetryAttempted { .. }
+            | Self::LimitChanged { .. }
+            | Self::Reloaded { .. }
+            | Self::Health { .. }
+            | Self::Degradation { .. } => Category::Info,
+            Self::CircuitWouldOpen { .. }
+            | Self::FallbackUsed(_)
+            | Self::RegisteredTwice { .. }
+            | Self::TooManyNames { .. } => Category::Warning,
+            Self::StateNotSaved { .. }
+            | Self::NotReloaded { .. }
+            | Self::Refused { .. }
+            | Self::GaveUp { .. }
+            | Self::TimedOut { .. } => Category::Error,
         }
     }
 
@@ -201,14 +230,21 @@ impl Kind {
     /// however many calls there are.
     pub fn is_per_call(&self) -> bool {
         match self {
+            Self::Refused { .. }
+            | Self::RetryAttempted { .. }
+            | Self::GaveUp { .. }
+            | Self::TimedOut { .. }
+            | Self::FallbackUsed(_) => true,
             Self::Circuit { .. }
             | Self::CircuitWouldOpen { .. }
+            | Self::LimitChanged { .. }
             | Self::RegisteredTwice { .. }
             | Self::TooManyNames { .. }
             | Self::StateNotSaved { .. }
+            | Self::Reloaded { .. }
+            | Self::NotReloaded { .. }
             | Self::Health { .. }
             | Self::Degradation { .. } => false,
-            Self::Refused { .. } | Self::RetryAttempted { .. } | Self::GaveUp { .. } | Self::TimedOut { .. } => true,
         }
     }
 
@@ -224,14 +260,18 @@ impl Kind {
             Self::Refused { stage: Stage::Rate, .. } => "rate_limited",
             Self::Refused { stage: Stage::Bulkhead, .. } => "bulkhead_rejected",
             Self::Refused { .. } => "refused",
+            Self::LimitChanged { .. } => "limit_changed",
             Self::RetryAttempted { .. } => "retry_attempted",
             Self::GaveUp { stop: Stop::BudgetDenied, .. } => "budget_exhausted",
             Self::GaveUp { stop: Stop::Exhausted, .. } => "retry_exhausted",
             Self::GaveUp { .. } => "call_failed",
             Self::TimedOut { .. } => "timed_out",
+            Self::FallbackUsed(_) => "fallback_used",
             Self::RegisteredTwice { .. } => "registered_twice",
             Self::TooManyNames { .. } => "too_many_names",
             Self::StateNotSaved { .. } => "state_not_saved",
+            Self::Reloaded { .. } => "reloaded",
+            Self::NotReloaded { .. } => "not_reloaded",
             Self::Health { .. } => "health_changed",
             Self::Degradation { shift, .. } => shift.as_str(),
         }

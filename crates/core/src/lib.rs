@@ -5,14 +5,18 @@
 
 mod sync;
 
+pub mod adaptive;
 pub mod backoff;
 pub mod breaker;
 pub mod budget;
 pub mod bulkhead;
+pub mod cache;
 pub mod call;
 pub mod decision;
 pub mod degrade;
 pub mod event;
+pub mod fallback;
+pub mod flight;
 pub mod health;
 mod invalid;
 pub mod outcome;

@@ -84,7 +84,7 @@ impl Policy {
     /// Whether any stage asks when a call succeeded. If not, the time of its start does as well.
     #[inline]
     pub fn success_needs_time(&self) -> bool {
-        self.breaker.is_some() || self.tokens.is_some()
+        self.breaker.is_some() || self.tokens.is_some() || self.bulkhead.as_ref().is_some_and(|stage| stage.adapts())
     }
 
     /// Whether an attempt that fails as the call's `attempt`-th (from 1) could be followed by another. A door that
@@ -186,14 +186,14 @@ impl Config {
             policy.breaker = Some(Arc::new(CircuitBreaker::with_config(name.clone(), config)?.seed(seed)));
         }
         if let Some(config) = self.bulkhead {
-            policy.bulkhead = Some(Arc::new(Bulkhead::new(name.clone(), config)?));
+            policy.bulkhead = Some(Arc::new(Bulkhead::with_config(name.clone(), config)?));
         }
         if let Some(config) = self.rate {
-            policy.rate = Some(Arc::new(RateLimiter::new(name.clone(), config)?));
+            policy.rate = Some(Arc::new(RateLimiter::with_config(name.clone(), config)?));
         }
         if let Some(config) = self.tokens {
             let name = Name::from(format!("{name}-tokens"));
-            policy.tokens = Some(Arc::new(RateLimiter::new(name, config)?));
+            policy.tokens = Some(Arc::new(RateLimiter::with_config(name, config)?));
         }
         Ok(policy)
     }

@@ -147,7 +147,7 @@ struct Cold {
 /// use std::time::Duration;
 /// use stormproof_core::{Admission, Instant, Progress, RateLimiter, rate};
 ///
-/// let limiter = RateLimiter::new("anthropic", rate::Config { burst: Some(2), ..Default::default() }).unwrap();
+/// let limiter = RateLimiter::with_config("anthropic", rate::Config { burst: Some(2), ..Default::default() }).unwrap();
 /// let now = Instant::ZERO;
 /// assert!(limiter.try_acquire(now, 2).is_ok());
 /// assert!(limiter.try_acquire(now, 1).is_err());
@@ -166,16 +166,22 @@ pub struct RateLimiter {
 }
 
 impl RateLimiter {
+    /// A limiter with the default configuration and a full burst.
+    pub fn new(name: impl Into<Name>) -> Self {
+        Self::valid(name.into(), Config::default())
+    }
+
     /// A limiter with a full burst, or all mistakes in `config`.
-    pub fn new(name: impl Into<Name>, config: Config) -> Result<Self, Mistakes> {
-        let mistakes = config.validate();
-        if !mistakes.is_empty() {
-            return Err(mistakes.into());
-        }
+    pub fn with_config(name: impl Into<Name>, config: Config) -> Result<Self, Mistakes> {
+        Mistakes::none(config.validate())?;
+        Ok(Self::valid(name.into(), config))
+    }
+
+    fn valid(name: Name, config: Config) -> Self {
         let zero = || AtomicU64::new(0);
         let state = State::new(config);
-        Ok(Self {
-            name: name.into(),
+        Self {
+            name,
             pace: SharedPace::new(state.pace),
             hot: Padded(Hot { word: zero(), allowed: zero() }),
             cold: Padded(Cold {
@@ -184,7 +190,7 @@ impl RateLimiter {
                 wait_too_long: zero(),
                 above_burst: zero(),
             }),
-        })
+        }
     }
 
     /// The name given to `new`.

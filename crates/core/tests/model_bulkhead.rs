@@ -79,8 +79,8 @@ proptest! {
 
     #[test]
     fn behaves_like_a_count_and_a_list(slots in 1..5_u32, places in 0..5_u32, ops in prop::collection::vec(op(), 1..120)) {
-        let config = Config { max_concurrent: slots, max_queue: places, queue_timeout: Duration::from_secs(1) };
-        let bulkhead = Bulkhead::new("model", config.clone()).unwrap();
+        let config = Config { max_concurrent: slots, max_queue: places, queue_timeout: Duration::from_secs(1), adaptive: None };
+        let bulkhead = Bulkhead::with_config("model", config.clone()).unwrap();
         let mut model = Model { slots: slots as usize, places: places as usize, ..Model::default() };
         let mut held: Vec<Slot> = Vec::new();
         let mut tickets: Vec<Ticket> = Vec::new();
@@ -166,7 +166,7 @@ proptest! {
 fn threads_never_hold_more_slots_than_there_are_and_all_come_back() {
     const SLOTS: usize = 3;
     let config = Config { max_concurrent: 3, max_queue: 100, ..Config::default() };
-    let bulkhead = Bulkhead::new("stress", config).unwrap();
+    let bulkhead = Bulkhead::with_config("stress", config).unwrap();
     let inside = AtomicUsize::new(0);
     let wakers = std::sync::Mutex::new(std::collections::HashMap::<Ticket, mpsc::Sender<()>>::new());
     let wake = |ticket: Option<Ticket>| {

@@ -130,7 +130,12 @@ const DAY: Duration = Duration::from_secs(86_400);
 
 fn config() -> impl Strategy<Value = policy::Config> {
     let bulkhead = (1u32..4, 0u32..5, prop_oneof![ms(1..100), Just(Duration::MAX)]).prop_map(
-        |(max_concurrent, max_queue, queue_timeout)| bulkhead::Config { max_concurrent, max_queue, queue_timeout },
+        |(max_concurrent, max_queue, queue_timeout)| bulkhead::Config {
+            max_concurrent,
+            max_queue,
+            queue_timeout,
+            adaptive: None,
+        },
     );
     let retry = (0u32..4, ms(0..40)).prop_map(|(max_retries, base)| retry::Config {
         max_retries,

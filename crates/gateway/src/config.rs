@@ -6,10 +6,14 @@ use std::time::Duration;
 
 use http::Uri;
 use serde::Deserialize;
-use stormproof::document::{self, Mistake};
+use stormproof::document::{Mistake, Reader};
+use stormproof::environment::Environment;
 use stormproof::{Invalid, config as policy};
 
 use crate::body::STALLED;
+
+/// Where policies stand in the file: there they may have a `preset`.
+pub(crate) const POLICIES: &str = "upstreams.*.policy";
 
 /// Everything that the file says.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
@@ -109,15 +113,16 @@ impl Config {
     /// # Errors
     /// All mistakes, with line and column.
     pub fn parse(text: &str) -> Result<Self, Vec<Mistake>> {
-        document::read(text, Self::validate)
+        Reader::new().policies(POLICIES).read(text, Self::validate)
     }
 
-    /// The same for a gateway whose admin API has a token or has none, which is a mistake where others can reach it.
+    /// The same with what the environment says, for a gateway whose admin API has a token or has none, which is a mistake
+    /// where others can reach it.
     ///
     /// # Errors
-    /// All mistakes, with line and column.
-    pub fn parse_with(text: &str, has_token: bool) -> Result<Self, Vec<Mistake>> {
-        document::read(text, |config: &Self| {
+    /// All mistakes, with line and column, or with the variable.
+    pub fn parse_with(text: &str, has_token: bool, environment: &Environment) -> Result<Self, Vec<Mistake>> {
+        Reader::new().policies(POLICIES).environment(environment).read(text, |config: &Self| {
             let mut found = config.validate();
             let admin = config.gateway.admin;
             if !has_token && !admin.ip().is_loopback() {
@@ -351,7 +356,7 @@ mod tests {
     fn an_admin_api_for_everybody_needs_a_token() {
         let with = |admin: &str, token| {
             let text = format!("[gateway]\nadmin = '{admin}'\n[upstreams.a]\nurl = 'http://h'\n");
-            Config::parse_with(&text, token)
+            Config::parse_with(&text, token, &Environment::none())
                 .err()
                 .unwrap_or_default()
                 .iter()
@@ -407,5 +412,27 @@ mod tests {
     fn a_token_limit_that_nothing_charges_is_refused() {
         let found = shown("[upstreams.a]\nurl = 'http://h'\n[upstreams.a.policy.tokens]\nrate = 5\n");
         assert!(found[0].starts_with("3:21: upstreams.a.policy.tokens: is set, allowed is nothing"), "{found:?}");
+    }
+
+    #[test]
+    fn a_policy_may_start_from_a_preset_and_the_environment_has_a_say() {
+        let text = "[upstreams.a]\nurl = 'http://h'\n[upstreams.a.policy]\npreset = 'aragora.grok'\ndeadline = 5\n";
+        let environment = Environment::of([
+            ("ARAGORA_CB_FAILURE_THRESHOLD", "8"),
+            ("STORMPROOF_UPSTREAMS__A__URL", "http://elsewhere"),
+            ("STORMPROOF_GATEWAY__MAX_CONNECTIONS", "5"),
+        ]);
+        let config = Config::parse_with(text, false, &environment).unwrap();
+        let policy = &config.upstreams["a"].policy;
+        assert_eq!(policy.breaker.as_ref().unwrap().trip, [stormproof::Trip::consecutive(8)]);
+        assert_eq!(policy.deadline, Some(Duration::from_secs(5)));
+        assert_eq!((config.gateway.max_connections, config.upstreams["a"].url.as_str()), (5, "http://elsewhere"));
+        let environment = Environment::of([("STORMPROOF_UPSTREAMS__A__URL", "http://user:secret@h")]);
+        let found = Config::parse_with(text, false, &environment).unwrap_err();
+        let shown = found[0].to_string();
+        assert!(
+            shown.starts_with("STORMPROOF_UPSTREAMS__A__URL: upstreams.a.url: is not valid, allowed is"),
+            "{shown}"
+        );
     }
 }

@@ -164,7 +164,7 @@ impl Builder {
         ]
         .into_iter()
         .flatten()
-        .filter_map(|stage| Some((stage.clock(), stage.0.listeners.first()?.clone())))
+        .map(|stage| (stage.clock(), stage.0.listeners.clone()))
         .collect();
         let clock = self.clock.or_else(|| shared.first().map(|(clock, _)| (*clock).clone())).unwrap_or_default();
 

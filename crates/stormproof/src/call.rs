@@ -6,11 +6,13 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use pin_project_lite::pin_project;
+use stormproof_core as core;
 use stormproof_core::{Instant, Name, Verdict};
 
 use crate::classify::{ByFn, Classify, ErrIsFailure, Noted};
 use crate::error::Error;
 use crate::held::Held;
+use crate::inherited;
 use crate::policy::Policy;
 use crate::run::Run;
 
@@ -62,9 +64,45 @@ pub(crate) struct Options {
     pub(crate) tokens: Option<u32>,
 }
 
+impl Options {
+    /// A call that begins now.
+    #[inline]
+    pub(crate) fn begin(self, policy: &Policy, hold: bool) -> core::Call {
+        let clock = policy.clock();
+        let now = clock.now();
+        let deadline = policy.deadline_at(now, self.deadline).min(inherited::deadline(clock));
+        let mut call = core::Call::new(now, deadline);
+        if let Some(tokens) = self.tokens {
+            call.cost(tokens);
+        }
+        if hold {
+            call.keep();
+        }
+        call
+    }
+}
+
 impl<'p, F, Fut: Future> Calling<'p, F, Fut, ErrIsFailure> {
     pub(crate) fn new(policy: &'p Policy, op: F) -> Self {
         Self { op, classifier: ErrIsFailure, options: Options::default(), run: Run::new(policy) }
+    }
+}
+
+impl<F, Fut: Future, C> Calling<'_, F, Fut, C> {
+    pub(crate) fn policy_of(&self) -> &Policy {
+        self.run.policy
+    }
+
+    pub(crate) fn classifier(&self) -> &C {
+        &self.classifier
+    }
+
+    pub(crate) fn own_deadline(&self) -> Option<Duration> {
+        self.options.deadline
+    }
+
+    pub(crate) fn set_deadline(self: Pin<&mut Self>, limit: Duration) {
+        self.project().options.deadline = Some(limit);
     }
 }
 

@@ -1,9 +1,10 @@
 //! What a call returns when it did not succeed.
 
+use std::fmt;
 use std::time::Duration;
 
 use stormproof_core::retry::Stop;
-use stormproof_core::{Limit, Refused};
+use stormproof_core::{Limit, Name, Refused, Stage};
 
 /// Why a call did not succeed. In every case the operation's own last error is kept, if it got so far as to have one.
 ///
@@ -61,14 +62,22 @@ pub enum Error<E> {
         /// From the start of the call.
         elapsed: Duration,
     },
+    /// The call failed, and so did its fallbacks.
+    #[error("all fallbacks failed: {}", Listed(causes))]
+    AllFailed {
+        /// Why the call itself failed, then why each fallback that was tried did, in their order.
+        causes: Vec<Error<E>>,
+    },
 }
 
+/// What is asked of [`Error::AllFailed`] is answered for the call itself, not for its fallbacks.
 impl<E> Error<E> {
     /// The operation's own last error.
     pub fn last(&self) -> Option<&E> {
         match self {
             Self::Failed { error, .. } => Some(error),
             Self::Refused { last, .. } | Self::TimedOut { last, .. } => last.as_ref(),
+            Self::AllFailed { causes } => causes.first()?.last(),
         }
     }
 
@@ -77,17 +86,26 @@ impl<E> Error<E> {
         match self {
             Self::Failed { error, .. } => Some(error),
             Self::Refused { last, .. } | Self::TimedOut { last, .. } => last,
+            Self::AllFailed { causes } => causes.into_iter().next()?.into_last(),
         }
     }
 
     /// The refusal, if a stage refused.
     pub fn refused(&self) -> Option<&Refused> {
-        if let Self::Refused { refused, .. } = self { Some(refused) } else { None }
+        match self {
+            Self::Refused { refused, .. } => Some(refused),
+            Self::AllFailed { causes } => causes.first()?.refused(),
+            Self::Failed { .. } | Self::TimedOut { .. } => None,
+        }
     }
 
     /// Whether time ran out.
     pub fn is_timeout(&self) -> bool {
-        matches!(self, Self::TimedOut { .. })
+        match self {
+            Self::TimedOut { .. } => true,
+            Self::AllFailed { causes } => causes.first().is_some_and(Self::is_timeout),
+            Self::Failed { .. } | Self::Refused { .. } => false,
+        }
     }
 
     /// Attempts made.
@@ -96,6 +114,55 @@ impl<E> Error<E> {
             Self::Failed { attempts, .. } | Self::Refused { attempts, .. } | Self::TimedOut { attempts, .. } => {
                 *attempts
             }
+            Self::AllFailed { causes } => causes.first().map_or(0, Self::attempts),
         }
+    }
+
+    /// Every cause: of [`AllFailed`](Self::AllFailed) all of them, else this error alone.
+    pub fn causes(&self) -> &[Self] {
+        match self {
+            Self::AllFailed { causes } => causes,
+            one => std::slice::from_ref(one),
+        }
+    }
+
+    /// If a circuit did not let the call through: that its callee is unavailable, in words for whoever asked.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() {
+    /// # use stormproof::{CircuitBreaker, breaker::Mode};
+    /// let breaker = CircuitBreaker::new("billing agent");
+    /// breaker.set_mode(Mode::ForcedOpen);
+    /// let error = breaker.call(|_| async { Ok::<_, &str>(()) }).await.unwrap_err();
+    /// assert_eq!(error.unavailable().unwrap().to_string(), "billing agent temporarily unavailable");
+    /// # }
+    /// ```
+    pub fn unavailable(&self) -> Option<Unavailable> {
+        let refused = self.refused().filter(|refused| refused.stage == Stage::Breaker)?;
+        Some(Unavailable { name: refused.name.clone(), retry_after: refused.retry_after })
+    }
+}
+
+/// A callee is not called at the moment, because its circuit is open. See [`Error::unavailable`].
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{name} temporarily unavailable")]
+#[non_exhaustive]
+pub struct Unavailable {
+    /// The circuit's name: that of the callee.
+    pub name: Name,
+    /// When another try could pass at the earliest.
+    pub retry_after: Duration,
+}
+
+/// Errors in a row.
+struct Listed<'a, E>(&'a [Error<E>]);
+
+impl<E: fmt::Display> fmt::Display for Listed<'_, E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (at, cause) in self.0.iter().enumerate() {
+            write!(f, "{}{cause}", if at == 0 { "" } else { "; " })?;
+        }
+        Ok(())
     }
 }

@@ -51,11 +51,6 @@ pub struct Listener {
 }
 
 impl Listener {
-    /// Of nobody.
-    pub(crate) fn nowhere() -> Self {
-        Self { of: Weak::new(), id: 0 }
-    }
-
     /// Takes the listener away. On another thread it may be running for the last time.
     pub fn end(self) {
         if let Some(shared) = self.of.upgrade() {
@@ -176,7 +171,7 @@ impl Listeners {
 
     /// Tells these, and each bus they are attached to.
     pub(crate) fn tell(&self, event: &Event) {
-        tell(std::slice::from_ref(self), event);
+        tell(std::iter::once(self), event);
     }
 
     /// Calls every callback, then queues the event for every subscriber. A callback that panics is passed over: it can
@@ -226,7 +221,7 @@ impl Shared {
 }
 
 /// Tells all of these, and each bus that any of them is attached to, once.
-pub(crate) fn tell(all: &[Listeners], event: &Event) {
+pub(crate) fn tell<'a>(all: impl Iterator<Item = &'a Listeners>, event: &Event) {
     let mut buses: Vec<Listeners> = Vec::new();
     for listeners in all {
         listeners.tell_own(event);

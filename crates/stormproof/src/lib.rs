@@ -24,44 +24,68 @@
 //! The decisions are made in [`stormproof_core`], whose nouns are re-exported here; this crate waits, wakes and tells.
 
 mod builder;
+#[cfg(feature = "cache")]
+pub mod cache;
 mod call;
+mod caught;
 mod classify;
 mod clock;
 pub mod degrade;
 #[cfg(feature = "toml")]
 pub mod document;
+#[cfg(feature = "toml")]
+pub mod environment;
 mod error;
 pub mod events;
+pub mod executor;
+pub mod fallback;
 pub mod health;
 mod held;
 mod inherited;
 pub mod metrics;
 mod policy;
+#[cfg(feature = "toml")]
+pub mod preset;
+pub mod queue;
 pub mod registry;
+#[cfg(feature = "toml")]
+pub mod reload;
+pub mod resource;
 mod retry;
 mod run;
+#[cfg(feature = "toml")]
+pub mod settings;
 mod stages;
 mod subject;
+mod sync;
 mod waiters;
 
 pub use builder::{Builder, Part};
+#[cfg(feature = "cache")]
+pub use cache::Cache;
 pub use call::{Calling, Cx, Holding};
 pub use classify::{ByFn, Classify, ErrIsFailure, Noted};
-pub use clock::Clock;
+pub use clock::{Clock, Joined};
 pub use degrade::Degradation;
-pub use error::Error;
+pub use error::{Error, Unavailable};
 pub use events::EventBus;
+pub use executor::Executor;
+pub use fallback::{Fallback, Served, Source};
 pub use health::{HealthAggregator, HealthChecker, HealthTracker};
 pub use held::Held;
 pub use policy::Policy;
+pub use queue::WorkQueue;
 pub use registry::Registry;
+pub use resource::Resource;
 pub use retry::Retry;
 pub use stages::{Bulkhead, CircuitBreaker, RateLimiter};
 pub use stormproof_core::retry::Stop;
 pub use stormproof_core::{
     Backoff, Event, Instant, Invalid, Jitter, Limit, Mistakes, Name, Outcome, Reason, Refused, RetryBudget, Snapshot,
-    Stage, Timeouts, Trip, Verdict, breaker, budget, bulkhead, event, outcome, policy as config, rate, snapshot,
+    Stage, Timeouts, Trip, Verdict, adaptive, breaker, budget, bulkhead, event, outcome, policy as config, rate,
+    snapshot,
 };
+pub use sync::SyncCall;
 
 /// Compiles and runs what the README and the pages show.
 #[cfg(doctest)]
@@ -81,7 +105,13 @@ mod pages {
         Budget: "docs/src/patterns/budget.md",
         Rate: "docs/src/patterns/rate.md",
         Bulkhead: "docs/src/patterns/bulkhead.md",
+        Adaptive: "docs/src/patterns/adaptive.md",
         Timeout: "docs/src/patterns/timeout.md",
+    }
+
+    #[cfg(feature = "cache")]
+    page! {
+        Fallback: "docs/src/patterns/fallback.md",
     }
 }
 

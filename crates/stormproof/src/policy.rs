@@ -44,10 +44,18 @@ pub struct Policy(pub(crate) Arc<Shared>);
 pub(crate) struct Shared {
     pub(crate) core: core::Policy,
     pub(crate) clock: Clock,
-    /// Listeners of the policy itself, then those of the stages it shares with others.
-    pub(crate) listeners: Vec<Listeners>,
+    /// Listeners of the policy itself.
+    pub(crate) listeners: Listeners,
+    /// Those of the stages it shares with others.
+    pub(crate) stage_listeners: Vec<Listeners>,
     /// The policy whose stages these are, if another: who has this one has a handle of that one.
     _origin: Option<Policy>,
+}
+
+impl Shared {
+    fn all_listeners(&self) -> impl Iterator<Item = &Listeners> {
+        std::iter::once(&self.listeners).chain(&self.stage_listeners)
+    }
 }
 
 impl Policy {
@@ -61,12 +69,17 @@ impl Policy {
         config.build(name, crate::random_seed()).map(|core| Self::from_core(core, Clock::system(), Vec::new()))
     }
 
-    pub(crate) fn from_core(core: core::Policy, clock: Clock, stages: Vec<Listeners>) -> Self {
-        Self::with_listeners(core, clock, std::iter::once(Listeners::default()).chain(stages).collect())
+    pub(crate) fn from_core(core: core::Policy, clock: Clock, stage_listeners: Vec<Listeners>) -> Self {
+        Self::with_listeners(core, clock, Listeners::default(), stage_listeners)
     }
 
-    pub(crate) fn with_listeners(core: core::Policy, clock: Clock, listeners: Vec<Listeners>) -> Self {
-        Self(Arc::new(Shared { core, clock, listeners, _origin: None }))
+    pub(crate) fn with_listeners(
+        core: core::Policy,
+        clock: Clock,
+        listeners: Listeners,
+        stage_listeners: Vec<Listeners>,
+    ) -> Self {
+        Self(Arc::new(Shared { core, clock, listeners, stage_listeners, _origin: None }))
     }
 
     /// Without any stage.
@@ -124,8 +137,9 @@ impl Policy {
     #[must_use]
     pub fn once(&self) -> Self {
         let core = core::Policy { retry: None, ..self.0.core.clone() };
-        let (clock, listeners) = (self.0.clock.clone(), self.0.listeners.clone());
-        Self(Arc::new(Shared { core, clock, listeners, _origin: Some(self.clone()) }))
+        let Shared { clock, listeners, stage_listeners, .. } = &*self.0;
+        let (clock, listeners, stage_listeners) = (clock.clone(), listeners.clone(), stage_listeners.clone());
+        Self(Arc::new(Shared { core, clock, listeners, stage_listeners, _origin: Some(self.clone()) }))
     }
 
     /// The name.
@@ -146,13 +160,13 @@ impl Policy {
     /// Calls `listener` for every event of this policy: at once, after the stages have settled, under no lock. A
     /// listener that panics is passed over. It stays until it is [ended](Listener::end).
     pub fn on_event(&self, listener: impl Fn(&Event) + Send + Sync + 'static) -> Listener {
-        self.0.listeners.first().map_or_else(Listener::nowhere, |own| own.listen(listener))
+        self.0.listeners.listen(listener)
     }
 
     /// The events of this policy from now on, through a queue of [`QUEUE`](crate::events::QUEUE): who falls behind
     /// loses the oldest and is told how many. Ends when the receiver is dropped.
     pub fn subscribe(&self) -> broadcast::Receiver<Event> {
-        self.0.listeners.first().map_or_else(|| broadcast::channel(1).1, Listeners::subscribe)
+        self.0.listeners.subscribe()
     }
 
     /// The stages as data, for metrics and pages.
@@ -180,10 +194,10 @@ impl Edge for AsyncEdge<'_> {
     }
 
     fn listens(&self) -> bool {
-        self.0.listeners.iter().any(Listeners::anybody)
+        self.0.all_listeners().any(Listeners::anybody)
     }
 
     fn event(&mut self, event: Event) {
-        events::tell(&self.0.listeners, &event);
+        events::tell(self.0.all_listeners(), &event);
     }
 }

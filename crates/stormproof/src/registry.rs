@@ -8,6 +8,8 @@ mod difference;
 mod entry;
 mod keyed;
 mod reload;
+#[cfg(feature = "serde")]
+pub mod stats;
 mod target;
 
 use std::collections::BTreeMap;
@@ -372,11 +374,15 @@ impl Registry {
     }
 
     fn find_or_make_with<S: Entry>(&self, name: &str, config: S::Config) -> Result<S, Error> {
-        let asked = S::shelf(&self.0.shelves).get_or_make(name, self.now(), no_room, |name| {
-            let stage = S::make_in(self, name, config.clone())?;
-            Ok((stage, config.clone()))
-        })?;
-        self.welcome(name, asked, Some(&config))
+        let (kept, now) = (S::shelf(&self.0.shelves), self.now());
+        if let Some(stage) = kept.get(name, now) {
+            self.compare(name, &stage, &config)?;
+            return Ok(stage);
+        }
+        let asked_for = config.clone();
+        let made = move |name| Ok((S::make_in(self, name, config.clone())?, config));
+        let asked = kept.get_or_make(name, now, no_room, made)?;
+        self.welcome(name, asked, Some(&asked_for))
     }
 
     /// Tells what there is to tell of an answer: that there are too many names, that the settings were others.

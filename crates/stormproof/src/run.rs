@@ -88,18 +88,7 @@ impl<'p, Fut: Future> Run<'p, Fut> {
         let mut edge = AsyncEdge(&policy.0);
         let mut parked_now = None;
 
-        let call = this.call.get_or_insert_with(|| {
-            let now = clock.now();
-            let deadline = policy.deadline_at(now, options.deadline).min(inherited::deadline(clock));
-            let mut call = core::Call::new(now, deadline);
-            if let Some(tokens) = options.tokens {
-                call.cost(tokens);
-            }
-            if hold {
-                call.keep();
-            }
-            call
-        });
+        let call = this.call.get_or_insert_with(|| options.begin(policy, hold));
         let mut now = call.started();
         let mut step = if this.attempt.is_some() {
             Step::Attempt { number: *this.number, until: *this.until }
@@ -188,7 +177,12 @@ fn unpark(parked: &mut Option<Ticket>) {
 
 /// The end of a call with the result of its last attempt.
 #[inline]
-fn finish<T, E>(call: &core::Call, now: Instant, result: Result<T, E>, stop: Option<Stop>) -> Result<T, Error<E>> {
+pub(crate) fn finish<T, E>(
+    call: &core::Call,
+    now: Instant,
+    result: Result<T, E>,
+    stop: Option<Stop>,
+) -> Result<T, Error<E>> {
     match result {
         Ok(value) => Ok(value),
         Err(error) => Err(Error::Failed {
@@ -202,7 +196,7 @@ fn finish<T, E>(call: &core::Call, now: Instant, result: Result<T, E>, stop: Opt
 
 /// The end of a call without such a result.
 #[cold]
-fn conclude<T, E>(
+pub(crate) fn conclude<T, E>(
     policy: &Policy,
     call: &core::Call,
     now: Instant,

@@ -14,19 +14,15 @@ use crate::call::{Calling, Cx};
 use crate::classify::ErrIsFailure;
 use crate::clock::Clock;
 use crate::error::Error;
-use crate::events::{Listener, Listeners, Tells};
+use crate::events::Listener;
 use crate::held::Held;
 use crate::policy::Policy;
+use crate::sync::SyncCall;
 use crate::waiters;
 
 macro_rules! stage {
     ($stage:ident, $field:ident, $config:ty) => {
-        impl Tells for $stage {
-            #[allow(private_interfaces, reason = "only this crate can name the trait")]
-            fn listeners(&self) -> Option<&Listeners> {
-                self.policy.listeners()
-            }
-        }
+        crate::events::tells!($stage, policy.0.listeners);
 
         impl $stage {
             /// With `config` on the system's clock, or all that is wrong with it.
@@ -61,6 +57,14 @@ macro_rules! stage {
                 Fut: Future<Output = Result<T, E>>,
             {
                 self.policy.call(op)
+            }
+
+            /// Calls the synchronous `op` through this stage alone, see [`Policy::call_sync`].
+            pub fn call_sync<'p, F, T, E>(&'p self, op: F) -> SyncCall<'p, F, ErrIsFailure>
+            where
+                F: FnMut(Cx<'p>) -> Result<T, E>,
+            {
+                self.policy.call_sync(op)
             }
 
             pub(crate) fn core(&self) -> &Arc<core::$stage> {
@@ -239,14 +243,24 @@ pub struct Bulkhead {
 stage!(Bulkhead, bulkhead, bulkhead::Config);
 
 impl Bulkhead {
+    /// With the default configuration on the system's clock.
+    pub fn new(name: impl Into<Name>) -> Self {
+        Self::from_core(core::Bulkhead::new(name), &Clock::system())
+    }
+
     /// With `config` on `clock`, or all that is wrong with it.
     pub fn with_clock(name: impl Into<Name>, config: bulkhead::Config, clock: &Clock) -> Result<Self, Mistakes> {
-        core::Bulkhead::new(name, config).map(|stage| Self::from_core(stage, clock))
+        core::Bulkhead::with_config(name, config).map(|stage| Self::from_core(stage, clock))
     }
 
     /// Waits for a slot. Dropping what comes back frees it.
     pub async fn acquire(&self) -> Result<Held, Error<std::convert::Infallible>> {
         self.policy.admit().await
+    }
+
+    /// [`acquire`](Self::acquire) for a thread that may block.
+    pub fn acquire_sync(&self) -> Result<Held, Error<std::convert::Infallible>> {
+        self.policy.admit_sync()
     }
 
     /// Active, queued and refused callers.
@@ -289,9 +303,14 @@ pub struct RateLimiter {
 stage!(RateLimiter, tokens, rate::Config);
 
 impl RateLimiter {
+    /// With the default configuration on the system's clock.
+    pub fn new(name: impl Into<Name>) -> Self {
+        Self::from_core(core::RateLimiter::new(name), &Clock::system())
+    }
+
     /// With `config` on `clock`, or all that is wrong with it.
     pub fn with_clock(name: impl Into<Name>, config: rate::Config, clock: &Clock) -> Result<Self, Mistakes> {
-        core::RateLimiter::new(name, config).map(|stage| Self::from_core(stage, clock))
+        core::RateLimiter::with_config(name, config).map(|stage| Self::from_core(stage, clock))
     }
 
     /// Waits until `cost` is allowed, and takes it.
@@ -303,6 +322,16 @@ impl RateLimiter {
     /// or release it to give the cost back. Dropped, the cost stays taken.
     pub async fn reserve(&self, cost: u32) -> Result<Held, Error<std::convert::Infallible>> {
         self.policy.admit_cost(cost).await
+    }
+
+    /// [`acquire`](Self::acquire) for a thread that may block.
+    pub fn acquire_sync(&self, cost: u32) -> Result<(), Error<std::convert::Infallible>> {
+        self.reserve_sync(cost).map(drop)
+    }
+
+    /// [`reserve`](Self::reserve) for a thread that may block.
+    pub fn reserve_sync(&self, cost: u32) -> Result<Held, Error<std::convert::Infallible>> {
+        self.policy.admit_cost_sync(cost)
     }
 
     /// Takes `cost` if that is allowed now.

@@ -6,7 +6,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use stormproof::breaker::{self, Mode};
-use stormproof::{CircuitBreaker, Policy, Retry, Trip, Verdict, budget, bulkhead, rate};
+use stormproof::{CircuitBreaker, Fallback, Policy, Retry, Trip, Verdict, budget, bulkhead, rate};
 use stormproof_core as core;
 
 /// Allocations of a hundred runs of `work`, after some that may set things up.
@@ -44,6 +44,25 @@ fn a_call_through_all_stages_allocates_nothing() {
 }
 
 #[test]
+fn a_synchronous_call_through_all_stages_allocates_nothing() {
+    let policy = whole_stack(&CircuitBreaker::new("closed"));
+    assert_eq!(allocations(|| assert_eq!(policy.call_sync(|_| Ok::<_, ()>(1)).cost(5).run(), Ok(1))), 0);
+}
+
+#[test]
+fn a_fallback_that_is_not_needed_allocates_nothing() {
+    let policy = whole_stack(&CircuitBreaker::new("closed"));
+    let shared = Fallback::value(0);
+    let call = || {
+        let call = policy.call(|_| std::future::ready(Ok::<_, ()>(1)));
+        let call = call.fallback_with(|_| std::future::ready(Ok(2))).fallback_shared(&shared).fallback(3);
+        let call = pin!(call.fallback_when(stormproof::Error::is_timeout));
+        assert_eq!(call.poll(&mut Context::from_waker(Waker::noop())), Poll::Ready(Ok(1)));
+    };
+    assert_eq!(allocations(call), 0);
+}
+
+#[test]
 fn a_breaker_allocates_nothing_to_admit_refuse_and_settle_by_any_rule() {
     let window = breaker::Window::Time(Duration::from_secs(10));
     let rules = [
@@ -71,10 +90,12 @@ fn a_breaker_allocates_nothing_to_admit_refuse_and_settle_by_any_rule() {
 
 #[test]
 fn limits_allocate_nothing_to_grant_refuse_and_give_back() {
-    let limiter = core::RateLimiter::new("limiter", fast()).unwrap();
-    let tight = core::RateLimiter::new("tight", rate::Config { rate: 1, ..Default::default() }).unwrap();
-    let slots =
-        core::Bulkhead::new("slots", bulkhead::Config { max_concurrent: 1, max_queue: 0, ..Default::default() });
+    let limiter = core::RateLimiter::with_config("limiter", fast()).unwrap();
+    let tight = core::RateLimiter::with_config("tight", rate::Config { rate: 1, ..Default::default() }).unwrap();
+    let slots = core::Bulkhead::with_config(
+        "slots",
+        bulkhead::Config { max_concurrent: 1, max_queue: 0, ..Default::default() },
+    );
     let (slots, now) = (slots.unwrap(), core::Instant::ZERO);
     let _spent = tight.try_acquire(now, 1).unwrap();
     let given = allocations(|| {

@@ -10,7 +10,7 @@ use super::{Backoff, Jitter, Schedule};
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename = "backoff")]
 struct Document {
-    #[serde(default)]
+    #[serde(default, alias = "backoff_strategy")]
     kind: Kind,
     #[serde(default, with = "crate::time::duration::option", skip_serializing_if = "Option::is_none")]
     #[serde(alias = "initial_delay", alias = "base", alias = "initial", alias = "delay")]
@@ -23,6 +23,7 @@ struct Document {
     #[serde(default, with = "crate::time::duration::option", skip_serializing_if = "Option::is_none")]
     max_delay: Option<Duration>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(alias = "jitter_factor", deserialize_with = "jitter::deserialize")]
     jitter: Option<Jitter>,
 }
 
@@ -75,5 +76,53 @@ impl<'de> Deserialize<'de> for Backoff {
         backoff.max_delay = read.max_delay.unwrap_or(backoff.max_delay);
         backoff.jitter = read.jitter.unwrap_or(backoff.jitter);
         Ok(backoff)
+    }
+}
+
+/// Reads a jitter by name or table, a number (that much either way), or whether there is to be any.
+mod jitter {
+    use std::fmt;
+
+    use serde::de::value::{MapAccessDeserializer, StrDeserializer};
+    use serde::de::{self, Deserialize, Deserializer, MapAccess, Visitor};
+
+    use super::Jitter;
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Jitter>, D::Error> {
+        struct Written;
+
+        impl<'de> Visitor<'de> for Written {
+            type Value = Jitter;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a jitter such as \"full\" or { symmetric = 0.2 }, a number from 0 to 1, or true or false")
+            }
+
+            fn visit_bool<E: de::Error>(self, any: bool) -> Result<Jitter, E> {
+                Ok(if any { Jitter::default() } else { Jitter::None })
+            }
+
+            fn visit_f64<E: de::Error>(self, fraction: f64) -> Result<Jitter, E> {
+                Ok(Jitter::Symmetric(fraction))
+            }
+
+            fn visit_i64<E: de::Error>(self, fraction: i64) -> Result<Jitter, E> {
+                self.visit_f64(fraction as f64)
+            }
+
+            fn visit_u64<E: de::Error>(self, fraction: u64) -> Result<Jitter, E> {
+                self.visit_f64(fraction as f64)
+            }
+
+            fn visit_str<E: de::Error>(self, name: &str) -> Result<Jitter, E> {
+                Jitter::deserialize(StrDeserializer::new(name))
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Jitter, A::Error> {
+                Jitter::deserialize(MapAccessDeserializer::new(map))
+            }
+        }
+
+        deserializer.deserialize_any(Written).map(Some)
     }
 }

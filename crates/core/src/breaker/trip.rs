@@ -113,24 +113,27 @@ impl Trip {
         }
     }
 
-    /// How many failures open it, for a rule that counts failures.
-    pub const fn failures(&self) -> Option<u32> {
-        match *self {
-            Self::Consecutive(failures) | Self::Cumulative(failures) | Self::Within { failures, .. } => Some(failures),
-            Self::Ratio { .. } | Self::Slow { .. } => None,
-        }
-    }
-
     /// So many failures open the circuit at the least: of a share, the failures among the fewest calls it is taken of.
     pub fn failures_needed(&self) -> u32 {
         match *self {
             Self::Consecutive(n) | Self::Cumulative(n) | Self::Within { failures: n, .. } => n,
             Self::Ratio { ratio, minimum_calls, .. } | Self::Slow { ratio, minimum_calls, .. } => {
-                let of = |failures: &u32| f64::from(*failures) / f64::from(minimum_calls.max(1)) >= ratio;
-                #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a share of a count")]
-                let about = (f64::from(minimum_calls) * ratio) as u32;
-                [about.saturating_sub(1), about, about.saturating_add(1)].into_iter().find(of).unwrap_or(minimum_calls)
+                let enough = |failures: u32| f64::from(failures) / f64::from(minimum_calls.max(1)) >= ratio;
+                let (mut too_few, mut needed) = (0, minimum_calls.max(1));
+                while needed - too_few > 1 {
+                    let between = too_few + (needed - too_few) / 2;
+                    if enough(between) { needed = between } else { too_few = between }
+                }
+                needed
             }
+        }
+    }
+
+    /// How many failures open it, for a rule that counts failures.
+    pub const fn failures(&self) -> Option<u32> {
+        match *self {
+            Self::Consecutive(failures) | Self::Cumulative(failures) | Self::Within { failures, .. } => Some(failures),
+            Self::Ratio { .. } | Self::Slow { .. } => None,
         }
     }
 

@@ -132,7 +132,24 @@ impl<'a> Fields<'a> {
                 self.text("name", name);
                 self.number("most", u64::try_from(*most).unwrap_or(u64::MAX));
             }
-            Kind::StateNotSaved { error } => self.text("error", error),
+            Kind::StateNotSaved { error } | Kind::NotReloaded { error } => self.text("error", error),
+            Kind::Reloaded { added, changed } => {
+                self.number("added", *added);
+                self.number("changed", *changed);
+            }
+            Kind::LimitChanged { bulkhead, from, to } => {
+                self.text("bulkhead", bulkhead);
+                self.number("from", *from);
+                self.number("to", *to);
+            }
+            Kind::FallbackUsed(used) => {
+                self.text("source", used.kind.as_str());
+                self.number("position", used.position);
+                if let Some(age) = used.age {
+                    self.time("age", age);
+                }
+                self.text("error", &used.error);
+            }
             Kind::Health { component, transition } => {
                 self.text("component", component);
                 self.number("seq", transition.seq);

@@ -49,16 +49,12 @@ impl EventBus {
 
     /// Brings the events of `source` here from now on.
     pub fn attach(&self, source: &impl Source) {
-        if let Some(listeners) = source.listeners() {
-            listeners.attach(&self.0);
-        }
+        source.listeners().attach(&self.0);
     }
 
     /// Brings them here no longer.
     pub fn detach(&self, source: &impl Source) {
-        if let Some(listeners) = source.listeners() {
-            listeners.detach(&self.0);
-        }
+        source.listeners().detach(&self.0);
     }
 
     /// Calls `listener` for every event of this category, at once and under no lock, until what comes back is dropped.
@@ -100,7 +96,7 @@ pub(crate) mod sealed {
 
     pub trait Tells {
         #[allow(private_interfaces, reason = "only this crate can name the trait")]
-        fn listeners(&self) -> Option<&Listeners>;
+        fn listeners(&self) -> &Listeners;
     }
 }
 
@@ -109,8 +105,8 @@ macro_rules! tells {
     ([$($generics:tt)*] $source:ty, $($path:tt)+) => {
         impl<$($generics)*> $crate::events::Tells for $source {
             #[allow(private_interfaces, reason = "only this crate can name the trait")]
-            fn listeners(&self) -> Option<&$crate::events::Listeners> {
-                Some(&self.$($path)+)
+            fn listeners(&self) -> &$crate::events::Listeners {
+                &self.$($path)+
             }
         }
     };
@@ -118,12 +114,7 @@ macro_rules! tells {
 }
 pub(crate) use tells;
 
-impl sealed::Tells for Policy {
-    #[allow(private_interfaces, reason = "only this crate can name the trait")]
-    fn listeners(&self) -> Option<&Listeners> {
-        self.0.listeners.first()
-    }
-}
+tells!(Policy, 0.listeners);
 
 /// Events of a bus that wait to be read; dropping it ends the subscription.
 pub struct Queue {

@@ -207,7 +207,7 @@ impl sealed::Kept for Policy {
     }
 
     fn make_in(registry: &Registry, name: Name, config: policy::Config) -> Result<Self, Error> {
-        registry.assemble(&name, config)
+        registry.assemble(&name, &config)
     }
 
     fn config(&self) -> policy::Config {

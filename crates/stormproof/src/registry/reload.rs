@@ -9,7 +9,6 @@ use stormproof_core::{Instant, Invalid, Mistakes, Name, policy};
 
 use super::entry::sealed::Kept;
 use super::{Asked, Error, Registry, differences, no_room};
-use crate::events::Listeners;
 use crate::policy::Policy;
 use crate::stages::{Bulkhead, CircuitBreaker, RateLimiter};
 use crate::waiters;
@@ -37,8 +36,9 @@ impl Registry {
     pub fn configure(&self, name: &str, config: policy::Config) -> Result<(), Error> {
         let mistakes = config.validate();
         Mistakes::none(mistakes).map_err(|mistakes| Error::Invalid { name: name.into(), mistakes })?;
-        self.settings().named.insert(name.into(), config.clone());
-        self.reconfigure(name, config, &mut Changes::default())
+        self.reconfigure(name, &config, &mut Changes::default())?;
+        self.settings().named.insert(name.into(), config);
+        Ok(())
     }
 
     /// Sets all settings at once, as after reading a file again; see [`configure`](Self::configure).
@@ -55,7 +55,7 @@ impl Registry {
             changes.missing = before.into_keys().filter(|name| !configs.contains_key(name.as_str())).collect();
         }
         for (name, config) in configs {
-            self.reconfigure(&name, config, &mut changes).map_err(|error| match error {
+            self.reconfigure(&name, &config, &mut changes).map_err(|error| match error {
                 Error::Invalid { mistakes, .. } => mistakes,
                 other => Mistakes::from(vec![Invalid::new(name, other.to_string(), "something else")]),
             })?;
@@ -63,8 +63,8 @@ impl Registry {
         Ok(changes)
     }
 
-    fn reconfigure(&self, name: &str, config: policy::Config, changes: &mut Changes) -> Result<(), Error> {
-        let made = |name: Name| Ok::<_, Error>((self.put_together(&name, &config, None)?, config.clone()));
+    fn reconfigure(&self, name: &str, config: &policy::Config, changes: &mut Changes) -> Result<(), Error> {
+        let made = |name: Name| Ok::<_, Error>((self.put_together(&name, config, None)?, config.clone()));
         let asked = self.0.shelves.policies.get_or_make(name, self.now(), no_room, made)?;
         let name = Name::from(name);
         if asked.made {
@@ -73,27 +73,24 @@ impl Registry {
             return Ok(());
         }
         let present = asked.stage.stages().config();
-        if present == config {
+        if present == *config {
             changes.unchanged.push(name);
             return Ok(());
         }
-        let policy = self.put_together(&name, &config, Some(&asked.stage))?;
+        let policy = self.put_together(&name, config, Some(&asked.stage))?;
         self.0.shelves.policies.replace(&name, policy, config.clone());
-        changes.changed.push((name, differences(&present, &config)));
+        changes.changed.push((name, differences(&present, config)));
         Ok(())
     }
 
     /// A policy with the registry's stages of the same name. Those that are there with other settings keep theirs.
-    pub(super) fn assemble(&self, name: &Name, config: policy::Config) -> Result<Policy, Error> {
-        let (core, listeners) = self.stages(name, &config, None, false)?;
-        drop(config);
-        Ok(Policy::with_listeners(core, self.clock().clone(), listeners))
+    pub(super) fn assemble(&self, name: &Name, config: &policy::Config) -> Result<Policy, Error> {
+        self.stages(name, config, None, false)
     }
 
     /// The same with `config` in force for all stages, and with those of `former` where it has them.
     fn put_together(&self, name: &Name, config: &policy::Config, former: Option<&Policy>) -> Result<Policy, Error> {
-        let (core, listeners) = self.stages(name, config, former, true)?;
-        Ok(Policy::with_listeners(core, self.clock().clone(), listeners))
+        self.stages(name, config, former, true)
     }
 
     fn stages(
@@ -102,14 +99,15 @@ impl Registry {
         config: &policy::Config,
         former: Option<&Policy>,
         in_force: bool,
-    ) -> Result<(core::Policy, Vec<Listeners>), Error> {
+    ) -> Result<Policy, Error> {
         let invalid = |mistakes| Error::Invalid { name: name.clone(), mistakes };
         let mut core = config.clone().build(name.clone(), crate::random_seed()).map_err(invalid)?;
         let none = core::Policy::new(name.clone());
         let has = former.map_or(&none, Policy::stages);
         adopt(&mut core, has, config, self.now()).map_err(invalid)?;
-        let mut listeners = former.map_or_else(|| vec![Listeners::default()], |former| former.0.listeners.clone());
-        let mut hear = |policy: &Policy| listeners.extend(policy.0.listeners.first().cloned());
+        let (listeners, mut stage_listeners) =
+            former.map(|former| (former.0.listeners.clone(), former.0.stage_listeners.clone())).unwrap_or_default();
+        let mut hear = |policy: &Policy| stage_listeners.push(policy.0.listeners.clone());
         if let (Some(config), None) = (&config.breaker, &has.breaker) {
             let stage: CircuitBreaker = self.stage(name, config, in_force)?;
             hear(stage.policy());
@@ -130,7 +128,7 @@ impl Registry {
             hear(stage.policy());
             core.tokens = Some(stage.core().clone());
         }
-        Ok((core, listeners))
+        Ok(Policy::with_listeners(core, self.clock().clone(), listeners, stage_listeners))
     }
 
     /// The registry's stage called `name`; with `in_force` it gets these settings if it has others.
@@ -152,7 +150,8 @@ impl Registry {
 pub(super) fn renewed(former: &Policy, config: &policy::Config) -> Result<Policy, Mistakes> {
     let mut core = config.clone().build(former.name().clone(), crate::random_seed())?;
     adopt(&mut core, former.stages(), config, former.clock().now())?;
-    Ok(Policy::with_listeners(core, former.clock().clone(), former.0.listeners.clone()))
+    let (listeners, stage_listeners) = (former.0.listeners.clone(), former.0.stage_listeners.clone());
+    Ok(Policy::with_listeners(core, former.clock().clone(), listeners, stage_listeners))
 }
 
 /// Takes over the stages of `former` that `core` has, too, and gives them its settings.
@@ -179,7 +178,7 @@ fn adopt(
         core.tokens = Some(stage.clone());
     }
     if let (Some(config), Some(stage)) = (&config.budget, &former.budget) {
-        stage.update(config.clone())?;
+        stage.update(*config)?;
         core.budget = Some(stage.clone());
     }
     Ok(())

@@ -24,14 +24,14 @@ impl Door for AsyncDoor {
 }
 
 /// A policy with handles on the stages that operators act on.
-struct Stages {
-    policy: Policy,
+pub(crate) struct Stages {
+    pub(crate) policy: Policy,
     breaker: Option<CircuitBreaker>,
     bulkhead: Option<Bulkhead>,
 }
 
 impl Stages {
-    fn new(scenario: &Scenario, clock: &Clock) -> Self {
+    pub(crate) fn new(scenario: &Scenario, clock: &Clock) -> Self {
         let config = scenario.config.clone();
         let breaker = config.breaker.map(|config| CircuitBreaker::with_clock(NAME, config, clock).unwrap());
         let bulkhead = config.bulkhead.map(|config| Bulkhead::with_clock(NAME, config, clock).unwrap());
@@ -64,7 +64,7 @@ impl Stages {
     }
 
     /// All events: a breaker hears those of its policy as well as those an operator causes.
-    fn record_events(&self) -> Arc<Mutex<Vec<Event>>> {
+    pub(crate) fn record_events(&self) -> Arc<Mutex<Vec<Event>>> {
         let events = Arc::new(Mutex::new(Vec::new()));
         let noted = events.clone();
         let heard = self.breaker.as_ref().map_or(&self.policy, CircuitBreaker::policy);
@@ -72,7 +72,7 @@ impl Stages {
         events
     }
 
-    fn operate(&self, action: &Action) {
+    pub(crate) fn operate(&self, action: &Action) {
         if let (Action::Resize(slots), Some(bulkhead)) = (action, &self.bulkhead) {
             bulkhead.resize(*slots).unwrap();
         }
@@ -159,8 +159,14 @@ async fn make(policy: Policy, call: Call, attempts: Arc<Mutex<Vec<Duration>>>) -
             nested.await.unwrap()
         }
     };
+    let made = attempts.lock().unwrap().len();
+    end(result, made)
+}
+
+/// How a call of so many attempts ended.
+pub(crate) fn end(result: Result<Reply, Error<Reply>>, attempts: usize) -> End {
     let Err(error) = result else { return End::Ok };
-    assert_eq!(error.attempts() as usize, attempts.lock().unwrap().len(), "{error:?}");
+    assert_eq!(error.attempts() as usize, attempts, "{error:?}");
     let last = error.last().map(Reply::kind);
     match error {
         Error::Failed { error, stop, .. } => End::Failed { kind: error.kind(), stop },
@@ -170,7 +176,7 @@ async fn make(policy: Policy, call: Call, attempts: Arc<Mutex<Vec<Duration>>>) -
     }
 }
 
-struct AsScripted;
+pub(crate) struct AsScripted;
 
 impl Classify<Reply, Reply> for AsScripted {
     fn classify<'a>(&self, result: Result<&'a Reply, &'a Reply>) -> Verdict<'a> {

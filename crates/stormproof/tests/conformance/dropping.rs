@@ -59,7 +59,7 @@ struct Mirror {
 impl Mirror {
     /// Both have nothing left.
     fn empty(limiter: Arc<core::RateLimiter>, cost: u32, now: Instant) -> Self {
-        let twin = core::RateLimiter::new("twin", limiter.config()).unwrap();
+        let twin = core::RateLimiter::with_config("twin", limiter.config()).unwrap();
         for limiter in [&limiter, &twin] {
             let _spent = limiter.try_acquire(now, cost).unwrap();
         }

@@ -1,5 +1,8 @@
 //! The cases that define correct, one test each, under virtual time. Every scenario runs through every door, and the
-//! doors have to agree.
+//! doors have to agree; a scenario in which an operation is ended midway says so ([`Scenario::preempts`]), and the sync
+//! door leaves it out.
+//!
+//! [`Scenario::preempts`]: stormproof_sim::Scenario::preempts
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may stop at the first surprise")]
 #![allow(clippy::float_cmp, reason = "what is compared are counts")]
 
@@ -13,4 +16,5 @@ mod given;
 mod half_open;
 mod rate_and_bulkhead;
 mod retry;
+mod sync_door;
 mod timeout;
