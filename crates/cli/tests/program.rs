@@ -31,8 +31,29 @@ fn check_names_each_mistake_with_line_and_column() {
 
 #[test]
 fn check_says_when_a_file_is_well() {
-    let (code, out, _) = said(&run(&["check", "../../../stormproof.sample.toml"]));
+    let (code, out, _) = said(&run(&["check", "--quiet", "../../../stormproof.sample.toml"]));
     assert_eq!((code, out.as_str()), (0, "../../../stormproof.sample.toml: ok (2 upstreams)\n"));
+}
+
+#[test]
+fn check_explains_each_policy_in_numbers() {
+    let (code, out, _) = said(&run(&["check", "../../../stormproof.sample.toml"]));
+    assert_eq!(code, 0);
+    assert!(out.contains("\nopenai\n  a call: 120s at most, 4 attempts at most\n"), "{out}");
+    assert!(out.contains("if calls hang, after 60s (all at once) to 300s (one after the other)"), "{out}");
+    assert!(out.contains("\nsearch\n  a call: 5s at most, 1 attempt at most\n"), "{out}");
+
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("settings.toml");
+    std::fs::write(&file, "[policies.local]\npreset = 'victor.ollama'\n").unwrap();
+    let (code, out, _) = said(&run(&["check", file.to_str().unwrap()]));
+    assert_eq!(code, 0);
+    assert!(out.contains(": ok (1 policy)\n\nlocal\n  a call: no limit of time"), "{out}");
+    assert!(out.contains("after 10 failures in a row"), "{out}");
+    assert!(out.contains("\n  warning: a call that hangs is held for ever"), "{out}");
+    std::fs::write(&file, "[policies.local]\npreset = 'x'\n").unwrap();
+    let (code, out, _) = said(&run(&["check", file.to_str().unwrap()]));
+    assert!(code == 1 && out.contains("settings.toml:2:10: policies.local.preset: no preset is called"), "{out}");
 }
 
 #[test]

@@ -247,6 +247,16 @@ impl Upstream {
         found
     }
 
+    /// The policy as it runs: an upstream that never answers must not hold a call for ever, so without a deadline the
+    /// `response_timeout` limits an attempt.
+    pub fn policy_in_force(&self) -> policy::Config {
+        let mut policy = self.policy.clone();
+        if policy.deadline.is_none() {
+            policy.attempt_timeout.get_or_insert(self.response_timeout);
+        }
+        policy
+    }
+
     /// The base address, or what is wrong with it.
     pub(crate) fn base(&self) -> Result<Uri, Invalid> {
         let wrong = |value: &str| Err(Invalid::new("url", value, "an address such as \"http://127.0.0.1:9000/base\""));

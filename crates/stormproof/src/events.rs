@@ -171,7 +171,7 @@ impl Listeners {
 
     /// Tells these, and each bus they are attached to.
     pub(crate) fn tell(&self, event: &Event) {
-        tell(std::iter::once(self), event);
+        tell([self], event);
     }
 
     /// Calls every callback, then queues the event for every subscriber. A callback that panics is passed over: it can
@@ -221,7 +221,7 @@ impl Shared {
 }
 
 /// Tells all of these, and each bus that any of them is attached to, once.
-pub(crate) fn tell<'a>(all: impl Iterator<Item = &'a Listeners>, event: &Event) {
+pub(crate) fn tell<'a>(all: impl IntoIterator<Item = &'a Listeners>, event: &Event) {
     let mut buses: Vec<Listeners> = Vec::new();
     for listeners in all {
         listeners.tell_own(event);

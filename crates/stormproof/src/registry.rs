@@ -17,7 +17,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use stormproof_core::breaker::{self, Saved, State};
+use stormproof_core::breaker::{self, State};
 use stormproof_core::event::Kind;
 use stormproof_core::{Event, Instant, Invalid, Mistakes, Name, Snapshot, bulkhead, policy, rate};
 use tokio::sync::broadcast;
@@ -141,8 +141,8 @@ struct Inner {
     max_entries: usize,
     settings: Mutex<Settings>,
     shelves: Shelves,
-    /// Breakers of a former process that nobody has asked for yet.
-    left: Mutex<BTreeMap<Name, Saved>>,
+    #[cfg(feature = "persist")]
+    persistence: crate::persist::Persistence,
 }
 
 /// What names are made with.
@@ -193,7 +193,8 @@ impl Registry {
             max_entries: config.max_entries,
             settings: Mutex::new(Settings { defaults: config.defaults, named: BTreeMap::new() }),
             shelves: Shelves::new(bounds),
-            left: Mutex::default(),
+            #[cfg(feature = "persist")]
+            persistence: crate::persist::Persistence::default(),
         }))
     }
 
@@ -275,8 +276,15 @@ impl Registry {
             return Err(Error::OtherClock { name });
         }
         let given = stage.config();
-        let made = |_| Ok::<_, Error>((stage.clone(), given.clone()));
+        let mut restored = None;
+        let made = |_| {
+            restored = stage.restore(self);
+            Ok::<_, Error>((stage.clone(), given.clone()))
+        };
         let asked = S::shelf(&self.0.shelves).get_or_make(&name, self.now(), no_room, made)?;
+        if let Some(kind) = restored {
+            stage.as_policy().tell(kind);
+        }
         self.welcome(&name, asked, Some(&given))
     }
 
@@ -411,12 +419,9 @@ impl Registry {
         Ok(())
     }
 
-    /// Gives a breaker that was just made what a former process has left of it.
-    fn restore(&self, breaker: &CircuitBreaker) {
-        let left = self.0.left.lock().unwrap_or_else(PoisonError::into_inner).remove(breaker.name());
-        if let Some(saved) = left {
-            breaker.import(&saved);
-        }
+    #[cfg(feature = "persist")]
+    pub(crate) fn persistence(&self) -> &crate::persist::Persistence {
+        &self.0.persistence
     }
 }
 

@@ -15,6 +15,9 @@ mod dropping;
 mod given;
 mod half_open;
 mod rate_and_bulkhead;
+mod reload;
 mod retry;
 mod sync_door;
 mod timeout;
+#[cfg(feature = "tower")]
+mod tower_door;
