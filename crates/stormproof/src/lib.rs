@@ -135,6 +135,10 @@ mod pages {
     page! {
         Macros: "docs/src/macros.md",
     }
+    #[cfg(all(feature = "log", feature = "tracing"))]
+    page! {
+        Observability: "docs/src/observability.md",
+    }
 
     #[cfg(feature = "cache")]
     page! {
