@@ -23,7 +23,6 @@ use stormproof_core::{Event, Instant, Invalid, Mistakes, Name, Snapshot, bulkhea
 use tokio::sync::broadcast;
 
 use crate::clock::Clock;
-use crate::events::{Listener, Listeners};
 use crate::events::{EventBus, Listener};
 use crate::policy::Policy;
 use crate::stages::{Bulkhead, CircuitBreaker, RateLimiter};
@@ -166,8 +165,6 @@ impl Default for Registry {
         Self::build(Config::default(), &Clock::system(), EventBus::new())
     }
 }
-
-crate::events::tells!(Registry, 0.listeners);
 
 impl Registry {
     /// An empty registry on the system's clock.
@@ -344,12 +341,6 @@ impl Registry {
     /// The clock.
     pub fn clock(&self) -> &Clock {
         &self.0.clock
-    }
-
-    /// Calls `listener` for every event of the registry itself: names registered twice, too many names, state that could
-    /// not be saved. Those of a stage are heard at the stage.
-    pub fn on_event(&self, listener: impl Fn(&Event) + Send + Sync + 'static) -> Listener {
-        self.0.listeners.listen(listener)
     }
 
     /// The bus that all that the registry makes is attached to. That of [`global`](Self::global) is

@@ -11,7 +11,6 @@ use tokio::sync::broadcast;
 use super::bounded::{Asked, Bounded, Bounds};
 use super::entry::Entry;
 use crate::clock::Clock;
-use crate::events::{Listener, Listeners};
 use crate::events::{EventBus, Listener};
 use crate::policy::Policy;
 use crate::stages::{Bulkhead, CircuitBreaker, RateLimiter};
@@ -75,8 +74,6 @@ struct Inner<S: Entry> {
     keys: Bounded<S>,
     others: S,
 }
-
-crate::events::tells!([S: Entry] Keyed<S>, 0.listeners);
 
 impl<S: Entry> Keyed<S> {
     /// An empty map on the system's clock, or all that is wrong with `config`.
@@ -195,12 +192,6 @@ impl<S: Entry> Keyed<S> {
         });
         let shown = keys.iter().take(most).map(|(_, stage, _)| stage).chain([&self.0.others]);
         shown.flat_map(|stage| stage.as_policy().snapshots()).collect()
-    }
-
-    /// Calls `listener` for every event of the map itself: that there are too many keys. Those of a stage are heard at
-    /// the stage.
-    pub fn on_event(&self, listener: impl Fn(&Event) + Send + Sync + 'static) -> Listener {
-        self.0.listeners.listen(listener)
     }
 
     /// The bus that the stages of all keys are attached to. They make events only while somebody listens.
