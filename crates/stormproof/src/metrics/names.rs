@@ -103,7 +103,7 @@ impl How {
             Self::Only(values) => samples.filter(|sample| values.contains(&labelled(sample))).copied().collect(),
             Self::Coded(codes) => {
                 let code = |sample: &Sample| {
-                    let code = codes.iter().find(|(state, _)| *state == labelled(sample) && sample.value == 1.0);
+                    let code = codes.iter().find(|(state, _)| *state == labelled(sample) && sample.value > 0.5);
                     code.map(|&(_, code)| Sample { label: None, value: code, ..*sample })
                 };
                 samples.filter_map(code).take(1).collect()
