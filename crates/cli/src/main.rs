@@ -10,9 +10,8 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use stormproof::document::{self, Mistake, Reader};
+use stormproof::document::Mistake;
 use stormproof::environment::Environment;
-use stormproof::{Invalid, config};
 use stormproof_gateway::Config;
 
 /// Resilience for AI agents.
@@ -83,8 +82,14 @@ impl fmt::Display for Unloaded {
     }
 }
 
-/// A file's text.
-fn read(path: &Path) -> Result<String, Unloaded> {
+/// Reads a configuration file of the gateway. Of one that is not valid, each mistake is a line.
+fn load(path: &Path) -> Result<Config, Unloaded> {
+    let has_token = std::env::var_os(TOKEN).is_some();
+    Config::parse_with(&text(path)?, has_token, &environment()).map_err(|mistakes| invalid(path, &mistakes))
+}
+
+/// The text of a configuration file.
+fn text(path: &Path) -> Result<String, Unloaded> {
     let shown = path.display();
     let bytes = std::fs::read(path)
         .map_err(|error| Unloaded::Unreadable(format!("stormproof: cannot read {shown}: {error}")))?;
@@ -94,41 +99,16 @@ fn read(path: &Path) -> Result<String, Unloaded> {
     })
 }
 
-/// Reads a configuration file. Of one that is not valid, each mistake is a line.
-fn load(path: &Path) -> Result<Config, Unloaded> {
-    let text = read(path)?;
+/// What the environment says; of what is not valid there, a line each.
+fn environment() -> Environment {
     let environment = Environment::of_process();
     for warning in environment.warnings() {
         eprintln!("stormproof: {warning}");
     }
-    Config::parse_with(&text, std::env::var_os(TOKEN).is_some(), &environment).map_err(|mistakes| told(path, &mistakes))
+    environment
 }
 
-/// The policy in a text: in a table `policy`, or the whole of it.
-fn parse_policy(path: &Path, text: &str) -> Result<config::Config, Unloaded> {
-    #[derive(Default, serde::Deserialize)]
-    #[serde(default, deny_unknown_fields)]
-    struct Document {
-        policy: config::Config,
-    }
-    let in_a_table = text.lines().any(|line| line.trim_start().starts_with("[policy"));
-    let read = if in_a_table {
-        let validate = |document: &Document| {
-            let mistakes = document.policy.validate();
-            let within = |mistake: &Invalid| {
-                Invalid::new(format!("policy.{}", mistake.field), mistake.value.clone(), mistake.allowed)
-            };
-            mistakes.iter().map(within).collect()
-        };
-        Reader::new().policies("policy").read(text, validate).map(|document| document.policy)
-    } else {
-        document::read(text, config::Config::validate)
-    };
-    read.map_err(|mistakes| told(path, &mistakes))
-}
-
-/// Each mistake on a line, with the file it is in.
-fn told(path: &Path, mistakes: &[Mistake]) -> Unloaded {
+fn invalid(path: &Path, mistakes: &[Mistake]) -> Unloaded {
     let line = |mistake: &Mistake| match mistake.variable {
         Some(_) => mistake.to_string(),
         None => format!("{}:{mistake}", path.display()),

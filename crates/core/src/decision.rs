@@ -44,6 +44,13 @@ impl std::borrow::Borrow<str> for Name {
 }
 
 #[cfg(feature = "serde")]
+impl<'de> serde::Deserialize<'de> for Name {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer).map(Self::from)
+    }
+}
+
+#[cfg(feature = "serde")]
 impl serde::Serialize for Name {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(&self.0)
@@ -141,6 +148,10 @@ pub enum Stage {
     Degradation,
     /// A work queue.
     Queue,
+    /// Hedges.
+    Hedge,
+    /// How long attempts took.
+    Latency,
 }
 
 impl Stage {
@@ -155,6 +166,8 @@ impl Stage {
             Self::Health => "health",
             Self::Degradation => "degradation",
             Self::Queue => "queue",
+            Self::Hedge => "hedge",
+            Self::Latency => "latency",
         }
     }
 }

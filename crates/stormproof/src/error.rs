@@ -47,7 +47,7 @@ pub enum Error<E> {
         attempts: u32,
     },
     /// Time ran out.
-    #[error("{policy} timed out after {:.3} s (limit of the {}, attempts: {attempts})", elapsed.as_secs_f64(), limit.as_str())]
+    #[error("{policy} timed out after {:.3} s (limit of the {}, attempts: {attempts})", elapsed.as_secs_f64(), whose(*limit))]
     TimedOut {
         /// The policy's name.
         policy: String,
@@ -71,6 +71,15 @@ pub enum Error<E> {
 }
 
 /// What is asked of [`Error::AllFailed`] is answered for the call itself, not for its fallbacks.
+/// What a limit is a limit of.
+const fn whose(limit: Limit) -> &'static str {
+    match limit {
+        Limit::Attempt => "attempt",
+        Limit::Call => "call",
+        Limit::Inherited => "call around it",
+    }
+}
+
 impl<E> Error<E> {
     /// The operation's own last error.
     pub fn last(&self) -> Option<&E> {
@@ -87,6 +96,47 @@ impl<E> Error<E> {
             Self::Failed { error, .. } => Some(error),
             Self::Refused { last, .. } | Self::TimedOut { last, .. } => last,
             Self::AllFailed { causes } => causes.into_iter().next()?.into_last(),
+        }
+    }
+
+    /// As a boxed error, whether the operation's own errors are boxed ones or not. (One that is an
+    /// [`Error`](std::error::Error) itself needs no more than `?` or `Box::from`.)
+    ///
+    /// ```
+    /// type BoxError = Box<dyn std::error::Error + Send + Sync>;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() {
+    /// # let policy = stormproof::Policy::builder("p").build().unwrap();
+    /// let error = policy.call(|_| async { Err::<(), BoxError>("broken".into()) }).await.unwrap_err();
+    /// let error: BoxError = error.into_boxed();
+    /// assert_eq!(error.source().unwrap().to_string(), "broken");
+    /// # }
+    /// ```
+    pub fn into_boxed(self) -> Box<dyn std::error::Error + Send + Sync>
+    where
+        E: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        self.map(|error| Boxed(error.into())).into()
+    }
+
+    /// The same with another form of the operation's own errors.
+    pub fn map<F>(self, mut change: impl FnMut(E) -> F) -> Error<F> {
+        self.map_by(&mut change)
+    }
+
+    fn map_by<F>(self, change: &mut dyn FnMut(E) -> F) -> Error<F> {
+        match self {
+            Self::Failed { error, stop, attempts, elapsed } => {
+                Error::Failed { error: change(error), stop, attempts, elapsed }
+            }
+            Self::Refused { refused, last, attempts } => Error::Refused { refused, last: last.map(change), attempts },
+            Self::TimedOut { policy, limit, stop, last, attempts, elapsed } => {
+                Error::TimedOut { policy, limit, stop, last: last.map(change), attempts, elapsed }
+            }
+            Self::AllFailed { causes } => {
+                Error::AllFailed { causes: causes.into_iter().map(|cause| cause.map_by(change)).collect() }
+            }
         }
     }
 
@@ -166,3 +216,8 @@ impl<E: fmt::Display> fmt::Display for Listed<'_, E> {
         Ok(())
     }
 }
+
+/// A boxed error as one that has a type: a box has none.
+#[derive(Debug, thiserror::Error)]
+#[error(transparent)]
+struct Boxed(Box<dyn std::error::Error + Send + Sync>);

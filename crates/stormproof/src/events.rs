@@ -19,7 +19,9 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, Wea
 use stormproof_core::Event;
 use tokio::sync::broadcast;
 
-pub use bus::{EventBus, Queue};
+pub(crate) use bus::sealed::Tells;
+pub(crate) use bus::tells;
+pub use bus::{EventBus, Queue, Source};
 pub use damped::{Damped, Said};
 #[cfg(feature = "serde")]
 pub use record::{Record, timestamp};
@@ -167,9 +169,14 @@ impl Listeners {
         drop(removed);
     }
 
+    /// Tells these, and each bus they are attached to.
+    pub(crate) fn tell(&self, event: &Event) {
+        tell([self], event);
+    }
+
     /// Calls every callback, then queues the event for every subscriber. A callback that panics is passed over: it can
     /// break neither the call nor the next listener. No lock is held meanwhile, so a callback may add and end listeners.
-    pub(crate) fn tell(&self, event: &Event) {
+    fn tell_own(&self, event: &Event) {
         let heard = self.read();
         let (callbacks, subscribers) = (heard.callbacks.clone(), heard.subscribers.clone());
         drop(heard);
@@ -214,15 +221,15 @@ impl Shared {
 }
 
 /// Tells all of these, and each bus that any of them is attached to, once.
-pub(crate) fn tell<'a>(all: impl Iterator<Item = &'a Listeners>, event: &Event) {
+pub(crate) fn tell<'a>(all: impl IntoIterator<Item = &'a Listeners>, event: &Event) {
     let mut buses: Vec<Listeners> = Vec::new();
     for listeners in all {
-        listeners.tell(event);
+        listeners.tell_own(event);
         for bus in &listeners.read().buses {
             if !buses.iter().any(|known| known.is(bus)) {
                 buses.push(bus.clone());
             }
         }
     }
-    buses.iter().for_each(|bus| bus.tell(event));
+    buses.iter().for_each(|bus| bus.tell_own(event));
 }

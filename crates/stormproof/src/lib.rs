@@ -43,6 +43,8 @@ pub mod health;
 mod held;
 mod inherited;
 pub mod metrics;
+#[cfg(feature = "persist")]
+pub mod persist;
 mod policy;
 #[cfg(feature = "toml")]
 pub mod preset;
@@ -58,6 +60,8 @@ pub mod settings;
 mod stages;
 mod subject;
 mod sync;
+#[cfg(feature = "tower")]
+pub mod tower;
 mod waiters;
 
 pub use builder::{Builder, Part};
@@ -82,8 +86,8 @@ pub use stages::{Bulkhead, CircuitBreaker, RateLimiter};
 pub use stormproof_core::retry::Stop;
 pub use stormproof_core::{
     Backoff, Event, Instant, Invalid, Jitter, Limit, Mistakes, Name, Outcome, Reason, Refused, RetryBudget, Snapshot,
-    Stage, Timeouts, Trip, Verdict, adaptive, breaker, budget, bulkhead, event, outcome, policy as config, rate,
-    snapshot,
+    Stage, Timeouts, Trip, Verdict, adaptive, breaker, budget, bulkhead, event, explain, hedge, latency, outcome,
+    policy as config, rate, snapshot,
 };
 pub use sync::SyncCall;
 
@@ -98,6 +102,7 @@ mod pages {
         Readme: "README.md",
         QuickStart: "docs/src/quick-start.md",
         Testing: "docs/src/testing.md",
+        Doors: "docs/src/doors.md",
         FromBackon: "docs/src/migration/backon.md",
         FromGovernor: "docs/src/migration/governor.md",
         Breaker: "docs/src/patterns/breaker.md",
@@ -107,6 +112,9 @@ mod pages {
         Bulkhead: "docs/src/patterns/bulkhead.md",
         Adaptive: "docs/src/patterns/adaptive.md",
         Timeout: "docs/src/patterns/timeout.md",
+        Health: "docs/src/patterns/health.md",
+        Degradation: "docs/src/patterns/degradation.md",
+        WorkQueue: "docs/src/patterns/queue.md",
     }
 
     #[cfg(feature = "cache")]
@@ -114,6 +122,11 @@ mod pages {
         Fallback: "docs/src/patterns/fallback.md",
     }
 }
+
+/// The same for pages that need a feature.
+#[cfg(all(doctest, feature = "persist"))]
+#[doc = include_str!("../../../docs/src/registry.md")]
+struct RegistryPage;
 
 /// A seed that differs between processes and between calls.
 fn random_seed() -> u64 {

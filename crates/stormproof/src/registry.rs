@@ -17,13 +17,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use stormproof_core::breaker::{self, Saved, State};
+use stormproof_core::breaker::{self, State};
 use stormproof_core::event::Kind;
 use stormproof_core::{Event, Instant, Invalid, Mistakes, Name, Snapshot, bulkhead, policy, rate};
 use tokio::sync::broadcast;
 
 use crate::clock::Clock;
-use crate::events::Listeners;
+use crate::events::{Listener, Listeners};
 use crate::policy::Policy;
 use crate::stages::{Bulkhead, CircuitBreaker, RateLimiter};
 
@@ -141,8 +141,8 @@ struct Inner {
     max_entries: usize,
     settings: Mutex<Settings>,
     shelves: Shelves,
-    /// Breakers of a former process that nobody has asked for yet.
-    left: Mutex<BTreeMap<Name, Saved>>,
+    #[cfg(feature = "persist")]
+    persistence: crate::persist::Persistence,
 }
 
 /// What names are made with.
@@ -163,6 +163,8 @@ impl Default for Registry {
         Self::build(Config::default(), &Clock::system())
     }
 }
+
+crate::events::tells!(Registry, 0.listeners);
 
 impl Registry {
     /// An empty registry on the system's clock.
@@ -191,7 +193,8 @@ impl Registry {
             max_entries: config.max_entries,
             settings: Mutex::new(Settings { defaults: config.defaults, named: BTreeMap::new() }),
             shelves: Shelves::new(bounds),
-            left: Mutex::default(),
+            #[cfg(feature = "persist")]
+            persistence: crate::persist::Persistence::default(),
         }))
     }
 
@@ -273,8 +276,15 @@ impl Registry {
             return Err(Error::OtherClock { name });
         }
         let given = stage.config();
-        let made = |_| Ok::<_, Error>((stage.clone(), given.clone()));
+        let mut restored = None;
+        let made = |_| {
+            restored = stage.restore(self);
+            Ok::<_, Error>((stage.clone(), given.clone()))
+        };
         let asked = S::shelf(&self.0.shelves).get_or_make(&name, self.now(), no_room, made)?;
+        if let Some(kind) = restored {
+            stage.as_policy().tell(kind);
+        }
         self.welcome(&name, asked, Some(&given))
     }
 
@@ -333,8 +343,8 @@ impl Registry {
 
     /// Calls `listener` for every event of the registry itself: names registered twice, too many names, state that could
     /// not be saved. Those of a stage are heard at the stage.
-    pub fn on_event(&self, listener: impl Fn(&Event) + Send + Sync + 'static) {
-        self.0.listeners.listen(listener);
+    pub fn on_event(&self, listener: impl Fn(&Event) + Send + Sync + 'static) -> Listener {
+        self.0.listeners.listen(listener)
     }
 
     /// The same through a queue of [`QUEUE`](crate::events::QUEUE).
@@ -409,12 +419,9 @@ impl Registry {
         Ok(())
     }
 
-    /// Gives a breaker that was just made what a former process has left of it.
-    fn restore(&self, breaker: &CircuitBreaker) {
-        let left = self.0.left.lock().unwrap_or_else(PoisonError::into_inner).remove(breaker.name());
-        if let Some(saved) = left {
-            breaker.import(&saved);
-        }
+    #[cfg(feature = "persist")]
+    pub(crate) fn persistence(&self) -> &crate::persist::Persistence {
+        &self.0.persistence
     }
 }
 

@@ -6,6 +6,7 @@ use std::fmt::Debug;
 use std::sync::Arc;
 
 use stormproof_core::breaker::{self, Loss};
+use stormproof_core::event::Kind;
 use stormproof_core::{Instant, Invalid, Mistakes, Name, bulkhead, policy, rate};
 
 use super::bounded::{Bounded, Shelves};
@@ -20,7 +21,9 @@ pub trait Entry: sealed::Kept {}
 impl<S: sealed::Kept> Entry for S {}
 
 pub(crate) mod sealed {
-    use super::{Bounded, Clock, Debug, Error, Instant, Invalid, Loss, Mistakes, Name, Policy, Registry, Shelves};
+    use super::{
+        Bounded, Clock, Debug, Error, Instant, Invalid, Kind, Loss, Mistakes, Name, Policy, Registry, Shelves,
+    };
 
     /// Sealed: what is needed of one that is kept.
     pub trait Kept: Clone + Debug + Send + Sync + 'static {
@@ -54,7 +57,14 @@ pub(crate) mod sealed {
         /// Makes one for a registry.
         fn make_in(registry: &Registry, name: Name, config: Self::Config) -> Result<Self, Error> {
             let made = Self::make(name.clone(), config, registry.clock());
-            made.map_err(|mistakes| Error::Invalid { name, mistakes })
+            let made = made.map_err(|mistakes| Error::Invalid { name, mistakes })?;
+            made.restore(registry);
+            Ok(made)
+        }
+
+        /// Takes over what a former process left of it, before it is in the registry. Returns what there is to tell.
+        fn restore(&self, _registry: &Registry) -> Option<Kind> {
+            None
         }
 
         /// Called once it is in the registry.
@@ -102,8 +112,14 @@ impl sealed::Kept for CircuitBreaker {
         Self::is_available(self)
     }
 
+    #[cfg(feature = "persist")]
+    fn restore(&self, registry: &Registry) -> Option<Kind> {
+        registry.take_over(self)
+    }
+
+    #[cfg(feature = "persist")]
     fn welcome(&self, registry: &Registry) {
-        registry.restore(self);
+        registry.persistence().taken(self.name());
     }
 }
 
@@ -253,7 +269,12 @@ fn is_shared<T>(policy: &Policy, stage: &Arc<T>, own: usize) -> bool {
 
 fn loss_of_slots(bulkhead: &stormproof_core::Bulkhead) -> Loss {
     let stats = bulkhead.stats();
-    if stats.active == 0 && stats.queued == 0 { Loss::Nothing } else { Loss::State }
+    match (stats.active, stats.queued) {
+        // How many slots suit the callee was learned.
+        (0, 0) if bulkhead.adapts() => Loss::Counts,
+        (0, 0) => Loss::Nothing,
+        _ => Loss::State,
+    }
 }
 
 fn has_slots(bulkhead: &stormproof_core::Bulkhead) -> bool {

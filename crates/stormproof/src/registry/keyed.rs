@@ -11,7 +11,7 @@ use tokio::sync::broadcast;
 use super::bounded::{Asked, Bounded, Bounds};
 use super::entry::Entry;
 use crate::clock::Clock;
-use crate::events::Listeners;
+use crate::events::{Listener, Listeners};
 use crate::policy::Policy;
 use crate::stages::{Bulkhead, CircuitBreaker, RateLimiter};
 
@@ -74,6 +74,8 @@ struct Inner<S: Entry> {
     keys: Bounded<S>,
     others: S,
 }
+
+crate::events::tells!([S: Entry] Keyed<S>, 0.listeners);
 
 impl<S: Entry> Keyed<S> {
     /// An empty map on the system's clock, or all that is wrong with `config`.
@@ -193,8 +195,8 @@ impl<S: Entry> Keyed<S> {
 
     /// Calls `listener` for every event of the map itself: that there are too many keys. Those of a stage are heard at
     /// the stage.
-    pub fn on_event(&self, listener: impl Fn(&Event) + Send + Sync + 'static) {
-        self.0.listeners.listen(listener);
+    pub fn on_event(&self, listener: impl Fn(&Event) + Send + Sync + 'static) -> Listener {
+        self.0.listeners.listen(listener)
     }
 
     /// The same through a queue of [`QUEUE`](crate::events::QUEUE).

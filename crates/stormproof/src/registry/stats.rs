@@ -35,6 +35,7 @@ pub struct Reading {
     stats: breaker::Stats,
     config: breaker::Config,
     history: Vec<Transition>,
+    health_score: f64,
     available: bool,
     now: Instant,
     time: SystemTime,
@@ -58,6 +59,7 @@ impl Reading {
             stats: core.stats(now),
             config: core.config(),
             history: core.history(),
+            health_score: core.health_score(now),
             available: core.is_available(now),
             now,
             time,
@@ -75,15 +77,9 @@ impl Reading {
         &self.stats
     }
 
-    /// From 0 to 1: closed, what is left until it opens (`1 - failures / threshold`); half-open, half of the successes
-    /// that it needs (`0.5 · successes / success_threshold`); open, 0.
+    /// From 0 to 1, see [`CircuitBreaker::health_score`].
     pub fn health_score(&self) -> f64 {
-        let share = |part: u32, whole: u32| (f64::from(part) / f64::from(whole.max(1))).min(1.0);
-        match self.stats.state {
-            State::Closed => 1.0 - share(self.failures(), self.threshold()),
-            State::HalfOpen => 0.5 * share(self.stats.half_open_successes, self.config.success_threshold),
-            State::Open => 0.0,
-        }
+        self.health_score
     }
 
     /// What counts towards opening now.

@@ -1,4 +1,5 @@
-//! T34 to T45, and what they leave open: the registry, the maps by key, reloading, and the state that outlives a process.
+//! T34 to T42, and what they leave open: the registry, the maps by key, reloading. T43 and T44 are in `tests/persist.rs`,
+//! T45 is beside the shapes of the statistics.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Barrier, Mutex};

@@ -3,13 +3,13 @@
 
 use std::convert::Infallible;
 use std::future::{Future, poll_fn};
-use std::pin::pin;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::Poll;
 
 use stormproof::event::Kind;
-use stormproof::{Bulkhead, CircuitBreaker, Clock, Cx, Instant, Policy, Trip, Verdict, breaker, rate};
+use stormproof::{Bulkhead, CircuitBreaker, Clock, Cx, Instant, Policy, Trip, Verdict, breaker, hedge, rate};
 use stormproof_core as core;
 use tokio::time::sleep;
 
@@ -22,9 +22,10 @@ enum Part {
     Rate,
     Tokens,
     Retry,
+    Hedge,
 }
 
-const ALL: [Part; 5] = [Part::Breaker, Part::Bulkhead, Part::Rate, Part::Tokens, Part::Retry];
+const ALL: [Part; 6] = [Part::Breaker, Part::Bulkhead, Part::Rate, Part::Tokens, Part::Retry, Part::Hedge];
 
 const COST: u32 = 10;
 
@@ -44,7 +45,8 @@ struct Busy {
     policy: Policy,
     clock: Clock,
     mirrors: Vec<Mirror>,
-    retries: Arc<AtomicU64>,
+    /// Retries and hedges that were told of.
+    repeats: Arc<AtomicU64>,
 }
 
 /// Beside a limiter of the policy another one, from which the same is taken at the same time, and to which is given back
@@ -70,6 +72,10 @@ impl Mirror {
     fn follow(&mut self, now: Instant) {
         while self.twin.stats(now).allowed < self.limiter.stats(now).allowed {
             self.taken.push(self.twin.try_acquire(now, self.cost).unwrap());
+        }
+        // A hedge that could not have everything has given it back at once.
+        if self.limiter.peek(now, self.cost) < self.twin.peek(now, self.cost) {
+            self.twin.release(&mut self.taken.pop().unwrap());
         }
     }
 
@@ -114,17 +120,21 @@ impl Busy {
         if has(Part::Retry) {
             builder = builder.retry(each_second(1)).budget(budget(0.2, 3));
         }
+        if has(Part::Hedge) {
+            builder = builder.hedge(hedge::Config { max_hedges: 2, ..ms(300).into() }).budget(budget(0.2, 3));
+        }
         let policy = builder.build().unwrap();
-        let retries = Arc::new(AtomicU64::new(0));
-        let counted = retries.clone();
+        let repeats = Arc::new(AtomicU64::new(0));
+        let counted = repeats.clone();
         policy.on_event(move |event| {
-            counted.fetch_add(u64::from(matches!(event.kind, Kind::RetryAttempted { .. })), Ordering::Relaxed);
+            let repeats = matches!(event.kind, Kind::RetryAttempted { .. } | Kind::HedgeStarted { .. });
+            counted.fetch_add(u64::from(repeats), Ordering::Relaxed);
         });
         let (core, now) = (policy.stages(), clock.now());
         let limiters = [(core.rate.clone(), 1), (core.tokens.clone(), COST)];
         let mirror = |(limiter, cost): (Option<_>, _)| limiter.map(|limiter| Mirror::empty(limiter, cost, now));
         let mirrors = limiters.into_iter().filter_map(mirror).collect();
-        Self { policy, clock, mirrors, retries }
+        Self { policy, clock, mirrors, repeats }
     }
 
     /// Nothing is taken but what was called for.
@@ -137,8 +147,8 @@ impl Busy {
             assert_eq!(breaker.stats(now).half_open_calls, 0, "{context}");
         }
         if let Some(budget) = &stages.budget {
-            let (withdrawn, retries) = (budget.stats(now).withdrawn, self.retries.load(Ordering::Relaxed));
-            assert_eq!((withdrawn, budget.stats(now).calls), (retries, attempts.min(1)), "{context}");
+            let (withdrawn, repeats) = (budget.stats(now).withdrawn, self.repeats.load(Ordering::Relaxed));
+            assert_eq!((withdrawn, budget.stats(now).calls), (repeats, attempts.min(1)), "{context}");
         }
         if let Some(bulkhead) = &stages.bulkhead {
             assert_eq!(bulkhead.stats().queued, 0, "{context}");
@@ -148,7 +158,15 @@ impl Busy {
     }
 }
 
-/// A call whose first attempt hangs, and whose second one gives a body that takes a second.
+/// A way to make the call: its first attempt hangs, and its second one gives a body that takes a second.
+type Make = for<'a> fn(&'a Policy, &'a AtomicU64) -> Pin<Box<dyn Future<Output = ()> + 'a>>;
+
+const DOORS: &[Make] = &[
+    |policy, attempts| Box::pin(call(policy, attempts)),
+    #[cfg(feature = "http")]
+    |policy, attempts| Box::pin(through_tower::call(policy, attempts)),
+];
+
 async fn call(policy: &Policy, attempts: &AtomicU64) {
     let op = |cx: Cx<'_>| {
         attempts.fetch_add(1, Ordering::Relaxed);
@@ -165,12 +183,69 @@ async fn call(policy: &Policy, attempts: &AtomicU64) {
     }
 }
 
+/// The same as a request whose response's body holds what was taken.
+#[cfg(feature = "http")]
+mod through_tower {
+    use std::task::{Context, ready};
+
+    use http::Response;
+    use http_body::{Body, Frame};
+    use http_body_util::BodyExt;
+    use stormproof::tower::{Describe, PolicyLayer};
+    use tower::{Layer, ServiceExt, service_fn};
+
+    use super::*;
+
+    #[derive(Clone)]
+    struct Get;
+
+    impl Describe<()> for Get {
+        fn copier(&self, (): &()) -> Option<fn(&())> {
+            Some(|()| ())
+        }
+
+        fn cost(&self, (): &()) -> u32 {
+            COST
+        }
+    }
+
+    /// A body that ends after a second.
+    struct Slow(Pin<Box<tokio::time::Sleep>>);
+
+    impl Body for Slow {
+        type Data = bytes::Bytes;
+        type Error = Infallible;
+
+        fn poll_frame(
+            mut self: Pin<&mut Self>,
+            cx: &mut Context<'_>,
+        ) -> Poll<Option<Result<Frame<Self::Data>, Infallible>>> {
+            ready!(self.0.as_mut().poll(cx));
+            Poll::Ready(None)
+        }
+    }
+
+    pub(super) async fn call(policy: &Policy, attempts: &AtomicU64) {
+        let service = service_fn(|()| {
+            let hangs = attempts.fetch_add(1, Ordering::Relaxed) == 0;
+            async move {
+                sleep(if hangs { FOR_EVER } else { ms(100) }).await;
+                Ok::<_, Infallible>(Response::new(Slow(Box::pin(sleep(s(1))))))
+            }
+        });
+        let service = PolicyLayer::new(policy).describe(Get).hold_in_body().layer(service);
+        if let Ok(response) = service.oneshot(()).await {
+            response.into_body().collect().await.unwrap();
+        }
+    }
+}
+
 /// Drops the call after so many polls. Returns whether it was over before.
-async fn drop_after(polls: usize, stages: &[Part]) -> bool {
+async fn drop_after(polls: usize, stages: &[Part], make: Make) -> bool {
     let mut busy = Busy::new(stages).await;
     let (policy, attempts) = (busy.policy.clone(), AtomicU64::new(0));
     let over = {
-        let mut call = pin!(call(&policy, &attempts));
+        let mut call = make(&policy, &attempts);
         let mut polled = 0;
         let until = poll_fn(|cx| {
             polled += 1;
@@ -188,11 +263,17 @@ async fn drop_after(polls: usize, stages: &[Part]) -> bool {
     over
 }
 
-/// How many await points there were.
+/// How many await points there were, the same through every door.
 fn drop_everywhere(stages: &[Part]) -> usize {
+    let points: Vec<_> = DOORS.iter().map(|make| drop_everywhere_through(*make, stages)).collect();
+    assert!(points.iter().all(|number| *number == points[0]), "{points:?}");
+    points[0]
+}
+
+fn drop_everywhere_through(make: Make, stages: &[Part]) -> usize {
     let over = |polls: &usize| {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
-        runtime.block_on(drop_after(*polls, stages))
+        runtime.block_on(drop_after(*polls, stages, make))
     };
     (1..100).find(over).unwrap() - 1
 }
@@ -205,11 +286,13 @@ fn case_54_every_stage_alone_dropped_anywhere_loses_nothing() {
     assert_eq!(drop_everywhere(&[Part::Rate]), 2, "the queue");
     assert_eq!(drop_everywhere(&[Part::Tokens]), 2, "the queue");
     assert_eq!(drop_everywhere(&[Part::Retry]), 4, "the backoff, another attempt, the body");
+    assert_eq!(drop_everywhere(&[Part::Hedge]), 3, "beside the hedge, the body");
 }
 
 #[test]
 fn case_54_all_stages_together_dropped_anywhere_lose_nothing() {
-    assert_eq!(drop_everywhere(&ALL), 8, "slot, requests, tokens, attempt, backoff, tokens, attempt, body");
+    let points = "slot, requests, tokens, attempt, no hedge, backoff, tokens, attempt, body";
+    assert_eq!(drop_everywhere(&ALL), 9, "{points}");
 }
 
 #[test]

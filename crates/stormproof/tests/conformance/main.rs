@@ -14,7 +14,12 @@ mod composition;
 mod dropping;
 mod given;
 mod half_open;
+mod hedge;
 mod rate_and_bulkhead;
+mod reload;
 mod retry;
 mod sync_door;
 mod timeout;
+#[cfg(feature = "tower")]
+mod tower_door;
+mod waiting;
