@@ -79,24 +79,36 @@ impl fmt::Display for Unloaded {
     }
 }
 
-/// Reads a configuration file. Of one that is not valid, each mistake is a line.
+/// Reads a configuration file of the gateway. Of one that is not valid, each mistake is a line.
 fn load(path: &Path) -> Result<Config, Unloaded> {
+    let has_token = std::env::var_os(TOKEN).is_some();
+    Config::parse_with(&text(path)?, has_token, &environment()).map_err(|mistakes| invalid(path, &mistakes))
+}
+
+/// The text of a configuration file.
+fn text(path: &Path) -> Result<String, Unloaded> {
     let shown = path.display();
     let bytes = std::fs::read(path)
         .map_err(|error| Unloaded::Unreadable(format!("stormproof: cannot read {shown}: {error}")))?;
-    let text = String::from_utf8(bytes).map_err(|error| {
+    String::from_utf8(bytes).map_err(|error| {
         let line = error.as_bytes()[..error.utf8_error().valid_up_to()].split(|byte| *byte == b'\n').count();
         Unloaded::Invalid(format!("{shown}:{line}:1: the file is not UTF-8"))
-    })?;
+    })
+}
+
+/// What the environment says; of what is not valid there, a line each.
+fn environment() -> Environment {
     let environment = Environment::of_process();
     for warning in environment.warnings() {
         eprintln!("stormproof: {warning}");
     }
-    Config::parse_with(&text, std::env::var_os(TOKEN).is_some(), &environment).map_err(|mistakes| {
-        let line = |mistake: &Mistake| match mistake.variable {
-            Some(_) => mistake.to_string(),
-            None => format!("{shown}:{mistake}"),
-        };
-        Unloaded::Invalid(mistakes.iter().map(line).collect::<Vec<_>>().join("\n"))
-    })
+    environment
+}
+
+fn invalid(path: &Path, mistakes: &[Mistake]) -> Unloaded {
+    let line = |mistake: &Mistake| match mistake.variable {
+        Some(_) => mistake.to_string(),
+        None => format!("{}:{mistake}", path.display()),
+    };
+    Unloaded::Invalid(mistakes.iter().map(line).collect::<Vec<_>>().join("\n"))
 }

@@ -213,6 +213,28 @@ impl Backoff {
         }
     }
 
+    /// The bounds of [`delay`](Self::delay): what it is at least and at most, `previous` being at least and at most that.
+    pub(crate) fn bounds(&self, retry: u32, previous: (Duration, Duration)) -> (Duration, Duration) {
+        let (base, max) = (self.base_delay, self.max_delay);
+        let delay = |previous: Duration, unit: f64| match self.schedule {
+            Schedule::Decorrelated => {
+                let spread = previous.max(base).saturating_mul(3).saturating_sub(base);
+                base.saturating_add(scale(spread, unit, Duration::MAX))
+            }
+            _ => Self { jitter: Jitter::None, ..*self }.delay(retry, previous, &Rng::new(0)),
+        };
+        let spread = |delay: Duration, unit: f64| match self.jitter {
+            Jitter::None => delay.min(max),
+            jitter => scale(delay.min(max), jitter.multiplier(unit), max),
+        };
+        (spread(delay(previous.0, 0.0), 0.0), spread(delay(previous.1, 1.0), 1.0))
+    }
+
+    /// The longest that [`upward`](Self::upward) makes of a wait.
+    pub(crate) fn longest_upward(&self, least: Duration) -> Duration {
+        least.saturating_add(scale(least, self.upward_fraction(), Duration::MAX))
+    }
+
     /// The waits one after another, without end; the same for the same seed.
     pub fn iter(&self, seed: u64) -> Delays {
         Delays { backoff: *self, rng: Rng::new(seed), retry: 0, previous: Duration::ZERO }
@@ -221,14 +243,20 @@ impl Backoff {
     /// A wait of at least `least`, which is a server's word and may pass `max_delay`: spread upward only, by no more
     /// than the fraction that the jitter adds to a wait, or for jitters that only shorten, by what they take from it.
     pub(crate) fn upward(&self, least: Duration, rng: &Rng) -> Duration {
-        let fraction = match self.jitter {
-            Jitter::None => return least,
+        if self.jitter == Jitter::None {
+            return least;
+        }
+        least.saturating_add(scale(least, self.upward_fraction() * rng.unit(), Duration::MAX))
+    }
+
+    fn upward_fraction(&self) -> f64 {
+        match self.jitter {
+            Jitter::None => 0.0,
             Jitter::Symmetric(f) | Jitter::Additive(f) => f,
-            Jitter::Range(_, high) => high - 1.0,
+            Jitter::Range(_, high) => (high - 1.0).max(0.0),
             Jitter::Full => 1.0,
             Jitter::Equal => 0.5,
-        };
-        least.saturating_add(scale(least, fraction.max(0.0) * rng.unit(), Duration::MAX))
+        }
     }
 }
 

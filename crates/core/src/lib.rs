@@ -15,6 +15,7 @@ pub mod call;
 pub mod decision;
 pub mod degrade;
 pub mod event;
+pub mod explain;
 pub mod fallback;
 pub mod flight;
 pub mod health;

@@ -53,6 +53,10 @@ pub struct Settings {
     /// The body of a request is kept for a retry up to this size; a call with a larger one is not retried. At most
     /// 67108864; default: 1048576.
     pub max_replay_bytes: usize,
+    /// Of events that calls cause, such as refusals, the log has the first of a kind and policy, and then one line so
+    /// often, which says how many followed. Zero logs each of them. Default: 10 s.
+    #[serde(with = "stormproof_core::time::duration")]
+    pub log_interval: Duration,
 }
 
 impl Default for Settings {
@@ -67,6 +71,7 @@ impl Default for Settings {
             max_header_bytes: 64 << 10,
             max_connections: 10_000,
             max_replay_bytes: 1 << 20,
+            log_interval: Duration::from_secs(10),
         }
     }
 }
@@ -240,6 +245,16 @@ impl Upstream {
             found.push(Invalid::new("retry.retry_on", format!("{kind:?}"), "kinds that are not in `never_on` as well"));
         }
         found
+    }
+
+    /// The policy as it runs: an upstream that never answers must not hold a call for ever, so without a deadline the
+    /// `response_timeout` limits an attempt.
+    pub fn policy_in_force(&self) -> policy::Config {
+        let mut policy = self.policy.clone();
+        if policy.deadline.is_none() {
+            policy.attempt_timeout.get_or_insert(self.response_timeout);
+        }
+        policy
     }
 
     /// The base address, or what is wrong with it.

@@ -53,7 +53,7 @@ pin_project! {
         classifier: C,
         options: Options,
         #[pin]
-        run: Run<'p, Fut>,
+        run: Run<&'p Policy, Fut>,
     }
 }
 
@@ -178,8 +178,17 @@ where
     #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
-        this.run.poll(*this.options, this.op, this.classifier, false, cx)
+        this.run.poll(*this.options, attempts(this.op), this.classifier, false, cx)
     }
+}
+
+/// How an operation begins its attempts.
+#[inline]
+fn attempts<'p, F, Fut>(op: &mut F) -> impl FnMut(&&'p Policy, u32, Instant) -> Fut
+where
+    F: FnMut(Cx<'p>) -> Fut,
+{
+    |policy, number, until| op(Cx::new(policy, number, until))
 }
 
 pin_project! {
@@ -201,7 +210,7 @@ where
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project().calling.project();
-        let result = ready!(this.run.as_mut().poll(*this.options, this.op, this.classifier, true, cx));
+        let result = ready!(this.run.as_mut().poll(*this.options, attempts(this.op), this.classifier, true, cx));
         Poll::Ready(result.map(|value| (value, this.run.take_held())))
     }
 }

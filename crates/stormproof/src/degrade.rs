@@ -10,6 +10,7 @@ use tokio::sync::broadcast;
 pub use stormproof_core::degrade::{Component, Config, Level, Metadata, Parts, Response, Shift, Strategy, TooDegraded};
 
 use crate::clock::Clock;
+use crate::events::Listener;
 use crate::subject::Subject;
 
 /// The live level of a system of several parts. Clones are the same system.
@@ -31,6 +32,8 @@ struct Shared {
     core: core::Degradation,
     subject: Subject,
 }
+
+crate::events::tells!(Degradation, 0.subject.listeners);
 
 impl Degradation {
     /// A system that lacks nothing, with the default configuration on the system's clock.
@@ -81,17 +84,17 @@ impl Degradation {
     }
 
     /// Calls `listener` with each change of level: at once, under no lock. A listener that panics is passed over.
-    pub fn on_shift(&self, listener: impl Fn(&Shift) + Send + Sync + 'static) {
+    pub fn on_shift(&self, listener: impl Fn(&Shift) + Send + Sync + 'static) -> Listener {
         self.on_event(move |event| {
             if let Kind::Degradation { shift, .. } = &event.kind {
                 listener(shift);
             }
-        });
+        })
     }
 
     /// Calls `listener` for every event: `degraded` and `healed`.
-    pub fn on_event(&self, listener: impl Fn(&Event) + Send + Sync + 'static) {
-        self.0.subject.listeners.listen(listener);
+    pub fn on_event(&self, listener: impl Fn(&Event) + Send + Sync + 'static) -> Listener {
+        self.0.subject.listeners.listen(listener)
     }
 
     /// The events from now on, through a queue of [`QUEUE`](crate::events::QUEUE).

@@ -90,6 +90,47 @@ impl<E> Error<E> {
         }
     }
 
+    /// As a boxed error, whether the operation's own errors are boxed ones or not. (One that is an
+    /// [`Error`](std::error::Error) itself needs no more than `?` or `Box::from`.)
+    ///
+    /// ```
+    /// type BoxError = Box<dyn std::error::Error + Send + Sync>;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() {
+    /// # let policy = stormproof::Policy::builder("p").build().unwrap();
+    /// let error = policy.call(|_| async { Err::<(), BoxError>("broken".into()) }).await.unwrap_err();
+    /// let error: BoxError = error.into_boxed();
+    /// assert_eq!(error.source().unwrap().to_string(), "broken");
+    /// # }
+    /// ```
+    pub fn into_boxed(self) -> Box<dyn std::error::Error + Send + Sync>
+    where
+        E: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        self.map(|error| Boxed(error.into())).into()
+    }
+
+    /// The same with another form of the operation's own errors.
+    pub fn map<F>(self, mut change: impl FnMut(E) -> F) -> Error<F> {
+        self.map_by(&mut change)
+    }
+
+    fn map_by<F>(self, change: &mut dyn FnMut(E) -> F) -> Error<F> {
+        match self {
+            Self::Failed { error, stop, attempts, elapsed } => {
+                Error::Failed { error: change(error), stop, attempts, elapsed }
+            }
+            Self::Refused { refused, last, attempts } => Error::Refused { refused, last: last.map(change), attempts },
+            Self::TimedOut { policy, limit, stop, last, attempts, elapsed } => {
+                Error::TimedOut { policy, limit, stop, last: last.map(change), attempts, elapsed }
+            }
+            Self::AllFailed { causes } => {
+                Error::AllFailed { causes: causes.into_iter().map(|cause| cause.map_by(change)).collect() }
+            }
+        }
+    }
+
     /// The refusal, if a stage refused.
     pub fn refused(&self) -> Option<&Refused> {
         match self {
@@ -166,3 +207,8 @@ impl<E: fmt::Display> fmt::Display for Listed<'_, E> {
         Ok(())
     }
 }
+
+/// A boxed error as one that has a type: a box has none.
+#[derive(Debug, thiserror::Error)]
+#[error(transparent)]
+struct Boxed(Box<dyn std::error::Error + Send + Sync>);

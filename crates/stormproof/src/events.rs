@@ -19,7 +19,9 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, Wea
 use stormproof_core::Event;
 use tokio::sync::broadcast;
 
-pub use bus::{EventBus, Queue};
+pub(crate) use bus::sealed::Tells;
+pub(crate) use bus::tells;
+pub use bus::{EventBus, Queue, Source};
 pub use damped::{Damped, Said};
 #[cfg(feature = "serde")]
 pub use record::{Record, timestamp};
@@ -117,8 +119,7 @@ impl Listeners {
     /// Whether an event would be heard, by these or on a bus.
     pub(crate) fn anybody(&self) -> bool {
         self.0.own.load(Ordering::Relaxed)
-            || self.0.bussed.load(Ordering::Relaxed)
-                && self.read().buses.iter().any(|bus| bus.0.own.load(Ordering::Relaxed))
+            || self.0.bussed.load(Ordering::Relaxed) && self.read().buses.iter().any(Self::anybody)
     }
 
     pub(crate) fn listen(&self, callback: impl Fn(&Event) + Send + Sync + 'static) -> Listener {
@@ -167,9 +168,14 @@ impl Listeners {
         drop(removed);
     }
 
+    /// Tells these, and each bus they are attached to.
+    pub(crate) fn tell(&self, event: &Event) {
+        tell([self], event);
+    }
+
     /// Calls every callback, then queues the event for every subscriber. A callback that panics is passed over: it can
     /// break neither the call nor the next listener. No lock is held meanwhile, so a callback may add and end listeners.
-    pub(crate) fn tell(&self, event: &Event) {
+    fn tell_own(&self, event: &Event) {
         let heard = self.read();
         let (callbacks, subscribers) = (heard.callbacks.clone(), heard.subscribers.clone());
         drop(heard);
@@ -214,15 +220,24 @@ impl Shared {
 }
 
 /// Tells all of these, and each bus that any of them is attached to, once.
-pub(crate) fn tell<'a>(all: impl Iterator<Item = &'a Listeners>, event: &Event) {
+pub(crate) fn tell<'a>(all: impl IntoIterator<Item = &'a Listeners>, event: &Event) {
     let mut buses: Vec<Listeners> = Vec::new();
-    for listeners in all {
-        listeners.tell(event);
-        for bus in &listeners.read().buses {
+    let find = |of: &Listeners, buses: &mut Vec<Listeners>| {
+        for bus in &of.read().buses {
             if !buses.iter().any(|known| known.is(bus)) {
                 buses.push(bus.clone());
             }
         }
+    };
+    for listeners in all {
+        listeners.tell_own(event);
+        find(listeners, &mut buses);
     }
-    buses.iter().for_each(|bus| bus.tell(event));
+    // A registry hears what it has made, and may itself be attached to a bus.
+    let mut next = 0;
+    while let Some(bus) = buses.get(next).cloned() {
+        find(&bus, &mut buses);
+        next += 1;
+    }
+    buses.iter().for_each(|bus| bus.tell_own(event));
 }

@@ -4,12 +4,14 @@
 //! [`HealthChecker`] asks for itself.
 
 mod aggregator;
+mod check;
 mod checker;
 mod follow;
 mod tracker;
 
 pub use aggregator::{HealthAggregator, Overall, ServiceHealth, Source};
-pub use checker::{AlreadyRegistered, CheckReport, Finding, HealthChecker, Registration};
+pub use check::{AlreadyRegistered, CheckReport, Finding, Registration};
+pub use checker::HealthChecker;
 pub use follow::Followed;
 pub use stormproof_core::health::{
     CALLS, Checks, Config, ERROR_BYTES, RecentError, Report, Service, Status, Strategy, Transition, check_policy,

@@ -60,6 +60,8 @@ pub mod settings;
 mod stages;
 mod subject;
 mod sync;
+#[cfg(feature = "tower")]
+pub mod tower;
 mod waiters;
 
 pub use builder::{Builder, Part};
@@ -84,8 +86,8 @@ pub use stages::{Bulkhead, CircuitBreaker, RateLimiter};
 pub use stormproof_core::retry::Stop;
 pub use stormproof_core::{
     Backoff, Event, Instant, Invalid, Jitter, Limit, Mistakes, Name, Outcome, Reason, Refused, RetryBudget, Snapshot,
-    Stage, Timeouts, Trip, Verdict, adaptive, breaker, budget, bulkhead, event, outcome, policy as config, rate,
-    snapshot,
+    Stage, Timeouts, Trip, Verdict, adaptive, breaker, budget, bulkhead, event, explain, outcome, policy as config,
+    rate, snapshot,
 };
 pub use sync::SyncCall;
 
@@ -100,6 +102,7 @@ mod pages {
         Readme: "README.md",
         QuickStart: "docs/src/quick-start.md",
         Testing: "docs/src/testing.md",
+        Doors: "docs/src/doors.md",
         FromBackon: "docs/src/migration/backon.md",
         FromGovernor: "docs/src/migration/governor.md",
         Breaker: "docs/src/patterns/breaker.md",
@@ -109,6 +112,9 @@ mod pages {
         Bulkhead: "docs/src/patterns/bulkhead.md",
         Adaptive: "docs/src/patterns/adaptive.md",
         Timeout: "docs/src/patterns/timeout.md",
+        Health: "docs/src/patterns/health.md",
+        Degradation: "docs/src/patterns/degradation.md",
+        WorkQueue: "docs/src/patterns/queue.md",
     }
 
     #[cfg(feature = "cache")]

@@ -169,6 +169,22 @@ impl Policy {
         self.0.listeners.subscribe()
     }
 
+    /// What the policy means in numbers: how long a call can take, how many attempts it can cause, when its circuit
+    /// opens, and what in it is dangerous.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use stormproof::Policy;
+    /// let policy = Policy::builder("tool").deadline(Duration::from_secs(30)).build()?;
+    /// let explained = policy.explain();
+    /// assert_eq!(explained.worst_case.limit(), Some(Duration::from_secs(30)));
+    /// println!("{explained}");
+    /// # Ok::<(), stormproof::Mistakes>(())
+    /// ```
+    pub fn explain(&self) -> core::explain::Explanation {
+        self.0.core.explain()
+    }
+
     /// The stages as data, for metrics and pages.
     pub fn snapshots(&self) -> Vec<Snapshot> {
         self.0.core.snapshots(self.0.clock.now())

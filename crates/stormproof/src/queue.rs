@@ -4,26 +4,27 @@
 //! Owns the queue and its workers. Its configuration, numbers and errors are in `types.rs`. Does not own what the work
 //! is, nor retrying it: give the work a policy.
 
+mod shared;
 mod types;
 
-use std::collections::VecDeque;
 use std::fmt;
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use stormproof_core::snapshot::Sample;
 use stormproof_core::{Mistakes, Name, Snapshot, Stage};
-use tokio::sync::{Notify, Semaphore, SemaphorePermit, TryAcquireError};
+use tokio::sync::TryAcquireError;
 use tokio::task::JoinSet;
 
 use crate::caught::{caught, text};
 use crate::clock::Clock;
 use crate::subject::Subject;
+use shared::{Shared, take};
 pub use types::{Config, PutError, State, StateError, Stats, Stopped, WorkError};
 
 /// A bounded queue with workers. Clones are the same queue; when the last one is dropped the workers are cancelled, so
@@ -58,29 +59,6 @@ struct Owner<T> {
     turn: tokio::sync::Mutex<()>,
 }
 
-struct Shared<T> {
-    subject: Subject,
-    config: Config,
-    inner: Mutex<Inner<T>>,
-    /// Free places, given out in the order of arrival. Closed once the queue takes no more.
-    places: Semaphore,
-    /// There is something to take, or nothing will come any more.
-    arrived: Notify,
-    /// The last item under way was finished.
-    drained: Notify,
-    backpressure: AtomicU64,
-}
-
-struct Inner<T> {
-    state: State,
-    items: VecDeque<T>,
-    in_flight: usize,
-    enqueued: u64,
-    processed: u64,
-    errors: u64,
-    cancelled: u64,
-}
-
 impl<T> Clone for WorkQueue<T> {
     fn clone(&self) -> Self {
         Self(self.0.clone())
@@ -103,24 +81,7 @@ impl<T> WorkQueue<T> {
     /// An idle queue on `clock`, or all that is wrong with `config`.
     pub fn with_clock(name: impl Into<Name>, config: Config, clock: &Clock) -> Result<Self, Mistakes> {
         Mistakes::none(config.validate())?;
-        let inner = Inner {
-            state: State::Idle,
-            items: VecDeque::new(),
-            in_flight: 0,
-            enqueued: 0,
-            processed: 0,
-            errors: 0,
-            cancelled: 0,
-        };
-        let shared = Shared {
-            subject: Subject::new(name, clock),
-            config,
-            inner: Mutex::new(inner),
-            places: Semaphore::new(config.queue_capacity as usize),
-            arrived: Notify::new(),
-            drained: Notify::new(),
-            backpressure: AtomicU64::new(0),
-        };
+        let shared = Shared::new(Subject::new(name, clock), config);
         let (workers, turn) = (Mutex::default(), tokio::sync::Mutex::default());
         Ok(Self(Arc::new(Owner { shared: Arc::new(shared), workers, turn })))
     }
@@ -352,116 +313,5 @@ impl<T> Owner<T> {
             }
         };
         std::future::poll_fn(ended).await;
-    }
-}
-
-impl<T> Shared<T> {
-    fn lock(&self) -> MutexGuard<'_, Inner<T>> {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn full(&self, item: T) -> PutError<T> {
-        self.backpressure.fetch_add(1, Ordering::Relaxed);
-        PutError::Full { item, capacity: self.config.queue_capacity }
-    }
-
-    /// Puts an item into its place; there is none if the queue was closed.
-    fn push(&self, item: T, place: Option<SemaphorePermit<'_>>) -> Result<(), PutError<T>> {
-        let mut inner = self.lock();
-        if let Err(error) = inner.takes_items() {
-            return Err(PutError::State { item, error });
-        }
-        // The worker that takes the item gives the place back.
-        place.into_iter().for_each(SemaphorePermit::forget);
-        inner.items.push_back(item);
-        inner.enqueued = inner.enqueued.saturating_add(1);
-        drop(inner);
-        self.arrived.notify_one();
-        Ok(())
-    }
-
-    /// Takes no more items from now on; idle workers end.
-    fn close(&self) {
-        let mut inner = self.lock();
-        if inner.state != State::Stopped {
-            inner.state = State::Stopping;
-        }
-        drop(inner);
-        self.places.close();
-        self.arrived.notify_waiters();
-    }
-
-    async fn drained(&self) {
-        loop {
-            let mut drained = pin!(self.drained.notified());
-            drained.as_mut().enable();
-            {
-                let inner = self.lock();
-                if inner.items.is_empty() && inner.in_flight == 0 {
-                    return;
-                }
-            }
-            drained.await;
-        }
-    }
-}
-
-impl<T> Inner<T> {
-    fn takes_items(&self) -> Result<(), StateError> {
-        if self.state == State::Processing {
-            return Ok(());
-        }
-        Err(StateError { operation: "put", state: self.state, allowed: "processing" })
-    }
-}
-
-/// The next item; `None` once nothing is left and nothing will come.
-async fn take<T>(shared: &Arc<Shared<T>>) -> Option<(T, UnderWay<T>)> {
-    loop {
-        let mut arrived = pin!(shared.arrived.notified());
-        arrived.as_mut().enable();
-        {
-            let mut inner = shared.lock();
-            if let Some(item) = inner.items.pop_front() {
-                inner.in_flight += 1;
-                drop(inner);
-                shared.places.add_permits(1);
-                return Some((item, UnderWay { shared: shared.clone(), done: false }));
-            }
-            if inner.state != State::Processing {
-                return None;
-            }
-        }
-        arrived.await;
-    }
-}
-
-/// An item that a worker is at. Dropped before it is done, it was cancelled.
-struct UnderWay<T> {
-    shared: Arc<Shared<T>>,
-    done: bool,
-}
-
-impl<T> UnderWay<T> {
-    fn done(&mut self, failed: bool) {
-        self.done = true;
-        let mut inner = self.shared.lock();
-        inner.processed = inner.processed.saturating_add(1);
-        inner.errors = inner.errors.saturating_add(u64::from(failed));
-    }
-}
-
-impl<T> Drop for UnderWay<T> {
-    fn drop(&mut self) {
-        let mut inner = self.shared.lock();
-        inner.in_flight -= 1;
-        if !self.done {
-            inner.cancelled = inner.cancelled.saturating_add(1);
-        }
-        let drained = inner.in_flight == 0 && inner.items.is_empty();
-        drop(inner);
-        if drained {
-            self.shared.drained.notify_waiters();
-        }
     }
 }

@@ -1,5 +1,7 @@
-//! The async door: performs the steps of [`core::Call`] and feeds back what happened. It decides nothing.
+//! The async door: performs the steps of [`core::Call`] and feeds back what happened. It decides nothing. Plain calls,
+//! which borrow their policy, and requests through tower, which own it, are the same future.
 
+use std::borrow::Borrow;
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -9,7 +11,7 @@ use stormproof_core as core;
 use stormproof_core::retry::Stop;
 use stormproof_core::{End, Input, Instant, Outcome, Step, Ticket};
 
-use crate::call::{Cx, Options};
+use crate::call::Options;
 use crate::classify::Classify;
 use crate::clock::Sleep;
 use crate::error::Error;
@@ -19,8 +21,12 @@ use crate::{inherited, waiters};
 
 pin_project! {
     /// The state of a call under way.
-    pub(crate) struct Run<'p, Fut: Future> {
-        pub(crate) policy: &'p Policy,
+    pub(crate) struct Run<P, Fut>
+    where
+        P: Borrow<Policy>,
+        Fut: Future,
+    {
+        pub(crate) policy: P,
         call: Option<core::Call>,
         last: Option<Fut::Output>,
         parked: Option<Ticket>,
@@ -33,13 +39,17 @@ pin_project! {
         timer: Timer,
     }
 
-    impl<Fut: Future> PinnedDrop for Run<'_, Fut> {
+    impl<P, Fut> PinnedDrop for Run<P, Fut>
+    where
+        P: Borrow<Policy>,
+        Fut: Future,
+    {
         fn drop(this: Pin<&mut Self>) {
             let mut this = this.project();
             // The attempt goes first: what protects it is given back when it is over.
             this.attempt.set(None);
             if let Some(call) = this.call {
-                let policy = &this.policy.0;
+                let policy = &(*this.policy).borrow().0;
                 call.abandon(&policy.core, &mut AsyncEdge(policy));
             }
             unpark(this.parked);
@@ -47,8 +57,8 @@ pin_project! {
     }
 }
 
-impl<'p, Fut: Future> Run<'p, Fut> {
-    pub(crate) fn new(policy: &'p Policy) -> Self {
+impl<P: Borrow<Policy>, Fut: Future> Run<P, Fut> {
+    pub(crate) fn new(policy: P) -> Self {
         Self {
             policy,
             call: None,
@@ -64,26 +74,27 @@ impl<'p, Fut: Future> Run<'p, Fut> {
     /// What the call still holds: everything, if [`poll`](Self::poll) was told to hold; else nothing.
     pub(crate) fn take_held(self: Pin<&mut Self>) -> Held {
         let this = self.project();
-        Held::new(this.policy.clone(), this.call.as_mut().map(core::Call::hold).unwrap_or_default())
+        Held::new((*this.policy).borrow().clone(), this.call.as_mut().map(core::Call::hold).unwrap_or_default())
     }
 
-    /// With `hold` the call is left as it is when its last attempt ends with a value.
+    /// Begins each attempt by `begin`, with its number and when it will be given up. With `hold` the call is left as it is
+    /// when its last attempt ends with a value.
     #[inline]
     pub(crate) fn poll<F, C, T, E>(
         self: Pin<&mut Self>,
         options: Options,
-        op: &mut F,
+        mut begin: F,
         classifier: &C,
         hold: bool,
         cx: &mut Context<'_>,
     ) -> Poll<Result<T, Error<E>>>
     where
-        F: FnMut(Cx<'p>) -> Fut,
+        F: FnMut(&P, u32, Instant) -> Fut,
         Fut: Future<Output = Result<T, E>>,
         C: Classify<T, E>,
     {
         let mut this = self.project();
-        let policy: &'p Policy = this.policy;
+        let policy: &Policy = (*this.policy).borrow();
         let (core, clock) = (&policy.0.core, &policy.0.clock);
         let mut edge = AsyncEdge(&policy.0);
         let mut parked_now = None;
@@ -104,7 +115,7 @@ impl<'p, Fut: Future> Run<'p, Fut> {
                     if *this.number != number {
                         (*this.number, *this.until) = (number, until);
                         unpark(this.parked);
-                        this.attempt.set(Some(op(Cx::new(policy, number, until))));
+                        this.attempt.set(Some(begin(this.policy, number, until)));
                     }
                     if let Poll::Ready(result) = inherited::scope(clock, until, || poll_some(this.attempt.as_mut(), cx))
                     {

@@ -50,6 +50,23 @@ fn a_synchronous_call_through_all_stages_allocates_nothing() {
     assert_eq!(allocations(|| assert_eq!(policy.call_sync(|_| Ok::<_, ()>(1)).cost(5).run(), Ok(1))), 0);
 }
 
+#[cfg(feature = "tower")]
+#[test]
+fn a_request_through_all_stages_allocates_nothing() {
+    use std::convert::Infallible;
+    use tower::Service;
+
+    let policy = whole_stack(&CircuitBreaker::new("closed"));
+    let inner = tower::service_fn(|request: u32| std::future::ready(Ok::<_, Infallible>(request)));
+    let mut service = stormproof::tower::PolicyService::new(inner, &policy);
+    let call = || {
+        let mut cx = Context::from_waker(Waker::noop());
+        assert!(service.poll_ready(&mut cx).is_ready());
+        assert_eq!(pin!(service.call(1)).poll(&mut cx), Poll::Ready(Ok(1)));
+    };
+    assert_eq!(allocations(call), 0);
+}
+
 #[test]
 fn a_fallback_that_is_not_needed_allocates_nothing() {
     let policy = whole_stack(&CircuitBreaker::new("closed"));

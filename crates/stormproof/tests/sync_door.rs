@@ -20,21 +20,6 @@ fn one_slot(clock: &Clock) -> Bulkhead {
 }
 
 #[test]
-fn x_17_a_synchronous_function_is_retried() {
-    fn read(attempt: u32) -> Result<String, std::io::Error> {
-        if attempt < 3 { Err(std::io::ErrorKind::ConnectionReset.into()) } else { Ok("read".into()) }
-    }
-    let clock = Clock::stepping();
-    let policy = Policy::builder("file").retry(Retry::constant(s(1))).clock(&clock).seed(1).build().unwrap();
-    let noted = Mutex::new(Vec::new());
-    let call = policy.call_sync(|cx| read(cx.attempt())).on_retry(|retry, result, _| {
-        noted.lock().unwrap().push((retry, result.is_err()));
-    });
-    assert_eq!(call.run().unwrap(), "read");
-    assert_eq!(noted.into_inner().unwrap(), [(1, true), (2, true)]);
-}
-
-#[test]
 fn nothing_is_copied_not_even_for_a_retry() {
     struct Request(u32);
     let clock = Clock::stepping();

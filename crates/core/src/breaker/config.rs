@@ -153,7 +153,7 @@ impl Config {
     }
 
     /// The wait of each opening in a row, as a backoff.
-    pub(super) fn open_wait(&self) -> Backoff {
+    pub(crate) fn open_wait(&self) -> Backoff {
         let longest = self.max_open_duration.unwrap_or_else(|| self.open_duration.saturating_mul(10));
         let backoff = if self.open_factor > 1.0 {
             Backoff::exponential(self.open_duration).factor(self.open_factor)
@@ -163,7 +163,7 @@ impl Config {
         backoff.max_delay(longest).jitter(self.open_jitter)
     }
 
-    pub(super) fn probe_timeout(&self) -> Duration {
+    pub(crate) fn probe_timeout(&self) -> Duration {
         self.half_open_timeout.unwrap_or(self.open_duration)
     }
 }

@@ -13,9 +13,9 @@ use crate::policy::Policy;
 
 /// The events of all policies that are attached. Cheap to clone; clones are the same bus.
 ///
-/// A policy is attached when it is built, by [`Builder::bus`](crate::Builder::bus), or later. A stage is attached by its
-/// [`policy`](crate::CircuitBreaker::policy). An event comes once, also if a policy and a stage of it are attached both.
-/// While nobody has subscribed, an attached policy makes no events.
+/// A policy is attached when it is built, by [`Builder::bus`](crate::Builder::bus), or later, and so is every other
+/// [`Source`]. An event comes once, also if a policy and a stage of it are attached both. While nobody has subscribed, an
+/// attached policy makes no events.
 ///
 /// ```
 /// use stormproof::event::Category;
@@ -23,7 +23,7 @@ use crate::policy::Policy;
 ///
 /// let bus = EventBus::global();
 /// let breaker = CircuitBreaker::new("openai");
-/// bus.attach(breaker.policy());
+/// bus.attach(&breaker);
 ///
 /// let _alerts = bus.subscribe(Category::Error, |e| {
 ///     if e.event_type() == "circuit_opened" {
@@ -47,18 +47,14 @@ impl EventBus {
         GLOBAL.get_or_init(Self::default)
     }
 
-    pub(crate) fn listeners(&self) -> &Listeners {
-        &self.0
-    }
-
-    /// Brings the events of `policy` here from now on.
-    pub fn attach(&self, policy: &Policy) {
-        policy.0.listeners.attach(&self.0);
+    /// Brings the events of `source` here from now on.
+    pub fn attach(&self, source: &impl Source) {
+        source.listeners().attach(&self.0);
     }
 
     /// Brings them here no longer.
-    pub fn detach(&self, policy: &Policy) {
-        policy.0.listeners.detach(&self.0);
+    pub fn detach(&self, source: &impl Source) {
+        source.listeners().detach(&self.0);
     }
 
     /// Calls `listener` for every event of this category, at once and under no lock, until what comes back is dropped.
@@ -86,6 +82,42 @@ impl EventBus {
     /// Tells the bus of something that no policy told: an event of your own making.
     pub fn publish(&self, event: &Event) {
         self.0.tell(event);
+    }
+}
+
+/// What tells of events: policies, stages, registries, and what watches health.
+pub trait Source: sealed::Tells {}
+
+impl<T: sealed::Tells> Source for T {}
+
+/// Sealed: only this crate names it.
+pub(crate) mod sealed {
+    use super::Listeners;
+
+    pub trait Tells {
+        #[allow(private_interfaces, reason = "only this crate can name the trait")]
+        fn listeners(&self) -> &Listeners;
+    }
+}
+
+/// Makes a type a [`Source`] by the path to its listeners.
+macro_rules! tells {
+    ([$($generics:tt)*] $source:ty, $($path:tt)+) => {
+        impl<$($generics)*> $crate::events::Tells for $source {
+            #[allow(private_interfaces, reason = "only this crate can name the trait")]
+            fn listeners(&self) -> &$crate::events::Listeners {
+                &self.$($path)+
+            }
+        }
+    };
+    ($source:ty, $($path:tt)+) => { $crate::events::tells!([] $source, $($path)+); };
+}
+pub(crate) use tells;
+
+impl sealed::Tells for Policy {
+    #[allow(private_interfaces, reason = "only this crate can name the trait")]
+    fn listeners(&self) -> &Listeners {
+        &self.0.listeners
     }
 }
 

@@ -6,96 +6,18 @@ use std::future::Future;
 use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Poll;
-use std::time::Duration;
 
 use stormproof_core as core;
 use stormproof_core::event::Kind;
-use stormproof_core::health::{Checks, ERROR_BYTES, Status, Transition, bounded};
-use stormproof_core::{Event, Instant, Mistakes, Name, Snapshot, Stage, snapshot::Sample};
+use stormproof_core::health::{Checks, Status, Transition};
+use stormproof_core::{Event, Instant, Mistakes, Name, Snapshot};
 use tokio::sync::broadcast;
 use tokio::task::{Id, JoinError, JoinSet};
 
+use super::check::{AlreadyRegistered, CheckReport, Finding, Registration};
 use crate::clock::{Clock, Sleep};
+use crate::events::Listener;
 use crate::subject::Subject;
-
-/// What a check found: made from `Result<(), E>`, from a [`Status`], or from both.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Finding {
-    /// How well the component is.
-    pub status: Status,
-    /// What is wrong, up to 200 bytes of it. Whoever may see the health sees this: keep secrets out of it.
-    pub message: Option<Box<str>>,
-}
-
-impl Finding {
-    /// A component's status, with what is wrong.
-    pub fn new(status: Status, message: Option<&str>) -> Self {
-        Self { status, message: message.map(|text| bounded(text, ERROR_BYTES).into()) }
-    }
-}
-
-impl From<Status> for Finding {
-    fn from(status: Status) -> Self {
-        Self::new(status, None)
-    }
-}
-
-impl<E: fmt::Display> From<Result<(), E>> for Finding {
-    /// `Ok` is healthy, an error unhealthy with its text.
-    fn from(result: Result<(), E>) -> Self {
-        result.map(|()| Status::Healthy).into()
-    }
-}
-
-impl<E: fmt::Display> From<Result<Status, E>> for Finding {
-    /// An error is unhealthy with its text.
-    fn from(result: Result<Status, E>) -> Self {
-        result.map_or_else(|error| Self::new(Status::Unhealthy, Some(&error.to_string())), Self::from)
-    }
-}
-
-/// The health of a component when it was last checked.
-#[derive(Clone, Debug, PartialEq)]
-#[non_exhaustive]
-pub struct CheckReport {
-    /// How well it is; unknown before the first check.
-    pub status: Status,
-    /// Whether nothing works without it.
-    pub critical: bool,
-    /// What is wrong.
-    pub message: Option<Box<str>>,
-    /// How long the check took.
-    pub latency: Duration,
-    /// When it ended.
-    pub last_check: Option<Instant>,
-    /// Checks since the component was last not down.
-    pub consecutive_failures: u32,
-}
-
-/// How a check is registered.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Registration {
-    /// Whether nothing works without the component. Default: yes.
-    pub critical: bool,
-    /// How long the check may take. Default: what the checker says.
-    pub timeout: Option<Duration>,
-}
-
-impl Default for Registration {
-    fn default() -> Self {
-        Self { critical: true, timeout: None }
-    }
-}
-
-/// There is a check of that name, or it is the checker's own. What was registered before stays.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("a health check {name:?} is registered already")]
-#[non_exhaustive]
-pub struct AlreadyRegistered {
-    /// The name.
-    pub name: Name,
-}
 
 type Check = Arc<dyn Fn() -> Pin<Box<dyn Future<Output = Finding> + Send>> + Send + Sync>;
 
@@ -161,6 +83,8 @@ impl Default for HealthChecker {
     }
 }
 
+crate::events::tells!(HealthChecker, 0.subject.listeners);
+
 impl HealthChecker {
     /// With the name `health` and the default configuration on the system's clock.
     pub fn new() -> Self {
@@ -208,14 +132,7 @@ impl HealthChecker {
             let found = check();
             Box::pin(async move { found.await.into() })
         });
-        let report = CheckReport {
-            status: Status::Unknown,
-            critical: options.critical,
-            message: None,
-            latency: Duration::ZERO,
-            last_check: None,
-            consecutive_failures: 0,
-        };
+        let report = CheckReport::unknown(options.critical);
         let mut state = self.0.lock();
         if name == self.0.subject.name || state.checks.contains_key(&name) {
             return Err(AlreadyRegistered { name });
@@ -266,7 +183,7 @@ impl HealthChecker {
 
     /// Calls `listener` with the old and the new status of the whole after each change; the first check's is one, from
     /// unknown. A listener that panics is passed over.
-    pub fn on_status_change(&self, listener: impl Fn(Status, Status) + Send + Sync + 'static) {
+    pub fn on_status_change(&self, listener: impl Fn(Status, Status) + Send + Sync + 'static) -> Listener {
         let own = self.0.subject.name.clone();
         self.on_event(move |event| {
             if let Kind::Health { component, transition } = &event.kind
@@ -274,13 +191,13 @@ impl HealthChecker {
             {
                 listener(transition.from, transition.to);
             }
-        });
+        })
     }
 
     /// Calls `listener` for every event: `health_changed` of a component, or of the whole under the checker's name. That
     /// a component turns out healthy at its first check is none.
-    pub fn on_event(&self, listener: impl Fn(&Event) + Send + Sync + 'static) {
-        self.0.subject.listeners.listen(listener);
+    pub fn on_event(&self, listener: impl Fn(&Event) + Send + Sync + 'static) -> Listener {
+        self.0.subject.listeners.listen(listener)
     }
 
     /// The events from now on, through a queue of [`QUEUE`](crate::events::QUEUE).
@@ -291,27 +208,6 @@ impl HealthChecker {
     /// The components as data, for metrics and pages.
     pub fn snapshots(&self) -> Vec<Snapshot> {
         self.results().into_iter().map(|(name, report)| report.snapshot(name)).collect()
-    }
-}
-
-impl CheckReport {
-    fn snapshot(&self, name: Name) -> Snapshot {
-        let samples = vec![
-            Sample::gauge("status", "How bad it is, 0 (healthy) to 5 (critical).", self.status.severity().into()),
-            Sample::gauge("consecutive_failures", "Failures since the last success.", self.consecutive_failures.into()),
-            Sample::gauge("check_seconds", "How long the last check took.", self.latency.as_secs_f64()),
-        ];
-        Snapshot { stage: Stage::Health, name, samples }
-    }
-
-    /// Takes a finding over. Returns the change worth telling.
-    fn update(&mut self, finding: Finding, latency: Duration, now: Instant) -> Option<(Status, Status)> {
-        let from = std::mem::replace(&mut self.status, finding.status);
-        self.consecutive_failures =
-            if finding.status.is_down() { self.consecutive_failures.saturating_add(1) } else { 0 };
-        (self.message, self.latency, self.last_check) = (finding.message, latency, Some(now));
-        let first_and_well = from == Status::Unknown && self.status == Status::Healthy;
-        (from != self.status && !first_and_well).then_some((from, self.status))
     }
 }
 

@@ -14,6 +14,7 @@ use super::Followed;
 use crate::call::Cx;
 use crate::classify::{Classify, ErrIsFailure};
 use crate::clock::Clock;
+use crate::events::Listener;
 use crate::subject::Subject;
 
 /// Watches one component: is told what became of its calls, and says how well it is. Clones are the same tracker.
@@ -37,6 +38,8 @@ struct Shared {
     core: core::HealthTracker,
     subject: Subject,
 }
+
+crate::events::tells!(HealthTracker, 0.subject.listeners);
 
 impl HealthTracker {
     /// With the default configuration on the system's clock.
@@ -138,17 +141,17 @@ impl HealthTracker {
     }
 
     /// Calls `listener` with each change of health, once: at once, under no lock. A listener that panics is passed over.
-    pub fn on_change(&self, listener: impl Fn(&Transition) + Send + Sync + 'static) {
+    pub fn on_change(&self, listener: impl Fn(&Transition) + Send + Sync + 'static) -> Listener {
         self.on_event(move |event| {
             if let Kind::Health { transition, .. } = &event.kind {
                 listener(transition);
             }
-        });
+        })
     }
 
     /// Calls `listener` for every event of this tracker; there is one kind, `health_changed`.
-    pub fn on_event(&self, listener: impl Fn(&Event) + Send + Sync + 'static) {
-        self.0.subject.listeners.listen(listener);
+    pub fn on_event(&self, listener: impl Fn(&Event) + Send + Sync + 'static) -> Listener {
+        self.0.subject.listeners.listen(listener)
     }
 
     /// The events from now on, through a queue of [`QUEUE`](crate::events::QUEUE).

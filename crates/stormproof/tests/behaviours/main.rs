@@ -4,17 +4,12 @@
 //!
 //! These wait for later stages:
 //! - T27, T28's syntax: macros and the Python package (T28's substance is here).
-//! - T42's environment variables: presets. T46: the admin API.
+//! - T46: the admin API.
 //! - T63, T64, T65: the classification of HTTP errors (what a verdict makes of it is here: X31).
 //! - T67's option to wait for half-open: not there yet; its default is here.
-//! - T74: the work queue. T79: the loop guard.
-//! - T80: the journal. T81, T82, T83, T84: streams, the HTTP client, resources, A2A. T85: session pinning.
-//! - T75's `fallback=`, T76: fallback. T79: the loop guard.
-//! - T80: the journal. T81, T82, T84: streams, the HTTP client, A2A. T85: session pinning.
-//! - T86: the demo. T87: the names of the metrics and events.
-//! - X18, X23: reading an HTTP status. X24's cached values: fallback. X25: the loop guard.
-//! - X17: the sync door. X18, X23: reading an HTTP status. X25: the loop guard.
-//!   X26: checkpoints.
+//! - T79: the loop guard. T80: the journal. T81, T82, T84: streams, the HTTP client, A2A. T85: session pinning.
+//! - T86: the demo.
+//! - X18, X23: reading an HTTP status. X25: the loop guard. X26: checkpoints.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may stop at the first surprise")]
 #![allow(clippy::float_cmp, reason = "what is compared are counts")]
 
@@ -27,9 +22,13 @@ mod defects;
 mod given;
 mod health;
 mod limits;
+mod observability;
 mod queue;
 mod registry;
 mod resources;
 mod retry;
 #[path = "../conformance/sync_door.rs"]
 mod sync_door;
+#[cfg(feature = "tower")]
+#[path = "../conformance/tower_door.rs"]
+mod tower_door;

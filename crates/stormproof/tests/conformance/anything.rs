@@ -138,6 +138,8 @@ proptest! {
         let scenario = timeline.into_iter().fold(Scenario::new(config), |all, (at, action)| all.at(at, action));
         check(&scenario, &CoreDoor::TOKIO.run(&scenario), Duration::ZERO);
         check(&scenario, &AsyncDoor.run(&scenario), Duration::ZERO);
+        #[cfg(feature = "tower")]
+        check(&scenario, &crate::tower_door::TowerDoor.run(&scenario), Duration::ZERO);
         // The last attempt ends by itself.
         let undisturbed = undisturbed(scenario);
         check(&undisturbed, &SyncDoor.run(&undisturbed), LONGEST);

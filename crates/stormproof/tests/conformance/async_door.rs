@@ -1,7 +1,8 @@
 //! The async door on tokio's paused clock: the same scenarios as the core alone, and the same traces.
 
 use std::convert::Infallible;
-use std::future::pending;
+use std::future::{Future, pending};
+use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -18,9 +19,19 @@ pub(crate) struct AsyncDoor;
 
 impl Door for AsyncDoor {
     fn run(&self, scenario: &Scenario) -> Trace {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
-        runtime.block_on(run(scenario))
+        run(scenario, |policy, call, attempts| Box::pin(make(policy, call, attempts)))
     }
+}
+
+/// Makes one call through the policy, and notes when its attempts start.
+pub(crate) type Make = fn(Policy, Call, Attempts) -> Pin<Box<dyn Future<Output = End> + Send>>;
+
+pub(crate) type Attempts = Arc<Mutex<Vec<Duration>>>;
+
+/// A run in which calls are made like this.
+pub(crate) fn run(scenario: &Scenario, make: Make) -> Trace {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+    runtime.block_on(play(scenario, make))
 }
 
 /// A policy with handles on the stages that operators act on.
@@ -89,7 +100,7 @@ impl Stages {
     }
 }
 
-async fn run(scenario: &Scenario) -> Trace {
+async fn play(scenario: &Scenario, make: Make) -> Trace {
     let clock = Clock::tokio();
     let start = tokio::time::Instant::now();
     let stages = Stages::new(scenario, &clock);
@@ -101,7 +112,7 @@ async fn run(scenario: &Scenario) -> Trace {
             let_others_run().await;
         }
         match action {
-            Action::Call(call) => calls.push(tokio::spawn(trace(stages.policy.clone(), call.clone(), start))),
+            Action::Call(call) => calls.push(tokio::spawn(trace(stages.policy.clone(), call.clone(), start, make))),
             Action::Look => looks.push(stages.policy.snapshots()),
             operator => stages.operate(operator),
         }
@@ -124,20 +135,20 @@ async fn let_others_run() {
 }
 
 /// One call, in a task of its own, so that a panic ends the call alone.
-async fn trace(policy: Policy, call: Call, start: tokio::time::Instant) -> CallTrace {
+async fn trace(policy: Policy, call: Call, start: tokio::time::Instant, make: Make) -> CallTrace {
     let attempts = Arc::new(Mutex::new(Vec::new()));
     let clock = policy.clock().clone();
     let cancel_at = call.cancel_at.map(|at| start + at);
-    let made = make(policy, call, attempts.clone());
+    let running = make(policy, call, attempts.clone());
     let end = match cancel_at {
-        Some(at) => tokio::spawn(async move { timeout_at(at, made).await.unwrap_or(End::Cancelled) }).await,
-        None => tokio::spawn(made).await,
+        Some(at) => tokio::spawn(async move { timeout_at(at, running).await.unwrap_or(End::Cancelled) }).await,
+        None => tokio::spawn(running).await,
     };
     let attempts = attempts.lock().unwrap().clone();
     CallTrace { end: end.unwrap_or(End::Panicked), attempts, ended: clock.now().since(Instant::ZERO) }
 }
 
-async fn make(policy: Policy, call: Call, attempts: Arc<Mutex<Vec<Duration>>>) -> End {
+async fn make(policy: Policy, call: Call, attempts: Attempts) -> End {
     let clock = policy.clock();
     let op = |cx: Cx<'_>| {
         attempts.lock().unwrap().push(clock.now().since(Instant::ZERO));
@@ -176,6 +187,7 @@ pub(crate) fn end(result: Result<Reply, Error<Reply>>, attempts: usize) -> End {
     }
 }
 
+#[derive(Clone, Copy)]
 pub(crate) struct AsScripted;
 
 impl Classify<Reply, Reply> for AsScripted {
@@ -184,7 +196,7 @@ impl Classify<Reply, Reply> for AsScripted {
     }
 }
 
-async fn answer(reply: Reply) -> Result<Reply, Reply> {
+pub(crate) async fn answer(reply: Reply) -> Result<Reply, Reply> {
     match reply.after {
         Duration::ZERO => {}
         Duration::MAX => pending().await,

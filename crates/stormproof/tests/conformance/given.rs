@@ -16,6 +16,8 @@ pub(crate) type Retries = stormproof_core::retry::Config;
 pub(crate) fn run(scenario: &Scenario) -> Trace {
     let core = CoreDoor::TOKIO.run(scenario);
     agree(&core, &AsyncDoor.run(scenario), "async");
+    #[cfg(feature = "tower")]
+    agree(&core, &crate::tower_door::TowerDoor.run(scenario), "tower");
     assert_eq!(scenario.preempts, preempted(&core), "the scenario does not say whether an operation is ended midway");
     if !scenario.preempts {
         agree(&CoreDoor::EXACT.run(scenario), &SyncDoor.run(scenario), "sync");

@@ -19,3 +19,5 @@ mod reload;
 mod retry;
 mod sync_door;
 mod timeout;
+#[cfg(feature = "tower")]
+mod tower_door;
