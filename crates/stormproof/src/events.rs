@@ -239,5 +239,7 @@ pub(crate) fn tell<'a>(all: impl IntoIterator<Item = &'a Listeners>, event: &Eve
         find(&bus, &mut buses);
         next += 1;
     }
-    buses.iter().for_each(|bus| bus.tell_own(event));
+    for bus in &buses {
+        bus.tell_own(event);
+    }
 }
