@@ -93,8 +93,8 @@ pub use stages::{Bulkhead, CircuitBreaker, RateLimiter};
 pub use stormproof_core::retry::Stop;
 pub use stormproof_core::{
     Backoff, Event, Instant, Invalid, Jitter, Limit, Mistakes, Name, Outcome, Reason, Refused, RetryBudget, Snapshot,
-    Stage, Timeouts, Trip, Verdict, adaptive, breaker, budget, bulkhead, event, explain, outcome, policy as config,
-    rate, snapshot,
+    Stage, Timeouts, Trip, Verdict, adaptive, breaker, budget, bulkhead, event, explain, hedge, latency, outcome,
+    policy as config, rate, snapshot,
 };
 pub use sync::SyncCall;
 

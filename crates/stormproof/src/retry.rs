@@ -88,6 +88,13 @@ impl Retry {
         self
     }
 
+    /// A call that an open circuit refuses waits until it is half-open, if that is before the deadline; each wait uses
+    /// up a retry. Default: it is refused.
+    pub fn wait_for_half_open(mut self) -> Self {
+        self.0.wait_for_half_open = true;
+        self
+    }
+
     /// A policy that only retries, or all that is wrong.
     pub fn build(self, name: impl Into<core::Name>) -> Result<Policy, Mistakes> {
         Policy::builder(name).retry(self).build()

@@ -187,18 +187,20 @@ impl<'p> Running<'p> {
         let mut step = self.call.next(core, now, Input::Resume, &mut edge);
         loop {
             let until = match step {
-                Step::Attempt { number, until } => {
+                Step::Attempt { number, limit, .. } => {
                     self.leave();
-                    let result = inherited::scope(clock, until, || op(Cx::new(policy, number, until)));
+                    let result = inherited::scope(clock, limit, || op(Cx::new(policy, number, limit)));
                     let verdict = classifier.classify(result.as_ref());
                     if core.success_needs_time() || verdict.outcome != Outcome::Success || result.is_err() {
                         now = clock.now();
                     }
                     // Without a value there is nobody to hand the permits to.
-                    if hold && result.is_ok() && verdict.outcome != Outcome::Failure {
-                        return finish(&self.call, now, result, None);
-                    }
-                    step = self.call.next(core, now, Input::Finished(verdict), &mut edge);
+                    let input = if hold && result.is_ok() && verdict.outcome != Outcome::Failure {
+                        Input::Answered(number)
+                    } else {
+                        Input::Finished(number, verdict)
+                    };
+                    step = self.call.next(core, now, input, &mut edge);
                     if let Step::Done(End::Finished(stop)) = step {
                         if result.is_err() {
                             self.call.abandon(core, &mut edge);
@@ -206,9 +208,9 @@ impl<'p> Running<'p> {
                         return finish(&self.call, now, result, stop);
                     }
                     if let Step::BackOff { until } = step {
-                        classifier.retrying(number, result.as_ref(), until.since(now));
+                        classifier.retrying(self.call.retries(), result.as_ref(), until.since(now));
                     }
-                    last = result.is_err().then_some(result);
+                    last = Some(result);
                     continue;
                 }
                 Step::Queued { ticket, .. } if self.ticket != Some(ticket) => {
@@ -216,6 +218,11 @@ impl<'p> Running<'p> {
                     self.leave();
                     waiters::park(ticket, &Waker::from(self.thread().clone()));
                     self.ticket = Some(ticket);
+                    step = self.call.next(core, now, Input::Resume, &mut edge);
+                    continue;
+                }
+                // Not reached: one thread has one attempt at a time.
+                Step::Cancel { .. } => {
                     step = self.call.next(core, now, Input::Resume, &mut edge);
                     continue;
                 }
