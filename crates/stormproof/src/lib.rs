@@ -60,6 +60,8 @@ pub mod reload;
 pub mod resource;
 mod retry;
 mod run;
+#[cfg(feature = "schema")]
+pub mod schema;
 #[cfg(feature = "toml")]
 pub mod settings;
 mod stages;
@@ -116,7 +118,9 @@ mod pages {
         FromBackon: "docs/src/migration/backon.md",
         FromGovernor: "docs/src/migration/governor.md",
         Breaker: "docs/src/patterns/breaker.md",
+        Configuration: "docs/src/configuration.md",
         Retry: "docs/src/patterns/retry.md",
+        Hedge: "docs/src/patterns/hedge.md",
         Budget: "docs/src/patterns/budget.md",
         Rate: "docs/src/patterns/rate.md",
         Bulkhead: "docs/src/patterns/bulkhead.md",
@@ -130,6 +134,10 @@ mod pages {
     #[cfg(feature = "macros")]
     page! {
         Macros: "docs/src/macros.md",
+    }
+    #[cfg(all(feature = "log", feature = "tracing"))]
+    page! {
+        Observability: "docs/src/observability.md",
     }
 
     #[cfg(feature = "cache")]
