@@ -68,7 +68,9 @@ pub(crate) fn expand(settings: &Settings, function: &ItemFn) -> Result<TokenStre
             #(#[allow(unused_imports)] use #taken as _;)*
             #made
             #attempt
-            ::stormproof::attribute::own(#call #deadline #classify #backup #end)
+            #[allow(clippy::redundant_closure, clippy::redundant_closure_call)]
+            let #call = #call #deadline #classify #backup;
+            ::stormproof::attribute::own(#call #end)
         }
     })
 }
@@ -168,7 +170,9 @@ fn has_impl(result: &Type) -> bool {
 fn name_it(at: usize, argument: &mut PatType) -> Given {
     let pattern = (*argument.pat).clone();
     let name = match &pattern {
-        Pat::Ident(PatIdent { ident, by_ref: None, subpat: None, .. }) => ident.clone(),
+        Pat::Ident(PatIdent { ident, by_ref: None, subpat: None, .. }) if !ident.to_string().starts_with('_') => {
+            ident.clone()
+        }
         _ => Ident::new(&format!("argument_{at}"), Span::mixed_site()),
     };
     *argument.pat =

@@ -52,6 +52,13 @@ pub(crate) fn text(value: &Expr) -> Result<String> {
     }
 }
 
+pub(crate) fn flag(value: &Expr) -> Result<bool> {
+    match literal(value, "true or false")? {
+        Lit::Bool(flag) => Ok(flag.value()),
+        _ => Err(mismatch(value, "true or false")),
+    }
+}
+
 /// One of these words.
 pub(crate) fn word(value: &Expr, words: &[&'static str]) -> Result<&'static str> {
     let found = text(value)?;

@@ -1,5 +1,6 @@
 //! What functions with attributes do (T27, T28, acceptance A14, A15, C11, C12, C18, C19, F1 to F3, G1, G2).
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test may stop at the first surprise")]
+#![allow(clippy::unnecessary_wraps, clippy::unused_async, reason = "what is called is as users have it")]
 
 use std::fmt::Debug;
 use std::io;
@@ -280,12 +281,12 @@ async fn a_policy_comes_from_elsewhere() {
 /// In two paragraphs.
 #[must_use = "kept"]
 #[retry(base_delay = "1ms")]
-pub(crate) async fn documented<T: Clone + Debug, const N: usize>(
+pub(crate) async fn documented<T, const N: usize>(
     mut list: [T; N],
     (first, _): (usize, usize),
 ) -> Result<T, Error<ApiError>>
 where
-    T: PartialEq,
+    T: Clone + Debug,
 {
     list.rotate_left(first);
     let found = list.first().cloned();

@@ -1,4 +1,4 @@
-use stormproof::{circuit_breaker, policy, retry, with_fallback, with_timeout};
+use stormproof::{policy, with_fallback, with_timeout};
 
 #[with_fallback]
 async fn nothing() -> std::io::Result<u32> {
@@ -47,13 +47,13 @@ async fn no_policy() -> std::io::Result<u32> {
 }
 
 #[policy("openai")]
-#[retry]
+#[stormproof::retry]
 async fn said_elsewhere() -> std::io::Result<u32> {
     Ok(1)
 }
 
 #[policy("openai", "anthropic")]
-#[circuit_breaker]
+#[stormproof::circuit_breaker]
 async fn two_policies() -> std::io::Result<u32> {
     Ok(1)
 }

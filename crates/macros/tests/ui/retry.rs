@@ -1,4 +1,4 @@
-use stormproof::{retry, with_timeout};
+use stormproof::retry;
 
 #[retry(max_retries = 3, max_attempts = 4)]
 async fn said_twice() -> std::io::Result<()> {
@@ -46,7 +46,7 @@ impl Client {
 }
 
 #[retry]
-#[with_timeout("1s")]
+#[stormproof::with_timeout("1s")]
 fn cannot_be_ended() -> std::io::Result<()> {
     Ok(())
 }
