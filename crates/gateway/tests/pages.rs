@@ -232,7 +232,7 @@ fn list(values: &[Value]) -> String {
 fn forms(setting: &Map<String, Value>) -> String {
     let mut names = Vec::new();
     for form in ["oneOf", "anyOf"].iter().filter_map(|key| setting.get(*key)?.as_array()).flatten() {
-        let named = match form {
+        let shown = match form {
             _ if form["const"].is_string() => format!("`{}`", toml(&form["const"])),
             _ if form["enum"].is_array() => list(form["enum"].as_array().unwrap()),
             _ if form["oneOf"].is_array() => forms(form.as_object().unwrap()),
@@ -247,7 +247,7 @@ fn forms(setting: &Map<String, Value>) -> String {
                 _ => "text".to_owned(),
             },
         };
-        names.push(named);
+        names.push(shown);
     }
     names.join(", ")
 }
