@@ -115,6 +115,8 @@ const FURTHER: f64 = 0.05;
 const STILL: f64 = 0.25;
 /// Windows between two such looks.
 const PROBE_EVERY: u32 = 10;
+/// A window that is neither near the baseline nor well above it counts as so many.
+const IN_DOUBT: u32 = 3;
 /// Windows without growth after a queue was seen.
 const PAUSE: u32 = 5;
 /// Growth in a window; faster the longer it goes well.
@@ -286,8 +288,9 @@ impl Limiter {
 
     /// The limit was used: up, down or neither.
     fn steer(&mut self, latency: f64, baseline: f64) {
-        self.since_trial = self.since_trial.saturating_add(1);
         let excess = latency / baseline.max(1.0);
+        // In doubt whether it is a queue, sooner.
+        self.since_trial = self.since_trial.saturating_add(if excess < NO_QUEUE { 1 } else { IN_DOUBT });
         if self.limit() == self.config.min && excess > NO_QUEUE {
             // Nothing to compare with: with no fewer calls at a time there is no shorter wait.
             self.baseline = Some(latency);

@@ -24,6 +24,7 @@ use tokio::sync::broadcast;
 
 use crate::clock::Clock;
 use crate::events::{Listener, Listeners};
+use crate::events::{EventBus, Listener};
 use crate::policy::Policy;
 use crate::stages::{Bulkhead, CircuitBreaker, RateLimiter};
 
@@ -138,7 +139,7 @@ pub struct Registry(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     clock: Clock,
-    listeners: Listeners,
+    bus: EventBus,
     strict: AtomicBool,
     max_entries: usize,
     settings: Mutex<Settings>,
@@ -162,7 +163,7 @@ impl Settings {
 
 impl Default for Registry {
     fn default() -> Self {
-        Self::build(Config::default(), &Clock::system())
+        Self::build(Config::default(), &Clock::system(), EventBus::new())
     }
 }
 
@@ -177,20 +178,21 @@ impl Registry {
     /// An empty registry with `config` on `clock`, or all that is wrong with it.
     pub fn with_clock(config: Config, clock: &Clock) -> Result<Self, Mistakes> {
         Mistakes::none(config.validate())?;
-        Ok(Self::build(config, clock))
+        Ok(Self::build(config, clock, EventBus::new()))
     }
 
     /// The registry of the process, on the system's clock.
     pub fn global() -> &'static Self {
-        static GLOBAL: LazyLock<Registry> = LazyLock::new(Registry::default);
+        static GLOBAL: LazyLock<Registry> =
+            LazyLock::new(|| Registry::build(Config::default(), &Clock::system(), EventBus::global().clone()));
         &GLOBAL
     }
 
-    fn build(config: Config, clock: &Clock) -> Self {
+    fn build(config: Config, clock: &Clock, bus: EventBus) -> Self {
         let bounds = Bounds { most: config.max_entries, idle: config.stale_after, lossless: false };
         Self(Arc::new(Inner {
             clock: clock.clone(),
-            listeners: Listeners::default(),
+            bus,
             strict: AtomicBool::new(config.strict),
             max_entries: config.max_entries,
             settings: Mutex::new(Settings { defaults: config.defaults, named: BTreeMap::new() }),
@@ -280,6 +282,7 @@ impl Registry {
         let given = stage.config();
         let mut restored = None;
         let made = |_| {
+            self.0.bus.attach(stage.as_policy());
             restored = stage.restore(self);
             Ok::<_, Error>((stage.clone(), given.clone()))
         };
@@ -349,9 +352,21 @@ impl Registry {
         self.0.listeners.listen(listener)
     }
 
+    /// The bus that all that the registry makes is attached to. That of [`global`](Self::global) is
+    /// [`EventBus::global`]. An attached stage makes events only while somebody listens.
+    pub fn bus(&self) -> &EventBus {
+        &self.0.bus
+    }
+
+    /// Calls `listener` for every event: of all stages and policies of the registry, and of the registry itself (names
+    /// registered twice, too many names, state that could not be saved). At once, and under no lock.
+    pub fn on_event(&self, listener: impl Fn(&Event) + Send + Sync + 'static) -> Listener {
+        self.0.bus.listeners().listen(listener)
+    }
+
     /// The same through a queue of [`QUEUE`](crate::events::QUEUE).
     pub fn subscribe(&self) -> broadcast::Receiver<Event> {
-        self.0.listeners.subscribe()
+        self.0.bus.listeners().subscribe()
     }
 
     /// All stages as data, for metrics and pages; a stage that a policy shares stands there once.
@@ -376,7 +391,7 @@ impl Registry {
 
     /// Tells an event of the registry itself.
     pub(crate) fn tell(&self, kind: Kind) {
-        self.0.listeners.tell(&Event::new(self.now(), "registry".into(), kind));
+        self.0.bus.publish(&Event::new(self.now(), "registry".into(), kind));
     }
 
     fn settings(&self) -> MutexGuard<'_, Settings> {
@@ -416,8 +431,8 @@ impl Registry {
             return Err(Error::Differs { name, differs });
         }
         let kind = Kind::RegisteredTwice { name, differs };
-        stage.as_policy().tell(kind.clone());
-        self.tell(kind);
+        // It is attached to the registry's bus, so the registry hears of it, too.
+        stage.as_policy().tell(kind);
         Ok(())
     }
 

@@ -52,6 +52,15 @@ impl EventBus {
         source.listeners().attach(&self.0);
     }
 
+    pub(crate) fn listeners(&self) -> &Listeners {
+        &self.0
+    }
+
+    /// Brings the events of `policy` here from now on.
+    pub fn attach(&self, policy: &Policy) {
+        policy.0.listeners.attach(&self.0);
+    }
+
     /// Brings them here no longer.
     pub fn detach(&self, source: &impl Source) {
         source.listeners().detach(&self.0);
@@ -114,12 +123,7 @@ macro_rules! tells {
 }
 pub(crate) use tells;
 
-impl sealed::Tells for Policy {
-    #[allow(private_interfaces, reason = "only this crate can name the trait")]
-    fn listeners(&self) -> &Listeners {
-        &self.0.listeners
-    }
-}
+tells!(Policy, 0.listeners);
 
 /// Events of a bus that wait to be read; dropping it ends the subscription.
 pub struct Queue {

@@ -12,6 +12,7 @@ use super::bounded::{Asked, Bounded, Bounds};
 use super::entry::Entry;
 use crate::clock::Clock;
 use crate::events::{Listener, Listeners};
+use crate::events::{EventBus, Listener};
 use crate::policy::Policy;
 use crate::stages::{Bulkhead, CircuitBreaker, RateLimiter};
 
@@ -68,7 +69,7 @@ pub struct Keyed<S: Entry>(Arc<Inner<S>>);
 struct Inner<S: Entry> {
     name: Name,
     clock: Clock,
-    listeners: Listeners,
+    bus: EventBus,
     max_keys: usize,
     config: Mutex<S::Config>,
     keys: Bounded<S>,
@@ -96,12 +97,14 @@ impl<S: Entry> Keyed<S> {
         }
         Mistakes::none(mistakes)?;
         let name = name.into();
+        let bus = EventBus::new();
         let others = S::make(Name::from(format!("{name}/(others)")), config.clone(), clock)?;
+        bus.attach(others.as_policy());
         let Limits { max_keys, idle } = limits;
         Ok(Self(Arc::new(Inner {
             name,
             clock: clock.clone(),
-            listeners: Listeners::default(),
+            bus,
             max_keys,
             config: Mutex::new(config),
             keys: Bounded::new(Bounds { most: max_keys, idle, lossless: true }),
@@ -117,8 +120,9 @@ impl<S: Entry> Keyed<S> {
         }
         let made = |key: Name| {
             let config = self.config();
-            S::make(Name::from(format!("{}/{key}", self.0.name)), config.clone(), &self.0.clock)
-                .map(|stage| (stage, config))
+            let stage = S::make(Name::from(format!("{}/{key}", self.0.name)), config.clone(), &self.0.clock)?;
+            self.0.bus.attach(stage.as_policy());
+            Ok::<_, Mistakes>((stage, config))
         };
         let asked = self.0.keys.get_or_make(key, now, || Some(self.0.others.clone()), made);
         // Settings are looked at whenever they are given.
@@ -199,9 +203,20 @@ impl<S: Entry> Keyed<S> {
         self.0.listeners.listen(listener)
     }
 
+    /// The bus that the stages of all keys are attached to. They make events only while somebody listens.
+    pub fn bus(&self) -> &EventBus {
+        &self.0.bus
+    }
+
+    /// Calls `listener` for every event: of the stages of all keys, and that there are too many keys. At once, and under
+    /// no lock.
+    pub fn on_event(&self, listener: impl Fn(&Event) + Send + Sync + 'static) -> Listener {
+        self.0.bus.listeners().listen(listener)
+    }
+
     /// The same through a queue of [`QUEUE`](crate::events::QUEUE).
     pub fn subscribe(&self) -> broadcast::Receiver<Event> {
-        self.0.listeners.subscribe()
+        self.0.bus.listeners().subscribe()
     }
 
     fn config(&self) -> S::Config {
@@ -211,8 +226,7 @@ impl<S: Entry> Keyed<S> {
     #[cold]
     fn tell_too_many(&self) {
         let kind = Kind::TooManyNames { name: self.0.name.clone(), most: self.0.max_keys };
-        self.0.others.as_policy().tell(kind.clone());
-        self.0.listeners.tell(&Event::new(self.0.clock.now(), self.0.name.clone(), kind));
+        self.0.others.as_policy().tell(kind);
     }
 }
 

@@ -290,3 +290,20 @@ async fn a_storm_is_told_once_an_interval_and_at_its_end() {
     drop(damped);
     assert_eq!(taken(&heard), ["bulkhead_rejected x 1"]);
 }
+
+#[test]
+fn i_2_the_page_lists_every_event_and_every_metric_of_other_systems() {
+    let page = include_str!("../../../../docs/src/observability.md");
+    let rows = page.lines().filter_map(|line| line.strip_prefix("| `")?.split_once('`'));
+    let listed: Vec<&str> = rows.map(|(name, _)| name).collect();
+    let names = include_str!("../../../core/src/event.rs").split("pub fn as_str(&self)").nth(1).unwrap();
+    let names = names.split("pub fn ").next().unwrap().lines().filter_map(|line| line.split('"').nth(1));
+    let names: Vec<&str> = names.chain(["degraded", "healed"]).collect();
+    assert!(names.len() > 15, "{names:?}");
+    for name in names {
+        assert!(listed.contains(&name), "{name} is not in the table of events");
+    }
+    for metric in Names::ALL.into_iter().flat_map(Names::metrics) {
+        assert!(page.contains(&format!("`{metric}`")), "{metric} is not on the page");
+    }
+}

@@ -1,0 +1,81 @@
+//! How a delay is written in a configuration file: a duration, or a table.
+
+use std::fmt;
+use std::time::Duration;
+
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{Error, IntoDeserializer, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use super::Delay;
+use crate::time::duration;
+
+/// The table.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default, rename = "delay")]
+struct Document {
+    percentile: f64,
+    minimum_samples: u32,
+    #[serde(with = "duration")]
+    at_least: Duration,
+    #[serde(with = "duration")]
+    otherwise: Duration,
+}
+
+impl Default for Document {
+    fn default() -> Self {
+        let Delay::Percentile { percentile, minimum_samples, at_least, otherwise } = Delay::default() else {
+            return Self { percentile: 0.0, minimum_samples: 0, at_least: Duration::ZERO, otherwise: Duration::ZERO };
+        };
+        Self { percentile, minimum_samples, at_least, otherwise }
+    }
+}
+
+impl Serialize for Delay {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match *self {
+            Self::After(delay) => duration::serialize(&delay, serializer),
+            Self::Percentile { percentile, minimum_samples, at_least, otherwise } => {
+                Document { percentile, minimum_samples, at_least, otherwise }.serialize(serializer)
+            }
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Delay {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Either;
+
+        impl<'de> Visitor<'de> for Either {
+            type Value = Delay;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a duration such as \"800ms\", or a table such as { percentile = 0.95 }")
+            }
+
+            fn visit_str<E: Error>(self, text: &str) -> Result<Delay, E> {
+                duration::deserialize(text.into_deserializer()).map(Delay::After)
+            }
+
+            fn visit_u64<E: Error>(self, seconds: u64) -> Result<Delay, E> {
+                duration::deserialize(seconds.into_deserializer()).map(Delay::After)
+            }
+
+            fn visit_i64<E: Error>(self, seconds: i64) -> Result<Delay, E> {
+                duration::deserialize(seconds.into_deserializer()).map(Delay::After)
+            }
+
+            fn visit_f64<E: Error>(self, seconds: f64) -> Result<Delay, E> {
+                duration::deserialize(seconds.into_deserializer()).map(Delay::After)
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Delay, A::Error> {
+                let read = Document::deserialize(MapAccessDeserializer::new(map))?;
+                let Document { percentile, minimum_samples, at_least, otherwise } = read;
+                Ok(Delay::Percentile { percentile, minimum_samples, at_least, otherwise })
+            }
+        }
+
+        deserializer.deserialize_any(Either)
+    }
+}
