@@ -47,10 +47,10 @@ type Kind = (&'static str, &'static str);
 
 /// What the file has, and their policies by name.
 fn read(path: &Path) -> Result<(Kind, Vec<(String, config::Config)>), Unloaded> {
-    let text = crate::text(path)?;
+    let text = crate::read(path)?;
     if is_settings(&text) {
         let settings = Settings::parse_with(&text, &crate::environment());
-        let settings = settings.map_err(|mistakes| crate::invalid(path, &mistakes))?;
+        let settings = settings.map_err(|mistakes| crate::told(path, &mistakes))?;
         return Ok((("policy", "policies"), settings.policies.into_iter().collect()));
     }
     let upstreams = crate::load(path)?.upstreams;

@@ -89,18 +89,7 @@ impl fmt::Display for Unloaded {
 /// Reads a configuration file of the gateway. Of one that is not valid, each mistake is a line.
 fn load(path: &Path) -> Result<Config, Unloaded> {
     let has_token = std::env::var_os(TOKEN).is_some();
-    Config::parse_with(&text(path)?, has_token, &environment()).map_err(|mistakes| invalid(path, &mistakes))
-}
-
-/// The text of a configuration file.
-fn text(path: &Path) -> Result<String, Unloaded> {
-    let shown = path.display();
-    let bytes = std::fs::read(path)
-        .map_err(|error| Unloaded::Unreadable(format!("stormproof: cannot read {shown}: {error}")))?;
-    String::from_utf8(bytes).map_err(|error| {
-        let line = error.as_bytes()[..error.utf8_error().valid_up_to()].split(|byte| *byte == b'\n').count();
-        Unloaded::Invalid(format!("{shown}:{line}:1: the file is not UTF-8"))
-    })
+    Config::parse_with(&read(path)?, has_token, &environment()).map_err(|mistakes| told(path, &mistakes))
 }
 
 /// A file's text.
@@ -120,22 +109,7 @@ fn environment() -> Environment {
     for warning in environment.warnings() {
         eprintln!("stormproof: {warning}");
     }
-<<<<<<< HEAD
     environment
-}
-
-/// Reads a configuration file. Of one that is not valid, each mistake is a line.
-fn load(path: &Path) -> Result<Config, Unloaded> {
-    let text = read(path)?;
-    let environment = Environment::of_process();
-    for warning in environment.warnings() {
-        eprintln!("stormproof: {warning}");
-    }
-    environment
-}
-
-fn invalid(path: &Path, mistakes: &[Mistake]) -> Unloaded {
-    Config::parse_with(&text, std::env::var_os(TOKEN).is_some(), &environment).map_err(|mistakes| told(path, &mistakes))
 }
 
 /// The policy in a text: in a table `policy`, or the whole of it.

@@ -23,8 +23,8 @@ use stormproof_core::{Event, Instant, Invalid, Mistakes, Name, Snapshot, bulkhea
 use tokio::sync::broadcast;
 
 use crate::clock::Clock;
-use crate::events::{Listener, Listeners};
 use crate::events::{EventBus, Listener};
+use crate::events::{Listener, Listeners};
 use crate::policy::Policy;
 use crate::stages::{Bulkhead, CircuitBreaker, RateLimiter};
 

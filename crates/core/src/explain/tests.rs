@@ -45,6 +45,16 @@ fn the_worst_case_is_every_wait_and_every_attempt_at_its_longest() {
 }
 
 #[test]
+fn hedges_are_attempts_that_begin_when_the_one_before_fails_at_the_latest() {
+    let hedge = Some(crate::hedge::Config { max_hedges: 2, ..secs(3).into() });
+    let config = policy::Config { hedge, ..retrying(1, Backoff::constant(secs(1)).jitter(Jitter::None)) };
+    assert_eq!(config.explain().attempts, 6);
+    assert_eq!(within(&config), Some(secs(2 * 3 * 10 + 1)));
+    let alone = policy::Config { retry: None, ..config };
+    assert!(alone.explain().warnings.contains(&Warning::NoBudget { attempts: 3 }));
+}
+
+#[test]
 fn a_servers_hint_is_in_the_worst_case() {
     let mut config = retrying(2, Backoff::exponential(secs(1)));
     assert_eq!(config.explain().worst_case, Bound::Unbounded(vec![Unbounded::Hint]));
@@ -53,6 +63,16 @@ fn a_servers_hint_is_in_the_worst_case() {
     assert_eq!(policy::Config::default().explain().worst_case, Bound::Unbounded(vec![Unbounded::Attempt]));
     config.retry.as_mut().unwrap().max_retries = 0;
     assert_eq!(config.explain().worst_case, Bound::Within(secs(10)));
+}
+
+#[test]
+fn waiting_for_a_half_open_circuit_is_in_the_worst_case() {
+    let mut config = retrying(1, Backoff::constant(secs(1)).jitter(Jitter::None));
+    config.retry.as_mut().unwrap().wait_for_half_open = true;
+    assert_eq!(within(&config), Some(secs(21)));
+    config.breaker = Some(breaker::Config { open_duration: secs(30), ..Default::default() });
+    assert_eq!(within(&config), Some(secs(2 * 10 + 30)));
+    assert_eq!(config.explain().worst_case, Bound::Unbounded(vec![Unbounded::Hint]));
 }
 
 #[test]

@@ -13,12 +13,17 @@ use crate::time::duration;
 /// The table.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default, rename = "delay")]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 struct Document {
+    #[cfg_attr(feature = "schema", schemars(extend("exclusiveMinimum" = 0, "exclusiveMaximum" = 1)))]
     percentile: f64,
+    #[cfg_attr(feature = "schema", schemars(range(min = 1)))]
     minimum_samples: u32,
     #[serde(with = "duration")]
+    #[cfg_attr(feature = "schema", schemars(with = "crate::time::duration::Written"))]
     at_least: Duration,
     #[serde(with = "duration")]
+    #[cfg_attr(feature = "schema", schemars(with = "crate::time::duration::Written"))]
     otherwise: Duration,
 }
 
@@ -28,6 +33,27 @@ impl Default for Document {
             return Self { percentile: 0.0, minimum_samples: 0, at_least: Duration::ZERO, otherwise: Duration::ZERO };
         };
         Self { percentile, minimum_samples, at_least, otherwise }
+    }
+}
+
+/// How a delay is written, for the schema.
+#[cfg(feature = "schema")]
+#[derive(schemars::JsonSchema)]
+#[schemars(untagged)]
+#[expect(dead_code, reason = "only its schema is wanted")]
+enum Either {
+    After(duration::Written),
+    Percentile(Document),
+}
+
+#[cfg(feature = "schema")]
+impl schemars::JsonSchema for Delay {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Delay".into()
+    }
+
+    fn json_schema(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        Either::json_schema(generator)
     }
 }
 

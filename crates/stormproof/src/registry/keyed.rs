@@ -11,8 +11,8 @@ use tokio::sync::broadcast;
 use super::bounded::{Asked, Bounded, Bounds};
 use super::entry::Entry;
 use crate::clock::Clock;
-use crate::events::{Listener, Listeners};
 use crate::events::{EventBus, Listener};
+use crate::events::{Listener, Listeners};
 use crate::policy::Policy;
 use crate::stages::{Bulkhead, CircuitBreaker, RateLimiter};
 
