@@ -92,17 +92,6 @@ fn load(path: &Path) -> Result<Config, Unloaded> {
     Config::parse_with(&read(path)?, has_token, &environment()).map_err(|mistakes| told(path, &mistakes))
 }
 
-/// A file's text.
-fn read(path: &Path) -> Result<String, Unloaded> {
-    let shown = path.display();
-    let bytes = std::fs::read(path)
-        .map_err(|error| Unloaded::Unreadable(format!("stormproof: cannot read {shown}: {error}")))?;
-    String::from_utf8(bytes).map_err(|error| {
-        let line = error.as_bytes()[..error.utf8_error().valid_up_to()].split(|byte| *byte == b'\n').count();
-        Unloaded::Invalid(format!("{shown}:{line}:1: the file is not UTF-8"))
-    })
-}
-
 /// What the environment says; of what is not valid there, a line each.
 fn environment() -> Environment {
     let environment = Environment::of_process();
@@ -132,11 +121,11 @@ fn parse_policy(path: &Path, text: &str) -> Result<config::Config, Unloaded> {
     } else {
         document::read(text, config::Config::validate)
     };
-    read.map_err(|mistakes| told(path, &mistakes))
+    read.map_err(|mistakes| invalid(path, &mistakes))
 }
 
 /// Each mistake on a line, with the file it is in.
-fn told(path: &Path, mistakes: &[Mistake]) -> Unloaded {
+fn invalid(path: &Path, mistakes: &[Mistake]) -> Unloaded {
     let line = |mistake: &Mistake| match mistake.variable {
         Some(_) => mistake.to_string(),
         None => format!("{}:{mistake}", path.display()),

@@ -165,7 +165,7 @@ fn policies(args: &Args) -> Result<[(String, config::Config); 2], Failed> {
 fn read(args: &Args) -> Result<config::Config, Failed> {
     let code = |wrong: &Unloaded| if matches!(wrong, Unloaded::Unreadable(_)) { UNUSABLE } else { FAILED };
     let failed = |wrong: Unloaded| Failed(code(&wrong), wrong.to_string());
-    let text = crate::read(&args.policy).map_err(failed)?;
+    let text = crate::text(&args.policy).map_err(failed)?;
     if !is_of_gateway(&text) {
         if let Some(name) = &args.upstream {
             let message = format!("--upstream is {name}, allowed only with a configuration that has [upstreams]");

@@ -199,7 +199,7 @@ impl Retry {
 
     /// What a builder is given.
     pub(crate) fn tokens(&self) -> TokenStream {
-        let retry::Config { max_retries, backoff, retry_on, never_on, retry_after_cap } = &self.0;
+        let retry::Config { max_retries, backoff, retry_on, never_on, retry_after_cap, wait_for_half_open } = &self.0;
         let (base, max) = (duration_tokens(backoff.base_delay), duration_tokens(backoff.max_delay));
         let schedule = match backoff.schedule {
             Schedule::Exponential { factor } => quote!(exponential(#base).factor(#factor)),
@@ -216,12 +216,13 @@ impl Retry {
         };
         let list = |name: TokenStream, kinds: &[String]| (!kinds.is_empty()).then(|| quote!(.#name([#(#kinds),*])));
         let (retry_on, never_on) = (list(quote!(retry_on), retry_on), list(quote!(never_on), never_on));
+        let waits = wait_for_half_open.then(|| quote!(.wait_for_half_open()));
         let cap = retry_after_cap.map(duration_tokens).map(|cap| quote!(.retry_after_cap(#cap)));
         quote! {
             ::stormproof::Retry::with_backoff(
                 ::stormproof::Backoff::#schedule.max_delay(#max).jitter(::stormproof::Jitter::#jitter)
             )
-            .max_retries(#max_retries) #retry_on #never_on #cap
+            .max_retries(#max_retries) #retry_on #never_on #cap #waits
         }
     }
 }

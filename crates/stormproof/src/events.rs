@@ -231,7 +231,9 @@ pub(crate) fn tell<'a>(all: impl IntoIterator<Item = &'a Listeners>, event: &Eve
             }
         }
     }
-    buses.iter().for_each(|bus| bus.tell_own(event));
+    for bus in &buses {
+        bus.tell_own(event);
+    }
 }
 
 #[cfg(test)]

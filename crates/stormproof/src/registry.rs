@@ -167,8 +167,6 @@ impl Default for Registry {
     }
 }
 
-crate::events::tells!(Registry, 0.listeners);
-
 impl Registry {
     /// An empty registry on the system's clock.
     pub fn new() -> Self {
@@ -344,12 +342,6 @@ impl Registry {
     /// The clock.
     pub fn clock(&self) -> &Clock {
         &self.0.clock
-    }
-
-    /// Calls `listener` for every event of the registry itself: names registered twice, too many names, state that could
-    /// not be saved. Those of a stage are heard at the stage.
-    pub fn on_event(&self, listener: impl Fn(&Event) + Send + Sync + 'static) -> Listener {
-        self.0.listeners.listen(listener)
     }
 
     /// The bus that all that the registry makes is attached to. That of [`global`](Self::global) is

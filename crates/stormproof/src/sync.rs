@@ -34,7 +34,8 @@ impl Policy {
     ///
     /// Nobody can end a function from outside, so the limits of an attempt are for `op` to keep: by
     /// [`cx.remaining()`](Cx::remaining), for instance as the timeout of a socket. What ends late is judged by its result
-    /// as if it had been in time. The deadline of the call bounds its waits, and no attempt begins after it.
+    /// as if it had been in time. The deadline of the call bounds its waits, and no attempt begins after it. There is one
+    /// attempt at a time: a hedge follows one that has failed, and never runs beside one that is slow.
     ///
     /// Nested calls on the same thread inherit the deadline, whichever door either of them goes through. If `op` panics,
     /// whatever was taken is given back.
@@ -187,8 +188,10 @@ impl<'p> Running<'p> {
         let mut step = self.call.next(core, now, Input::Resume, &mut edge);
         loop {
             let until = match step {
+                // One at a time: a hedge begins when the attempt before it has failed.
                 Step::Attempt { number, limit, .. } => {
                     self.leave();
+                    drop(last.take());
                     let result = inherited::scope(clock, limit, || op(Cx::new(policy, number, limit)));
                     let verdict = classifier.classify(result.as_ref());
                     if core.success_needs_time() || verdict.outcome != Outcome::Success || result.is_err() {
@@ -213,16 +216,16 @@ impl<'p> Running<'p> {
                     last = Some(result);
                     continue;
                 }
+                // Not reached: what runs here has ended when the core hears of anything.
+                Step::Cancel { .. } => {
+                    step = self.call.next(core, now, Input::Resume, &mut edge);
+                    continue;
+                }
                 Step::Queued { ticket, .. } if self.ticket != Some(ticket) => {
                     // Park first, then ask again: the ticket may have been granted in between.
                     self.leave();
                     waiters::park(ticket, &Waker::from(self.thread().clone()));
                     self.ticket = Some(ticket);
-                    step = self.call.next(core, now, Input::Resume, &mut edge);
-                    continue;
-                }
-                // Not reached: one thread has one attempt at a time.
-                Step::Cancel { .. } => {
                     step = self.call.next(core, now, Input::Resume, &mut edge);
                     continue;
                 }

@@ -225,19 +225,22 @@ impl<'a> Engine<'a> {
             let input = answer.take().map_or(Input::Resume, |(attempt, answer)| {
                 active.running.retain(|running| *running != attempt);
                 active.last = Some(answer);
-                Input::Finished(answer.verdict())
+                Input::Finished(attempt, answer.verdict())
             });
             match active.call.next(self.policy, self.now, input, &mut self.edge) {
-                Step::Attempt { number, until } => {
+                Step::Attempt { number, until, .. } => {
                     if number > active.started {
                         active.started = number;
-                        active.running.clear();
                         active.running.push(number);
                         active.last = None;
                         let asker = Asker { slot, generation: active.generation, attempt: number };
                         self.send(asker);
                     }
                     self.note(until, What::Resume { slot, steps });
+                }
+                Step::Cancel { number } => {
+                    active.running.retain(|running| *running != number);
+                    continue;
                 }
                 Step::Queued { ticket, until } => {
                     active.ticket = Some(ticket);

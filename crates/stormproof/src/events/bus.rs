@@ -56,11 +56,6 @@ impl EventBus {
         &self.0
     }
 
-    /// Brings the events of `policy` here from now on.
-    pub fn attach(&self, policy: &Policy) {
-        policy.0.listeners.attach(&self.0);
-    }
-
     /// Brings them here no longer.
     pub fn detach(&self, source: &impl Source) {
         source.listeners().detach(&self.0);

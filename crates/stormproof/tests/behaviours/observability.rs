@@ -118,14 +118,15 @@ fn t_87_the_metrics_stand_under_every_name_as_soon_as_a_stage_has_the_number() {
 
     let breaker = CircuitBreaker::new("openai");
     let system = Degradation::new("system");
-    let mut calls = vec![Sample::counter("retries", "Retries.", 45)];
-    calls.extend(Sample::summary("latency_seconds", "Time.", &[("0.99", 0.5)], 9.0, 20));
-    calls.extend(Sample::histogram("duration_seconds", "Time.", &[("1.0", 20)], 9.0, 20));
-    let calls = Snapshot { stage: Stage::Retry, name: "openai".into(), samples: calls };
+    let of = |stage, samples| Snapshot { stage, name: "openai".into(), samples };
+    let retries = of(Stage::Retry, vec![Sample::counter("retries", "Retries.", 45)]);
+    let mut latency = Sample::summary("seconds", "Time.", &[("0.99", 0.5)], 9.0, 20);
+    latency.extend(Sample::histogram("buckets_seconds", "Time.", &[("1.0", 20)], 9.0, 20));
+    let latency = of(Stage::Latency, latency);
     for (mode, code) in [(Mode::Normal, 0), (Mode::ForcedOpen, 1)] {
         breaker.set_mode(mode);
         let mut snapshots = breaker.policy().snapshots();
-        snapshots.extend([calls.clone(), system.snapshot()]);
+        snapshots.extend([retries.clone(), latency.clone(), system.snapshot()]);
         let text = Text::new(Exposition::Prometheus).names(Names::ALL).write(&snapshots);
         for line in [
             format!("\naragora_circuit_breaker_state{{name=\"openai\"}} {code}\n"),
