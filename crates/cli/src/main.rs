@@ -2,15 +2,18 @@
 
 mod check;
 mod demo;
+mod schema;
 mod serve;
+mod simulate;
 
 use std::fmt;
 use std::path::Path;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use stormproof::document::Mistake;
+use stormproof::document::{self, Mistake, Reader};
 use stormproof::environment::Environment;
+use stormproof::{Invalid, config};
 use stormproof_gateway::Config;
 
 /// Resilience for AI agents.
@@ -25,7 +28,9 @@ struct Cli {
 enum Command {
     Serve(serve::Args),
     Check(check::Args),
+    Schema(schema::Args),
     Demo(demo::Args),
+    Simulate(simulate::Args),
     #[command(hide = true)]
     DemoUpstream(demo::UpstreamArgs),
 }
@@ -41,7 +46,9 @@ fn main() -> ExitCode {
     match Cli::parse().command {
         Command::Serve(args) => serve::run(&args),
         Command::Check(args) => check::run(&args),
+        Command::Schema(args) => schema::run(&args),
         Command::Demo(args) => demo::run(&args),
+        Command::Simulate(args) => simulate::run(&args),
         Command::DemoUpstream(args) => demo::run_upstream(&args),
     }
 }
@@ -105,6 +112,30 @@ fn environment() -> Environment {
     environment
 }
 
+/// The policy in a text: in a table `policy`, or the whole of it.
+fn parse_policy(path: &Path, text: &str) -> Result<config::Config, Unloaded> {
+    #[derive(Default, serde::Deserialize)]
+    #[serde(default, deny_unknown_fields)]
+    struct Document {
+        policy: config::Config,
+    }
+    let in_a_table = text.lines().any(|line| line.trim_start().starts_with("[policy"));
+    let read = if in_a_table {
+        let validate = |document: &Document| {
+            let mistakes = document.policy.validate();
+            let within = |mistake: &Invalid| {
+                Invalid::new(format!("policy.{}", mistake.field), mistake.value.clone(), mistake.allowed)
+            };
+            mistakes.iter().map(within).collect()
+        };
+        Reader::new().policies("policy").read(text, validate).map(|document| document.policy)
+    } else {
+        document::read(text, config::Config::validate)
+    };
+    read.map_err(|mistakes| invalid(path, &mistakes))
+}
+
+/// Each mistake on a line, with the file it is in.
 fn invalid(path: &Path, mistakes: &[Mistake]) -> Unloaded {
     let line = |mistake: &Mistake| match mistake.variable {
         Some(_) => mistake.to_string(),

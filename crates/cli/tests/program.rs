@@ -337,3 +337,12 @@ fn a_log_that_nobody_reads_does_not_keep_it_from_ending() {
     }
     assert_eq!((answers, running.child.wait().unwrap().code()), (requests, Some(0)));
 }
+
+#[test]
+fn schema_prints_that_of_either_file() {
+    for (args, table) in [(&["schema"][..], "upstreams"), (&["schema", "settings"], "policies")] {
+        let (code, out, err) = said(&run(args));
+        let schema: serde_json::Value = serde_json::from_str(&out).unwrap();
+        assert!(code == 0 && err.is_empty() && schema["properties"][table].is_object(), "{out}{err}");
+    }
+}

@@ -26,16 +26,21 @@ use crate::time::{Instant, nanos};
 /// ```
 #[derive(Clone, Debug, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(default, deny_unknown_fields))]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Config {
     /// The limit never goes below: 1 to `max`. Default 1.
+    #[cfg_attr(feature = "schema", schemars(range(min = 1)))]
     pub min: u32,
     /// The limit never goes above: `min` to 2,147,483,647. Default 1000.
+    #[cfg_attr(feature = "schema", schemars(range(min = 1, max = 2_147_483_647)))]
     pub max: u32,
     /// The shortest window of measurements; the limit moves at its end. A window lasts at least five times as long as
     /// a call. 1 ms to 1 hour. Default 1 s.
     #[cfg_attr(feature = "serde", serde(with = "crate::time::duration"))]
+    #[cfg_attr(feature = "schema", schemars(with = "crate::time::duration::Written"))]
     pub window: Duration,
     /// A window goes on until so many calls have ended that began in it: 5 to 100,000. Default 20.
+    #[cfg_attr(feature = "schema", schemars(range(min = 5, max = 100_000)))]
     pub min_samples: u32,
     /// Kinds of failure that say the callee has too much to do: a tenth of the calls ending so lowers the limit. A
     /// failure with a hint when to come back is one of them, whatever its kind. Default `TimeoutError`,
@@ -110,6 +115,8 @@ const FURTHER: f64 = 0.05;
 const STILL: f64 = 0.25;
 /// Windows between two such looks.
 const PROBE_EVERY: u32 = 10;
+/// A window that is neither near the baseline nor well above it counts as so many.
+const IN_DOUBT: u32 = 3;
 /// Windows without growth after a queue was seen.
 const PAUSE: u32 = 5;
 /// Growth in a window; faster the longer it goes well.
@@ -281,8 +288,9 @@ impl Limiter {
 
     /// The limit was used: up, down or neither.
     fn steer(&mut self, latency: f64, baseline: f64) {
-        self.since_trial = self.since_trial.saturating_add(1);
         let excess = latency / baseline.max(1.0);
+        // In doubt whether it is a queue, sooner.
+        self.since_trial = self.since_trial.saturating_add(if excess < NO_QUEUE { 1 } else { IN_DOUBT });
         if self.limit() == self.config.min && excess > NO_QUEUE {
             // Nothing to compare with: with no fewer calls at a time there is no shorter wait.
             self.baseline = Some(latency);

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! deadline of the whole call
-//! └ retry, under a budget
+//! └ retry and hedge, under a budget
 //!   ├ 1 breaker: look, refuse at once if open        takes nothing
 //!   ├ 2 bulkhead: a slot, or a bounded FIFO queue     may wait
 //!   ├ 3 rate limit: requests, then tokens             may wait, refused early if the wait passes the deadline
@@ -10,34 +10,56 @@
 //!   └ 5 attempt → settle 4, 3, 2 in reverse
 //! ```
 //!
-//! With [`Scope::Operation`] the breaker's permit is taken once, before the first attempt, and settled at the end.
+//! With [`Scope::Operation`](crate::breaker::Scope) the breaker's permit is taken once, before the first attempt, and
+//! settled at the end.
+//!
+//! A first attempt or a retry and the hedges beside it are a round. A hedge passes the same stages, but never waits: if it
+//! cannot have everything at once there is no hedge. The first result that is no failure ends the call; when all attempts
+//! of a round have failed, the last failure is what retry decides about.
 //!
 //! [`Call::next`] is asked again and again: it answers with a [`Step`], whoever drives it performs the step and comes
 //! back with an [`Input`]. Dropping the driver is [`Call::abandon`].
+//!
+//! Owns what a call is and what it can be asked. How it gets to an attempt is in `admission`, how attempts run side by
+//! side in `attempts`, what follows from their results in `ending`.
 
 use std::time::Duration;
 
-use crate::breaker::{Change, Scope};
-use crate::decision::{Admission, Progress, Refusal, Stage, Ticket};
+use crate::breaker::Scope;
+use crate::decision::{Refusal, Ticket};
 use crate::event::Kind;
-use crate::outcome::{Outcome, Verdict};
-use crate::permits::{Edge, Permits, emit, wake};
+use crate::outcome::Verdict;
+use crate::permits::{Edge, Permits, emit};
 use crate::policy::Policy;
-use crate::retry::{Decision, Stop};
+use crate::retry::Stop;
 use crate::time::Instant;
 use crate::timeout::Limit;
+
+mod admission;
+mod attempts;
+mod ending;
+
+use admission::Queue;
+use attempts::Lane;
 
 /// What to do next.
 #[derive(Debug)]
 #[must_use]
 pub enum Step<'p> {
-    /// Start attempt `number` (from 1), or let it go on if it runs. Come back with [`Input::Finished`] when it ends, or
-    /// drop it at `until` and come back with [`Input::Resume`].
+    /// Start attempt `number` if it is new, and let those that run go on. Come back with [`Input::Finished`] when one of
+    /// them ends, or with [`Input::Resume`] at `until`.
     Attempt {
-        /// The attempt's number, from 1.
+        /// The number of the newest attempt, from 1.
         number: u32,
-        /// When to give it up; [`Instant::FAR_FUTURE`] for never.
+        /// When that attempt will be given up; [`Instant::FAR_FUTURE`] for never.
+        limit: Instant,
+        /// When to come back; [`Instant::FAR_FUTURE`] for never.
         until: Instant,
+    },
+    /// Drop attempt `number`, then come back with [`Input::Resume`]: what protects it is given back when it is gone.
+    Cancel {
+        /// The attempt's number.
+        number: u32,
     },
     /// Come back with [`Input::Resume`] when `ticket` is woken, or at `until`.
     Queued {
@@ -58,21 +80,25 @@ pub enum Step<'p> {
 /// How a call ended.
 #[derive(Clone, Copy, Debug)]
 pub enum End<'p> {
-    /// With the result of its last attempt; if that is a failure, why there was no further attempt.
+    /// With the last result that was handed in; if that is a failure, why there was no further attempt.
     Finished(Option<Stop>),
-    /// A stage did not let it through.
+    /// A stage did not let it through. If the last result is an answer that was judged a failure, and no attempt has
+    /// started since, the caller gets that answer: it is more than a refusal.
     Refused(Refusal<'p>),
-    /// Time ran out: of its last attempt, or of the call.
+    /// Time ran out: of its last attempt, or of the call. The caller gets an answer that is there, as when refused.
     TimedOut(Limit, Stop),
 }
 
 /// What happened since the last step.
 #[derive(Clone, Copy, Debug)]
 pub enum Input<'v> {
-    /// Time passed or a ticket was woken; also how a call begins.
+    /// Time passed, a ticket was woken or an attempt was dropped; also how a call begins.
     Resume,
-    /// The attempt ended.
-    Finished(Verdict<'v>),
+    /// The attempt with this number ended.
+    Finished(u32, Verdict<'v>),
+    /// The attempt with this number has an answer that is judged later: the call ends with it, and
+    /// [`hold`](Call::hold) hands over what was taken for it.
+    Answered(u32),
 }
 
 /// A call under way: plain data, driven by [`next`](Self::next).
@@ -84,24 +110,46 @@ pub enum Input<'v> {
 /// let mut call = Call::new(Instant::ZERO, policy.deadline_at(Instant::ZERO));
 /// let Step::Attempt { number: 1, .. } = call.next(&policy, Instant::ZERO, Input::Resume, &mut NoEdge) else { panic!() };
 /// // … the operation runs …
-/// let done = call.next(&policy, Instant::ZERO, Input::Finished(Verdict::success()), &mut NoEdge);
+/// let done = call.next(&policy, Instant::ZERO, Input::Finished(1, Verdict::success()), &mut NoEdge);
 /// assert!(matches!(done, Step::Done(End::Finished(None))));
 /// ```
 #[derive(Debug)]
 pub struct Call {
     started: Instant,
     deadline: Instant,
+    whose: Whose,
     /// When the present step ends by itself.
     until: Instant,
     previous_delay: Duration,
     cost: u32,
     attempts: u32,
+    retries: u32,
     phase: Phase,
     /// What the breaker said when the call began: it holds to the end, whatever is reloaded meanwhile.
     scope: Scope,
-    permits: Permits,
+    /// What was taken for the attempt to come, then the round's first attempt; with the operation's scope the breaker's
+    /// permit, too.
+    first: Lane,
+    /// The other attempts of the round. Empty, hence without memory, unless there is a hedge.
+    hedges: Vec<Lane>,
+    /// Hedges of this round so far, and when the next one is due.
+    hedged: u32,
+    hedge_at: Instant,
+    /// Servers have asked for so much patience in this round.
+    not_before: Instant,
     /// Whether slot and tokens outlast an attempt that fails for good.
     keeps: bool,
+}
+
+/// Whose deadline the call's is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Whose {
+    /// That of the call, if it has one.
+    Own,
+    /// That of the call around it, sooner than its own.
+    Inherited,
+    /// That of the call around it; it has none of its own.
+    InheritedOnly,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -110,17 +158,14 @@ enum Phase {
     Ready,
     /// In a stage's queue.
     Queued(Queue, Ticket),
+    /// At least one attempt runs.
     Attempting,
+    /// This attempt has run out of time and is being dropped.
+    Expiring(u32),
+    /// There is a result, and the attempts that lost are being dropped.
+    Closing(Option<Stop>),
     BackingOff,
     Ended,
-}
-
-/// The stages a call may have to wait for, in their order.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Queue {
-    Slot,
-    Requests,
-    Tokens,
 }
 
 /// One asking: about which policy, at what time, and who carries out the answer.
@@ -141,21 +186,40 @@ impl<E: Edge> Turn<'_, '_, E> {
 const TIMED_OUT: &str = "TimeoutError";
 
 impl Call {
-    /// A call that begins at `now` and must be over at `deadline`: the sooner of [`Policy::deadline_at`] and the one
-    /// inherited from an outer call.
+    /// A call that begins at `now` and must be over at `deadline`, see [`Policy::deadline_at`].
     #[inline]
     pub fn new(now: Instant, deadline: Instant) -> Self {
         Self {
             started: now,
             deadline,
+            whose: Whose::Own,
             until: Instant::FAR_FUTURE,
             previous_delay: Duration::ZERO,
             cost: 1,
             attempts: 0,
+            retries: 0,
             phase: Phase::Ready,
             scope: Scope::Attempt,
-            permits: Permits::default(),
+            first: Lane::default(),
+            hedges: Vec::new(),
+            hedged: 0,
+            hedge_at: Instant::FAR_FUTURE,
+            not_before: Instant::ZERO,
             keeps: false,
+        }
+    }
+
+    /// Cuts the call to what a call around it has left.
+    ///
+    /// An attempt that runs out of that time, and not of its policy's, says nothing about the callee: it had less than
+    /// the policy means it to have, so for the breaker it counts neither way. Only where the policy sets no time at all
+    /// what is inherited is the limit there is, and running out of it counts as a failure.
+    #[inline]
+    pub fn inherit(&mut self, deadline: Instant) {
+        if deadline < self.deadline {
+            let alone = self.deadline == Instant::FAR_FUTURE;
+            self.whose = if alone { Whose::InheritedOnly } else { Whose::Inherited };
+            self.deadline = deadline;
         }
     }
 
@@ -180,9 +244,14 @@ impl Call {
         self.deadline
     }
 
-    /// Attempts started so far.
+    /// Attempts started so far, hedges among them.
     pub fn attempts(&self) -> u32 {
         self.attempts
+    }
+
+    /// Retries so far: waits after which there was, or will be, another try. Hedges are none.
+    pub fn retries(&self) -> u32 {
+        self.retries
     }
 
     /// Decides what to do next.
@@ -191,9 +260,11 @@ impl Call {
         let turn = &mut Turn { policy, now, edge };
         match (self.phase, &input) {
             (Phase::Ready, _) => self.prepare(turn),
-            (Phase::Attempting, Input::Finished(verdict)) => self.attempt_ended(turn, verdict, None),
-            (Phase::Attempting, Input::Resume) if now >= self.until => self.attempt_timed_out(turn),
-            (Phase::Attempting, Input::Resume) => Step::Attempt { number: self.attempts, until: self.until },
+            (Phase::Attempting, Input::Finished(number, verdict)) => self.finished(turn, *number, verdict),
+            (Phase::Attempting, Input::Answered(number)) => self.answered(turn, *number),
+            (Phase::Attempting, Input::Resume) => self.go_on(turn),
+            (Phase::Expiring(number), _) => self.attempt_timed_out(turn, number),
+            (Phase::Closing(stop), _) => self.drop_loser(turn, stop),
             (Phase::Queued(queue, ticket), _) => self.poll(turn, queue, ticket),
             (Phase::BackingOff, _) if now >= self.until => self.prepare(turn),
             (Phase::BackingOff, _) => Step::BackOff { until: self.until },
@@ -201,281 +272,10 @@ impl Call {
         }
     }
 
-    /// Step 1: look at the breaker; with one for the whole operation, take its permit.
-    #[inline]
-    fn prepare<'p>(&mut self, turn: &mut Turn<'p, '_, impl Edge>) -> Step<'p> {
-        if turn.now >= self.deadline {
-            return self.timed_out(turn);
-        }
-        let Policy { breaker, bulkhead, rate, tokens, .. } = turn.policy;
-        if self.attempts == 0 {
-            self.scope = turn.policy.scope();
-        }
-        let may_wait = bulkhead.is_some() || rate.is_some() || tokens.is_some();
-        let passed = match (breaker, self.scope) {
-            (Some(_), Scope::Operation) if self.attempts == 0 => self.take_permit(turn),
-            (Some(breaker), Scope::Attempt) if may_wait => breaker.look(turn.now),
-            _ => Ok(()),
-        };
-        match passed {
-            Ok(()) => self.take(turn, Queue::Slot),
-            Err(refusal) => self.refused(turn, refusal),
-        }
-    }
-
-    /// Steps 2 and 3, from `queue` on: a slot, requests, tokens.
-    #[inline]
-    fn take<'p>(&mut self, turn: &mut Turn<'p, '_, impl Edge>, queue: Queue) -> Step<'p> {
-        if queue == Queue::Slot
-            && let Some(bulkhead) = &turn.policy.bulkhead
-        {
-            match bulkhead.acquire() {
-                Admission::Granted(slot) => self.permits.slot = Some(slot),
-                Admission::Queued(ticket) => {
-                    self.until = turn.now + bulkhead.queue_timeout();
-                    return self.poll(turn, Queue::Slot, ticket);
-                }
-                Admission::Refused(refusal) => return self.refused(turn, refusal),
-            }
-        }
-        if queue != Queue::Tokens
-            && let Some(limiter) = &turn.policy.rate
-        {
-            match limiter.acquire(turn.now, 1, self.deadline) {
-                Admission::Granted(requests) => self.permits.rate = Some(requests),
-                Admission::Queued(ticket) => return self.poll(turn, Queue::Requests, ticket),
-                Admission::Refused(refusal) => return self.refused(turn, refusal),
-            }
-        }
-        if let Some(limiter) = &turn.policy.tokens {
-            match limiter.acquire(turn.now, self.cost, self.deadline) {
-                Admission::Granted(tokens) => self.permits.tokens = Some(tokens),
-                Admission::Queued(ticket) => return self.poll(turn, Queue::Tokens, ticket),
-                Admission::Refused(refusal) => return self.refused(turn, refusal),
-            }
-        }
-        self.start(turn)
-    }
-
-    /// Asks whether the turn of `ticket` has come, and goes on behind its queue if so.
-    #[cold]
-    fn poll<'p>(&mut self, turn: &mut Turn<'p, '_, impl Edge>, queue: Queue, ticket: Ticket) -> Step<'p> {
-        self.phase = Phase::Queued(queue, ticket);
-        let Policy { bulkhead, rate, tokens, .. } = turn.policy;
-        match (queue, bulkhead, rate, tokens) {
-            (Queue::Slot, Some(bulkhead), ..) => match bulkhead.poll(ticket) {
-                Progress::Granted { token, wake: next } => {
-                    wake(turn.edge, next);
-                    self.permits.slot = Some(token);
-                    self.take(turn, Queue::Requests)
-                }
-                Progress::Waiting { .. } if turn.now >= self.until && turn.now < self.deadline => {
-                    let (next, refusal) = bulkhead.time_out(ticket);
-                    wake(turn.edge, next);
-                    self.refused(turn, refusal)
-                }
-                Progress::Waiting { .. } => self.wait(turn, ticket, self.until),
-            },
-            (Queue::Requests, _, Some(limiter), _) => match limiter.poll(turn.now, ticket) {
-                Progress::Granted { token, wake: next } => {
-                    wake(turn.edge, next);
-                    self.permits.rate = Some(token);
-                    self.take(turn, Queue::Tokens)
-                }
-                Progress::Waiting { until } => self.wait(turn, ticket, until),
-            },
-            (Queue::Tokens, _, _, Some(limiter)) => match limiter.poll(turn.now, ticket) {
-                Progress::Granted { token, wake: next } => {
-                    wake(turn.edge, next);
-                    self.permits.tokens = Some(token);
-                    self.start(turn)
-                }
-                Progress::Waiting { until } => self.wait(turn, ticket, until),
-            },
-            // Not reached: who waits does so in a stage that the policy has.
-            _ => self.start(turn),
-        }
-    }
-
-    /// Stays in the queue, until the deadline at the latest.
-    fn wait<'p>(&mut self, turn: &mut Turn<'p, '_, impl Edge>, ticket: Ticket, until: Instant) -> Step<'p> {
-        if turn.now >= self.deadline {
-            self.leave_queue(turn.policy, turn.edge);
-            return self.timed_out(turn);
-        }
-        Step::Queued { ticket, until: until.min(self.deadline) }
-    }
-
-    fn leave_queue(&mut self, policy: &Policy, edge: &mut impl Edge) {
-        let Phase::Queued(queue, ticket) = self.phase else { return };
-        let next = match queue {
-            Queue::Slot => policy.bulkhead.as_ref().and_then(|bulkhead| bulkhead.cancel(ticket)),
-            Queue::Requests => policy.rate.as_ref().and_then(|limiter| limiter.cancel(ticket)),
-            Queue::Tokens => policy.tokens.as_ref().and_then(|limiter| limiter.cancel(ticket)),
-        };
-        wake(edge, next);
-    }
-
-    /// Steps 4 and 5: take the permit and begin.
-    #[inline]
-    fn start<'p>(&mut self, turn: &mut Turn<'p, '_, impl Edge>) -> Step<'p> {
-        // The waits may have used up all the time there was: what is left undone is no failure of the callee.
-        if turn.now >= self.deadline {
-            return self.timed_out(turn);
-        }
-        if self.scope == Scope::Attempt
-            && let Err(refusal) = self.take_permit(turn)
-        {
-            return self.refused(turn, refusal);
-        }
-        if self.attempts == 0
-            && let Some(budget) = &turn.policy.budget
-        {
-            budget.deposit(turn.now);
-        }
-        self.attempts = self.attempts.saturating_add(1);
-        self.phase = Phase::Attempting;
-        if let Some(slot) = &mut self.permits.slot {
-            slot.begin(turn.now);
-        }
-        let own = turn.policy.attempt_timeout.map_or(Instant::FAR_FUTURE, |limit| turn.now + limit);
-        self.until = own.min(self.deadline);
-        Step::Attempt { number: self.attempts, until: self.until }
-    }
-
-    #[inline]
-    fn take_permit<'p>(&mut self, turn: &mut Turn<'p, '_, impl Edge>) -> Result<(), Refusal<'p>> {
-        if let Some(breaker) = &turn.policy.breaker {
-            let permit = self.permits.breaker.insert(breaker.admit(turn.now)?);
-            if let Some(transition) = permit.transition() {
-                turn.emit(|| Kind::of_change(breaker.name(), Change::Moved(transition)));
-            }
-        }
-        Ok(())
-    }
-
-    #[cold]
-    fn attempt_timed_out<'p>(&mut self, turn: &mut Turn<'p, '_, impl Edge>) -> Step<'p> {
-        let limit = if turn.now >= self.deadline { Limit::Call } else { Limit::Attempt };
-        let after = turn.now.since(self.started);
-        turn.emit(|| Kind::TimedOut { limit, after });
-        self.attempt_ended(turn, &Verdict::failure(TIMED_OUT), Some(limit))
-    }
-
-    /// Gives back what the attempt held, and decides whether another follows.
-    #[inline]
-    fn attempt_ended<'p>(
-        &mut self,
-        turn: &mut Turn<'p, '_, impl Edge>,
-        verdict: &Verdict<'_>,
-        limit: Option<Limit>,
-    ) -> Step<'p> {
-        if self.scope == Scope::Attempt {
-            self.permits.settle_breaker(turn.policy, turn.now, verdict, turn.edge);
-        }
-        if verdict.outcome == Outcome::Success {
-            self.permits.settle_attempt(turn.policy, turn.now, verdict, turn.edge);
-            return self.end(turn, verdict, End::Finished(None));
-        }
-        self.retry(turn, verdict, limit)
-    }
-
-    #[cold]
-    fn retry<'p>(
-        &mut self,
-        turn: &mut Turn<'p, '_, impl Edge>,
-        verdict: &Verdict<'_>,
-        limit: Option<Limit>,
-    ) -> Step<'p> {
-        let (attempts, error) = (self.attempts, verdict.kind);
-        let decision = turn.policy.retry.as_ref().map_or(Decision::Stop(Stop::NoRetry), |retry| {
-            let retries = attempts.saturating_sub(1);
-            retry.decide(turn.now, retries, self.previous_delay, verdict, self.deadline)
-        });
-        let stop = match decision {
-            Decision::Retry { delay, until } => {
-                if let Some(refusal) = self.refused_then(turn, until) {
-                    self.permits.settle_attempt(turn.policy, turn.now, verdict, turn.edge);
-                    return self.refused(turn, refusal);
-                }
-                // Last, so that a retry is paid for only if it takes place.
-                if turn.policy.budget.as_ref().is_none_or(|budget| budget.withdraw(turn.now)) {
-                    self.permits.settle_attempt(turn.policy, turn.now, verdict, turn.edge);
-                    turn.emit(|| Kind::RetryAttempted { retry: attempts, delay, error: error.into() });
-                    self.previous_delay = delay;
-                    self.phase = Phase::BackingOff;
-                    self.until = until;
-                    return Step::BackOff { until };
-                }
-                Stop::BudgetDenied
-            }
-            Decision::Stop(stop) => stop,
-        };
-        if !self.keeps || limit.is_some() {
-            self.permits.settle_attempt(turn.policy, turn.now, verdict, turn.edge);
-        }
-        // What was ignored is the caller's own affair.
-        if verdict.outcome == Outcome::Failure {
-            turn.emit(|| Kind::GaveUp { stop, attempts, error: error.into() });
-        }
-        let end = limit.map_or(End::Finished(Some(stop)), |limit| End::TimedOut(limit, stop));
-        self.end(turn, verdict, end)
-    }
-
-    /// The refusal that a retry at `until` would meet for certain: nobody waits for that.
-    fn refused_then<'p>(&self, turn: &Turn<'p, '_, impl Edge>, until: Instant) -> Option<Refusal<'p>> {
-        let breaker = turn.policy.breaker.as_ref().filter(|_| self.scope == Scope::Attempt)?;
-        if breaker.open_until(turn.now)? <= until {
-            return None;
-        }
-        breaker.look(turn.now).err()
-    }
-
-    /// The deadline passed outside an attempt.
-    #[cold]
-    fn timed_out<'p>(&mut self, turn: &mut Turn<'p, '_, impl Edge>) -> Step<'p> {
-        let (limit, after) = (Limit::Call, turn.now.since(self.started));
-        turn.emit(|| Kind::TimedOut { limit, after });
-        self.stopped_outside(turn, TIMED_OUT, End::TimedOut(limit, Stop::Deadline))
-    }
-
-    #[cold]
-    fn refused<'p>(&mut self, turn: &mut Turn<'p, '_, impl Edge>, refusal: Refusal<'p>) -> Step<'p> {
-        // A breaker's refusals are counted: they are not rare.
-        if refusal.stage != Stage::Breaker {
-            turn.emit(|| Kind::of_refusal(&refusal));
-        }
-        if self.attempts > 0 {
-            let (stop, attempts, error) = (Stop::Refused, self.attempts, refusal.reason.as_str());
-            turn.emit(|| Kind::GaveUp { stop, attempts, error: error.into() });
-        }
-        self.stopped_outside(turn, refusal.reason.as_str(), End::Refused(refusal))
-    }
-
-    /// Ends between attempts. An operation whose attempts failed has failed; one without attempts says nothing.
-    fn stopped_outside<'p>(&mut self, turn: &mut Turn<'p, '_, impl Edge>, kind: &str, end: End<'p>) -> Step<'p> {
-        self.permits.refund(turn.policy, turn.edge);
-        let verdict = if self.attempts > 0 { Verdict::failure(kind) } else { Verdict::ignored(kind) };
-        self.end(turn, &verdict, end)
-    }
-
-    #[inline]
-    fn end<'p>(&mut self, turn: &mut Turn<'p, '_, impl Edge>, verdict: &Verdict<'_>, end: End<'p>) -> Step<'p> {
-        self.phase = Phase::Ended;
-        if self.scope == Scope::Operation {
-            self.permits.settle_breaker(turn.policy, turn.now, verdict, turn.edge);
-        }
-        Step::Done(end)
-    }
-
-    /// Ends the call in the middle of an attempt and hands over what it holds, to be settled later: for a response whose
-    /// body is still to come. At the end of a call hands over what it [keeps](Self::keep), else nothing.
+    /// At the end of a call hands over what it holds, to be settled later: for an answer whose body is still to come, see
+    /// [`Input::Answered`], or for what it [keeps](Self::keep). Before the end: nothing.
     pub fn hold(&mut self) -> Permits {
-        if !matches!(self.phase, Phase::Attempting | Phase::Ended) {
-            return Permits::default();
-        }
-        self.phase = Phase::Ended;
-        std::mem::take(&mut self.permits)
+        if self.phase == Phase::Ended { std::mem::take(&mut self.first.permits) } else { Permits::default() }
     }
 
     /// Gives back everything: the call was dropped. Nothing counts for or against the callee.
@@ -489,10 +289,13 @@ impl Call {
     #[cold]
     fn abandon_midway(&mut self, policy: &Policy, edge: &mut impl Edge) {
         self.leave_queue(policy, edge);
-        if matches!(self.phase, Phase::Attempting | Phase::Ended) {
-            self.permits.abandon(policy, edge);
+        for mut lane in self.hedges.drain(..) {
+            lane.permits.abandon(policy, edge);
+        }
+        if matches!(self.phase, Phase::Ready | Phase::Queued(..) | Phase::BackingOff) {
+            self.first.permits.release(policy, edge);
         } else {
-            self.permits.release(policy, edge);
+            self.first.permits.abandon(policy, edge);
         }
         self.phase = Phase::Ended;
     }

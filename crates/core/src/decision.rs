@@ -148,6 +148,10 @@ pub enum Stage {
     Degradation,
     /// A work queue.
     Queue,
+    /// Hedges.
+    Hedge,
+    /// How long attempts took.
+    Latency,
 }
 
 impl Stage {
@@ -162,6 +166,8 @@ impl Stage {
             Self::Health => "health",
             Self::Degradation => "degradation",
             Self::Queue => "queue",
+            Self::Hedge => "hedge",
+            Self::Latency => "latency",
         }
     }
 }

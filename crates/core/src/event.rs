@@ -14,6 +14,7 @@ use crate::breaker::{Change, State, Transition, Trip};
 use crate::decision::{Name, Reason, Refusal, Stage};
 use crate::fallback;
 use crate::health::Status;
+use crate::hedge;
 use crate::retry::Stop;
 use crate::time::Instant;
 use crate::timeout::Limit;
@@ -119,6 +120,25 @@ pub enum Kind {
         /// The kind of failure that is retried.
         error: Box<str>,
     },
+    /// An attempt started beside, or right after, one that gave no answer.
+    HedgeStarted {
+        /// Its number among the call's attempts.
+        attempt: u32,
+        /// Why it started.
+        cause: hedge::Cause,
+    },
+    /// The caller gets the result of a hedge.
+    HedgeWon {
+        /// Its number among the call's attempts.
+        attempt: u32,
+    },
+    /// A breaker would have refused, and the call waits for it to be half-open.
+    HalfOpenAwaited {
+        /// The breaker.
+        breaker: Name,
+        /// How long.
+        delay: Duration,
+    },
     /// The operation failed and there is no further attempt.
     GaveUp {
         /// Why none.
@@ -210,6 +230,9 @@ impl Kind {
             Self::Degradation { shift, .. } if shift.to > shift.from => Category::Warning,
             Self::Circuit { .. }
             | Self::RetryAttempted { .. }
+            | Self::HedgeStarted { .. }
+            | Self::HedgeWon { .. }
+            | Self::HalfOpenAwaited { .. }
             | Self::LimitChanged { .. }
             | Self::Reloaded { .. }
             | Self::Health { .. }
@@ -232,6 +255,9 @@ impl Kind {
         match self {
             Self::Refused { .. }
             | Self::RetryAttempted { .. }
+            | Self::HedgeStarted { .. }
+            | Self::HedgeWon { .. }
+            | Self::HalfOpenAwaited { .. }
             | Self::GaveUp { .. }
             | Self::TimedOut { .. }
             | Self::FallbackUsed(_) => true,
@@ -262,6 +288,9 @@ impl Kind {
             Self::Refused { .. } => "refused",
             Self::LimitChanged { .. } => "limit_changed",
             Self::RetryAttempted { .. } => "retry_attempted",
+            Self::HedgeStarted { .. } => "hedge_started",
+            Self::HedgeWon { .. } => "hedge_won",
+            Self::HalfOpenAwaited { .. } => "half_open_awaited",
             Self::GaveUp { stop: Stop::BudgetDenied, .. } => "budget_exhausted",
             Self::GaveUp { stop: Stop::Exhausted, .. } => "retry_exhausted",
             Self::GaveUp { .. } => "call_failed",

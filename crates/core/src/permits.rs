@@ -44,6 +44,14 @@ pub struct Permits {
 }
 
 impl Permits {
+    /// What they were taken for begins.
+    #[inline]
+    pub(crate) fn begin(&mut self, now: Instant) {
+        if let Some(slot) = &mut self.slot {
+            slot.begin(now);
+        }
+    }
+
     /// Gives everything back with the result of what was called. Requests that were made stay spent; tokens are
     /// corrected to what was really used.
     pub fn settle(&mut self, policy: &Policy, now: Instant, verdict: &Verdict<'_>, edge: &mut impl Edge) {

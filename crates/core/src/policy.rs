@@ -9,7 +9,9 @@ use crate::breaker::{self, CircuitBreaker, Scope};
 use crate::budget::{self, RetryBudget};
 use crate::bulkhead::{self, Bulkhead};
 use crate::decision::Name;
+use crate::hedge::{self, Hedge};
 use crate::invalid::{Check, Invalid, Mistakes};
+use crate::latency::{self, Latency};
 use crate::rate::{self, RateLimiter};
 use crate::retry::{self, Retry};
 use crate::snapshot::Snapshot;
@@ -25,7 +27,9 @@ pub struct Policy {
     pub deadline: Option<Duration>,
     /// Whether and when failed attempts are repeated.
     pub retry: Option<Arc<Retry>>,
-    /// What all retries together may cost.
+    /// Whether a slow attempt is doubled.
+    pub hedge: Option<Arc<Hedge>>,
+    /// What all retries and hedges together may cost.
     pub budget: Option<Arc<RetryBudget>>,
     /// Stops calling what has been failing.
     pub breaker: Option<Arc<CircuitBreaker>>,
@@ -37,6 +41,8 @@ pub struct Policy {
     pub tokens: Option<Arc<RateLimiter>>,
     /// The longest one attempt may take.
     pub attempt_timeout: Option<Duration>,
+    /// How long successful attempts took.
+    pub latency: Option<Arc<Latency>>,
 }
 
 impl Policy {
@@ -46,12 +52,14 @@ impl Policy {
             name: name.into(),
             deadline: None,
             retry: None,
+            hedge: None,
             budget: None,
             breaker: None,
             bulkhead: None,
             rate: None,
             tokens: None,
             attempt_timeout: None,
+            latency: None,
         }
     }
 
@@ -73,6 +81,8 @@ impl Policy {
             deadline: self.deadline,
             attempt_timeout: self.attempt_timeout,
             retry: self.retry.as_ref().map(|stage| stage.config().clone()),
+            hedge: self.hedge.as_ref().map(|stage| stage.config()),
+            latency: self.own_latency().map(Latency::config),
             budget: self.budget.as_ref().map(|stage| stage.config()),
             breaker: self.breaker.as_ref().map(|stage| stage.config()),
             bulkhead: self.bulkhead.as_ref().map(|stage| stage.config()),
@@ -81,16 +91,28 @@ impl Policy {
         }
     }
 
+    /// The measurements, unless they are only there because hedging needs some.
+    fn own_latency(&self) -> Option<&Latency> {
+        let needed = self.hedge.as_ref().is_some_and(|hedge| hedge.config().needs_latency());
+        self.latency.as_deref().filter(|latency| !needed || latency.config() != latency::Config::default())
+    }
+
     /// Whether any stage asks when a call succeeded. If not, the time of its start does as well.
     #[inline]
     pub fn success_needs_time(&self) -> bool {
-        self.breaker.is_some() || self.tokens.is_some() || self.bulkhead.as_ref().is_some_and(|stage| stage.adapts())
+        self.breaker.is_some()
+            || self.tokens.is_some()
+            || self.hedge.is_some()
+            || self.latency.is_some()
+            || self.bulkhead.as_ref().is_some_and(|stage| stage.adapts())
     }
 
-    /// Whether an attempt that fails as the call's `attempt`-th (from 1) could be followed by another. A door that
-    /// must copy a request copies it only then.
-    pub fn may_retry_after(&self, attempt: u32) -> bool {
-        self.retry.as_ref().is_some_and(|retry| retry.may_retry_after(attempt.saturating_sub(1)))
+    /// Whether the call's `attempt`-th attempt (from 1) could be followed by another, be it a retry or a hedge. A door
+    /// that must copy a request copies it only then.
+    pub fn may_repeat_after(&self, attempt: u32) -> bool {
+        let rounds = self.retry.as_ref().map_or(0, |retry| retry.config().max_retries).saturating_add(1);
+        let each = self.hedge.as_ref().map_or(0, |hedge| hedge.config().max_hedges).saturating_add(1);
+        attempt < rounds.saturating_mul(each)
     }
 
     /// The stages as data.
@@ -100,7 +122,10 @@ impl Policy {
             self.bulkhead.as_ref().map(|stage| stage.snapshot()),
             self.rate.as_ref().map(|stage| stage.snapshot(now)),
             self.tokens.as_ref().map(|stage| stage.snapshot(now)),
+            self.retry.as_ref().map(|stage| stage.snapshot(&self.name)),
+            self.hedge.as_ref().map(|stage| stage.snapshot(&self.name)),
             self.budget.as_ref().map(|stage| stage.snapshot(now)),
+            self.latency.as_ref().map(|stage| stage.snapshot(now)),
         ]
         .into_iter()
         .flatten()
@@ -120,20 +145,25 @@ impl Policy {
 ///     ..Default::default()
 /// };
 /// let policy = config.build("openai", 7).expect("valid");
-/// assert!(policy.may_retry_after(1));
+/// assert!(policy.may_repeat_after(1));
 /// ```
 #[derive(Clone, Debug, Default, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(default, deny_unknown_fields))]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Config {
     /// The longest the whole call may take. Default: no limit of its own.
     #[cfg_attr(feature = "serde", serde(with = "crate::time::duration::option"))]
+    #[cfg_attr(feature = "schema", schemars(with = "Option<crate::time::duration::Written>"))]
     pub deadline: Option<Duration>,
     /// The longest one attempt may take. Default: no limit of its own.
     #[cfg_attr(feature = "serde", serde(with = "crate::time::duration::option"))]
+    #[cfg_attr(feature = "schema", schemars(with = "Option<crate::time::duration::Written>"))]
     pub attempt_timeout: Option<Duration>,
     /// Retries. Default: none.
     pub retry: Option<retry::Config>,
-    /// The budget of the retries. Default: none.
+    /// Hedges. Default: none.
+    pub hedge: Option<hedge::Config>,
+    /// The budget of retries and hedges. Default: none.
     pub budget: Option<budget::Config>,
     /// The circuit breaker. Default: none.
     pub breaker: Option<breaker::Config>,
@@ -143,6 +173,8 @@ pub struct Config {
     pub rate: Option<rate::Config>,
     /// The limit of tokens. Default: none.
     pub tokens: Option<rate::Config>,
+    /// Measures how long successful attempts take. Default: only if the hedge's delay is a percentile.
+    pub latency: Option<latency::Config>,
 }
 
 impl Config {
@@ -155,14 +187,17 @@ impl Config {
             }
         }
         if self.budget.is_some() {
-            check.that(self.retry.is_some(), "budget", format_args!("set without retry"), "only together with retry");
+            let repeats = self.retry.is_some() || self.hedge.is_some();
+            check.that(repeats, "budget", format_args!("set without retry"), "only together with retry or hedge");
         }
         check.part("retry", self.retry.as_ref().map_or_else(Vec::new, retry::Config::validate));
+        check.part("hedge", self.hedge.as_ref().map_or_else(Vec::new, hedge::Config::validate));
         check.part("budget", self.budget.as_ref().map_or_else(Vec::new, budget::Config::validate));
         check.part("breaker", self.breaker.as_ref().map_or_else(Vec::new, breaker::Config::validate));
         check.part("bulkhead", self.bulkhead.as_ref().map_or_else(Vec::new, bulkhead::Config::validate));
         check.part("rate", self.rate.as_ref().map_or_else(Vec::new, rate::Config::validate));
         check.part("tokens", self.tokens.as_ref().map_or_else(Vec::new, rate::Config::validate));
+        check.part("latency", self.latency.as_ref().map_or_else(Vec::new, latency::Config::validate));
         check.done()
     }
 
@@ -178,6 +213,13 @@ impl Config {
         policy.attempt_timeout = self.attempt_timeout;
         if let Some(config) = self.retry {
             policy.retry = Some(Arc::new(Retry::new(config)?.seed(seed)));
+        }
+        let measured = self.hedge.as_ref().is_some_and(hedge::Config::needs_latency);
+        if let Some(config) = self.latency.or_else(|| measured.then(latency::Config::default)) {
+            policy.latency = Some(Arc::new(Latency::new(name.clone(), config)?));
+        }
+        if let Some(config) = self.hedge {
+            policy.hedge = Some(Arc::new(Hedge::new(config)?));
         }
         if let Some(config) = self.budget {
             policy.budget = Some(Arc::new(RetryBudget::new(name.clone(), config)?));

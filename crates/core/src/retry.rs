@@ -6,9 +6,12 @@
 use std::time::Duration;
 
 use crate::backoff::Backoff;
+use crate::decision::{Name, Reason, Stage};
 use crate::invalid::{Check, Invalid, Mistakes};
 use crate::outcome::{Outcome, Verdict, is_one_of};
 use crate::rng::Rng;
+use crate::snapshot::{Sample, Snapshot};
+use crate::sync::{AtomicU64, Ordering};
 use crate::time::Instant;
 
 /// What is retried, how often and how fast.
@@ -16,6 +19,7 @@ use crate::time::Instant;
 /// With the feature `serde`, `max_attempts` (which counts the first call) may stand in place of `max_retries`.
 #[derive(Clone, Debug, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(try_from = "Document"))]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(!try_from, default, deny_unknown_fields))]
 pub struct Config {
     /// How many times a call is tried again, the first attempt not counted. Default 3; 0 never retries.
     pub max_retries: u32,
@@ -31,7 +35,12 @@ pub struct Config {
         feature = "serde",
         serde(with = "crate::time::duration::option", skip_serializing_if = "Option::is_none")
     )]
+    #[cfg_attr(feature = "schema", schemars(with = "Option<crate::time::duration::Written>"))]
     pub retry_after_cap: Option<Duration>,
+    /// Whether a call that an open circuit refuses waits until the circuit is half-open, instead of being refused: the
+    /// first attempt as well as a retry, and only if that is before the deadline. Each wait uses up a retry. A circuit
+    /// that is half-open with all probes out is asked again after the backoff. Default: false.
+    pub wait_for_half_open: bool,
 }
 
 impl Config {
@@ -56,6 +65,7 @@ impl Default for Config {
             retry_on: Vec::new(),
             never_on: Vec::new(),
             retry_after_cap: None,
+            wait_for_half_open: false,
         }
     }
 }
@@ -94,6 +104,9 @@ pub enum Stop {
 }
 
 impl Stop {
+    /// Those that a policy with retries can have, in the order of their counters.
+    const COUNTED: [Self; 5] = [Self::NotRetryable, Self::Exhausted, Self::Deadline, Self::BudgetDenied, Self::Refused];
+
     /// The reason in snake case, as events and metrics write it.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -131,6 +144,39 @@ impl Stop {
 pub struct Retry {
     config: Config,
     rng: Rng,
+    counters: Counters,
+}
+
+/// Written only when something went wrong.
+#[derive(Debug)]
+struct Counters {
+    calls: AtomicU64,
+    retries: AtomicU64,
+    half_open_waits: AtomicU64,
+    stopped: [AtomicU64; Stop::COUNTED.len()],
+}
+
+impl Counters {
+    fn new() -> Self {
+        let zero = || AtomicU64::new(0);
+        Self { calls: zero(), retries: zero(), half_open_waits: zero(), stopped: std::array::from_fn(|_| zero()) }
+    }
+}
+
+/// What has become of retries.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Stats {
+    /// Calls that were tried again at least once.
+    pub calls: u64,
+    /// Retries, waits for a half-open circuit among them.
+    pub retries: u64,
+    /// Waits for a half-open circuit.
+    pub half_open_waits: u64,
+    /// Calls that failed with all retries used up.
+    pub exhausted: u64,
+    /// Calls that failed because the budget was used up.
+    pub budget_denied: u64,
 }
 
 impl Retry {
@@ -140,7 +186,11 @@ impl Retry {
     /// All mistakes in `config`.
     pub fn new(config: Config) -> Result<Self, Mistakes> {
         let mistakes = config.validate();
-        if mistakes.is_empty() { Ok(Self { config, rng: Rng::new(0) }) } else { Err(mistakes.into()) }
+        if mistakes.is_empty() {
+            Ok(Self { config, rng: Rng::new(0), counters: Counters::new() })
+        } else {
+            Err(mistakes.into())
+        }
     }
 
     /// Sets what determines the jitter. Processes that call the same callee need different seeds, or they come back
@@ -198,6 +248,85 @@ impl Retry {
             && verdict.retry.unwrap_or_else(|| retry_on.is_empty() || is_one_of(verdict.kind, retry_on))
     }
 
+    /// When a call that a breaker refuses for `reason`, and for at least `wait`, asks again; `None` if it does not.
+    ///
+    /// `retries_done` counts such waits, too, so that they come to an end.
+    pub fn wait_for_half_open(
+        &self,
+        now: Instant,
+        retries_done: u32,
+        previous_delay: Duration,
+        (reason, wait): (Reason, Duration),
+        deadline: Instant,
+    ) -> Option<Instant> {
+        if !self.config.wait_for_half_open || !self.may_retry_after(retries_done) {
+            return None;
+        }
+        let until = match reason {
+            Reason::Open => self.spread(now, wait, deadline),
+            // Nobody knows how long the probes take.
+            Reason::HalfOpenLimit => now + self.config.backoff.delay(retries_done, previous_delay, &self.rng).max(wait),
+            // An operator's word does not end by itself.
+            _ => return None,
+        };
+        (until < deadline).then_some(until)
+    }
+
+    /// The end of a wait that must not be shorter, spread so that not all who wait come back at once; but the spreading
+    /// shall not be what fails the call.
+    pub(crate) fn spread(&self, now: Instant, least: Duration, deadline: Instant) -> Instant {
+        let spread = now + self.config.backoff.upward(least, &self.rng);
+        if spread < deadline { spread } else { now + least }
+    }
+
+    pub(crate) fn count_retry(&self, first: bool) {
+        self.counters.calls.fetch_add(u64::from(first), Ordering::Relaxed);
+        self.counters.retries.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn count_wait(&self) {
+        self.counters.half_open_waits.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn count_stop(&self, stop: Stop) {
+        let counter = Stop::COUNTED.iter().position(|counted| *counted == stop);
+        if let Some(counter) = counter.and_then(|at| self.counters.stopped.get(at)) {
+            counter.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    fn stopped(&self, stop: Stop) -> u64 {
+        let counters = Stop::COUNTED.iter().zip(&self.counters.stopped);
+        counters.filter(|(counted, _)| **counted == stop).map(|(_, counter)| counter.load(Ordering::Relaxed)).sum()
+    }
+
+    /// What has become of retries so far.
+    pub fn stats(&self) -> Stats {
+        let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        Stats {
+            calls: get(&self.counters.calls),
+            retries: get(&self.counters.retries),
+            half_open_waits: get(&self.counters.half_open_waits),
+            exhausted: self.stopped(Stop::Exhausted),
+            budget_denied: self.stopped(Stop::BudgetDenied),
+        }
+    }
+
+    /// The same as data, under the name of the policy.
+    pub fn snapshot(&self, name: &Name) -> Snapshot {
+        let stats = self.stats();
+        let mut samples = vec![
+            Sample::counter("calls", "Calls that were tried again at least once.", stats.calls),
+            Sample::counter("retries", "Retries, waits for a half-open circuit among them.", stats.retries),
+            Sample::counter("half_open_waits", "Waits for a half-open circuit.", stats.half_open_waits),
+        ];
+        samples.extend(Stop::COUNTED.map(|stop| {
+            Sample::counter("gave_up", "Calls that failed for good, by reason.", self.stopped(stop))
+                .label("reason", stop.as_str())
+        }));
+        Snapshot { stage: Stage::Retry, name: name.clone(), samples }
+    }
+
     /// The backoff, or the server's hint if that is longer.
     fn delay(
         &self,
@@ -212,9 +341,7 @@ impl Retry {
         if hint <= backoff {
             return backoff;
         }
-        let spread = self.config.backoff.upward(hint, &self.rng);
-        // The server would take the attempt in time, so our own spreading shall not be what fails the call.
-        if now + spread < deadline { spread } else { hint }
+        self.spread(now, hint, deadline).since(now)
     }
 }
 
@@ -232,6 +359,7 @@ struct Document {
     never_on: Vec<String>,
     #[serde(with = "crate::time::duration::option")]
     retry_after_cap: Option<Duration>,
+    wait_for_half_open: bool,
 }
 
 #[cfg(feature = "serde")]
@@ -246,8 +374,8 @@ impl TryFrom<Document> for Config {
             (Some(retries), None) => retries,
             (None, None) => Self::DEFAULT_RETRIES,
         };
-        let Document { backoff, retry_on, never_on, retry_after_cap, .. } = read;
-        Ok(Self { max_retries, backoff, retry_on, never_on, retry_after_cap })
+        let Document { backoff, retry_on, never_on, retry_after_cap, wait_for_half_open, .. } = read;
+        Ok(Self { max_retries, backoff, retry_on, never_on, retry_after_cap, wait_for_half_open })
     }
 }
 

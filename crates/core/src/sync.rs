@@ -11,11 +11,11 @@ use std::sync::Mutex as RawMutex;
 #[cfg(loom)]
 use loom::sync::MutexGuard;
 #[cfg(loom)]
-pub(crate) use loom::sync::atomic::{AtomicU64, Ordering};
+pub(crate) use loom::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 #[cfg(not(loom))]
 use std::sync::MutexGuard;
 #[cfg(not(loom))]
-pub(crate) use std::sync::atomic::{AtomicU64, Ordering};
+pub(crate) use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 /// A mutex whose lock cannot fail: no user code runs under it, so a panic under it is a bug of ours, and the
 /// invariants it guards hold between any two statements.

@@ -75,8 +75,10 @@ impl Timeouts {
 pub enum Limit {
     /// That of one attempt.
     Attempt,
-    /// That of the whole call, its own or inherited.
+    /// That of the whole call.
     Call,
+    /// What a call around this one had left.
+    Inherited,
 }
 
 impl Limit {
@@ -85,6 +87,7 @@ impl Limit {
         match self {
             Self::Attempt => "attempt",
             Self::Call => "call",
+            Self::Inherited => "inherited",
         }
     }
 }

@@ -45,7 +45,7 @@ fn a_slot_that_comes_after_the_deadline_starts_nothing() {
     let (mut first, mut second) = (begin(&policy, at(0)), begin(&policy, at(0)));
     assert!(matches!(resume(&mut first, &policy, at(0)), Step::Attempt { .. }));
     assert!(matches!(resume(&mut second, &policy, at(0)), Step::Queued { .. }));
-    let _ = first.next(&policy, at(10), Input::Finished(Verdict::success()), &mut NoEdge);
+    let _ = first.next(&policy, at(10), Input::Finished(1, Verdict::success()), &mut NoEdge);
     assert!(matches!(resume(&mut second, &policy, at(10)), Step::Done(End::TimedOut(..))));
     assert_eq!(second.attempts(), 0);
     assert_eq!(policy.bulkhead.unwrap().stats().active, 0);
@@ -76,6 +76,8 @@ fn there_is_nothing_to_hold_outside_an_attempt() {
     assert!(matches!(resume(&mut second, &policy, at(0)), Step::Queued { .. }));
     assert!(second.hold().is_empty());
     second.abandon(&policy, &mut NoEdge);
+    assert!(first.hold().is_empty(), "it is not over");
+    assert!(matches!(first.next(&policy, at(1), Input::Answered(1), &mut NoEdge), Step::Done(_)));
     first.hold().settle(&policy, at(1), &Verdict::success(), &mut NoEdge);
     let stats = policy.bulkhead.unwrap().stats();
     assert_eq!((stats.active, stats.queued), (0, 0));
@@ -96,7 +98,7 @@ fn an_operation_that_failed_between_attempts_names_a_cause() {
         let policy = policy(config.clone());
         let mut call = begin(&policy, at(0));
         let _ = resume(&mut call, &policy, at(0));
-        let _ = call.next(&policy, at(0), Input::Finished(Verdict::failure("E")), &mut NoEdge);
+        let _ = call.next(&policy, at(0), Input::Finished(1, Verdict::failure("E")), &mut NoEdge);
         assert!(matches!(resume(&mut call, &policy, at(back)), Step::Done(_)));
         assert_eq!(policy.breaker.unwrap().last_cause().as_deref(), Some(cause));
     }

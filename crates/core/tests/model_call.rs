@@ -9,7 +9,7 @@ use stormproof_core::breaker::{self, Mode, Scope};
 use stormproof_core::event::{Event, Kind};
 use stormproof_core::{
     Backoff, Call, Edge, End, Input, Instant, Jitter, Permits, Policy, Stage, Step, Ticket, Trip, Verdict, budget,
-    bulkhead, policy, rate, retry,
+    bulkhead, hedge, policy, rate, retry,
 };
 
 /// What happens next, as far as it can; `usize` chooses among the calls to which it can happen.
@@ -24,12 +24,13 @@ enum Act {
     ToNextDue,
     /// A call that is due comes back.
     Resume(usize),
-    /// An attempt ends.
-    Finish(usize, Judged),
-    /// A call comes back for no reason, as if its attempt had ended, or not.
+    /// One of a call's attempts ends.
+    Finish(usize, usize, Judged),
+    /// A call comes back for no reason, as if an attempt had ended that does not run, or not.
     Spurious(usize, bool),
     Abandon(usize),
-    Hold(usize),
+    /// One of a call's attempts has an answer that is judged later.
+    Hold(usize, usize),
     GiveBack(usize, Back),
 }
 
@@ -88,10 +89,10 @@ fn act() -> impl Strategy<Value = Act> {
         3 => prop_oneof![4 => ms(0..10), 1 => ms(0..200)].prop_map(Act::Advance),
         4 => Just(Act::ToNextDue),
         10 => which().prop_map(Act::Resume),
-        8 => (which(), judged()).prop_map(|(which, judged)| Act::Finish(which, judged)),
+        8 => (which(), which(), judged()).prop_map(|(which, attempt, judged)| Act::Finish(which, attempt, judged)),
         2 => (which(), any::<bool>()).prop_map(|(which, finished)| Act::Spurious(which, finished)),
         1 => which().prop_map(Act::Abandon),
-        1 => which().prop_map(Act::Hold),
+        1 => (which(), which()).prop_map(|(which, attempt)| Act::Hold(which, attempt)),
         1 => (which(), back).prop_map(|(which, back)| Act::GiveBack(which, back)),
     ]
 }
@@ -137,8 +138,9 @@ fn config() -> impl Strategy<Value = policy::Config> {
             adaptive: None,
         },
     );
-    let retry = (0u32..4, ms(0..40)).prop_map(|(max_retries, base)| retry::Config {
+    let retry = (0u32..4, ms(0..40), any::<bool>()).prop_map(|(max_retries, base, wait_for_half_open)| retry::Config {
         max_retries,
+        wait_for_half_open,
         backoff: Backoff::exponential(base).jitter(Jitter::Full),
         ..Default::default()
     });
@@ -148,17 +150,29 @@ fn config() -> impl Strategy<Value = policy::Config> {
         floor,
         window: DAY,
     });
-    let limits = (maybe(ms(1..300)), maybe(ms(1..60)));
+    let percentile = (ms(0..30), 1u32..4).prop_map(|(otherwise, minimum_samples)| hedge::Delay::Percentile {
+        percentile: 0.5,
+        minimum_samples,
+        at_least: Duration::from_millis(1),
+        otherwise,
+    });
+    let delay = prop_oneof![3 => ms(0..30).prop_map(hedge::Delay::After), 1 => percentile];
+    let hedge = (delay, 1u32..4).prop_map(|(delay, max_hedges)| hedge::Config { delay, max_hedges });
+    let limits = (maybe(ms(1..300)), maybe(ms(1..60)), maybe(hedge));
     (limits, maybe(retry), maybe(budget), maybe(breaker()), maybe(bulkhead), maybe(limiter()), maybe(limiter()))
-        .prop_map(|((deadline, attempt_timeout), retry, budget, breaker, bulkhead, rate, tokens)| policy::Config {
-            deadline,
-            attempt_timeout,
-            budget: budget.filter(|_| retry.is_some()),
-            retry,
-            breaker,
-            bulkhead,
-            rate,
-            tokens,
+        .prop_map(|((deadline, attempt_timeout, hedge), retry, budget, breaker, bulkhead, rate, tokens)| {
+            policy::Config {
+                deadline,
+                attempt_timeout,
+                budget: budget.filter(|_| retry.is_some() || hedge.is_some()),
+                retry,
+                hedge,
+                latency: None,
+                breaker,
+                bulkhead,
+                rate,
+                tokens,
+            }
         })
 }
 
@@ -198,10 +212,17 @@ struct Caller {
     doing: Doing,
     /// Attempts as its driver has seen them begin.
     runs: u32,
+    /// Those of them that are under way.
+    running: Vec<u32>,
     cost: u32,
 }
 
 impl Caller {
+    /// One of the attempts that are under way.
+    fn pick(&self, which: usize) -> u32 {
+        self.running[which % self.running.len()]
+    }
+
     fn until(&self) -> Instant {
         match self.doing {
             Doing::Queued(_, until) | Doing::BackingOff(until) | Doing::Attempting(until) => until,
@@ -277,15 +298,17 @@ impl World {
                     self.step(at, None);
                 }
             }
-            Act::Finish(which, judged) => {
+            Act::Finish(which, attempt, judged) => {
                 if let Some(at) = self.choose(which, attempting) {
-                    self.step(at, Some(judged));
+                    let attempt = self.callers[at].pick(attempt);
+                    self.step(at, Some((attempt, judged)));
                 }
             }
             Act::Spurious(which, finished) => {
-                if let Some(at) = self.choose(which, |caller| alive(caller) && !(attempting(caller) && finished)) {
+                if let Some(at) = self.choose(which, alive) {
                     let (before, due) = (self.callers[at].doing, self.is_due(&self.callers[at]));
-                    self.step(at, finished.then_some(Judged::Success { used: Some(3) }));
+                    let nobody = if finished { u32::MAX } else { 0 };
+                    self.step(at, finished.then_some((nobody, Judged::Success { used: Some(3) })));
                     let after = self.callers[at].doing;
                     // The head of a rate limiter's queue may learn a better time, nobody else learns anything.
                     let queued = |doing| if let Doing::Queued(ticket, _) = doing { Some(ticket) } else { None };
@@ -296,24 +319,25 @@ impl World {
             Act::Abandon(which) => {
                 if let Some(at) = self.choose(which, alive) {
                     let caller = &mut self.callers[at];
-                    if attempting(caller) {
-                        self.requests += 1;
-                        self.tokens += u64::from(caller.cost);
-                    }
+                    self.requests += caller.running.len() as u64;
+                    self.tokens += caller.running.len() as u64 * u64::from(caller.cost);
+                    caller.running.clear();
                     caller.doing = Doing::Over;
                     caller.call.abandon(&self.policy, &mut self.notes);
                     caller.call.abandon(&self.policy, &mut self.notes);
                 }
             }
-            Act::Hold(which) => {
+            Act::Hold(which, attempt) => {
                 if let Some(at) = self.choose(which, alive) {
-                    let (held, caller) = (attempting(&self.callers[at]), &mut self.callers[at]);
-                    let permits = caller.call.hold();
-                    if held {
-                        caller.doing = Doing::Over;
-                        self.held.push((permits, caller.cost));
-                    } else {
-                        assert!(permits.is_empty());
+                    let caller = &mut self.callers[at];
+                    assert!(caller.call.hold().is_empty(), "it is not over");
+                    if attempting(caller) {
+                        let attempt = caller.pick(attempt);
+                        caller.running.retain(|number| *number != attempt);
+                        self.perform(at, Input::Answered(attempt));
+                        let caller = &mut self.callers[at];
+                        assert_eq!(caller.doing, Doing::Over, "an answer ends a call");
+                        self.held.push((caller.call.hold(), caller.cost));
                     }
                 }
             }
@@ -331,7 +355,7 @@ impl World {
         let inherited = limit.map_or(Instant::FAR_FUTURE, |limit| self.now + limit);
         let mut call = Call::new(self.now, self.policy.deadline_at(self.now).min(inherited));
         call.cost(cost);
-        self.callers.push(Caller { call, doing: Doing::BackingOff(self.now), runs: 0, cost });
+        self.callers.push(Caller { call, doing: Doing::BackingOff(self.now), runs: 0, running: Vec::new(), cost });
         self.step(self.callers.len() - 1, None);
     }
 
@@ -356,60 +380,84 @@ impl World {
     }
 
     /// Lets a call go on, and does what it says.
-    fn step(&mut self, at: usize, judged: Option<Judged>) {
+    fn step(&mut self, at: usize, judged: Option<(u32, Judged)>) {
+        let Some((attempt, judged)) = judged else { return self.perform(at, Input::Resume) };
+        let verdict = judged.verdict();
+        self.end_attempt(at, attempt, verdict.used);
+        self.perform(at, Input::Finished(attempt, verdict));
+    }
+
+    /// An attempt is no longer under way: what it took is spent.
+    fn end_attempt(&mut self, at: usize, attempt: u32, used: Option<u32>) -> bool {
+        let caller = &mut self.callers[at];
+        let ran = caller.running.contains(&attempt);
+        caller.running.retain(|number| *number != attempt);
+        self.requests += u64::from(ran);
+        self.tokens += if ran { u64::from(used.unwrap_or(caller.cost)) } else { 0 };
+        ran
+    }
+
+    fn perform(&mut self, at: usize, mut input: Input<'_>) {
         let caller = &mut self.callers[at];
         let (now, deadline) = (self.now, caller.call.deadline());
         if let Doing::Queued(ticket, _) = caller.doing {
             self.notes.woken.retain(|&woken| woken != ticket);
         }
-        let was_attempting = matches!(caller.doing, Doing::Attempting(_));
-        let verdict = judged.map(Judged::verdict);
-        let step = caller.call.next(&self.policy, now, verdict.map_or(Input::Resume, Input::Finished), &mut self.notes);
-        let goes_on = matches!(step, Step::Attempt { number, .. } if was_attempting && number == caller.runs);
-        if was_attempting && !goes_on {
-            self.requests += 1;
-            self.tokens += u64::from(verdict.and_then(|verdict| verdict.used).unwrap_or(caller.cost));
+        loop {
+            let caller = &mut self.callers[at];
+            let step = caller.call.next(&self.policy, now, input, &mut self.notes);
+            caller.doing = match step {
+                Step::Attempt { number, limit, until } => {
+                    assert!(until <= deadline && limit <= deadline && until <= limit.max(now).max(until));
+                    assert!(until > now || caller.runs < number || self.policy.hedge.is_some());
+                    if number != caller.runs {
+                        assert!(now < deadline, "an attempt begins after the deadline");
+                        assert_eq!(number, caller.runs + 1);
+                        caller.runs = number;
+                        caller.running.push(number);
+                        self.runs += 1;
+                        self.first_runs += u64::from(number == 1);
+                    }
+                    assert!(!caller.running.is_empty(), "nothing is under way");
+                    Doing::Attempting(until)
+                }
+                Step::Cancel { number } => {
+                    assert!(self.end_attempt(at, number, None), "{number} is not under way");
+                    input = Input::Resume;
+                    continue;
+                }
+                Step::Queued { ticket, until } => {
+                    assert!(until <= deadline);
+                    Doing::Queued(ticket, until)
+                }
+                Step::BackOff { until } => {
+                    assert!(until < deadline || deadline == Instant::FAR_FUTURE);
+                    Doing::BackingOff(until)
+                }
+                Step::Done(end) => {
+                    assert!(!self.prompt || now <= deadline, "it took longer than it may");
+                    if let End::Refused(refusal) = end {
+                        let first = refusal.stage == Stage::Breaker && self.policy.scope() == Scope::Operation;
+                        assert!(
+                            !first || caller.runs == 0,
+                            "with the operation's scope it is asked once, at the beginning"
+                        );
+                    }
+                    Doing::Over
+                }
+            };
+            break;
         }
-        caller.doing = match step {
-            Step::Attempt { number, until } => {
-                assert!(until <= deadline);
-                if !goes_on {
-                    assert!(now < deadline, "an attempt begins after the deadline");
-                    assert_eq!(number, caller.runs + 1);
-                    caller.runs = number;
-                    self.runs += 1;
-                    self.first_runs += u64::from(number == 1);
-                }
-                Doing::Attempting(until)
-            }
-            Step::Queued { ticket, until } => {
-                assert!(until <= deadline);
-                Doing::Queued(ticket, until)
-            }
-            Step::BackOff { until } => {
-                assert!(until < deadline || deadline == Instant::FAR_FUTURE);
-                Doing::BackingOff(until)
-            }
-            Step::Done(end) => {
-                assert!(!self.prompt || now <= deadline, "it took longer than it may");
-                if let End::Refused(refusal) = end {
-                    let first = refusal.stage == Stage::Breaker && self.policy.scope() == Scope::Operation;
-                    assert!(
-                        !first || caller.runs == 0,
-                        "with the operation's scope it is asked once, at the beginning"
-                    );
-                }
-                Doing::Over
-            }
-        };
+        let caller = &self.callers[at];
+        let attempting = matches!(caller.doing, Doing::Attempting(_));
+        assert!(attempting || caller.running.is_empty(), "attempts go on unseen");
         assert_eq!(caller.call.attempts(), caller.runs);
-        let retries = self.policy.retry.as_ref().map_or(0, |retry| retry.config().max_retries);
-        assert!(caller.runs <= 1 + retries);
+        assert!(caller.runs == 0 || self.policy.may_repeat_after(caller.runs - 1) || caller.runs == 1);
     }
 
     /// What holds all the time.
     fn check(&self) {
-        let attempting = self.callers.iter().filter(|caller| matches!(caller.doing, Doing::Attempting(_))).count();
+        let attempting = self.callers.iter().map(|caller| caller.running.len()).sum::<usize>();
         if let Some(bulkhead) = &self.policy.bulkhead {
             let (stats, using) = (bulkhead.stats(), attempting + self.held.len());
             assert!(using <= stats.active as usize && stats.active <= stats.max_concurrent, "{using} {stats:?}");
@@ -431,7 +479,8 @@ impl World {
             if let Some(at) = self.choose(0, |caller| self.is_due(caller)) {
                 self.step(at, None);
             } else if let Some(at) = self.choose(0, |caller| caller.doing == Doing::Attempting(Instant::FAR_FUTURE)) {
-                self.step(at, verdicts.next());
+                let attempt = self.callers[at].pick(0);
+                self.step(at, verdicts.next().map(|judged| (attempt, judged)));
             } else if let Some(due) = self.next_due() {
                 self.now = due;
             } else {
@@ -463,11 +512,23 @@ impl World {
         let told =
             |wanted: fn(&Kind) -> bool| self.notes.events.iter().filter(|event| wanted(&event.kind)).count() as u64;
         let retries = told(|kind| matches!(kind, Kind::RetryAttempted { .. }));
-        assert!(self.runs - self.first_runs <= retries);
+        let hedges = told(|kind| matches!(kind, Kind::HedgeStarted { .. }));
+        let waits = told(|kind| matches!(kind, Kind::HalfOpenAwaited { .. }));
+        assert!(self.runs - self.first_runs <= retries + hedges);
+        if let Some(retry) = &self.policy.retry {
+            let stats = retry.stats();
+            assert_eq!((stats.retries, stats.half_open_waits), (retries + waits, waits));
+        }
+        if let Some(hedge) = &self.policy.hedge {
+            let (stats, won) = (hedge.stats(), told(|kind| matches!(kind, Kind::HedgeWon { .. })));
+            assert_eq!((stats.after_delay + stats.after_failure, stats.won), (hedges, won));
+            assert!(won <= hedges);
+        }
         if let Some(budget) = &self.policy.budget {
             let (stats, config) = (budget.stats(self.now), budget.config());
-            assert_eq!((stats.calls, stats.withdrawn), (self.first_runs, retries));
-            assert!(retries as f64 <= f64::from(config.floor) + config.ratio * self.first_runs as f64 + 1e-6);
+            let paid = retries + hedges + waits;
+            assert_eq!((stats.calls, stats.withdrawn), (self.first_runs, paid));
+            assert!(paid as f64 <= f64::from(config.floor) + config.ratio * self.first_runs as f64 + 1e-6);
         }
         if let Some(breaker) = &self.policy.breaker {
             let stats = breaker.stats(self.now);
@@ -476,7 +537,8 @@ impl World {
             match self.policy.scope() {
                 Scope::Attempt => assert_eq!(settled, self.runs, "a permit an attempt"),
                 Scope::Operation => {
-                    let most = self.callers.len() as u64 - stats.refused;
+                    // Who waits for a half-open circuit was refused, and comes back.
+                    let most = self.callers.len() as u64 + waits - stats.refused;
                     assert!(self.first_runs <= settled && settled <= most, "a permit a call");
                 }
             }

@@ -119,7 +119,7 @@ impl Proxy {
             parts.headers.remove(CONTENT_LENGTH);
         }
         let repeatable = is_idempotent(&parts.method) || parts.headers.contains_key(&IDEMPOTENCY_KEY);
-        let keep = repeatable && upstream.policy.stages().may_retry_after(1);
+        let keep = repeatable && upstream.policy.stages().may_repeat_after(1);
         // What cannot be sent again is received beforehand only if that costs next to nothing.
         let limit = if keep { self.max_replay_bytes } else { self.max_replay_bytes.min(SMALL) };
         let upload = Upload::receive(incoming, limit, keep, self.client_timeout).await;
@@ -145,7 +145,7 @@ impl Proxy {
         let result = policy
             .call(|cx| {
                 attempts = cx.attempt();
-                let kept = policy.stages().may_retry_after(attempts);
+                let kept = policy.stages().may_repeat_after(attempts);
                 let request = if kept { outgoing.as_ref().and_then(Outgoing::again) } else { outgoing.take() };
                 let progress = progress.clone();
                 async move {

@@ -80,8 +80,8 @@ struct Due {
 enum What {
     /// The client takes its next step, unless it has taken it since: the number of steps it had taken.
     Resume(u64),
-    /// The attempt ends by itself, likewise.
-    Answer(u64),
+    /// The attempt with this number ends by itself, unless it was dropped since.
+    Answer(u32),
     Cancel,
 }
 
@@ -91,11 +91,21 @@ struct Client {
     call: core::Call,
     steps: u64,
     started: u32,
-    reply: Reply,
+    /// The attempts under way, and what they will answer.
+    running: Vec<(u32, Reply)>,
+    /// The last result; an `Ok` only until the next attempt starts.
     last: Option<Reply>,
     ticket: Option<Ticket>,
     attempts: Vec<Instant>,
     over: Option<(End, Instant)>,
+}
+
+impl Client {
+    /// Ends an attempt; what it would have answered, or has answered.
+    fn stop(&mut self, attempt: u32) -> Option<Reply> {
+        let at = self.running.iter().position(|(number, _)| *number == attempt)?;
+        Some(self.running.remove(at).1)
+    }
 }
 
 /// The driver's edge: notes who is to be woken and what happened.
@@ -160,15 +170,21 @@ impl<'p, O: Operation> Driver<'p, O> {
 
     /// A client begins its call now. Returns its number.
     pub fn start(&mut self, start: Start) -> usize {
+        self.start_within(start, Instant::FAR_FUTURE)
+    }
+
+    /// The same inside a call that must be over at `inherited`.
+    pub fn start_within(&mut self, start: Start, inherited: Instant) -> usize {
         let client = self.clients.len();
         let mut call = core::Call::new(self.now, start.deadline);
+        call.inherit(inherited);
         call.cost(start.cost);
         self.clients.push(Client {
             policy: start.policy,
             call,
             steps: 0,
             started: 0,
-            reply: Reply::ok(),
+            running: Vec::new(),
             last: None,
             ticket: None,
             attempts: Vec::new(),
@@ -214,17 +230,18 @@ impl<'p, O: Operation> Driver<'p, O> {
         while let Some(Reverse(due)) = self.due.peek().copied().filter(|due| wanted(due.0.at)) {
             self.due.pop();
             let client = &self.clients[due.client];
-            let stale = |steps| client.steps != steps;
+            let runs = |attempt| client.running.iter().any(|(number, _)| *number == attempt);
             match due.what {
                 _ if client.over.is_some() => {}
-                What::Resume(steps) | What::Answer(steps) if stale(steps) => {}
+                What::Resume(steps) if client.steps != steps => {}
+                What::Answer(attempt) if !runs(attempt) => {}
                 What::Resume(_) => {
                     self.move_to(due.at);
                     self.step(due.client, None);
                 }
-                What::Answer(_) => {
+                What::Answer(attempt) => {
                     self.move_to(due.at);
-                    self.answer(due.client);
+                    self.answer(due.client, attempt);
                 }
                 What::Cancel => {
                     self.move_to(due.at);
@@ -253,17 +270,18 @@ impl<'p, O: Operation> Driver<'p, O> {
         Instant::from_nanos(at.as_nanos().div_ceil(tick).saturating_mul(tick))
     }
 
-    /// The attempt of a client has ended by itself.
-    fn answer(&mut self, client: usize) {
-        let reply = self.clients[client].reply;
-        if reply.panics {
-            return self.drop_call(client, End::Panicked);
+    /// An attempt of a client has ended by itself.
+    fn answer(&mut self, client: usize, attempt: u32) {
+        if let Some(reply) = self.clients[client].stop(attempt) {
+            if reply.panics {
+                return self.drop_call(client, End::Panicked);
+            }
+            self.step(client, Some((attempt, reply)));
         }
-        self.step(client, Some(reply));
     }
 
     /// Performs steps of one client until it has to wait.
-    fn step(&mut self, number: usize, mut answer: Option<Reply>) {
+    fn step(&mut self, number: usize, mut answer: Option<(u32, Reply)>) {
         loop {
             self.count_step();
             let client = &mut self.clients[number];
@@ -271,31 +289,30 @@ impl<'p, O: Operation> Driver<'p, O> {
             if let Some(ticket) = client.ticket.take() {
                 self.parked.remove(&ticket);
             }
-            let verdict = answer.map(|reply| reply.verdict());
-            client.last = answer.take().or(client.last);
-            let input = verdict.map_or(Input::Resume, Input::Finished);
+            let input = answer.map_or(Input::Resume, |(attempt, reply)| Input::Finished(attempt, reply.verdict()));
+            client.last = answer.take().map(|(_, reply)| reply).or(client.last);
             let policy = &self.policies[client.policy];
             let steps = client.steps;
             match client.call.next(policy, self.now, input, &mut self.edge) {
-                Step::Attempt { number: attempt, until } => {
-                    let (time, reply) = self.operation.attempt(number, attempt, self.now);
-                    assert!(attempt > client.started, "attempt {attempt} started twice");
-                    (client.started, client.reply) = (attempt, reply);
-                    client.attempts.push(self.now);
-                    if time.is_zero() {
-                        if reply.panics {
-                            self.drop_call(number, End::Panicked);
-                            break;
+                Step::Attempt { number: attempt, until, .. } => {
+                    if attempt > client.started {
+                        match self.begin(number, attempt) {
+                            Some(reply) if reply.panics => {
+                                self.drop_call(number, End::Panicked);
+                                break;
+                            }
+                            Some(reply) => {
+                                answer = Some((attempt, reply));
+                                continue;
+                            }
+                            None => {}
                         }
-                        answer = Some(reply);
-                        continue;
                     }
-                    let ends = self.now + time;
-                    if self.next_tick(ends) <= self.next_tick(until) {
-                        self.schedule(ends, number, What::Answer(steps));
-                    } else {
-                        self.schedule(until, number, What::Resume(steps));
-                    }
+                    self.schedule(until, number, What::Resume(steps));
+                }
+                Step::Cancel { number: attempt } => {
+                    assert!(client.stop(attempt).is_some(), "attempt {attempt} is not under way");
+                    continue;
                 }
                 Step::Queued { ticket, until } => {
                     client.ticket = Some(ticket);
@@ -303,11 +320,30 @@ impl<'p, O: Operation> Driver<'p, O> {
                     self.schedule(until, number, What::Resume(steps));
                 }
                 Step::BackOff { until } => self.schedule(until, number, What::Resume(steps)),
-                Step::Done(end) => client.over = Some((conclude(&end, client.last), self.now)),
+                Step::Done(end) => {
+                    assert!(client.running.is_empty(), "attempts outlive their call: {client:?}");
+                    client.over = Some((conclude(&end, client.last), self.now));
+                }
             }
             break;
         }
         self.resume_woken();
+    }
+
+    /// Starts an attempt. Returns its answer if that is there at once.
+    fn begin(&mut self, number: usize, attempt: u32) -> Option<Reply> {
+        let (time, reply) = self.operation.attempt(number, attempt, self.now);
+        let client = &mut self.clients[number];
+        assert_eq!(attempt, client.started + 1, "attempts are numbered without a gap");
+        client.started = attempt;
+        client.last = client.last.filter(Reply::is_error);
+        client.attempts.push(self.now);
+        if time.is_zero() {
+            return Some(reply);
+        }
+        client.running.push((attempt, reply));
+        self.schedule(self.now + time, number, What::Answer(attempt));
+        None
     }
 
     fn count_step(&mut self) {
@@ -338,7 +374,10 @@ impl<'p, O: Operation> Driver<'p, O> {
 
 /// The end of a call as its caller sees it.
 fn conclude(end: &core::End<'_>, last: Option<Reply>) -> End {
-    let last_error = last.filter(Reply::is_error).map(|reply| reply.kind());
+    if last.is_some_and(|reply| !reply.is_error()) {
+        return End::Ok;
+    }
+    let last_error = last.map(|reply| reply.kind());
     match end {
         core::End::Finished(stop) => match last_error {
             Some(kind) => End::Failed { kind, stop: stop.unwrap_or(core::retry::Stop::NotRetryable) },

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use stormproof_core as core;
-use stormproof_core::{Invalid, Mistakes, Name, RetryBudget, breaker, budget, bulkhead, rate, retry};
+use stormproof_core::{Invalid, Mistakes, Name, RetryBudget, breaker, budget, bulkhead, hedge, latency, rate, retry};
 
 use crate::clock::Clock;
 use crate::events::{EventBus, Listeners};
@@ -106,7 +106,20 @@ impl Builder {
         self
     }
 
-    /// Limits what all retries together may cost. Default: no limit.
+    /// Starts a second attempt beside one that is slow, or at once when one fails: after a
+    /// [`Duration`], or as a [`hedge::Config`] says. The first result that is no failure counts. Default: none.
+    pub fn hedge(mut self, hedge: impl Into<hedge::Config>) -> Self {
+        self.own.hedge = Some(hedge.into());
+        self
+    }
+
+    /// Measures how long successful attempts take. Default: only if the hedge's delay is a percentile.
+    pub fn latency(mut self, latency: latency::Config) -> Self {
+        self.own.latency = Some(latency);
+        self
+    }
+
+    /// Limits what all retries and hedges together may cost. Default: no limit.
     pub fn budget(mut self, budget: impl Into<Part<budget::Config, Arc<RetryBudget>>>) -> Self {
         (self.own.budget, self.budget) = budget.into().split();
         self
@@ -169,8 +182,8 @@ impl Builder {
         let clock = self.clock.or_else(|| shared.first().map(|(clock, _)| (*clock).clone())).unwrap_or_default();
 
         let mut mistakes = self.own.validate();
-        if self.budget.is_some() && self.own.retry.is_none() {
-            mistakes.push(Invalid::new("budget", "set without retry", "only together with retry"));
+        if self.budget.is_some() && self.own.retry.is_none() && self.own.hedge.is_none() {
+            mistakes.push(Invalid::new("budget", "set without retry", "only together with retry or hedge"));
         }
         if shared.iter().any(|(other, _)| other.identity() != clock.identity()) {
             mistakes.push(Invalid::new("clock", "not that of a shared stage", "one clock for a policy and its stages"));

@@ -70,8 +70,8 @@ impl Options {
     pub(crate) fn begin(self, policy: &Policy, hold: bool) -> core::Call {
         let clock = policy.clock();
         let now = clock.now();
-        let deadline = policy.deadline_at(now, self.deadline).min(inherited::deadline(clock));
-        let mut call = core::Call::new(now, deadline);
+        let mut call = core::Call::new(now, policy.deadline_at(now, self.deadline));
+        call.inherit(inherited::deadline(clock));
         if let Some(tokens) = self.tokens {
             call.cost(tokens);
         }

@@ -47,7 +47,7 @@ pub enum Error<E> {
         attempts: u32,
     },
     /// Time ran out.
-    #[error("{policy} timed out after {:.3} s (limit of the {}, attempts: {attempts})", elapsed.as_secs_f64(), limit.as_str())]
+    #[error("{policy} timed out after {:.3} s (limit of the {}, attempts: {attempts})", elapsed.as_secs_f64(), whose(*limit))]
     TimedOut {
         /// The policy's name.
         policy: String,
@@ -71,6 +71,15 @@ pub enum Error<E> {
 }
 
 /// What is asked of [`Error::AllFailed`] is answered for the call itself, not for its fallbacks.
+/// What a limit is a limit of.
+const fn whose(limit: Limit) -> &'static str {
+    match limit {
+        Limit::Attempt => "attempt",
+        Limit::Call => "call",
+        Limit::Inherited => "call around it",
+    }
+}
+
 impl<E> Error<E> {
     /// The operation's own last error.
     pub fn last(&self) -> Option<&E> {

@@ -243,3 +243,38 @@ pub(crate) fn tell<'a>(all: impl IntoIterator<Item = &'a Listeners>, event: &Eve
         bus.tell_own(event);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use stormproof_core::Instant;
+    use stormproof_core::event::Kind;
+    use stormproof_core::retry::Stop;
+
+    use super::*;
+
+    fn event() -> Event {
+        let kind = Kind::GaveUp { stop: Stop::Exhausted, attempts: 1, error: "E".into() };
+        Event::new(Instant::ZERO, "p".into(), kind)
+    }
+
+    #[test]
+    fn when_nobody_listens_any_more_no_events_are_made() {
+        let (own, bus) = (Listeners::default(), Listeners::default());
+        own.attach(&bus);
+        assert!(!own.anybody(), "a bus without subscribers does not listen");
+        let on_bus = bus.listen(|_| ());
+        assert!(own.anybody());
+        on_bus.end();
+        let listener = own.listen(|_| ()).until_dropped();
+        assert!(own.anybody());
+        drop(listener);
+        assert!(!own.anybody());
+
+        drop(own.subscribe());
+        own.tell(&event());
+        assert!(!own.anybody(), "the receiver is gone, as the first event found out");
+        let _receiver = own.subscribe();
+        own.tell(&event());
+        assert!(own.anybody());
+    }
+}

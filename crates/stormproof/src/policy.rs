@@ -90,7 +90,8 @@ impl Policy {
     /// Calls `op` through the stages. The operation is made anew for each attempt, from its own context.
     ///
     /// A value that the classifier judges a failure is retried like an error; after the last attempt it comes back as the
-    /// `Ok` it is. Nested calls inherit the deadline as long as they run in the same task: what is spawned does not.
+    /// `Ok` it is. It is kept until the next attempt starts: if that is refused, or the time runs out before it, the value
+    /// comes back in place of the refusal, which is told as an event. Nested calls inherit the deadline as long as they run in the same task: what is spawned does not.
     ///
     /// Dropping the returned future at any point gives back whatever was taken. An operation that panics does the same.
     pub fn call<'p, F, Fut, T, E>(&'p self, op: F) -> Calling<'p, F, Fut, ErrIsFailure>
@@ -123,7 +124,8 @@ impl Policy {
         self.call(nothing).cost(tokens).hold().await.map(|((), held)| held)
     }
 
-    /// The same policy for calls that must not be repeated: it shares all stages and listeners, and never retries.
+    /// The same policy for calls that must not be repeated: it shares all stages and listeners, and
+    /// never retries or hedges.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
@@ -136,7 +138,7 @@ impl Policy {
     /// ```
     #[must_use]
     pub fn once(&self) -> Self {
-        let core = core::Policy { retry: None, ..self.0.core.clone() };
+        let core = core::Policy { retry: None, hedge: None, ..self.0.core.clone() };
         let Shared { clock, listeners, stage_listeners, .. } = &*self.0;
         let (clock, listeners, stage_listeners) = (clock.clone(), listeners.clone(), stage_listeners.clone());
         Self(Arc::new(Shared { core, clock, listeners, stage_listeners, _origin: Some(self.clone()) }))
@@ -201,7 +203,7 @@ impl Policy {
     }
 }
 
-/// How the async door does what the core asks: wakers and listeners.
+/// How the doors do what the core asks: wakers and listeners.
 pub(crate) struct AsyncEdge<'a>(pub(crate) &'a Shared);
 
 impl Edge for AsyncEdge<'_> {

@@ -46,12 +46,14 @@ pub use target::{NoTarget, target};
 /// ```
 #[derive(Clone, Debug, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(default, deny_unknown_fields))]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Config {
     /// So many names of each kind; past it those are forgotten that were not used for `stale_after`, are not open, and
     /// of which nobody has a handle. If there are none, new names are still made. Default: 1000.
     pub max_entries: usize,
     /// A name that nobody asked for in so long may be forgotten. Default: 24 h.
     #[cfg_attr(feature = "serde", serde(with = "stormproof_core::time::duration"))]
+    #[cfg_attr(feature = "schema", schemars(with = "stormproof_core::time::duration::Written"))]
     pub stale_after: Duration,
     /// Whether other settings for a name that exists are an error. Default: no, the first ones stay and an event says so.
     pub strict: bool,
@@ -145,6 +147,8 @@ struct Inner {
     persistence: crate::persist::Persistence,
 }
 
+crate::events::tells!([] Registry, 0.listeners);
+
 /// What names are made with.
 #[derive(Debug, Default)]
 struct Settings {
@@ -163,8 +167,6 @@ impl Default for Registry {
         Self::build(Config::default(), &Clock::system())
     }
 }
-
-crate::events::tells!(Registry, 0.listeners);
 
 impl Registry {
     /// An empty registry on the system's clock.

@@ -82,6 +82,19 @@ impl Retry {
         self
     }
 
+    /// A call that an open circuit refuses waits until it is half-open, if that is before the deadline; each wait uses
+    /// up a retry. Default: it is refused.
+    pub fn wait_for_half_open(mut self) -> Self {
+        self.0.wait_for_half_open = true;
+        self
+    }
+
+    /// The longest hint of a server that is honoured; a longer one is cut to this. Default: none.
+    pub fn retry_after_cap(mut self, longest: Duration) -> Self {
+        self.0.retry_after_cap = Some(longest);
+        self
+    }
+
     /// A policy that only retries, or all that is wrong.
     pub fn build(self, name: impl Into<core::Name>) -> Result<Policy, Mistakes> {
         Policy::builder(name).retry(self).build()

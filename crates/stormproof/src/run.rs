@@ -11,13 +11,17 @@ use stormproof_core as core;
 use stormproof_core::retry::Stop;
 use stormproof_core::{End, Input, Instant, Outcome, Step, Ticket};
 
+mod attempts;
+
+use attempts::Attempts;
+
 use crate::call::Options;
 use crate::classify::Classify;
 use crate::clock::Sleep;
 use crate::error::Error;
 use crate::held::Held;
 use crate::policy::{AsyncEdge, Policy};
-use crate::{inherited, waiters};
+use crate::waiters;
 
 pin_project! {
     /// The state of a call under way.
@@ -30,11 +34,11 @@ pin_project! {
         call: Option<core::Call>,
         last: Option<Fut::Output>,
         parked: Option<Ticket>,
-        // The number of the newest attempt, and when to give it up.
+        // The number of the newest attempt, and when to ask the core about those that run.
         number: u32,
         until: Instant,
         #[pin]
-        attempt: Option<Fut>,
+        attempts: Attempts<Fut>,
         #[pin]
         timer: Timer,
     }
@@ -46,8 +50,8 @@ pin_project! {
     {
         fn drop(this: Pin<&mut Self>) {
             let mut this = this.project();
-            // The attempt goes first: what protects it is given back when it is over.
-            this.attempt.set(None);
+            // The attempts go first: what protects them is given back when they are over.
+            this.attempts.as_mut().clear();
             if let Some(call) = this.call {
                 let policy = &(*this.policy).borrow().0;
                 call.abandon(&policy.core, &mut AsyncEdge(policy));
@@ -66,7 +70,7 @@ impl<P: Borrow<Policy>, Fut: Future> Run<P, Fut> {
             parked: None,
             number: 0,
             until: Instant::FAR_FUTURE,
-            attempt: None,
+            attempts: Attempts::new(),
             timer: Timer { armed: None, until: Instant::FAR_FUTURE },
         }
     }
@@ -101,34 +105,39 @@ impl<P: Borrow<Policy>, Fut: Future> Run<P, Fut> {
 
         let call = this.call.get_or_insert_with(|| options.begin(policy, hold));
         let mut now = call.started();
-        let mut step = if this.attempt.is_some() {
-            Step::Attempt { number: *this.number, until: *this.until }
-        } else {
+        let mut step = if this.attempts.is_empty() {
             if *this.number > 0 || this.parked.is_some() {
                 now = clock.now();
             }
             call.next(core, now, Input::Resume, &mut edge)
+        } else {
+            Step::Attempt { number: *this.number, limit: *this.until, until: *this.until }
         };
         loop {
             let until = match step {
-                Step::Attempt { number, until } => {
+                Step::Attempt { number, limit, until } => {
+                    *this.until = until;
                     if *this.number != number {
-                        (*this.number, *this.until) = (number, until);
+                        *this.number = number;
                         unpark(this.parked);
-                        this.attempt.set(Some(begin(this.policy, number, until)));
+                        // An answer is let go before there can be another, with all that it holds.
+                        if matches!(this.last, Some(Ok(_))) {
+                            *this.last = None;
+                        }
+                        this.attempts.as_mut().start(number, limit, begin(this.policy, number, limit));
                     }
-                    if let Poll::Ready(result) = inherited::scope(clock, until, || poll_some(this.attempt.as_mut(), cx))
-                    {
-                        this.attempt.set(None);
+                    if let Poll::Ready((number, result)) = this.attempts.as_mut().poll(clock, cx) {
                         let verdict = classifier.classify(result.as_ref());
                         if core.success_needs_time() || verdict.outcome != Outcome::Success || result.is_err() {
                             now = clock.now();
                         }
                         // Without a value there is nobody to hand the permits to.
-                        if hold && result.is_ok() && verdict.outcome != Outcome::Failure {
-                            return Poll::Ready(finish(call, now, result, None));
-                        }
-                        step = call.next(core, now, Input::Finished(verdict), &mut edge);
+                        let input = if hold && result.is_ok() && verdict.outcome != Outcome::Failure {
+                            Input::Answered(number)
+                        } else {
+                            Input::Finished(number, verdict)
+                        };
+                        step = call.next(core, now, input, &mut edge);
                         if let Step::Done(End::Finished(stop)) = step {
                             if result.is_err() {
                                 call.abandon(core, &mut edge);
@@ -136,13 +145,17 @@ impl<P: Borrow<Policy>, Fut: Future> Run<P, Fut> {
                             return Poll::Ready(finish(call, now, result, stop));
                         }
                         if let Step::BackOff { until } = step {
-                            classifier.retrying(number, result.as_ref(), until.since(now));
+                            classifier.retrying(call.retries(), result.as_ref(), until.since(now));
                         }
-                        // Only an error is told of later. An answer is let go before the wait, with all that it holds.
-                        *this.last = result.is_err().then_some(result);
+                        *this.last = Some(result);
                         continue;
                     }
                     until
+                }
+                Step::Cancel { number } => {
+                    this.attempts.as_mut().cancel(number);
+                    step = call.next(core, now, Input::Resume, &mut edge);
+                    continue;
                 }
                 Step::Queued { ticket, until } => {
                     // Park first, then ask again: the ticket may have been granted in between.
@@ -166,8 +179,6 @@ impl<P: Borrow<Policy>, Fut: Future> Run<P, Fut> {
             if until > now {
                 ready!(this.timer.as_mut().poll(policy, until, cx));
             }
-            // A timed-out attempt ends before what protects it is given back.
-            this.attempt.set(None);
             now = clock.now().max(until);
             step = call.next(core, now, Input::Resume, &mut edge);
         }
@@ -205,7 +216,7 @@ pub(crate) fn finish<T, E>(
     }
 }
 
-/// The end of a call without such a result.
+/// The end of a call that did not come with the result of an attempt.
 #[cold]
 pub(crate) fn conclude<T, E>(
     policy: &Policy,
@@ -214,15 +225,26 @@ pub(crate) fn conclude<T, E>(
     end: End<'_>,
     last: Option<Result<T, E>>,
 ) -> Result<T, Error<E>> {
-    let (last, attempts) = (last.and_then(Result::err), call.attempts());
-    let (limit, stop) = match end {
-        End::Refused(refusal) => return Err(Error::Refused { refused: refusal.to_refused(), last, attempts }),
-        End::TimedOut(limit, stop) => (limit, stop),
-        // Not reached: a call that finished was over when its last attempt was.
-        End::Finished(_) => (core::Limit::Call, Stop::Deadline),
+    let attempts = call.attempts();
+    let last = match last {
+        Some(Ok(value)) => return Ok(value),
+        Some(Err(error)) => Some(error),
+        None => None,
+    };
+    let (limit, stop) = match (end, last) {
+        (End::Finished(stop), Some(error)) => return finish(call, now, Err(error), stop),
+        (End::Refused(refusal), last) => {
+            return Err(Error::Refused { refused: refusal.to_refused(), last, attempts });
+        }
+        (End::TimedOut(limit, stop), last) => {
+            let (policy, elapsed) = (policy.name().to_string(), now.since(call.started()));
+            return Err(Error::TimedOut { policy, limit, stop, last, attempts, elapsed });
+        }
+        // Not reached: a call that finished did so with a result.
+        (End::Finished(_), None) => (core::Limit::Call, Stop::Deadline),
     };
     let (policy, elapsed) = (policy.name().to_string(), now.since(call.started()));
-    Err(Error::TimedOut { policy, limit, stop, last, attempts, elapsed })
+    Err(Error::TimedOut { policy, limit, stop, last: None, attempts, elapsed })
 }
 
 pin_project! {

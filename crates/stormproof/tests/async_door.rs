@@ -44,7 +44,7 @@ async fn a_nested_policy_that_does_not_see_the_context_has_only_what_is_left() {
         Err(Error::Failed { error, .. }) => error,
         other => panic!("the inner policy notices first, as it is polled first: {other:?}"),
     };
-    assert!(matches!(inner_error, Error::TimedOut { limit: Limit::Call, elapsed, .. } if elapsed == ms(150)));
+    assert!(matches!(inner_error, Error::TimedOut { limit: Limit::Inherited, elapsed, .. } if elapsed == ms(150)));
 }
 
 #[tokio::test(start_paused = true)]
@@ -320,11 +320,63 @@ async fn a_policy_without_stages_knows_how_long_a_call_took() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_answer_that_is_retried_is_let_go_before_the_wait() {
+async fn an_answer_that_is_retried_is_let_go_before_the_next_attempt() {
     let policy = Policy::builder("p").clock(&Clock::tokio()).retry(Retry::constant(ms(100))).build().unwrap();
     let answer = Arc::new(());
-    let call = policy.call(|_| std::future::ready(Ok::<_, &str>(answer.clone())));
-    let mut call = Box::pin(call.classify_with(|_| Verdict::failure("ServerError")));
+    let call = policy.call(|cx| {
+        let kept = Arc::strong_count(&answer);
+        assert!(cx.attempt() == 1 || kept == 1, "a connection may hang on it");
+        let answer = answer.clone();
+        async move {
+            tokio::time::sleep(ms(100)).await;
+            Ok::<_, &str>(answer)
+        }
+    });
+    let call = call.classify_with(|_| Verdict::failure("ServerError"));
+    assert_eq!(Arc::strong_count(&call.await.unwrap()), 2, "the last one comes back");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_whose_retry_is_refused_comes_back() {
+    let slot = Bulkhead::with_clock(
+        "b",
+        bulkhead::Config { max_concurrent: 1, max_queue: 0, ..Default::default() },
+        &Clock::tokio(),
+    );
+    let slot = slot.unwrap();
+    let policy = Policy::builder("p").bulkhead(&slot).retry(Retry::constant(ms(100))).build().unwrap();
+    let call = policy.call(|_| async { Ok::<_, &str>("try later") });
+    let mut call = Box::pin(call.classify_with(|_| Verdict::failure("Overloaded")));
     assert!(tokio::time::timeout(ms(50), &mut call).await.is_err(), "it backs off");
-    assert_eq!(Arc::strong_count(&answer), 1);
+    let taken = slot.acquire().await.unwrap();
+    assert_eq!(call.await, Ok("try later"), "it is more than a refusal");
+    drop(taken);
+    assert_eq!(slot.stats().active, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_whose_retry_never_begins_in_time_comes_back() {
+    let slot = Bulkhead::with_clock("b", bulkhead::Config { max_concurrent: 1, ..Default::default() }, &Clock::tokio());
+    let slot = slot.unwrap();
+    let policy =
+        Policy::builder("p").bulkhead(&slot).deadline(ms(500)).retry(Retry::constant(ms(100))).build().unwrap();
+    let call = policy.call(|_| async { Ok::<_, &str>("try later") });
+    let mut call = Box::pin(call.classify_with(|_| Verdict::failure("Overloaded")));
+    assert!(tokio::time::timeout(ms(50), &mut call).await.is_err(), "it backs off");
+    let _taken = slot.acquire().await.unwrap();
+    assert_eq!(call.await, Ok("try later"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_is_not_what_a_later_attempt_that_hangs_came_to() {
+    let policy = Policy::builder("p").clock(&Clock::tokio()).retry(Retry::constant(ms(1)).max_retries(1));
+    let policy = policy.attempt_timeout(ms(100)).build().unwrap();
+    let call = policy.call(|cx| async move {
+        if cx.attempt() > 1 {
+            std::future::pending::<()>().await;
+        }
+        Ok::<_, &str>("try later")
+    });
+    let error = call.classify_with(|_| Verdict::failure("Overloaded")).await.unwrap_err();
+    assert!(error.is_timeout() && error.attempts() == 2);
 }

@@ -51,6 +51,7 @@ fn policy() -> impl Strategy<Value = policy::Config> {
         max_concurrent,
         max_queue,
         queue_timeout,
+        adaptive: None,
     });
     let breaker = (1_u32..30, ms(1..5_000), any::<bool>());
     let breaker = breaker.prop_map(|(trip, open_duration, operation)| breaker::Config {

@@ -115,6 +115,15 @@ impl<'a> Fields<'a> {
                 self.time("delay", *delay);
                 self.text("error", error);
             }
+            Kind::HedgeStarted { attempt, cause } => {
+                self.number("attempt", *attempt);
+                self.text("cause", cause.as_str());
+            }
+            Kind::HedgeWon { attempt } => self.number("attempt", *attempt),
+            Kind::HalfOpenAwaited { breaker, delay } => {
+                self.text("breaker", breaker);
+                self.time("delay", *delay);
+            }
             Kind::GaveUp { stop, attempts, error } => {
                 self.text("reason", stop.as_str());
                 self.number("attempts", *attempts);

@@ -70,7 +70,7 @@ struct Source<S, Req> {
 
 impl<S: Service<Req> + Clone, Req> Source<S, Req> {
     fn attempt(&mut self, policy: &Policy, number: u32) -> Attempt<S, Req> {
-        let another = policy.stages().may_retry_after(number);
+        let another = policy.stages().may_repeat_after(number);
         let copy = self.request.as_ref().zip(self.copier.filter(|_| another)).map(|(request, copier)| copier(request));
         // Not lost: who would need it again has been given a copy.
         let request = copy.or_else(|| self.request.take());

@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 use stormproof::breaker::{Mode, Scope};
-use stormproof::{Backoff, Stage, Trip, breaker, bulkhead, config, rate};
+use stormproof::{Backoff, Stage, Trip, breaker, bulkhead, config, hedge, latency, rate};
 use stormproof_sim::trace::stat;
 use stormproof_sim::{Action, Call, CoreDoor, Door, End, Reply, Scenario, Trace};
 
 use crate::async_door::AsyncDoor;
-use crate::given::{budget, ms, per_second, retries, slots};
+use crate::given::{Retries, budget, ms, per_second, retries, slots};
 use crate::sync_door::SyncDoor;
 
 /// The longest of the times below.
@@ -71,20 +71,32 @@ fn config() -> impl Strategy<Value = config::Config> {
     let rate =
         (1..8_u32, 1..12_u32).prop_map(|(rate, burst)| rate::Config { max_wait: ms(900), ..per_second(rate, burst) });
     let tokens = (5..30_u32, 9..20_u32).prop_map(|(rate, burst)| per_second(rate, burst));
-    let retry = (0..4_u32).prop_map(|n| retries(n, Backoff::exponential(ms(50))));
-    let limits = (option(short()), option(short()));
-    let stages = (option(breaker), option(bulkhead), option(rate), option(tokens), option(retry));
-    (limits, stages).prop_map(|((deadline, attempt_timeout), (breaker, bulkhead, rate, tokens, retry))| {
+    let retry = (0..4_u32, any::<bool>())
+        .prop_map(|(n, wait_for_half_open)| Retries { wait_for_half_open, ..retries(n, Backoff::exponential(ms(50))) });
+    let percentile = (1..5_u32, short()).prop_map(|(minimum_samples, otherwise)| hedge::Delay::Percentile {
+        percentile: 0.9,
+        minimum_samples,
+        at_least: ms(20),
+        otherwise,
+    });
+    let delay = prop_oneof![short().prop_map(hedge::Delay::After), percentile];
+    let hedge = (delay, 1..4_u32).prop_map(|(delay, max_hedges)| hedge::Config { delay, max_hedges });
+    let limits = (option(short()), option(short()), option(Just(latency::Config::default())));
+    let stages = (option(breaker), option(bulkhead), option(rate), option(tokens), option(retry), option(hedge));
+    (limits, stages).prop_map(|(limits, (breaker, bulkhead, rate, tokens, retry, hedge))| {
+        let (deadline, attempt_timeout, latency) = limits;
         let positive = |limit: Duration| limit.max(ms(1));
         config::Config {
             deadline: deadline.map(positive),
             attempt_timeout: attempt_timeout.map(positive),
-            budget: retry.as_ref().map(|_| budget(0.2, 3)),
+            budget: (retry.is_some() || hedge.is_some()).then(|| budget(0.2, 3)),
             retry,
+            hedge,
             breaker,
             bulkhead,
             rate,
             tokens,
+            latency,
         }
     })
 }
@@ -101,7 +113,8 @@ fn undisturbed(mut scenario: Scenario) -> Scenario {
 
 /// Every call ends in time, or so much late, and at the end nobody holds or waits for anything.
 fn check(scenario: &Scenario, trace: &Trace, late: Duration) {
-    let most = scenario.config.retry.as_ref().map_or(1, |retry| retry.max_retries + 1) as usize;
+    let rounds = scenario.config.retry.as_ref().map_or(1, |retry| retry.max_retries + 1);
+    let most = (rounds * scenario.config.hedge.map_or(1, |hedge| hedge.max_hedges + 1)) as usize;
     for ((began, call), made) in scenario.calls().zip(&trace.calls) {
         let own = call.deadline.or(scenario.config.deadline).unwrap_or(Duration::MAX);
         let limit = own.min(call.inherited.unwrap_or(Duration::MAX));

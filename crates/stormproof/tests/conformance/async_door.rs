@@ -56,6 +56,12 @@ impl Stages {
         if let Some(retry) = config.retry {
             builder = builder.retry(retry);
         }
+        if let Some(hedge) = config.hedge {
+            builder = builder.hedge(hedge);
+        }
+        if let Some(latency) = config.latency {
+            builder = builder.latency(latency);
+        }
         if let Some(budget) = config.budget {
             builder = builder.budget(budget);
         }

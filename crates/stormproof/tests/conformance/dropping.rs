@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::Poll;
 
 use stormproof::event::Kind;
-use stormproof::{Bulkhead, CircuitBreaker, Clock, Cx, Instant, Policy, Trip, Verdict, breaker, rate};
+use stormproof::{Bulkhead, CircuitBreaker, Clock, Cx, Instant, Policy, Trip, Verdict, breaker, hedge, rate};
 use stormproof_core as core;
 use tokio::time::sleep;
 
@@ -22,9 +22,10 @@ enum Part {
     Rate,
     Tokens,
     Retry,
+    Hedge,
 }
 
-const ALL: [Part; 5] = [Part::Breaker, Part::Bulkhead, Part::Rate, Part::Tokens, Part::Retry];
+const ALL: [Part; 6] = [Part::Breaker, Part::Bulkhead, Part::Rate, Part::Tokens, Part::Retry, Part::Hedge];
 
 const COST: u32 = 10;
 
@@ -44,7 +45,8 @@ struct Busy {
     policy: Policy,
     clock: Clock,
     mirrors: Vec<Mirror>,
-    retries: Arc<AtomicU64>,
+    /// Retries and hedges that were told of.
+    repeats: Arc<AtomicU64>,
 }
 
 /// Beside a limiter of the policy another one, from which the same is taken at the same time, and to which is given back
@@ -70,6 +72,10 @@ impl Mirror {
     fn follow(&mut self, now: Instant) {
         while self.twin.stats(now).allowed < self.limiter.stats(now).allowed {
             self.taken.push(self.twin.try_acquire(now, self.cost).unwrap());
+        }
+        // A hedge that could not have everything has given it back at once.
+        if self.limiter.peek(now, self.cost) < self.twin.peek(now, self.cost) {
+            self.twin.release(&mut self.taken.pop().unwrap());
         }
     }
 
@@ -114,17 +120,21 @@ impl Busy {
         if has(Part::Retry) {
             builder = builder.retry(each_second(1)).budget(budget(0.2, 3));
         }
+        if has(Part::Hedge) {
+            builder = builder.hedge(hedge::Config { max_hedges: 2, ..ms(300).into() }).budget(budget(0.2, 3));
+        }
         let policy = builder.build().unwrap();
-        let retries = Arc::new(AtomicU64::new(0));
-        let counted = retries.clone();
+        let repeats = Arc::new(AtomicU64::new(0));
+        let counted = repeats.clone();
         policy.on_event(move |event| {
-            counted.fetch_add(u64::from(matches!(event.kind, Kind::RetryAttempted { .. })), Ordering::Relaxed);
+            let repeats = matches!(event.kind, Kind::RetryAttempted { .. } | Kind::HedgeStarted { .. });
+            counted.fetch_add(u64::from(repeats), Ordering::Relaxed);
         });
         let (core, now) = (policy.stages(), clock.now());
         let limiters = [(core.rate.clone(), 1), (core.tokens.clone(), COST)];
         let mirror = |(limiter, cost): (Option<_>, _)| limiter.map(|limiter| Mirror::empty(limiter, cost, now));
         let mirrors = limiters.into_iter().filter_map(mirror).collect();
-        Self { policy, clock, mirrors, retries }
+        Self { policy, clock, mirrors, repeats }
     }
 
     /// Nothing is taken but what was called for.
@@ -137,8 +147,8 @@ impl Busy {
             assert_eq!(breaker.stats(now).half_open_calls, 0, "{context}");
         }
         if let Some(budget) = &stages.budget {
-            let (withdrawn, retries) = (budget.stats(now).withdrawn, self.retries.load(Ordering::Relaxed));
-            assert_eq!((withdrawn, budget.stats(now).calls), (retries, attempts.min(1)), "{context}");
+            let (withdrawn, repeats) = (budget.stats(now).withdrawn, self.repeats.load(Ordering::Relaxed));
+            assert_eq!((withdrawn, budget.stats(now).calls), (repeats, attempts.min(1)), "{context}");
         }
         if let Some(bulkhead) = &stages.bulkhead {
             assert_eq!(bulkhead.stats().queued, 0, "{context}");
@@ -276,11 +286,13 @@ fn case_54_every_stage_alone_dropped_anywhere_loses_nothing() {
     assert_eq!(drop_everywhere(&[Part::Rate]), 2, "the queue");
     assert_eq!(drop_everywhere(&[Part::Tokens]), 2, "the queue");
     assert_eq!(drop_everywhere(&[Part::Retry]), 4, "the backoff, another attempt, the body");
+    assert_eq!(drop_everywhere(&[Part::Hedge]), 3, "beside the hedge, the body");
 }
 
 #[test]
 fn case_54_all_stages_together_dropped_anywhere_lose_nothing() {
-    assert_eq!(drop_everywhere(&ALL), 8, "slot, requests, tokens, attempt, backoff, tokens, attempt, body");
+    let points = "slot, requests, tokens, attempt, no hedge, backoff, tokens, attempt, body";
+    assert_eq!(drop_everywhere(&ALL), 9, "{points}");
 }
 
 #[test]

@@ -14,6 +14,7 @@ mod composition;
 mod dropping;
 mod given;
 mod half_open;
+mod hedge;
 mod rate_and_bulkhead;
 mod reload;
 mod retry;
@@ -21,3 +22,4 @@ mod sync_door;
 mod timeout;
 #[cfg(feature = "tower")]
 mod tower_door;
+mod waiting;

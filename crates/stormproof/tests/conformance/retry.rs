@@ -190,7 +190,7 @@ fn case_32_an_all_failing_load_is_amplified_by_the_ratio_and_the_floor() {
 fn case_33_a_copy_is_needed_only_before_an_attempt_that_could_be_retried() {
     let needed = |config: config::Config| {
         let policy = config.build("p", 7).unwrap();
-        [1, 2, 3, 4, u32::MAX].map(|attempt| policy.may_retry_after(attempt))
+        [1, 2, 3, 4, u32::MAX].map(|attempt| policy.may_repeat_after(attempt))
     };
     assert_eq!(needed(config::Config::default()), [false; 5]);
     assert_eq!(needed(policy(|p| p.retry = Some(each_second(0)))), [false; 5]);
@@ -214,7 +214,7 @@ async fn case_33_the_async_door_copies_nothing() {
 fn case_34_an_inner_policy_has_no_more_than_what_is_left() {
     let inner = policy(|p| p.deadline = Some(s(30)));
     let trace = run(&Scenario::new(inner).at(s(0), Call::of([Reply::hang()]).inherited(s(2))).preempts());
-    assert_eq!(trace.calls[0].end, End::TimedOut { limit: Limit::Call, stop: Stop::NoRetry, last: None });
+    assert_eq!(trace.calls[0].end, End::TimedOut { limit: Limit::Inherited, stop: Stop::NoRetry, last: None });
     assert_eq!(trace.calls[0].ended, s(2));
 }
 

@@ -117,7 +117,7 @@ async fn case_34_what_is_inherited_is_measured_even_where_nothing_else_is() {
         let error = inner.call(|_| std::future::pending::<Result<(), &str>>()).await.unwrap_err();
         Ok::<_, ()>(error.to_string())
     });
-    assert_eq!(nested.await.unwrap(), "inner timed out after 2.000 s (limit of the call, attempts: 1)");
+    assert_eq!(nested.await.unwrap(), "inner timed out after 2.000 s (limit of the call around it, attempts: 1)");
 }
 
 /// What an attempt holds, to see how many are under way when it is dropped.

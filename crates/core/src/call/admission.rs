@@ -1,0 +1,165 @@
+//! The way to an attempt: steps 1 to 4 of the fixed order, and the waits between them.
+
+use crate::breaker::{Change, Scope};
+use crate::call::{Call, Phase, Step, Turn};
+use crate::decision::{Admission, Progress, Refusal, Ticket};
+use crate::event::Kind;
+use crate::permits::{Edge, wake};
+use crate::policy::Policy;
+use crate::time::Instant;
+
+/// The stages a call may have to wait for, in their order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Queue {
+    Slot,
+    Requests,
+    Tokens,
+}
+
+impl Call {
+    /// Step 1: look at the breaker; with one for the whole operation, take its permit.
+    #[inline]
+    pub(super) fn prepare<'p>(&mut self, turn: &mut Turn<'p, '_, impl Edge>) -> Step<'p> {
+        if turn.now >= self.deadline {
+            return self.timed_out(turn);
+        }
+        let Policy { breaker, bulkhead, rate, tokens, .. } = turn.policy;
+        if self.attempts == 0 {
+            self.scope = turn.policy.scope();
+        }
+        let may_wait = bulkhead.is_some() || rate.is_some() || tokens.is_some();
+        let passed = match (breaker, self.scope) {
+            (Some(_), Scope::Operation) if self.attempts == 0 => self.take_permit(turn),
+            (Some(breaker), Scope::Attempt) if may_wait => breaker.look(turn.now),
+            _ => Ok(()),
+        };
+        match passed {
+            Ok(()) => self.take(turn, Queue::Slot),
+            Err(refusal) => self.refused(turn, refusal),
+        }
+    }
+
+    /// Steps 2 and 3, from `queue` on: a slot, requests, tokens.
+    #[inline]
+    fn take<'p>(&mut self, turn: &mut Turn<'p, '_, impl Edge>, queue: Queue) -> Step<'p> {
+        if queue == Queue::Slot
+            && let Some(bulkhead) = &turn.policy.bulkhead
+        {
+            match bulkhead.acquire() {
+                Admission::Granted(slot) => self.first.permits.slot = Some(slot),
+                Admission::Queued(ticket) => {
+                    self.until = turn.now + bulkhead.queue_timeout();
+                    return self.poll(turn, Queue::Slot, ticket);
+                }
+                Admission::Refused(refusal) => return self.refused(turn, refusal),
+            }
+        }
+        if queue != Queue::Tokens
+            && let Some(limiter) = &turn.policy.rate
+        {
+            match limiter.acquire(turn.now, 1, self.deadline) {
+                Admission::Granted(requests) => self.first.permits.rate = Some(requests),
+                Admission::Queued(ticket) => return self.poll(turn, Queue::Requests, ticket),
+                Admission::Refused(refusal) => return self.refused(turn, refusal),
+            }
+        }
+        if let Some(limiter) = &turn.policy.tokens {
+            match limiter.acquire(turn.now, self.cost, self.deadline) {
+                Admission::Granted(tokens) => self.first.permits.tokens = Some(tokens),
+                Admission::Queued(ticket) => return self.poll(turn, Queue::Tokens, ticket),
+                Admission::Refused(refusal) => return self.refused(turn, refusal),
+            }
+        }
+        self.start(turn)
+    }
+
+    /// Asks whether the turn of `ticket` has come, and goes on behind its queue if so.
+    #[cold]
+    pub(super) fn poll<'p>(&mut self, turn: &mut Turn<'p, '_, impl Edge>, queue: Queue, ticket: Ticket) -> Step<'p> {
+        self.phase = Phase::Queued(queue, ticket);
+        let Policy { bulkhead, rate, tokens, .. } = turn.policy;
+        match (queue, bulkhead, rate, tokens) {
+            (Queue::Slot, Some(bulkhead), ..) => match bulkhead.poll(ticket) {
+                Progress::Granted { token, wake: next } => {
+                    wake(turn.edge, next);
+                    self.first.permits.slot = Some(token);
+                    self.take(turn, Queue::Requests)
+                }
+                Progress::Waiting { .. } if turn.now >= self.until && turn.now < self.deadline => {
+                    let (next, refusal) = bulkhead.time_out(ticket);
+                    wake(turn.edge, next);
+                    self.refused(turn, refusal)
+                }
+                Progress::Waiting { .. } => self.wait(turn, ticket, self.until),
+            },
+            (Queue::Requests, _, Some(limiter), _) => match limiter.poll(turn.now, ticket) {
+                Progress::Granted { token, wake: next } => {
+                    wake(turn.edge, next);
+                    self.first.permits.rate = Some(token);
+                    self.take(turn, Queue::Tokens)
+                }
+                Progress::Waiting { until } => self.wait(turn, ticket, until),
+            },
+            (Queue::Tokens, _, _, Some(limiter)) => match limiter.poll(turn.now, ticket) {
+                Progress::Granted { token, wake: next } => {
+                    wake(turn.edge, next);
+                    self.first.permits.tokens = Some(token);
+                    self.start(turn)
+                }
+                Progress::Waiting { until } => self.wait(turn, ticket, until),
+            },
+            // Not reached: who waits does so in a stage that the policy has.
+            _ => self.start(turn),
+        }
+    }
+
+    /// Stays in the queue, until the deadline at the latest.
+    fn wait<'p>(&mut self, turn: &mut Turn<'p, '_, impl Edge>, ticket: Ticket, until: Instant) -> Step<'p> {
+        if turn.now >= self.deadline {
+            self.leave_queue(turn.policy, turn.edge);
+            return self.timed_out(turn);
+        }
+        Step::Queued { ticket, until: until.min(self.deadline) }
+    }
+
+    pub(super) fn leave_queue(&mut self, policy: &Policy, edge: &mut impl Edge) {
+        let Phase::Queued(queue, ticket) = self.phase else { return };
+        let next = match queue {
+            Queue::Slot => policy.bulkhead.as_ref().and_then(|bulkhead| bulkhead.cancel(ticket)),
+            Queue::Requests => policy.rate.as_ref().and_then(|limiter| limiter.cancel(ticket)),
+            Queue::Tokens => policy.tokens.as_ref().and_then(|limiter| limiter.cancel(ticket)),
+        };
+        wake(edge, next);
+    }
+
+    /// Steps 4 and 5: take the permit and begin.
+    #[inline]
+    fn start<'p>(&mut self, turn: &mut Turn<'p, '_, impl Edge>) -> Step<'p> {
+        // The waits may have used up all the time there was: what is left undone is no failure of the callee.
+        if turn.now >= self.deadline {
+            return self.timed_out(turn);
+        }
+        if self.scope == Scope::Attempt
+            && let Err(refusal) = self.take_permit(turn)
+        {
+            return self.refused(turn, refusal);
+        }
+        if self.attempts == 0
+            && let Some(budget) = &turn.policy.budget
+        {
+            budget.deposit(turn.now);
+        }
+        self.begin_round(turn)
+    }
+
+    #[inline]
+    fn take_permit<'p>(&mut self, turn: &mut Turn<'p, '_, impl Edge>) -> Result<(), Refusal<'p>> {
+        if let Some(breaker) = &turn.policy.breaker {
+            let permit = self.first.permits.breaker.insert(breaker.admit(turn.now)?);
+            if let Some(transition) = permit.transition() {
+                turn.emit(|| Kind::of_change(breaker.name(), Change::Moved(transition)));
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,261 @@
+//! How long successful attempts took of late, as quantiles.
+//!
+//! Owns a fixed table of counters. Recording is a few atomic additions; reading adds the counters up. What is done with a
+//! quantile is decided elsewhere: in [`hedge`](crate::hedge), on pages, in metrics.
+
+use std::time::Duration;
+
+use crate::decision::{Name, Stage};
+use crate::invalid::{Check, Invalid, Mistakes};
+use crate::snapshot::{Sample, Snapshot};
+use crate::sync::{AtomicU32, AtomicU64, Mutex, Ordering, Padded};
+use crate::time::{Instant, nanos};
+
+/// How long a measurement counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(deny_unknown_fields, default))]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct Config {
+    /// A measurement counts at most this long, and at least three quarters of it. Default 60 s.
+    #[cfg_attr(feature = "serde", serde(with = "crate::time::duration"))]
+    #[cfg_attr(feature = "schema", schemars(with = "crate::time::duration::Written"))]
+    pub window: Duration,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self { window: Duration::from_secs(60) }
+    }
+}
+
+impl Config {
+    /// What is wrong with the values; empty if nothing is.
+    pub fn validate(&self) -> Vec<Invalid> {
+        let mut check = Check::default();
+        check.that(self.window >= Duration::from_millis(1), "window", self.window, "1 ms or more");
+        check.done()
+    }
+}
+
+/// The window is kept in so many slices; the oldest is forgotten as a whole.
+const SLICES: usize = 4;
+
+/// Bits of a value that are kept behind its leading one: 16 buckets an octave.
+const BITS: u32 = 4;
+const PER_OCTAVE: usize = 1 << BITS;
+
+/// Up to 2^10 ns the buckets are all as wide as in the octave above.
+const LOWEST: u32 = 10;
+
+/// The last octave ends at 2^43 ns, about two and a half hours.
+const OCTAVES: usize = 33;
+const BUCKETS: usize = PER_OCTAVE * (OCTAVES + 1);
+
+/// A table of latencies that forgets, in fixed memory: about 9 kB.
+///
+/// Quantiles are those of a histogram whose buckets are a sixteenth of an octave wide: from a microsecond to two and a
+/// half hours they are wrong by at most 1/32 (3.2 %), below that by at most 32 ns; what is longer counts as that long. A
+/// measurement that falls into the moment in which a slice is begun anew may be forgotten.
+///
+/// ```
+/// use std::time::Duration;
+/// use stormproof_core::{latency, Instant, Latency};
+///
+/// let latency = Latency::new("model", latency::Config::default())?;
+/// let now = Instant::ZERO;
+/// for n in 1..=100 {
+///     latency.record(now, Duration::from_millis(n));
+/// }
+/// let median = latency.quantile(now, 0.5).expect("there are samples").as_secs_f64();
+/// assert!((median / 0.050 - 1.0).abs() <= 1.0 / 32.0);
+/// assert_eq!(latency.quantile(now + Duration::from_secs(60), 0.5), None); // forgotten
+/// assert_eq!(latency.count(), 100);
+/// # Ok::<(), stormproof_core::Mistakes>(())
+/// ```
+#[derive(Debug)]
+pub struct Latency {
+    name: Name,
+    config: Config,
+    /// Of a slice, in nanoseconds.
+    width: u64,
+    totals: Padded<Totals>,
+    slices: [Slice; SLICES],
+    /// Held by whoever begins a slice anew.
+    turning: Mutex<()>,
+}
+
+#[derive(Debug)]
+struct Totals {
+    count: AtomicU64,
+    /// In microseconds: nanoseconds of many calls at once would wrap within months.
+    sum: AtomicU64,
+}
+
+#[derive(Debug)]
+struct Slice {
+    /// Which stretch of time it holds, [`NONE`] for none. Written while `turning` is held.
+    epoch: AtomicU64,
+    counts: Box<[AtomicU32]>,
+}
+
+const NONE: u64 = u64::MAX;
+
+impl Latency {
+    /// An empty table, or all mistakes in `config`.
+    pub fn new(name: impl Into<Name>, config: Config) -> Result<Self, Mistakes> {
+        Mistakes::none(config.validate())?;
+        let slice = || Slice {
+            epoch: AtomicU64::new(NONE),
+            counts: std::iter::repeat_with(|| AtomicU32::new(0)).take(BUCKETS).collect(),
+        };
+        Ok(Self {
+            name: name.into(),
+            config,
+            width: (nanos(config.window) / SLICES as u64).max(1),
+            totals: Padded(Totals { count: AtomicU64::new(0), sum: AtomicU64::new(0) }),
+            slices: std::array::from_fn(|_| slice()),
+            turning: Mutex::new(()),
+        })
+    }
+
+    /// The name given to `new`.
+    pub fn name(&self) -> &Name {
+        &self.name
+    }
+
+    /// The configuration.
+    pub fn config(&self) -> Config {
+        self.config
+    }
+
+    /// How long a measurement counts.
+    pub fn window(&self) -> Duration {
+        Duration::from_nanos(self.width.saturating_mul(SLICES as u64))
+    }
+
+    /// Counts an attempt that ended at `now` and took so long.
+    #[inline]
+    pub fn record(&self, now: Instant, took: Duration) {
+        let took = nanos(took);
+        self.totals.0.count.fetch_add(1, Ordering::Relaxed);
+        self.totals.0.sum.fetch_add(took.saturating_add(500) / 1_000, Ordering::Relaxed);
+        let epoch = now.as_nanos() / self.width;
+        let slice = self.slice(epoch);
+        if slice.epoch.load(Ordering::Acquire) == epoch || self.turn(slice, epoch) {
+            // The index is below the length by construction.
+            if let Some(count) = slice.counts.get(bucket(took)) {
+                count.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+    }
+
+    fn slice(&self, epoch: u64) -> &Slice {
+        let at = usize::try_from(epoch % SLICES as u64).unwrap_or(0);
+        &self.slices[at]
+    }
+
+    /// Begins `slice` anew, once in its time. False if it already holds a later time: `now` is long past.
+    #[cold]
+    fn turn(&self, slice: &Slice, epoch: u64) -> bool {
+        let _turning = self.turning.lock();
+        let present = slice.epoch.load(Ordering::Relaxed);
+        if present == NONE || present < epoch {
+            slice.counts.iter().for_each(|count| count.store(0, Ordering::Relaxed));
+            slice.epoch.store(epoch, Ordering::Release);
+            return true;
+        }
+        present == epoch
+    }
+
+    /// What the window holds at `now`.
+    pub fn recent(&self, now: Instant) -> Recent {
+        let newest = now.as_nanos() / self.width;
+        let mut counts = [0; BUCKETS];
+        for slice in &self.slices {
+            let epoch = slice.epoch.load(Ordering::Acquire);
+            if epoch != NONE && epoch <= newest && newest - epoch < SLICES as u64 {
+                for (sum, count) in counts.iter_mut().zip(&slice.counts) {
+                    *sum += u64::from(count.load(Ordering::Relaxed));
+                }
+            }
+        }
+        Recent { samples: counts.iter().sum(), counts }
+    }
+
+    /// The time within which the fraction `q` of the window's attempts were over: 0.95 is the 95th percentile. `None`
+    /// without samples.
+    pub fn quantile(&self, now: Instant, q: f64) -> Option<Duration> {
+        self.recent(now).quantile(q)
+    }
+
+    /// All that were ever recorded.
+    pub fn count(&self) -> u64 {
+        self.totals.0.count.load(Ordering::Relaxed)
+    }
+
+    /// What all of them took together, each rounded to a microsecond.
+    pub fn sum(&self) -> Duration {
+        Duration::from_micros(self.totals.0.sum.load(Ordering::Relaxed))
+    }
+
+    /// The same as data, for metrics and pages. Without samples in the window there are no quantiles.
+    pub fn snapshot(&self, now: Instant) -> Snapshot {
+        const HELP: &str = "How long successful attempts took, of late.";
+        let recent = self.recent(now);
+        let quantile = |(q, label)| Some((label, recent.quantile(q)?.as_secs_f64()));
+        let quantiles: Vec<_> =
+            [(0.5, "0.5"), (0.95, "0.95"), (0.99, "0.99")].into_iter().filter_map(quantile).collect();
+        let samples = Sample::summary("seconds", HELP, &quantiles, self.sum().as_secs_f64(), self.count());
+        Snapshot { stage: Stage::Latency, name: self.name.clone(), samples }
+    }
+}
+
+/// The measurements of a window, added up: several quantiles of one reading agree with each other.
+#[derive(Clone, Debug)]
+pub struct Recent {
+    samples: u64,
+    counts: [u64; BUCKETS],
+}
+
+impl Recent {
+    /// How many there are.
+    pub fn samples(&self) -> u64 {
+        self.samples
+    }
+
+    /// The time within which the fraction `q` of them were over, see [`Latency::quantile`]. Below 0 or NaN is the
+    /// shortest, above 1 the longest.
+    pub fn quantile(&self, q: f64) -> Option<Duration> {
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "the cast saturates")]
+        let rank = (q * self.samples as f64).ceil() as u64;
+        let rank = rank.clamp(1, self.samples.max(1));
+        let mut below = 0;
+        let found = self.counts.iter().position(|count| {
+            below += count;
+            below >= rank
+        });
+        found.map(|at| Duration::from_nanos(middle(at)))
+    }
+}
+
+/// The bucket of a time in nanoseconds.
+#[inline]
+fn bucket(nanos: u64) -> usize {
+    let octave = nanos.max(1).ilog2();
+    let shift = octave.max(LOWEST) - BITS;
+    // Below the lowest octave the leading bit is not there to be counted twice.
+    let above = octave.saturating_sub(LOWEST) as usize;
+    let at = above * PER_OCTAVE + usize::try_from(nanos >> shift).unwrap_or(BUCKETS);
+    at.min(BUCKETS - 1)
+}
+
+/// The time in the middle of a bucket, in nanoseconds.
+fn middle(bucket: usize) -> u64 {
+    let octave = (bucket / PER_OCTAVE).saturating_sub(1);
+    let within = (bucket - octave * PER_OCTAVE) as u64;
+    let width = 1u64 << (LOWEST - BITS + u32::try_from(octave).unwrap_or(0));
+    within * width + width / 2
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests;
