@@ -147,6 +147,8 @@ struct Inner {
     persistence: crate::persist::Persistence,
 }
 
+crate::events::tells!([] Registry, 0.listeners);
+
 /// What names are made with.
 #[derive(Debug, Default)]
 struct Settings {
