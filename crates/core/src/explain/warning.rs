@@ -80,16 +80,16 @@ pub(super) fn of(config: &Config) -> Vec<Warning> {
     if config.budget.is_none() && attempts(config) > 1 {
         found.push(Warning::NoBudget { attempts: attempts(config) });
     }
-    if let Some(retry) = config.retry.as_ref().filter(|retry| retry.max_retries > 0) {
-        if let Some(deadline) = config.deadline {
-            let zero = Duration::ZERO;
-            let delay = retry.backoff.bounds(0, (zero, zero)).0;
-            let takes = config.attempt_timeout.unwrap_or(Duration::MAX);
-            if delay >= deadline {
-                found.push(Warning::DelayPastDeadline { delay, deadline });
-            } else if takes >= deadline.saturating_sub(delay) {
-                found.push(Warning::NoTimeForRetry { deadline });
-            }
+    if let Some(retry) = config.retry.as_ref().filter(|retry| retry.max_retries > 0)
+        && let Some(deadline) = config.deadline
+    {
+        let zero = Duration::ZERO;
+        let delay = retry.backoff.bounds(0, (zero, zero)).0;
+        let takes = config.attempt_timeout.unwrap_or(Duration::MAX);
+        if delay >= deadline {
+            found.push(Warning::DelayPastDeadline { delay, deadline });
+        } else if takes >= deadline.saturating_sub(delay) {
+            found.push(Warning::NoTimeForRetry { deadline });
         }
     }
     circuit(config, &mut found);
