@@ -11,9 +11,8 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use stormproof::document::{self, Mistake, Reader};
+use stormproof::document::Mistake;
 use stormproof::environment::Environment;
-use stormproof::{Invalid, config};
 use stormproof_gateway::Config;
 
 /// Resilience for AI agents.
@@ -110,29 +109,6 @@ fn environment() -> Environment {
         eprintln!("stormproof: {warning}");
     }
     environment
-}
-
-/// The policy in a text: in a table `policy`, or the whole of it.
-fn parse_policy(path: &Path, text: &str) -> Result<config::Config, Unloaded> {
-    #[derive(Default, serde::Deserialize)]
-    #[serde(default, deny_unknown_fields)]
-    struct Document {
-        policy: config::Config,
-    }
-    let in_a_table = text.lines().any(|line| line.trim_start().starts_with("[policy"));
-    let read = if in_a_table {
-        let validate = |document: &Document| {
-            let mistakes = document.policy.validate();
-            let within = |mistake: &Invalid| {
-                Invalid::new(format!("policy.{}", mistake.field), mistake.value.clone(), mistake.allowed)
-            };
-            mistakes.iter().map(within).collect()
-        };
-        Reader::new().policies("policy").read(text, validate).map(|document| document.policy)
-    } else {
-        document::read(text, config::Config::validate)
-    };
-    read.map_err(|mistakes| invalid(path, &mistakes))
 }
 
 /// Each mistake on a line, with the file it is in.

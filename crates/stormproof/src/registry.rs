@@ -23,7 +23,7 @@ use stormproof_core::{Event, Instant, Invalid, Mistakes, Name, Snapshot, bulkhea
 use tokio::sync::broadcast;
 
 use crate::clock::Clock;
-use crate::events::{EventBus, Listener};
+use crate::events::{Listener, Listeners};
 use crate::policy::Policy;
 use crate::stages::{Bulkhead, CircuitBreaker, RateLimiter};
 
@@ -138,7 +138,7 @@ pub struct Registry(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     clock: Clock,
-    bus: EventBus,
+    listeners: Listeners,
     strict: AtomicBool,
     max_entries: usize,
     settings: Mutex<Settings>,
@@ -162,9 +162,11 @@ impl Settings {
 
 impl Default for Registry {
     fn default() -> Self {
-        Self::build(Config::default(), &Clock::system(), EventBus::new())
+        Self::build(Config::default(), &Clock::system())
     }
 }
+
+crate::events::tells!(Registry, 0.listeners);
 
 impl Registry {
     /// An empty registry on the system's clock.
@@ -175,21 +177,20 @@ impl Registry {
     /// An empty registry with `config` on `clock`, or all that is wrong with it.
     pub fn with_clock(config: Config, clock: &Clock) -> Result<Self, Mistakes> {
         Mistakes::none(config.validate())?;
-        Ok(Self::build(config, clock, EventBus::new()))
+        Ok(Self::build(config, clock))
     }
 
     /// The registry of the process, on the system's clock.
     pub fn global() -> &'static Self {
-        static GLOBAL: LazyLock<Registry> =
-            LazyLock::new(|| Registry::build(Config::default(), &Clock::system(), EventBus::global().clone()));
+        static GLOBAL: LazyLock<Registry> = LazyLock::new(Registry::default);
         &GLOBAL
     }
 
-    fn build(config: Config, clock: &Clock, bus: EventBus) -> Self {
+    fn build(config: Config, clock: &Clock) -> Self {
         let bounds = Bounds { most: config.max_entries, idle: config.stale_after, lossless: false };
         Self(Arc::new(Inner {
             clock: clock.clone(),
-            bus,
+            listeners: Listeners::default(),
             strict: AtomicBool::new(config.strict),
             max_entries: config.max_entries,
             settings: Mutex::new(Settings { defaults: config.defaults, named: BTreeMap::new() }),
@@ -279,7 +280,7 @@ impl Registry {
         let given = stage.config();
         let mut restored = None;
         let made = |_| {
-            self.0.bus.attach(stage.as_policy());
+            self.attach(stage.as_policy());
             restored = stage.restore(self);
             Ok::<_, Error>((stage.clone(), given.clone()))
         };
@@ -343,21 +344,15 @@ impl Registry {
         &self.0.clock
     }
 
-    /// The bus that all that the registry makes is attached to. That of [`global`](Self::global) is
-    /// [`EventBus::global`]. An attached stage makes events only while somebody listens.
-    pub fn bus(&self) -> &EventBus {
-        &self.0.bus
-    }
-
     /// Calls `listener` for every event: of all stages and policies of the registry, and of the registry itself (names
     /// registered twice, too many names, state that could not be saved). At once, and under no lock.
     pub fn on_event(&self, listener: impl Fn(&Event) + Send + Sync + 'static) -> Listener {
-        self.0.bus.listeners().listen(listener)
+        self.0.listeners.listen(listener)
     }
 
     /// The same through a queue of [`QUEUE`](crate::events::QUEUE).
     pub fn subscribe(&self) -> broadcast::Receiver<Event> {
-        self.0.bus.listeners().subscribe()
+        self.0.listeners.subscribe()
     }
 
     /// All stages as data, for metrics and pages; a stage that a policy shares stands there once.
@@ -382,7 +377,7 @@ impl Registry {
 
     /// Tells an event of the registry itself.
     pub(crate) fn tell(&self, kind: Kind) {
-        self.0.bus.publish(&Event::new(self.now(), "registry".into(), kind));
+        self.0.listeners.tell(&Event::new(self.now(), "registry".into(), kind));
     }
 
     fn settings(&self) -> MutexGuard<'_, Settings> {
@@ -422,9 +417,14 @@ impl Registry {
             return Err(Error::Differs { name, differs });
         }
         let kind = Kind::RegisteredTwice { name, differs };
-        // It is attached to the registry's bus, so the registry hears of it, too.
+        // It is attached to the registry, which so hears of it, too.
         stage.as_policy().tell(kind);
         Ok(())
+    }
+
+    /// Brings the events of what the registry has to its listeners. It makes events only while somebody listens.
+    fn attach(&self, policy: &Policy) {
+        policy.0.listeners.attach(&self.0.listeners);
     }
 
     #[cfg(feature = "persist")]

@@ -52,10 +52,6 @@ impl EventBus {
         source.listeners().attach(&self.0);
     }
 
-    pub(crate) fn listeners(&self) -> &Listeners {
-        &self.0
-    }
-
     /// Brings them here no longer.
     pub fn detach(&self, source: &impl Source) {
         source.listeners().detach(&self.0);

@@ -11,7 +11,7 @@ use tokio::sync::broadcast;
 use super::bounded::{Asked, Bounded, Bounds};
 use super::entry::Entry;
 use crate::clock::Clock;
-use crate::events::{EventBus, Listener};
+use crate::events::{Listener, Listeners};
 use crate::policy::Policy;
 use crate::stages::{Bulkhead, CircuitBreaker, RateLimiter};
 
@@ -68,12 +68,14 @@ pub struct Keyed<S: Entry>(Arc<Inner<S>>);
 struct Inner<S: Entry> {
     name: Name,
     clock: Clock,
-    bus: EventBus,
+    listeners: Listeners,
     max_keys: usize,
     config: Mutex<S::Config>,
     keys: Bounded<S>,
     others: S,
 }
+
+crate::events::tells!([S: Entry] Keyed<S>, 0.listeners);
 
 impl<S: Entry> Keyed<S> {
     /// An empty map on the system's clock, or all that is wrong with `config`.
@@ -94,14 +96,14 @@ impl<S: Entry> Keyed<S> {
         }
         Mistakes::none(mistakes)?;
         let name = name.into();
-        let bus = EventBus::new();
+        let listeners = Listeners::default();
         let others = S::make(Name::from(format!("{name}/(others)")), config.clone(), clock)?;
-        bus.attach(others.as_policy());
+        others.as_policy().0.listeners.attach(&listeners);
         let Limits { max_keys, idle } = limits;
         Ok(Self(Arc::new(Inner {
             name,
             clock: clock.clone(),
-            bus,
+            listeners,
             max_keys,
             config: Mutex::new(config),
             keys: Bounded::new(Bounds { most: max_keys, idle, lossless: true }),
@@ -118,7 +120,7 @@ impl<S: Entry> Keyed<S> {
         let made = |key: Name| {
             let config = self.config();
             let stage = S::make(Name::from(format!("{}/{key}", self.0.name)), config.clone(), &self.0.clock)?;
-            self.0.bus.attach(stage.as_policy());
+            stage.as_policy().0.listeners.attach(&self.0.listeners);
             Ok::<_, Mistakes>((stage, config))
         };
         let asked = self.0.keys.get_or_make(key, now, || Some(self.0.others.clone()), made);
@@ -194,20 +196,15 @@ impl<S: Entry> Keyed<S> {
         shown.flat_map(|stage| stage.as_policy().snapshots()).collect()
     }
 
-    /// The bus that the stages of all keys are attached to. They make events only while somebody listens.
-    pub fn bus(&self) -> &EventBus {
-        &self.0.bus
-    }
-
     /// Calls `listener` for every event: of the stages of all keys, and that there are too many keys. At once, and under
     /// no lock.
     pub fn on_event(&self, listener: impl Fn(&Event) + Send + Sync + 'static) -> Listener {
-        self.0.bus.listeners().listen(listener)
+        self.0.listeners.listen(listener)
     }
 
     /// The same through a queue of [`QUEUE`](crate::events::QUEUE).
     pub fn subscribe(&self) -> broadcast::Receiver<Event> {
-        self.0.bus.listeners().subscribe()
+        self.0.listeners.subscribe()
     }
 
     fn config(&self) -> S::Config {

@@ -129,7 +129,7 @@ impl Registry {
             core.tokens = Some(stage.core().clone());
         }
         let policy = Policy::with_listeners(core, self.clock().clone(), listeners, stage_listeners);
-        self.bus().attach(&policy);
+        self.attach(&policy);
         Ok(policy)
     }
 

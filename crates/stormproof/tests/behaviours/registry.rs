@@ -248,6 +248,11 @@ async fn the_registry_hears_of_all_that_it_has_made_once() {
     let registry = Registry::new();
     let heard: Arc<Mutex<Vec<String>>> = Arc::default();
     let events = heard.clone();
+    let bus = stormproof::EventBus::new();
+    let on_the_bus: Arc<Mutex<u32>> = Arc::default();
+    let count = on_the_bus.clone();
+    let _alerts = bus.subscribe(stormproof::event::Category::Error, move |_| *count.lock().unwrap() += 1);
+    bus.attach(&registry);
     let listener = registry
         .on_event(move |event| events.lock().unwrap().push(format!("{} {}", event.policy, event.kind.as_str())));
     registry.breaker("a").set_mode(Mode::ForcedOpen);
@@ -259,6 +264,7 @@ async fn the_registry_hears_of_all_that_it_has_made_once() {
     registry.reset_all();
     let heard = heard.lock().unwrap();
     assert_eq!(heard[..], ["a circuit_opened", "b circuit_opened", "b call_failed", "c circuit_opened"]);
+    assert!(*on_the_bus.lock().unwrap() >= 3, "a bus that the registry is attached to hears them, too");
 }
 
 #[tokio::test]
