@@ -42,7 +42,7 @@ impl Contender {
         Self::new(name, move |n| (0..n).fold(true, |all, _| all & black_box(call())))
     }
 
-    fn run(&self, calls: u64) {
+    pub fn run(&self, calls: u64) {
         assert!((self.batch)(calls), "{}: a call did not do what the case is about", self.name);
     }
 

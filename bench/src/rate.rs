@@ -39,12 +39,12 @@ pub fn quota() -> Quota {
 }
 
 fn ours() -> Contender {
-    let limiter = RateLimiter::new("bench", config()).expect("valid");
+    let limiter = RateLimiter::with_config("bench", config()).expect("valid");
     Contender::calls("stormproof", move || black_box(black_box(&limiter).try_acquire(black_box(NOW), 1)).is_ok())
 }
 
 fn ours_by_the_clock() -> Contender {
-    let (limiter, clock) = (RateLimiter::new("bench", config()).expect("valid"), Clock::system());
+    let (limiter, clock) = (RateLimiter::with_config("bench", config()).expect("valid"), Clock::system());
     Contender::calls("stormproof", move || black_box(black_box(&limiter).try_acquire(clock.now(), 1)).is_ok())
 }
 

@@ -7,6 +7,7 @@ use std::path::Path;
 use serde::Serialize;
 
 use crate::harness::{Figure, Row};
+use crate::instructions::Count;
 
 #[derive(Serialize)]
 struct File<'a> {
@@ -41,6 +42,15 @@ pub fn table(rows: &[Row]) -> String {
 
 fn list(peers: &[Figure], say: impl Fn(&Figure) -> String) -> String {
     peers.iter().map(say).collect::<Vec<_>>().join(" · ")
+}
+
+/// The instructions of one case, as a line of Markdown.
+pub fn instructions(case: &str, counts: &[Count]) -> String {
+    let say = |count: &Count| match &count.instructions {
+        Ok(instructions) => format!("{} {instructions}", count.name),
+        Err(reason) => format!("{} ({reason})", count.name),
+    };
+    format!("| {case} | {} |", counts.iter().map(say).collect::<Vec<_>>().join(" · "))
 }
 
 /// Writes `target/bench.json` at the root of the repository.

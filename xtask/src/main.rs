@@ -3,7 +3,9 @@
 //! A chore is a list of [steps](step::Step), written as data in the file that carries its name; `step` alone knows how
 //! to run one.
 
+mod api;
 mod deep;
+mod docs;
 mod features;
 mod step;
 mod test;
@@ -18,7 +20,10 @@ usage: cargo xtask <chore>
   test            all that must hold before a merge: format, lints, tests, documentation,
                   each feature alone, quick loom, the core's dependencies, licenses
   deep            the slow searches: deeper loom, Miri, many cases for each property
+  generate        write the tables of defaults in the book
   bench [ARGS]    compare with peers, side by side; writes target/bench.json
+  docs [--open]   the book and the reference as a site, in target/book
+  api [--write]   compare the libraries' public items with docs/api, or write them there
 ";
 
 fn main() -> ExitCode {
@@ -33,8 +38,13 @@ fn main() -> ExitCode {
         }
         (Some("test"), []) => test::steps().and_then(step::run_all),
         (Some("deep"), []) => step::run_all(deep::steps()),
+        (Some("generate"), []) => step::run_all(vec![generate()]),
         (Some("bench"), _) => step::run_all(vec![bench(rest)]),
-        (Some("test" | "deep"), [extra, ..]) => Err(format!("unexpected argument `{extra}`\n\n{USAGE}")),
+        (Some("docs"), [] | [_]) => flag(&rest, "--open").and_then(docs::run),
+        (Some("api"), [] | [_]) => flag(&rest, "--write").and_then(api::run),
+        (Some("test" | "deep" | "generate"), [extra, ..]) | (Some("docs" | "api"), [_, extra, ..]) => {
+            Err(format!("unexpected argument `{extra}`\n\n{USAGE}"))
+        }
         (Some(unknown), _) => Err(format!("no chore is called `{unknown}`\n\n{USAGE}")),
     };
 
@@ -47,6 +57,21 @@ fn main() -> ExitCode {
     }
 }
 
+/// Whether the only flag there may be is there.
+fn flag(args: &[String], known: &str) -> Result<bool, String> {
+    match args {
+        [] => Ok(false),
+        [one] if one == known => Ok(true),
+        _ => Err(format!("unexpected argument `{}`\n\n{USAGE}", args.join(" "))),
+    }
+}
+
 fn bench(args: Vec<String>) -> Step {
     Step::new("bench", "cargo run --release --manifest-path bench/Cargo.toml --").args(args)
+}
+
+/// The test that compares the tables writes them.
+fn generate() -> Step {
+    let command = "cargo test -p stormproof-gateway --all-features --locked --test pages";
+    Step::new("tables of defaults", command).env(&[("STORMPROOF_WRITE_PAGES", "1")])
 }

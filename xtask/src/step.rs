@@ -123,10 +123,17 @@ pub(crate) fn run_all(steps: Vec<Step>) -> Result<(), String> {
 
 /// What a command prints; its complaints go straight to the terminal.
 pub(crate) fn output(command: &str) -> Result<String, String> {
-    capture(&mut prepare(&split(command), &root()?)?).map_err(|error| format!("`{command}`: {error}"))
+    output_with(command, &[])
 }
 
-fn root() -> Result<PathBuf, String> {
+/// The same with more in its environment.
+pub(crate) fn output_with(command: &str, env: &[(&str, &str)]) -> Result<String, String> {
+    capture(prepare(&split(command), &root()?)?.envs(env.iter().copied()))
+        .map_err(|error| format!("`{command}`: {error}"))
+}
+
+/// The root of the workspace.
+pub(crate) fn root() -> Result<PathBuf, String> {
     let own = Path::new(env!("CARGO_MANIFEST_DIR"));
     own.parent().map(Path::to_path_buf).ok_or_else(|| format!("{} is not inside a workspace", own.display()))
 }

@@ -1,22 +1,34 @@
-//! `stormproof check FILE`: names every mistake in a configuration file.
+//! `stormproof check FILE`: names every mistake in a configuration file, or says what it means in numbers.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+
+use stormproof::config;
+use stormproof::settings::Settings;
 
 use crate::Unloaded;
 
-/// Check a configuration file and name each mistake with its line and column
+/// Check a configuration file: name each mistake with its line and column, or explain each policy in numbers
+///
+/// A file with tables [policies.NAME] is one of the library, any other one of the gateway.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// The configuration file
     file: PathBuf,
+    /// Say only whether the file is valid
+    #[arg(long, short)]
+    quiet: bool,
 }
 
 pub(crate) fn run(args: &Args) -> ExitCode {
-    match crate::load(&args.file) {
-        Ok(config) => {
-            let count = config.upstreams.len();
-            println!("{}: ok ({count} upstream{})", args.file.display(), if count == 1 { "" } else { "s" });
+    match read(&args.file) {
+        Ok((kind, policies)) => {
+            let count = policies.len();
+            let kind = if count == 1 { kind.0 } else { kind.1 };
+            println!("{}: ok ({count} {kind})", args.file.display());
+            if !args.quiet {
+                policies.iter().for_each(explain);
+            }
             ExitCode::SUCCESS
         }
         Err(wrong @ Unloaded::Unreadable(_)) => {
@@ -27,5 +39,36 @@ pub(crate) fn run(args: &Args) -> ExitCode {
             println!("{wrong}");
             wrong.code()
         }
+    }
+}
+
+/// What a policy belongs to: one of it, and several.
+type Kind = (&'static str, &'static str);
+
+/// What the file has, and their policies by name.
+fn read(path: &Path) -> Result<(Kind, Vec<(String, config::Config)>), Unloaded> {
+    let text = crate::text(path)?;
+    if is_settings(&text) {
+        let settings = Settings::parse_with(&text, &crate::environment());
+        let settings = settings.map_err(|mistakes| crate::invalid(path, &mistakes))?;
+        return Ok((("policy", "policies"), settings.policies.into_iter().collect()));
+    }
+    let upstreams = crate::load(path)?.upstreams;
+    Ok((
+        ("upstream", "upstreams"),
+        upstreams.into_iter().map(|(name, upstream)| (name, upstream.policy_in_force())).collect(),
+    ))
+}
+
+/// Whether a text is a settings file of the library: then it has policies at its top.
+fn is_settings(text: &str) -> bool {
+    let begins = |line: &str| line.trim_start_matches(['[', ' ', '\t']).starts_with("policies");
+    text.lines().any(begins)
+}
+
+fn explain((name, policy): &(String, config::Config)) {
+    println!("\n{name}");
+    for line in policy.explain().to_string().lines() {
+        println!("  {line}");
     }
 }

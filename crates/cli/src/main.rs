@@ -2,13 +2,18 @@
 
 mod check;
 mod demo;
+mod schema;
 mod serve;
+mod simulate;
 
 use std::fmt;
 use std::path::Path;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use stormproof::document::{self, Mistake, Reader};
+use stormproof::environment::Environment;
+use stormproof::{Invalid, config};
 use stormproof_gateway::Config;
 
 /// Resilience for AI agents.
@@ -23,7 +28,9 @@ struct Cli {
 enum Command {
     Serve(serve::Args),
     Check(check::Args),
+    Schema(schema::Args),
     Demo(demo::Args),
+    Simulate(simulate::Args),
     #[command(hide = true)]
     DemoUpstream(demo::UpstreamArgs),
 }
@@ -39,7 +46,9 @@ fn main() -> ExitCode {
     match Cli::parse().command {
         Command::Serve(args) => serve::run(&args),
         Command::Check(args) => check::run(&args),
+        Command::Schema(args) => schema::run(&args),
         Command::Demo(args) => demo::run(&args),
+        Command::Simulate(args) => simulate::run(&args),
         Command::DemoUpstream(args) => demo::run_upstream(&args),
     }
 }
@@ -77,17 +86,60 @@ impl fmt::Display for Unloaded {
     }
 }
 
-/// Reads a configuration file. Of one that is not valid, each mistake is a line.
+/// Reads a configuration file of the gateway. Of one that is not valid, each mistake is a line.
 fn load(path: &Path) -> Result<Config, Unloaded> {
+    let has_token = std::env::var_os(TOKEN).is_some();
+    Config::parse_with(&text(path)?, has_token, &environment()).map_err(|mistakes| invalid(path, &mistakes))
+}
+
+/// The text of a configuration file.
+fn text(path: &Path) -> Result<String, Unloaded> {
     let shown = path.display();
     let bytes = std::fs::read(path)
         .map_err(|error| Unloaded::Unreadable(format!("stormproof: cannot read {shown}: {error}")))?;
-    let text = String::from_utf8(bytes).map_err(|error| {
+    String::from_utf8(bytes).map_err(|error| {
         let line = error.as_bytes()[..error.utf8_error().valid_up_to()].split(|byte| *byte == b'\n').count();
         Unloaded::Invalid(format!("{shown}:{line}:1: the file is not UTF-8"))
-    })?;
-    Config::parse_with(&text, std::env::var_os(TOKEN).is_some()).map_err(|mistakes| {
-        let lines: Vec<_> = mistakes.iter().map(|mistake| format!("{shown}:{mistake}")).collect();
-        Unloaded::Invalid(lines.join("\n"))
     })
+}
+
+/// What the environment says; of what is not valid there, a line each.
+fn environment() -> Environment {
+    let environment = Environment::of_process();
+    for warning in environment.warnings() {
+        eprintln!("stormproof: {warning}");
+    }
+    environment
+}
+
+/// The policy in a text: in a table `policy`, or the whole of it.
+fn parse_policy(path: &Path, text: &str) -> Result<config::Config, Unloaded> {
+    #[derive(Default, serde::Deserialize)]
+    #[serde(default, deny_unknown_fields)]
+    struct Document {
+        policy: config::Config,
+    }
+    let in_a_table = text.lines().any(|line| line.trim_start().starts_with("[policy"));
+    let read = if in_a_table {
+        let validate = |document: &Document| {
+            let mistakes = document.policy.validate();
+            let within = |mistake: &Invalid| {
+                Invalid::new(format!("policy.{}", mistake.field), mistake.value.clone(), mistake.allowed)
+            };
+            mistakes.iter().map(within).collect()
+        };
+        Reader::new().policies("policy").read(text, validate).map(|document| document.policy)
+    } else {
+        document::read(text, config::Config::validate)
+    };
+    read.map_err(|mistakes| invalid(path, &mistakes))
+}
+
+/// Each mistake on a line, with the file it is in.
+fn invalid(path: &Path, mistakes: &[Mistake]) -> Unloaded {
+    let line = |mistake: &Mistake| match mistake.variable {
+        Some(_) => mistake.to_string(),
+        None => format!("{}:{mistake}", path.display()),
+    };
+    Unloaded::Invalid(mistakes.iter().map(line).collect::<Vec<_>>().join("\n"))
 }

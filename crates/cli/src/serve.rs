@@ -8,11 +8,14 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use serde_json::{Value, json};
-use stormproof::events::timestamp;
+use stormproof::Clock;
+use stormproof::events::{Damper, Suppressed, log, timestamp};
 use stormproof_gateway::{Config, Ended, Server, Told, signals};
+use tokio::runtime::Handle;
 use tokio::sync::broadcast::{Receiver, error::RecvError};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
+use tokio::time::timeout;
 
 use crate::{FAILED, TOKEN};
 
@@ -62,6 +65,7 @@ async fn serve(config: Config) -> Result<(Ended, i32), String> {
     let token = std::env::var_os(TOKEN).map(|token| token.into_string().map_err(|_| format!("{TOKEN} is not UTF-8")));
     let token = token.transpose()?;
     let upstreams: Vec<_> = config.upstreams.keys().cloned().collect();
+    let log_interval = config.gateway.log_interval;
     let server = Server::bind(config, token).await.map_err(|error| error.to_string())?;
     let (drain, abort) = signals().map_err(|error| format!("cannot listen to signals: {error}"))?;
     say(
@@ -75,8 +79,9 @@ async fn serve(config: Config) -> Result<(Ended, i32), String> {
     let (_, events) = server.feed().follow(None);
     // A thread of its own: writing may block, and nothing that serves may wait for it.
     let (written, writing) = oneshot::channel::<()>();
+    let runtime = Handle::current();
     std::thread::spawn(move || {
-        write_events(events);
+        write_events(&runtime, events, log_interval);
         drop(written);
     });
     let drain = async {
@@ -98,14 +103,31 @@ fn say_aside(event: &'static str, more: Value) -> JoinHandle<()> {
     tokio::task::spawn_blocking(move || say(event, more))
 }
 
-fn write_events(mut events: Receiver<Arc<Told>>) {
+fn write_events(runtime: &Handle, mut events: Receiver<Arc<Told>>, interval: Duration) {
+    let clock = Clock::system();
+    let mut damper = Damper::new(interval);
+    let write = |summaries: Vec<Suppressed>| {
+        summaries.iter().for_each(|summary| write_line(&log::suppressed(summary, SystemTime::now())));
+    };
     loop {
-        match events.blocking_recv() {
-            Ok(told) => write_line(&told.json()),
-            Err(RecvError::Lagged(lost)) => say("log_lines_lost", json!({ "lost": lost })),
-            Err(RecvError::Closed) => return,
+        let until_due = damper.next_due().since(clock.now());
+        let told = match runtime.block_on(async { timeout(until_due, events.recv()).await }) {
+            Ok(Ok(told)) => Some(told),
+            Ok(Err(RecvError::Lagged(lost))) => {
+                say("log_lines_lost", json!({ "lost": lost }));
+                None
+            }
+            Ok(Err(RecvError::Closed)) => break,
+            Err(_due) => None,
+        };
+        write(damper.due(clock.now()));
+        if let Some(told) = told
+            && damper.offer(clock.now(), &told.event)
+        {
+            write_line(&told.json());
         }
     }
+    write(damper.finish(clock.now()));
 }
 
 fn say(event: &str, more: Value) {

@@ -31,8 +31,29 @@ fn check_names_each_mistake_with_line_and_column() {
 
 #[test]
 fn check_says_when_a_file_is_well() {
-    let (code, out, _) = said(&run(&["check", "../../../stormproof.sample.toml"]));
+    let (code, out, _) = said(&run(&["check", "--quiet", "../../../stormproof.sample.toml"]));
     assert_eq!((code, out.as_str()), (0, "../../../stormproof.sample.toml: ok (2 upstreams)\n"));
+}
+
+#[test]
+fn check_explains_each_policy_in_numbers() {
+    let (code, out, _) = said(&run(&["check", "../../../stormproof.sample.toml"]));
+    assert_eq!(code, 0);
+    assert!(out.contains("\nopenai\n  a call: 120s at most, 4 attempts at most\n"), "{out}");
+    assert!(out.contains("if calls hang, after 60s (all at once) to 300s (one after the other)"), "{out}");
+    assert!(out.contains("\nsearch\n  a call: 5s at most, 1 attempt at most\n"), "{out}");
+
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("settings.toml");
+    std::fs::write(&file, "[policies.local]\npreset = 'victor.ollama'\n").unwrap();
+    let (code, out, _) = said(&run(&["check", file.to_str().unwrap()]));
+    assert_eq!(code, 0);
+    assert!(out.contains(": ok (1 policy)\n\nlocal\n  a call: no limit of time"), "{out}");
+    assert!(out.contains("after 10 failures in a row"), "{out}");
+    assert!(out.contains("\n  warning: a call that hangs is held for ever"), "{out}");
+    std::fs::write(&file, "[policies.local]\npreset = 'x'\n").unwrap();
+    let (code, out, _) = said(&run(&["check", file.to_str().unwrap()]));
+    assert!(code == 1 && out.contains("settings.toml:2:10: policies.local.preset: no preset is called"), "{out}");
 }
 
 #[test]
@@ -260,6 +281,29 @@ fn events_are_logged_as_lines_of_json() {
 }
 
 #[test]
+fn a_storm_of_refusals_is_one_line_and_a_count() {
+    let directory = tempfile::tempdir().unwrap();
+    let refuse = "policy.rate = { rate = 1, per = '1h', burst = 1, max_wait = 0 }\n";
+    let file = write_config(directory.path(), "http://127.0.0.1:9", refuse);
+    let mut running = serve(&file);
+    let mut stream = TcpStream::connect(running.address).unwrap();
+    for _ in 0..50 {
+        stream.write_all(b"GET /up/x HTTP/1.1\r\nhost: x\r\n\r\n").unwrap();
+    }
+    stream.write_all(b"GET /up/x HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").unwrap();
+    let mut answers = String::new();
+    stream.read_to_string(&mut answers).unwrap();
+    signal(&running.child, "TERM");
+    let mut rest = String::new();
+    running.log.read_to_string(&mut rest).unwrap();
+    assert_eq!(running.child.wait().unwrap().code(), Some(0));
+    let lines: Vec<serde_json::Value> = rest.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let limited: Vec<_> = lines.iter().filter(|line| line["event"] == "rate_limited").collect();
+    assert_eq!(limited.len(), 2, "{rest}");
+    assert_eq!((limited[0]["reason"].as_str(), limited[1]["suppressed"].as_u64()), (Some("wait_too_long"), Some(49)));
+}
+
+#[test]
 fn a_log_that_nobody_reads_does_not_keep_it_from_ending() {
     let directory = tempfile::tempdir().unwrap();
     let file = write_config(
@@ -267,6 +311,8 @@ fn a_log_that_nobody_reads_does_not_keep_it_from_ending() {
         "http://127.0.0.1:9",
         "policy.rate = { rate = 1, per = '1h', burst = 1, max_wait = 0 }\n",
     );
+    let text = std::fs::read_to_string(&file).unwrap().replace("[gateway]\n", "[gateway]\nlog_interval = 0\n");
+    std::fs::write(&file, text).unwrap();
     let mut running = serve(&file);
     let mut stream = TcpStream::connect(running.address).unwrap();
     // Each of them but the first is refused, which is an event; more than a pipe and its reader hold.
@@ -290,4 +336,13 @@ fn a_log_that_nobody_reads_does_not_keep_it_from_ending() {
         thread::sleep(Duration::from_millis(20));
     }
     assert_eq!((answers, running.child.wait().unwrap().code()), (requests, Some(0)));
+}
+
+#[test]
+fn schema_prints_that_of_either_file() {
+    for (args, table) in [(&["schema"][..], "upstreams"), (&["schema", "settings"], "policies")] {
+        let (code, out, err) = said(&run(args));
+        let schema: serde_json::Value = serde_json::from_str(&out).unwrap();
+        assert!(code == 0 && err.is_empty() && schema["properties"][table].is_object(), "{out}{err}");
+    }
 }

@@ -77,12 +77,13 @@ impl PartialEq for Schedule {
 /// How a wait d is spread, so that callers who failed together do not come back together.
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "snake_case"))]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub enum Jitter {
     /// Exactly d.
     None,
     /// Within d · (1 ± f), f from 0 to 1. The default, with 0.2.
-    Symmetric(f64),
+    Symmetric(#[cfg_attr(feature = "schema", schemars(range(min = 0.0, max = 1.0)))] f64),
     /// Within d · `[low, high)`.
     Range(f64, f64),
     /// Within `[0, d)`.
@@ -90,7 +91,7 @@ pub enum Jitter {
     /// Within `[d/2, d)`.
     Equal,
     /// Within d · `[1, 1 + f)`.
-    Additive(f64),
+    Additive(#[cfg_attr(feature = "schema", schemars(range(min = 0.0)))] f64),
 }
 
 impl Default for Jitter {
@@ -213,6 +214,28 @@ impl Backoff {
         }
     }
 
+    /// The bounds of [`delay`](Self::delay): what it is at least and at most, `previous` being at least and at most that.
+    pub(crate) fn bounds(&self, retry: u32, previous: (Duration, Duration)) -> (Duration, Duration) {
+        let (base, max) = (self.base_delay, self.max_delay);
+        let delay = |previous: Duration, unit: f64| match self.schedule {
+            Schedule::Decorrelated => {
+                let spread = previous.max(base).saturating_mul(3).saturating_sub(base);
+                base.saturating_add(scale(spread, unit, Duration::MAX))
+            }
+            _ => Self { jitter: Jitter::None, ..*self }.delay(retry, previous, &Rng::new(0)),
+        };
+        let spread = |delay: Duration, unit: f64| match self.jitter {
+            Jitter::None => delay.min(max),
+            jitter => scale(delay.min(max), jitter.multiplier(unit), max),
+        };
+        (spread(delay(previous.0, 0.0), 0.0), spread(delay(previous.1, 1.0), 1.0))
+    }
+
+    /// The longest that [`upward`](Self::upward) makes of a wait.
+    pub(crate) fn longest_upward(&self, least: Duration) -> Duration {
+        least.saturating_add(scale(least, self.upward_fraction(), Duration::MAX))
+    }
+
     /// The waits one after another, without end; the same for the same seed.
     pub fn iter(&self, seed: u64) -> Delays {
         Delays { backoff: *self, rng: Rng::new(seed), retry: 0, previous: Duration::ZERO }
@@ -221,14 +244,20 @@ impl Backoff {
     /// A wait of at least `least`, which is a server's word and may pass `max_delay`: spread upward only, by no more
     /// than the fraction that the jitter adds to a wait, or for jitters that only shorten, by what they take from it.
     pub(crate) fn upward(&self, least: Duration, rng: &Rng) -> Duration {
-        let fraction = match self.jitter {
-            Jitter::None => return least,
+        if self.jitter == Jitter::None {
+            return least;
+        }
+        least.saturating_add(scale(least, self.upward_fraction() * rng.unit(), Duration::MAX))
+    }
+
+    fn upward_fraction(&self) -> f64 {
+        match self.jitter {
+            Jitter::None => 0.0,
             Jitter::Symmetric(f) | Jitter::Additive(f) => f,
-            Jitter::Range(_, high) => high - 1.0,
+            Jitter::Range(_, high) => (high - 1.0).max(0.0),
             Jitter::Full => 1.0,
             Jitter::Equal => 0.5,
-        };
-        least.saturating_add(scale(least, fraction.max(0.0) * rng.unit(), Duration::MAX))
+        }
     }
 }
 

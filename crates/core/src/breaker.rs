@@ -1,7 +1,8 @@
 //! The circuit breaker.
 //!
 //! Owns admission, permits and statistics. The rules that trip it are in `trip.rs`,
-//! its configuration in `config.rs`, the machine in `machine.rs`, the protocol without permits in `manual.rs`.
+//! its configuration in `config.rs`, the machine in `machine.rs`, the protocol without permits in `manual.rs`, what
+//! outlives a process in `saved.rs`.
 //!
 //! All truth is under one short mutex. One atomic word publishes what a call can decide without it: *admit*, *refuse
 //! until*, and *a success changes nothing*; so a healthy call never locks. Every transition begins a new generation; a
@@ -10,6 +11,7 @@
 mod config;
 mod machine;
 mod manual;
+mod saved;
 mod trip;
 
 use std::time::Duration;
@@ -17,6 +19,7 @@ use std::time::Duration;
 pub use config::{Config, Mode, Scope};
 use machine::Machine;
 pub use machine::{Cause, Change, State, Transition};
+pub use saved::{Counted, Loss, Saved};
 pub use trip::{Trip, Window};
 
 use crate::decision::{Name, Reason, Refusal, Stage};
@@ -61,6 +64,8 @@ struct Published {
     word: AtomicU64,
     /// While [`REFUSE`] is set: until when.
     until: AtomicU64,
+    /// 1 for [`Scope::Operation`].
+    scope: AtomicU64,
 }
 
 /// Everything passes.
@@ -131,6 +136,8 @@ pub struct Stats {
     pub stale: u64,
     /// Failures since the last success, zero after a close.
     pub consecutive_failures: u32,
+    /// Successes since the last failure.
+    pub consecutive_successes: u64,
     /// What the first trip rule counts.
     pub window: Tally,
     /// Successful probes of the present half-open state.
@@ -141,6 +148,8 @@ pub struct Stats {
     pub opened: u64,
     /// How long until probes pass; zero unless open.
     pub remaining: Duration,
+    /// When the state last changed.
+    pub last_change: Option<Instant>,
     /// When a call last failed.
     pub last_failure: Option<Instant>,
     /// When a call last succeeded.
@@ -171,7 +180,8 @@ impl CircuitBreaker {
 
     fn build(name: Name, config: Config) -> Self {
         let machine = Machine::new(config);
-        let published = Published { word: AtomicU64::new(0), until: AtomicU64::new(0) };
+        let zero = || AtomicU64::new(0);
+        let published = Published { word: zero(), until: zero(), scope: zero() };
         let breaker = Self {
             name,
             rng: Rng::new(0),
@@ -199,6 +209,12 @@ impl CircuitBreaker {
     /// The present configuration.
     pub fn config(&self) -> Config {
         self.machine.lock().config.clone()
+    }
+
+    /// What one outcome is in a policy that retries, as configured now.
+    #[inline]
+    pub fn scope(&self) -> Scope {
+        if self.published.0.scope.load(Ordering::Relaxed) == 0 { Scope::Attempt } else { Scope::Operation }
     }
 
     /// Changes the configuration and keeps state and counts. A trip rule with another threshold goes on with what it has
@@ -306,7 +322,10 @@ impl CircuitBreaker {
         if machine.mode != Mode::Disabled {
             match outcome {
                 Outcome::Success => self.count_success(now),
-                Outcome::Failure => _ = self.counters.0.failures.fetch_add(1, Ordering::Relaxed),
+                Outcome::Failure => {
+                    self.counters.0.failures.fetch_add(1, Ordering::Relaxed);
+                    machine.successes_at_failure = self.counters.0.successes.load(Ordering::Relaxed);
+                }
                 Outcome::Ignored => _ = self.counters.0.ignored.fetch_add(1, Ordering::Relaxed),
             }
         }
@@ -332,6 +351,16 @@ impl CircuitBreaker {
     /// The state at `now`: half-open as soon as the wait is over, though only an admission makes it so.
     pub fn state(&self, now: Instant) -> State {
         self.machine.lock().state(now)
+    }
+
+    /// How well what stands behind the circuit is, as one number from 0 to 1. A measure of our own:
+    ///
+    /// - closed: 1 less what has failed as a share of what would open the circuit, by the rule that is nearest to it. A
+    ///   ratio is that share of the calls in its window, or of `minimum_calls` while there are fewer;
+    /// - half-open: half of the successful probes' share of `success_threshold`;
+    /// - open: 0.
+    pub fn health_score(&self, now: Instant) -> f64 {
+        self.machine.lock().health_score(now)
     }
 
     /// How long until probes pass; zero unless open.
@@ -379,20 +408,23 @@ impl CircuitBreaker {
     pub fn stats(&self, now: Instant) -> Stats {
         let counter = |c: &AtomicU64| c.load(Ordering::Relaxed);
         let mut machine = self.machine.lock();
+        let successes = counter(&self.counters.0.successes);
         Stats {
             state: machine.state(now),
             mode: machine.mode,
-            successes: counter(&self.counters.0.successes),
+            successes,
             failures: counter(&self.counters.0.failures),
             ignored: counter(&self.counters.0.ignored),
             refused: counter(&self.counters.0.refused),
             stale: machine.stale,
             consecutive_failures: machine.consecutive_failures,
+            consecutive_successes: successes.saturating_sub(machine.successes_at_failure),
             window: machine.rules.counts(now),
             half_open_successes: machine.half_open_successes(),
             half_open_calls: machine.half_open_calls(),
             opened: machine.opened,
             remaining: machine.remaining(now),
+            last_change: machine.history.back().map(|transition| transition.at),
             last_failure: machine.last_failure,
             last_success: counter(&self.counters.0.last_success).checked_sub(1).map(Instant::from_nanos),
             last_cause: machine.last_cause(),
@@ -405,6 +437,11 @@ impl CircuitBreaker {
         const STATE: &str = "1 for the present state, 0 for the others.";
         let stats = self.stats(now);
         let is = |state| f64::from(u8::from(stats.state == state));
+        let code = |state| match state {
+            State::Closed => 0.0,
+            State::Open => 1.0,
+            State::HalfOpen => 2.0,
+        };
         let samples = vec![
             Sample::counter("calls", CALLS, stats.successes).label("outcome", "success"),
             Sample::counter("calls", CALLS, stats.failures).label("outcome", "failure"),
@@ -415,6 +452,7 @@ impl CircuitBreaker {
             Sample::gauge("state", STATE, is(State::Closed)).label("state", "closed"),
             Sample::gauge("state", STATE, is(State::Open)).label("state", "open"),
             Sample::gauge("state", STATE, is(State::HalfOpen)).label("state", "half_open"),
+            Sample::gauge("state_code", "The present state: 0 closed, 1 open, 2 half_open.", code(stats.state)),
             Sample::gauge("window_calls", "Calls the first trip rule counts.", stats.window.calls.into()),
             Sample::gauge("window_failures", "Failures the first trip rule counts.", stats.window.failures.into()),
             Sample::gauge("half_open_calls", "Probes that are out.", stats.half_open_calls.into()),
@@ -427,6 +465,8 @@ impl CircuitBreaker {
     fn publish(&self, machine: &Machine) {
         let (flags, until) = machine.published();
         self.published.0.until.store(until.as_nanos(), Ordering::Relaxed);
+        let operation = machine.config.scope == Scope::Operation;
+        self.published.0.scope.store(operation.into(), Ordering::Relaxed);
         self.published.0.word.store((machine.generation << FLAG_BITS) | flags, Ordering::Release);
     }
 }

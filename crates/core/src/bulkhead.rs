@@ -6,8 +6,10 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use crate::adaptive::{self, Limiter};
 use crate::decision::{Admission, Name, Progress, Reason, Refusal, Stage, Ticket};
 use crate::invalid::{Check, Invalid, Mistakes};
+use crate::outcome::Verdict;
 use crate::snapshot::{Sample, Snapshot};
 use crate::sync::{AtomicU64, Mutex, Ordering, Padded};
 use crate::time::Instant;
@@ -22,20 +24,25 @@ use crate::time::Instant;
 /// ```
 #[derive(Clone, Debug, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(default, deny_unknown_fields))]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Config {
     /// Calls at a time: 1 to 2,147,483,647. Default 10.
+    #[cfg_attr(feature = "schema", schemars(range(min = 1, max = 2_147_483_647)))]
     pub max_concurrent: u32,
     /// Callers that may wait while all slots are taken. Zero: nobody waits, but a free slot is given. Default 50.
     #[cfg_attr(feature = "serde", serde(alias = "max_waiting"))]
     pub max_queue: u32,
     /// The longest time in the queue; the edge measures it. Default 5 s.
     #[cfg_attr(feature = "serde", serde(with = "crate::time::duration", alias = "timeout"))]
+    #[cfg_attr(feature = "schema", schemars(with = "crate::time::duration::Written"))]
     pub queue_timeout: Duration,
+    /// Moves the number of slots by itself, starting at `max_concurrent`. Default: it stays.
+    pub adaptive: Option<adaptive::Config>,
 }
 
 impl Default for Config {
     fn default() -> Self {
-        Self { max_concurrent: 10, max_queue: 50, queue_timeout: Duration::from_secs(5) }
+        Self { max_concurrent: 10, max_queue: 50, queue_timeout: Duration::from_secs(5), adaptive: None }
     }
 }
 
@@ -45,6 +52,12 @@ impl Config {
         let mut check = Check::default();
         let fits = self.max_concurrent >= 1 && u64::from(self.max_concurrent) <= MOST_SLOTS;
         check.that(fits, "max_concurrent", self.max_concurrent, "1 to 2147483647");
+        if let Some(adaptive) = &self.adaptive {
+            let mistakes = adaptive.validate();
+            let starts = !mistakes.is_empty() || (adaptive.min..=adaptive.max).contains(&self.max_concurrent);
+            check.that(starts, "max_concurrent", self.max_concurrent, "`adaptive.min` to `adaptive.max`");
+            check.part("adaptive", mistakes);
+        }
         check.done()
     }
 }
@@ -54,12 +67,29 @@ impl Config {
 #[must_use = "a slot stays taken until it is given to `release`"]
 pub struct Slot {
     spent: bool,
+    began: Instant,
 }
 
 impl Slot {
     const fn new() -> Self {
-        Self { spent: false }
+        Self { spent: false, began: Instant::FAR_FUTURE }
     }
+
+    /// The work in the slot begins: what an adaptive bulkhead measures begins here, not when the slot was taken.
+    #[inline]
+    pub const fn begin(&mut self, now: Instant) {
+        self.began = now;
+    }
+}
+
+/// The number of slots may have moved by itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Adjusted {
+    /// Who got a slot by that, and should be polled.
+    pub wake: Vec<Ticket>,
+    /// From which number to which, if the change since the last one told is considerable: a quarter or more.
+    pub told: Option<(u32, u32)>,
 }
 
 /// The numbers of a bulkhead at one moment.
@@ -99,7 +129,8 @@ const fn limit(word: u64) -> u64 {
 struct State {
     /// Slots in use; valid only within `exclusively`.
     active: u64,
-    /// Its `max_concurrent` stands in the word, too, for the fast path.
+    /// Slots there are; stands in the word, too, for the fast path.
+    limit: u32,
     config: Config,
     /// In the order of arrival, hence of tickets.
     queue: VecDeque<Ticket>,
@@ -109,7 +140,7 @@ struct State {
 
 impl State {
     fn limit(&self) -> u64 {
-        self.config.max_concurrent.into()
+        self.limit.into()
     }
 
     fn admit(&mut self) -> Option<Slot> {
@@ -178,6 +209,36 @@ struct Cold {
     queue_timeout: AtomicU64,
 }
 
+/// What an adaptive bulkhead measures. Locked before the state.
+#[derive(Debug)]
+struct Measured {
+    limiter: Option<Limiter>,
+    /// The limit that was told last.
+    told: u32,
+}
+
+impl Measured {
+    /// Takes over a configuration; the limit that holds from now on.
+    fn configure(&mut self, config: &Config, former: &Config) -> u32 {
+        let start = (config.max_concurrent != former.max_concurrent).then_some(config.max_concurrent);
+        self.limiter = config.adaptive.clone().map(|adaptive| match self.limiter.take() {
+            None => Limiter::new(adaptive, config.max_concurrent),
+            Some(mut limiter) => {
+                limiter.update(adaptive, start);
+                limiter
+            }
+        });
+        self.told = self.limiter.as_ref().map_or(config.max_concurrent, Limiter::limit);
+        self.told
+    }
+
+    /// The change to tell of, now that the limit is `limit`.
+    fn tell(&mut self, limit: u32) -> Option<(u32, u32)> {
+        let considerable = limit.abs_diff(self.told) >= self.told.div_ceil(4);
+        considerable.then(|| (std::mem::replace(&mut self.told, limit), limit))
+    }
+}
+
 /// Lets so many calls run at a time; the next ones wait in the order of arrival, the rest is refused.
 ///
 /// With nobody waiting, taking and giving back a slot are one atomic exchange each. With somebody waiting they take a
@@ -187,7 +248,7 @@ struct Cold {
 /// use stormproof_core::{Admission, Bulkhead, Progress, bulkhead};
 ///
 /// let config = bulkhead::Config { max_concurrent: 1, max_queue: 1, ..Default::default() };
-/// let bulkhead = Bulkhead::new("search", config).unwrap();
+/// let bulkhead = Bulkhead::with_config("search", config).unwrap();
 /// let mut slot = bulkhead.try_acquire().unwrap();
 /// let Admission::Queued(ticket) = bulkhead.acquire() else { panic!() };
 /// assert!(matches!(bulkhead.acquire(), Admission::Refused(_)));
@@ -198,25 +259,41 @@ struct Cold {
 #[derive(Debug)]
 pub struct Bulkhead {
     name: Name,
+    /// Not zero: calls are measured. Beside what is only read, so that looking at it costs nothing.
+    adapts: AtomicU64,
     hot: Padded<Hot>,
     cold: Padded<Cold>,
+    measured: Padded<Mutex<Measured>>,
 }
 
 impl Bulkhead {
+    /// A bulkhead with the default configuration, all slots free.
+    pub fn new(name: impl Into<Name>) -> Self {
+        Self::valid(name.into(), Config::default())
+    }
+
     /// A bulkhead with all slots free, or all mistakes in `config`.
-    pub fn new(name: impl Into<Name>, config: Config) -> Result<Self, Mistakes> {
-        let mistakes = config.validate();
-        if !mistakes.is_empty() {
-            return Err(mistakes.into());
+    pub fn with_config(name: impl Into<Name>, config: Config) -> Result<Self, Mistakes> {
+        Mistakes::none(config.validate())?;
+        Ok(Self::valid(name.into(), config))
+    }
+
+    fn valid(name: Name, config: Config) -> Self {
+        let limit = config.max_concurrent;
+        let mut measured = Measured { limiter: None, told: limit };
+        measured.configure(&config, &config);
+        let (zero, queue) = (|| AtomicU64::new(0), VecDeque::new);
+        Self {
+            name,
+            adapts: AtomicU64::new(config.adaptive.is_some().into()),
+            hot: Padded(Hot { word: AtomicU64::new(u64::from(limit) << LIMIT_SHIFT), admitted: zero() }),
+            cold: Padded(Cold {
+                state: Mutex::new(State { active: 0, limit, config, queue: queue(), granted: queue() }),
+                queue_full: zero(),
+                queue_timeout: zero(),
+            }),
+            measured: Padded(Mutex::new(measured)),
         }
-        let word = AtomicU64::new(u64::from(config.max_concurrent) << LIMIT_SHIFT);
-        let state = Mutex::new(State { active: 0, config, queue: VecDeque::new(), granted: VecDeque::new() });
-        let zero = || AtomicU64::new(0);
-        Ok(Self {
-            name: name.into(),
-            hot: Padded(Hot { word, admitted: zero() }),
-            cold: Padded(Cold { state, queue_full: zero(), queue_timeout: zero() }),
-        })
     }
 
     /// The name given to `new`.
@@ -291,7 +368,45 @@ impl Bulkhead {
         self.exclusively(State::release)
     }
 
-    /// Changes the number of slots. More slots go to those who wait, who are returned and should be polled; fewer
+    /// Whether the number of slots moves by itself, so that [`observe`](Self::observe) has to be told of results.
+    #[inline]
+    pub fn adapts(&self) -> bool {
+        self.adapts.load(Ordering::Relaxed) != 0
+    }
+
+    /// Takes note of how the work in a slot ended, and moves the number of slots if it is adaptive and a window of
+    /// measurements ended. To be called before [`release`](Self::release). Work that did not [`begin`](Slot::begin)
+    /// is not measured.
+    #[inline]
+    pub fn observe(&self, now: Instant, slot: &Slot, verdict: &Verdict<'_>) -> Option<Adjusted> {
+        (self.adapts() && !slot.spent && slot.began != Instant::FAR_FUTURE)
+            .then(|| self.measure(now, slot.began, verdict))
+            .flatten()
+    }
+
+    #[cold]
+    fn measure(&self, now: Instant, began: Instant, verdict: &Verdict<'_>) -> Option<Adjusted> {
+        let word = self.hot.0.word.load(Ordering::Acquire);
+        let full = word & LOCKED != 0 || active(word) >= limit(word);
+        let mut measured = self.measured.0.lock();
+        let limiter = measured.limiter.as_mut()?;
+        if !limiter.record(now, began, verdict, full) {
+            return None;
+        }
+        let limit = limiter.limit();
+        let wake = self.exclusively(|state| {
+            state.limit = limit;
+            std::iter::from_fn(|| state.hand_over()).collect()
+        });
+        Some(Adjusted { wake, told: measured.tell(limit) })
+    }
+
+    /// What an adaptive bulkhead has measured; `None` if it is not adaptive.
+    pub fn adaptive(&self) -> Option<adaptive::Stats> {
+        self.measured.0.lock().limiter.as_ref().map(Limiter::stats)
+    }
+
+    /// Changes the number of slots; an adaptive one goes on from there. More slots go to those who wait, who are returned and should be polled; fewer
     /// evict nobody: calls in flight end as they would have. Or all mistakes.
     pub fn resize(&self, max_concurrent: u32) -> Result<Vec<Ticket>, Mistakes> {
         self.change(|present| Config { max_concurrent, ..present.clone() })
@@ -311,7 +426,7 @@ impl Bulkhead {
         Stats {
             active: u32::try_from(active(self.hot.0.word.load(Ordering::Acquire))).unwrap_or(u32::MAX),
             queued: state.queue.len(),
-            max_concurrent: state.config.max_concurrent,
+            max_concurrent: state.limit,
             max_queue: state.config.max_queue,
             admitted: get(&self.hot.0.admitted),
             refused: get(queue_full).saturating_add(get(queue_timeout)),
@@ -325,19 +440,24 @@ impl Bulkhead {
         let refused = |counter: &AtomicU64, reason: Reason| {
             Sample::counter("refused", REFUSED, counter.load(Ordering::Relaxed)).label("reason", reason.as_str())
         };
-        Snapshot {
-            stage: Stage::Bulkhead,
-            name: self.name.clone(),
-            samples: vec![
-                Sample::gauge("active", "Slots taken.", stats.active.into()),
-                Sample::gauge("queued", "Calls waiting for a slot.", stats.queued as f64),
-                Sample::gauge("max_concurrent", "Slots there are.", stats.max_concurrent.into()),
-                Sample::gauge("max_queue", "Calls that may wait for a slot.", stats.max_queue.into()),
-                Sample::counter("admitted", "Slots given out.", stats.admitted),
-                refused(&self.cold.0.queue_full, Reason::QueueFull),
-                refused(&self.cold.0.queue_timeout, Reason::QueueTimeout),
-            ],
+        let mut samples = vec![
+            Sample::gauge("active", "Slots taken.", stats.active.into()),
+            Sample::gauge("queued", "Calls waiting for a slot.", stats.queued as f64),
+            Sample::gauge("max_concurrent", "Slots there are.", stats.max_concurrent.into()),
+            Sample::gauge("max_queue", "Calls that may wait for a slot.", stats.max_queue.into()),
+            Sample::counter("admitted", "Slots given out.", stats.admitted),
+            refused(&self.cold.0.queue_full, Reason::QueueFull),
+            refused(&self.cold.0.queue_timeout, Reason::QueueTimeout),
+        ];
+        if let Some(adaptive) = self.adaptive() {
+            let seconds = |metric, help, time: Duration| Sample::gauge(metric, help, time.as_secs_f64());
+            samples.extend([
+                seconds("baseline_seconds", "What a call takes that does not wait for others.", adaptive.baseline),
+                seconds("latency_seconds", "What a call took in the last window.", adaptive.latency),
+                Sample::counter("windows", "Windows of measurements that have ended.", adaptive.windows),
+            ]);
         }
+        Snapshot { stage: Stage::Bulkhead, name: self.name.clone(), samples }
     }
 
     /// The fast path: one exchange of the word, if a slot is free and the word is not locked. Else the word.
@@ -395,12 +515,12 @@ impl Bulkhead {
     }
 
     fn change(&self, change: impl FnOnce(&Config) -> Config) -> Result<Vec<Ticket>, Mistakes> {
+        let mut measured = self.measured.0.lock();
         self.exclusively(|state| {
             let config = change(&state.config);
-            let mistakes = config.validate();
-            if !mistakes.is_empty() {
-                return Err(mistakes.into());
-            }
+            Mistakes::none(config.validate())?;
+            state.limit = measured.configure(&config, &state.config);
+            self.adapts.store(config.adaptive.is_some().into(), Ordering::Relaxed);
             state.config = config;
             Ok(std::iter::from_fn(|| state.hand_over()).collect())
         })

@@ -25,6 +25,7 @@
 
 use std::time::Duration;
 
+use crate::breaker::Scope;
 use crate::decision::{Refusal, Ticket};
 use crate::event::Kind;
 use crate::outcome::Verdict;
@@ -124,6 +125,8 @@ pub struct Call {
     attempts: u32,
     retries: u32,
     phase: Phase,
+    /// What the breaker said when the call began: it holds to the end, whatever is reloaded meanwhile.
+    scope: Scope,
     /// What was taken for the attempt to come, then the round's first attempt; with the operation's scope the breaker's
     /// permit, too.
     first: Lane,
@@ -196,6 +199,7 @@ impl Call {
             attempts: 0,
             retries: 0,
             phase: Phase::Ready,
+            scope: Scope::Attempt,
             first: Lane::default(),
             hedges: Vec::new(),
             hedged: 0,

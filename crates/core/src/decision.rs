@@ -18,6 +18,12 @@ impl Name {
         Self(format!("anonymous-{}", NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed)).into())
     }
 
+    /// Whether this is a name made by [`anonymous`](Self::anonymous).
+    pub fn is_anonymous(&self) -> bool {
+        let number = self.0.strip_prefix("anonymous-");
+        number.is_some_and(|number| !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit()))
+    }
+
     /// The text.
     pub fn as_str(&self) -> &str {
         &self.0
@@ -27,6 +33,27 @@ impl Name {
 impl<T: Into<Arc<str>>> From<T> for Name {
     fn from(text: T) -> Self {
         Self(text.into())
+    }
+}
+
+/// A map by name can be asked with a text.
+impl std::borrow::Borrow<str> for Name {
+    fn borrow(&self) -> &str {
+        &self.0
+    }
+}
+
+#[cfg(feature = "serde")]
+impl<'de> serde::Deserialize<'de> for Name {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer).map(Self::from)
+    }
+}
+
+#[cfg(feature = "serde")]
+impl serde::Serialize for Name {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.0)
     }
 }
 
@@ -101,7 +128,7 @@ pub enum Progress<T> {
     },
 }
 
-/// The stage of a policy that a refusal or an event is about.
+/// The stage of a policy, or the thing beside one, that a refusal, an event or a snapshot is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Stage {
@@ -113,6 +140,14 @@ pub enum Stage {
     Rate,
     /// Retries and the budget for them.
     Retry,
+    /// A cache of answers.
+    Cache,
+    /// A health tracker.
+    Health,
+    /// A degradation level.
+    Degradation,
+    /// A work queue.
+    Queue,
     /// Hedges.
     Hedge,
     /// How long attempts took.
@@ -127,6 +162,10 @@ impl Stage {
             Self::Bulkhead => "bulkhead",
             Self::Rate => "rate",
             Self::Retry => "retry",
+            Self::Cache => "cache",
+            Self::Health => "health",
+            Self::Degradation => "degradation",
+            Self::Queue => "queue",
             Self::Hedge => "hedge",
             Self::Latency => "latency",
         }

@@ -1,16 +1,25 @@
 //! What is worth telling: rare things, as values.
 //!
 //! The hot path only counts. An event is made when something changed or went wrong, and only if the edge listens.
+//!
+//! Owns which events there are, their names and how grave they are. What an event says, field by field, is in
+//! [`fields`]; how many of a kind are told in a storm is in [`damper`].
+
+pub mod damper;
+pub mod fields;
 
 use std::time::Duration;
 
 use crate::breaker::{Change, State, Transition, Trip};
 use crate::decision::{Name, Reason, Refusal, Stage};
+use crate::fallback;
+use crate::health::Status;
 use crate::hedge;
 use crate::retry::Stop;
 use crate::time::Instant;
 use crate::timeout::Limit;
 use crate::window::Tally;
+use crate::{degrade, health};
 
 /// Something that happened.
 #[derive(Clone, Debug, PartialEq)]
@@ -28,6 +37,37 @@ impl Event {
     /// Something that happened in `policy`.
     pub fn new(at: Instant, policy: Name, kind: Kind) -> Self {
         Self { at, policy, kind }
+    }
+}
+
+/// How grave an event is, and which events somebody wants to hear of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Category {
+    /// Something was refused, given up or cut off: circuits that open, refusals, time limits, failed calls.
+    Error,
+    /// Something that will be an error if it goes on.
+    Warning,
+    /// Something that is as it should be: retries, and circuits that become half-open or close.
+    Info,
+    /// Every event. No event has this category; somebody who listens can.
+    All,
+}
+
+impl Category {
+    /// Whether somebody who wants `self` wants to hear of an event of the category `of`.
+    pub fn covers(self, of: Self) -> bool {
+        self == Self::All || self == of
+    }
+
+    /// The category in lower case.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Error => "error",
+            Self::Warning => "warning",
+            Self::Info => "info",
+            Self::All => "all",
+        }
     }
 }
 
@@ -61,6 +101,15 @@ pub enum Kind {
         reason: Reason,
         /// When another try could pass at the earliest.
         retry_after: Duration,
+    },
+    /// An adaptive bulkhead has moved its limit by a quarter or more since it last told so.
+    LimitChanged {
+        /// The bulkhead.
+        bulkhead: Name,
+        /// Slots there were when it last told.
+        from: u32,
+        /// Slots there are.
+        to: u32,
     },
     /// Another attempt follows after a wait.
     RetryAttempted {
@@ -106,6 +155,54 @@ pub enum Kind {
         /// How long the call had been going on.
         after: Duration,
     },
+    /// Something took the place of an answer that did not come.
+    FallbackUsed(fallback::Used),
+    /// A name was asked for with other settings than it was registered with: the first ones stay.
+    RegisteredTwice {
+        /// The name.
+        name: Name,
+        /// What differs.
+        differs: Box<str>,
+    },
+    /// A registry or a map of stages by key holds more names than it should, and none of them can be forgotten. Said
+    /// once, until there is room again.
+    TooManyNames {
+        /// The registry or map.
+        name: Name,
+        /// So many names it should hold.
+        most: usize,
+    },
+    /// The state of a registry could not be written to its file. Said once, until it can.
+    StateNotSaved {
+        /// Why.
+        error: Box<str>,
+    },
+    /// Settings that were read again are in force.
+    Reloaded {
+        /// So many names are new.
+        added: u32,
+        /// So many have other settings than before.
+        changed: u32,
+    },
+    /// Settings could not be read again: those from before stay in force.
+    NotReloaded {
+        /// Why: a line for each mistake.
+        error: Box<str>,
+    },
+    /// A component's health changed.
+    Health {
+        /// The component.
+        component: Name,
+        /// From what to what, and by what.
+        transition: health::Transition,
+    },
+    /// A system answers with less than before, or with more.
+    Degradation {
+        /// The system.
+        system: Name,
+        /// From which level to which.
+        shift: degrade::Shift,
+    },
 }
 
 impl Kind {
@@ -124,6 +221,59 @@ impl Kind {
         Self::Refused { stage, name: name.clone(), reason, retry_after }
     }
 
+    /// How grave it is.
+    pub fn category(&self) -> Category {
+        match self {
+            Self::Circuit { transition, .. } if transition.to == State::Open => Category::Error,
+            Self::Health { transition, .. } if transition.to.is_down() => Category::Error,
+            Self::Health { transition, .. } if transition.to == Status::Degraded => Category::Warning,
+            Self::Degradation { shift, .. } if shift.to > shift.from => Category::Warning,
+            Self::Circuit { .. }
+            | Self::RetryAttempted { .. }
+            | Self::HedgeStarted { .. }
+            | Self::HedgeWon { .. }
+            | Self::HalfOpenAwaited { .. }
+            | Self::LimitChanged { .. }
+            | Self::Reloaded { .. }
+            | Self::Health { .. }
+            | Self::Degradation { .. } => Category::Info,
+            Self::CircuitWouldOpen { .. }
+            | Self::FallbackUsed(_)
+            | Self::RegisteredTwice { .. }
+            | Self::TooManyNames { .. } => Category::Warning,
+            Self::StateNotSaved { .. }
+            | Self::NotReloaded { .. }
+            | Self::Refused { .. }
+            | Self::GaveUp { .. }
+            | Self::TimedOut { .. } => Category::Error,
+        }
+    }
+
+    /// Whether each call can cause one, so that a storm of calls is a storm of these. The others are changes, and rare
+    /// however many calls there are.
+    pub fn is_per_call(&self) -> bool {
+        match self {
+            Self::Refused { .. }
+            | Self::RetryAttempted { .. }
+            | Self::HedgeStarted { .. }
+            | Self::HedgeWon { .. }
+            | Self::HalfOpenAwaited { .. }
+            | Self::GaveUp { .. }
+            | Self::TimedOut { .. }
+            | Self::FallbackUsed(_) => true,
+            Self::Circuit { .. }
+            | Self::CircuitWouldOpen { .. }
+            | Self::LimitChanged { .. }
+            | Self::RegisteredTwice { .. }
+            | Self::TooManyNames { .. }
+            | Self::StateNotSaved { .. }
+            | Self::Reloaded { .. }
+            | Self::NotReloaded { .. }
+            | Self::Health { .. }
+            | Self::Degradation { .. } => false,
+        }
+    }
+
     /// The event's name in snake case.
     pub fn as_str(&self) -> &'static str {
         match self {
@@ -136,6 +286,7 @@ impl Kind {
             Self::Refused { stage: Stage::Rate, .. } => "rate_limited",
             Self::Refused { stage: Stage::Bulkhead, .. } => "bulkhead_rejected",
             Self::Refused { .. } => "refused",
+            Self::LimitChanged { .. } => "limit_changed",
             Self::RetryAttempted { .. } => "retry_attempted",
             Self::HedgeStarted { .. } => "hedge_started",
             Self::HedgeWon { .. } => "hedge_won",
@@ -144,6 +295,14 @@ impl Kind {
             Self::GaveUp { stop: Stop::Exhausted, .. } => "retry_exhausted",
             Self::GaveUp { .. } => "call_failed",
             Self::TimedOut { .. } => "timed_out",
+            Self::FallbackUsed(_) => "fallback_used",
+            Self::RegisteredTwice { .. } => "registered_twice",
+            Self::TooManyNames { .. } => "too_many_names",
+            Self::StateNotSaved { .. } => "state_not_saved",
+            Self::Reloaded { .. } => "reloaded",
+            Self::NotReloaded { .. } => "not_reloaded",
+            Self::Health { .. } => "health_changed",
+            Self::Degradation { shift, .. } => shift.as_str(),
         }
     }
 }

@@ -16,21 +16,15 @@ use crate::time::{Instant, nanos};
 mod document;
 
 /// How soon and how often an attempt is doubled.
-///
-/// ```
-/// use std::time::Duration;
-/// use stormproof_core::hedge;
-///
-/// let config = hedge::Config::from(Duration::from_millis(800));
-/// assert_eq!(config.delay, hedge::Delay::After(Duration::from_millis(800)));
-/// assert_eq!(config.max_hedges, 1);
-/// ```
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(deny_unknown_fields, default))]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Config {
-    /// How long the newest attempt runs before a hedge starts beside it. Default: [`Delay::default`].
+    /// How long the newest attempt runs before a hedge starts beside it. Default: the 95th percentile of
+    /// the latencies measured.
     pub delay: Delay,
     /// How many hedges a first attempt, and each retry, may have. Default 1, at most 8.
+    #[cfg_attr(feature = "schema", schemars(range(min = 1, max = 8)))]
     pub max_hedges: u32,
 }
 

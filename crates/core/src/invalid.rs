@@ -36,7 +36,7 @@ impl Invalid {
 /// use stormproof_core::{bulkhead, Bulkhead};
 ///
 /// let config = bulkhead::Config { max_concurrent: 0, ..Default::default() };
-/// let mistakes = Bulkhead::new("tools", config).unwrap_err();
+/// let mistakes = Bulkhead::with_config("tools", config).unwrap_err();
 /// assert_eq!(mistakes.len(), 1);
 /// assert!(mistakes.to_string().starts_with("max_concurrent is 0"));
 /// ```

@@ -5,13 +5,20 @@
 
 mod sync;
 
+pub mod adaptive;
 pub mod backoff;
 pub mod breaker;
 pub mod budget;
 pub mod bulkhead;
+pub mod cache;
 pub mod call;
 pub mod decision;
+pub mod degrade;
 pub mod event;
+pub mod explain;
+pub mod fallback;
+pub mod flight;
+pub mod health;
 pub mod hedge;
 mod invalid;
 pub mod latency;
@@ -32,7 +39,9 @@ pub use budget::RetryBudget;
 pub use bulkhead::Bulkhead;
 pub use call::{Call, End, Input, Step};
 pub use decision::{Admission, Name, Progress, Reason, Refusal, Refused, Stage, Ticket};
+pub use degrade::Degradation;
 pub use event::Event;
+pub use health::{HealthAggregator, HealthTracker};
 pub use hedge::Hedge;
 pub use invalid::{Invalid, Mistakes};
 pub use latency::Latency;

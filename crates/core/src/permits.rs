@@ -2,7 +2,7 @@
 
 use crate::Ticket;
 use crate::breaker::Permit;
-use crate::bulkhead::Slot;
+use crate::bulkhead::{Adjusted, Slot};
 use crate::event::{Event, Kind};
 use crate::outcome::Verdict;
 use crate::policy::Policy;
@@ -44,6 +44,14 @@ pub struct Permits {
 }
 
 impl Permits {
+    /// What they were taken for begins.
+    #[inline]
+    pub(crate) fn begin(&mut self, now: Instant) {
+        if let Some(slot) = &mut self.slot {
+            slot.begin(now);
+        }
+    }
+
     /// Gives everything back with the result of what was called. Requests that were made stay spent; tokens are
     /// corrected to what was really used.
     pub fn settle(&mut self, policy: &Policy, now: Instant, verdict: &Verdict<'_>, edge: &mut impl Edge) {
@@ -77,7 +85,21 @@ impl Permits {
         if let (Some(used), Some(stage), Some(tokens)) = (verdict.used, &policy.tokens, &mut self.tokens) {
             wake(edge, stage.settle(now, tokens, used));
         }
+        self.observe(policy, now, verdict, edge);
         self.spend(policy, edge);
+    }
+
+    /// Tells an adaptive bulkhead how long it took.
+    #[inline]
+    fn observe(&self, policy: &Policy, now: Instant, verdict: &Verdict<'_>, edge: &mut impl Edge) {
+        let (Some(stage), Some(slot)) = (&policy.bulkhead, &self.slot) else { return };
+        let Some(Adjusted { wake, told }) = stage.observe(now, slot, verdict) else { return };
+        for ticket in wake {
+            edge.wake(ticket);
+        }
+        if let Some((from, to)) = told {
+            emit(policy, now, edge, || Kind::LimitChanged { bulkhead: stage.name().clone(), from, to });
+        }
     }
 
     /// Leaves requests and tokens spent as reserved, and frees the slot.

@@ -33,8 +33,6 @@ pub struct Policy {
     pub budget: Option<Arc<RetryBudget>>,
     /// Stops calling what has been failing.
     pub breaker: Option<Arc<CircuitBreaker>>,
-    /// What the breaker counts as one outcome.
-    pub scope: Scope,
     /// How many may be at it at once.
     pub bulkhead: Option<Arc<Bulkhead>>,
     /// How many requests may start in a time.
@@ -57,7 +55,6 @@ impl Policy {
             hedge: None,
             budget: None,
             breaker: None,
-            scope: Scope::Attempt,
             bulkhead: None,
             rate: None,
             tokens: None,
@@ -72,10 +69,42 @@ impl Policy {
         self.deadline.map_or(Instant::FAR_FUTURE, |limit| now + limit)
     }
 
+    /// What the breaker counts as one outcome, as it is configured now.
+    #[inline]
+    pub fn scope(&self) -> Scope {
+        self.breaker.as_ref().map_or(Scope::Attempt, |breaker| breaker.scope())
+    }
+
+    /// How the policy and its stages are configured now.
+    pub fn config(&self) -> Config {
+        Config {
+            deadline: self.deadline,
+            attempt_timeout: self.attempt_timeout,
+            retry: self.retry.as_ref().map(|stage| stage.config().clone()),
+            hedge: self.hedge.as_ref().map(|stage| stage.config()),
+            latency: self.own_latency().map(Latency::config),
+            budget: self.budget.as_ref().map(|stage| stage.config()),
+            breaker: self.breaker.as_ref().map(|stage| stage.config()),
+            bulkhead: self.bulkhead.as_ref().map(|stage| stage.config()),
+            rate: self.rate.as_ref().map(|stage| stage.config()),
+            tokens: self.tokens.as_ref().map(|stage| stage.config()),
+        }
+    }
+
+    /// The measurements, unless they are only there because hedging needs some.
+    fn own_latency(&self) -> Option<&Latency> {
+        let needed = self.hedge.as_ref().is_some_and(|hedge| hedge.config().needs_latency());
+        self.latency.as_deref().filter(|latency| !needed || latency.config() != latency::Config::default())
+    }
+
     /// Whether any stage asks when a call succeeded. If not, the time of its start does as well.
     #[inline]
     pub fn success_needs_time(&self) -> bool {
-        self.breaker.is_some() || self.tokens.is_some() || self.hedge.is_some() || self.latency.is_some()
+        self.breaker.is_some()
+            || self.tokens.is_some()
+            || self.hedge.is_some()
+            || self.latency.is_some()
+            || self.bulkhead.as_ref().is_some_and(|stage| stage.adapts())
     }
 
     /// Whether the call's `attempt`-th attempt (from 1) could be followed by another, be it a retry or a hedge. A door
@@ -120,12 +149,15 @@ impl Policy {
 /// ```
 #[derive(Clone, Debug, Default, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(default, deny_unknown_fields))]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Config {
     /// The longest the whole call may take. Default: no limit of its own.
     #[cfg_attr(feature = "serde", serde(with = "crate::time::duration::option"))]
+    #[cfg_attr(feature = "schema", schemars(with = "Option<crate::time::duration::Written>"))]
     pub deadline: Option<Duration>,
     /// The longest one attempt may take. Default: no limit of its own.
     #[cfg_attr(feature = "serde", serde(with = "crate::time::duration::option"))]
+    #[cfg_attr(feature = "schema", schemars(with = "Option<crate::time::duration::Written>"))]
     pub attempt_timeout: Option<Duration>,
     /// Retries. Default: none.
     pub retry: Option<retry::Config>,
@@ -193,18 +225,17 @@ impl Config {
             policy.budget = Some(Arc::new(RetryBudget::new(name.clone(), config)?));
         }
         if let Some(config) = self.breaker {
-            policy.scope = config.scope;
             policy.breaker = Some(Arc::new(CircuitBreaker::with_config(name.clone(), config)?.seed(seed)));
         }
         if let Some(config) = self.bulkhead {
-            policy.bulkhead = Some(Arc::new(Bulkhead::new(name.clone(), config)?));
+            policy.bulkhead = Some(Arc::new(Bulkhead::with_config(name.clone(), config)?));
         }
         if let Some(config) = self.rate {
-            policy.rate = Some(Arc::new(RateLimiter::new(name.clone(), config)?));
+            policy.rate = Some(Arc::new(RateLimiter::with_config(name.clone(), config)?));
         }
         if let Some(config) = self.tokens {
             let name = Name::from(format!("{name}-tokens"));
-            policy.tokens = Some(Arc::new(RateLimiter::new(name, config)?));
+            policy.tokens = Some(Arc::new(RateLimiter::with_config(name, config)?));
         }
         Ok(policy)
     }

@@ -39,20 +39,25 @@ const LONGEST_REFILL: u64 = 10 * 365 * 86_400_000_000_000;
 /// ```
 #[derive(Clone, Debug, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(default, deny_unknown_fields))]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Config {
     /// Permits per [`per`](Self::per): 1 up to 10 a microsecond. Default 10.
     #[cfg_attr(feature = "serde", serde(alias = "requests_per_second"))]
+    #[cfg_attr(feature = "schema", schemars(range(min = 1)))]
     pub rate: u32,
     /// The time in which `rate` permits come: 1 ms to 1 day. Default 1 s.
     #[cfg_attr(feature = "serde", serde(with = "crate::time::duration", alias = "period"))]
+    #[cfg_attr(feature = "schema", schemars(with = "crate::time::duration::Written"))]
     pub per: Duration,
     /// Permits that an idle limiter has saved up, at least 1; also the highest cost of one call. Default: the same
     /// number as `rate`.
     #[cfg_attr(feature = "serde", serde(alias = "burst_size", alias = "capacity", alias = "max_tokens"))]
+    #[cfg_attr(feature = "schema", schemars(range(min = 1)))]
     pub burst: Option<u32>,
     /// The longest that a caller may wait; one who would have to wait longer is refused at once. Zero: nobody waits.
     /// Default 60 s.
     #[cfg_attr(feature = "serde", serde(with = "crate::time::duration"))]
+    #[cfg_attr(feature = "schema", schemars(with = "crate::time::duration::Written"))]
     pub max_wait: Duration,
 }
 
@@ -147,7 +152,7 @@ struct Cold {
 /// use std::time::Duration;
 /// use stormproof_core::{Admission, Instant, Progress, RateLimiter, rate};
 ///
-/// let limiter = RateLimiter::new("anthropic", rate::Config { burst: Some(2), ..Default::default() }).unwrap();
+/// let limiter = RateLimiter::with_config("anthropic", rate::Config { burst: Some(2), ..Default::default() }).unwrap();
 /// let now = Instant::ZERO;
 /// assert!(limiter.try_acquire(now, 2).is_ok());
 /// assert!(limiter.try_acquire(now, 1).is_err());
@@ -166,16 +171,22 @@ pub struct RateLimiter {
 }
 
 impl RateLimiter {
+    /// A limiter with the default configuration and a full burst.
+    pub fn new(name: impl Into<Name>) -> Self {
+        Self::valid(name.into(), Config::default())
+    }
+
     /// A limiter with a full burst, or all mistakes in `config`.
-    pub fn new(name: impl Into<Name>, config: Config) -> Result<Self, Mistakes> {
-        let mistakes = config.validate();
-        if !mistakes.is_empty() {
-            return Err(mistakes.into());
-        }
+    pub fn with_config(name: impl Into<Name>, config: Config) -> Result<Self, Mistakes> {
+        Mistakes::none(config.validate())?;
+        Ok(Self::valid(name.into(), config))
+    }
+
+    fn valid(name: Name, config: Config) -> Self {
         let zero = || AtomicU64::new(0);
         let state = State::new(config);
-        Ok(Self {
-            name: name.into(),
+        Self {
+            name,
             pace: SharedPace::new(state.pace),
             hot: Padded(Hot { word: zero(), allowed: zero() }),
             cold: Padded(Cold {
@@ -184,7 +195,7 @@ impl RateLimiter {
                 wait_too_long: zero(),
                 above_burst: zero(),
             }),
-        })
+        }
     }
 
     /// The name given to `new`.

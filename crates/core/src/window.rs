@@ -223,6 +223,16 @@ impl TimeWindow {
         self.total
     }
 
+    /// Holds `tally` instead of what is there, as if all of it had happened at `now`.
+    pub fn restore(&mut self, now: Instant, tally: Tally) {
+        self.clear();
+        self.advance(now);
+        // A call is counted at most once each way.
+        let tally = Tally { failures: tally.failures.min(tally.calls), slow: tally.slow.min(tally.calls), ..tally };
+        self.buckets[self.newest] = tally;
+        self.total = tally;
+    }
+
     /// Forgets all calls.
     pub fn clear(&mut self) {
         self.buckets.fill(Tally::default());

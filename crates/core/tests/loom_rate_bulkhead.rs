@@ -14,12 +14,12 @@ const NOW: Instant = Instant::from_nanos(1_000_000_000_000);
 
 fn bulkhead(max_concurrent: u32, max_queue: u32) -> Arc<Bulkhead> {
     let config = bulkhead::Config { max_concurrent, max_queue, ..Default::default() };
-    Arc::new(Bulkhead::new("loom", config).unwrap())
+    Arc::new(Bulkhead::with_config("loom", config).unwrap())
 }
 
 fn limiter(burst: u32) -> Arc<RateLimiter> {
     let config = rate::Config { rate: 1, burst: Some(burst), ..Default::default() };
-    Arc::new(RateLimiter::new("loom", config).unwrap())
+    Arc::new(RateLimiter::with_config("loom", config).unwrap())
 }
 
 /// Polls until nothing is left to poll; the slots got.

@@ -79,8 +79,8 @@ proptest! {
 
     #[test]
     fn behaves_like_a_count_and_a_list(slots in 1..5_u32, places in 0..5_u32, ops in prop::collection::vec(op(), 1..120)) {
-        let config = Config { max_concurrent: slots, max_queue: places, queue_timeout: Duration::from_secs(1) };
-        let bulkhead = Bulkhead::new("model", config.clone()).unwrap();
+        let config = Config { max_concurrent: slots, max_queue: places, queue_timeout: Duration::from_secs(1), adaptive: None };
+        let bulkhead = Bulkhead::with_config("model", config.clone()).unwrap();
         let mut model = Model { slots: slots as usize, places: places as usize, ..Model::default() };
         let mut held: Vec<Slot> = Vec::new();
         let mut tickets: Vec<Ticket> = Vec::new();
@@ -166,7 +166,7 @@ proptest! {
 fn threads_never_hold_more_slots_than_there_are_and_all_come_back() {
     const SLOTS: usize = 3;
     let config = Config { max_concurrent: 3, max_queue: 100, ..Config::default() };
-    let bulkhead = Bulkhead::new("stress", config).unwrap();
+    let bulkhead = Bulkhead::with_config("stress", config).unwrap();
     let inside = AtomicUsize::new(0);
     let wakers = std::sync::Mutex::new(std::collections::HashMap::<Ticket, mpsc::Sender<()>>::new());
     let wake = |ticket: Option<Ticket>| {
@@ -208,4 +208,44 @@ fn threads_never_hold_more_slots_than_there_are_and_all_come_back() {
         }
     });
     assert_eq!((bulkhead.stats().active, bulkhead.stats().queued), (0, 0));
+}
+
+#[test]
+fn slots_of_an_adaptive_bulkhead_are_neither_lost_nor_doubled_by_threads() {
+    use stormproof_core::{Instant, Verdict, adaptive};
+    let adaptive = adaptive::Config { min: 2, max: 8, window: Duration::from_millis(1), ..Default::default() };
+    let config = Config { max_concurrent: 4, adaptive: Some(adaptive), ..Default::default() };
+    let bulkhead = Bulkhead::with_config("stress", config).unwrap();
+    let clock = std::sync::atomic::AtomicU64::new(0);
+    std::thread::scope(|scope| {
+        for thread in 0..4_u64 {
+            let (bulkhead, clock) = (&bulkhead, &clock);
+            scope.spawn(move || {
+                let now = || Instant::from_nanos(clock.fetch_add(7_000, std::sync::atomic::Ordering::Relaxed));
+                let settle = |mut slot| {
+                    let verdict = if thread == 0 { Verdict::failure("TimeoutError") } else { Verdict::success() };
+                    let adjusted = bulkhead.observe(now(), &slot, &verdict);
+                    // Whoever got a slot by this leaves it to the next: nobody polls here but those who wait.
+                    let _ = (adjusted, bulkhead.release(&mut slot));
+                };
+                for _ in 0..20_000 {
+                    let mut slot = match bulkhead.acquire() {
+                        Admission::Granted(slot) => slot,
+                        Admission::Queued(ticket) => loop {
+                            if let Progress::Granted { token, .. } = bulkhead.poll(ticket) {
+                                break token;
+                            }
+                            std::thread::yield_now();
+                        },
+                        Admission::Refused(_) => continue,
+                    };
+                    slot.begin(now());
+                    assert!((2..=8).contains(&bulkhead.stats().max_concurrent));
+                    settle(slot);
+                }
+            });
+        }
+    });
+    assert_eq!((bulkhead.stats().active, bulkhead.stats().queued), (0, 0));
+    assert!(bulkhead.adaptive().unwrap().windows > 100);
 }

@@ -131,7 +131,12 @@ const DAY: Duration = Duration::from_secs(86_400);
 
 fn config() -> impl Strategy<Value = policy::Config> {
     let bulkhead = (1u32..4, 0u32..5, prop_oneof![ms(1..100), Just(Duration::MAX)]).prop_map(
-        |(max_concurrent, max_queue, queue_timeout)| bulkhead::Config { max_concurrent, max_queue, queue_timeout },
+        |(max_concurrent, max_queue, queue_timeout)| bulkhead::Config {
+            max_concurrent,
+            max_queue,
+            queue_timeout,
+            adaptive: None,
+        },
     );
     let retry = (0u32..4, ms(0..40), any::<bool>()).prop_map(|(max_retries, base, wait_for_half_open)| retry::Config {
         max_retries,
@@ -432,7 +437,7 @@ impl World {
                 Step::Done(end) => {
                     assert!(!self.prompt || now <= deadline, "it took longer than it may");
                     if let End::Refused(refusal) = end {
-                        let first = refusal.stage == Stage::Breaker && self.policy.scope == Scope::Operation;
+                        let first = refusal.stage == Stage::Breaker && self.policy.scope() == Scope::Operation;
                         assert!(
                             !first || caller.runs == 0,
                             "with the operation's scope it is asked once, at the beginning"
@@ -460,7 +465,7 @@ impl World {
         if let Some(breaker) = &self.policy.breaker {
             let stats = breaker.stats(self.now);
             assert!(stats.half_open_calls <= breaker.config().half_open_max_calls);
-            assert!(self.policy.scope == Scope::Operation || breaker.mode() != Mode::ForcedOpen || self.runs == 0);
+            assert!(self.policy.scope() == Scope::Operation || breaker.mode() != Mode::ForcedOpen || self.runs == 0);
         }
     }
 
@@ -529,7 +534,7 @@ impl World {
             let stats = breaker.stats(self.now);
             assert_eq!(stats.half_open_calls, 0, "probes");
             let settled = stats.successes + stats.failures + stats.ignored;
-            match self.policy.scope {
+            match self.policy.scope() {
                 Scope::Attempt => assert_eq!(settled, self.runs, "a permit an attempt"),
                 Scope::Operation => {
                     // Who waits for a half-open circuit was refused, and comes back.

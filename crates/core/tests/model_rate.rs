@@ -241,7 +241,7 @@ proptest! {
         ops in prop::collection::vec(op(), 1..120),
     ) {
         let config = Config { rate, burst: Some(burst), max_wait: Duration::from_secs(4), ..Config::default() };
-        let (model, limiter) = (Model::new(&config), RateLimiter::new("model", config).unwrap());
+        let (model, limiter) = (Model::new(&config), RateLimiter::with_config("model", config).unwrap());
         let now = Instant::from_nanos(start);
         let mut pair = Pair { limiter, model, now, reservations: Vec::new(), tickets: Vec::new() };
         for op in &ops {
@@ -252,7 +252,7 @@ proptest! {
     #[test]
     fn taking_n_is_n_times_taking_one(rate in 1..1_000_000_u32, cost in 1..100_u32, start in any::<u32>()) {
         let config = Config { rate, burst: Some(150), ..Config::default() };
-        let [at_once, one_by_one] = [0, 1].map(|_| RateLimiter::new("model", config.clone()).unwrap());
+        let [at_once, one_by_one] = [0, 1].map(|_| RateLimiter::with_config("model", config.clone()).unwrap());
         let now = Instant::from_nanos(start.into());
         prop_assert!(at_once.try_acquire(now, cost).is_ok());
         for _ in 0..cost {
@@ -268,7 +268,7 @@ proptest! {
         calls in prop::collection::vec((0..5_000_000_u64, 1..50_u32), 1..200),
     ) {
         let config = Config { rate, burst: Some(burst), ..Config::default() };
-        let limiter = RateLimiter::new("model", config).unwrap();
+        let limiter = RateLimiter::with_config("model", config).unwrap();
         let mut now = 1_u64 << 40;
         let mut passed: Vec<(u64, u64)> = Vec::new();
         for (pause, cost) in calls {
@@ -292,7 +292,7 @@ proptest! {
 fn threads_together_get_the_rate_and_no_more() {
     // Given: a common clock that goes on a microsecond with each reading.
     let config = Config { rate: 100_000, burst: Some(50), max_wait: Duration::from_millis(1), ..Config::default() };
-    let limiter = RateLimiter::new("stress", config).unwrap();
+    let limiter = RateLimiter::with_config("stress", config).unwrap();
     let clock = AtomicU64::new(0);
     let now = || Instant::from_nanos(clock.fetch_add(1_000, Ordering::SeqCst));
     let passed = AtomicU64::new(0);

@@ -5,15 +5,16 @@ use std::time::{Duration, SystemTime};
 
 use axum::Router;
 use axum::body::Body;
-use axum::extract::{Path, State};
+use axum::extract::{Path, RawQuery, State};
 use axum::response::Response;
 use axum::routing::{get, post};
 use bytes::Bytes;
-use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue, X_CONTENT_TYPE_OPTIONS};
+use http::header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue, X_CONTENT_TYPE_OPTIONS};
 use http::{HeaderMap, StatusCode};
 use http_body_util::channel::Channel;
 use serde_json::{Value, json};
 use stormproof::breaker::State as Circuit;
+use stormproof::metrics::{Exposition, Names};
 use stormproof::{CircuitBreaker, Instant, Trip, events, metrics};
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::watch;
@@ -48,7 +49,7 @@ pub(crate) fn router(admin: Arc<Admin>, guard: Guard) -> Router {
         .route("/api/admin/circuit-breakers/reset", post(reset_all))
         .route("/api/admin/circuit-breakers/{name}/reset", post(reset_one))
         .route("/api/events", get(follow))
-        .route("/metrics", get(prometheus))
+        .route("/metrics", get(scrape))
         .fallback(async || refuse(StatusCode::NOT_FOUND, "not_found", "there is no such endpoint"))
         .method_not_allowed_fallback(async || {
             refuse(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "this endpoint does not take this method")
@@ -79,10 +80,7 @@ async fn circuits(State(admin): State<Arc<Admin>>) -> Response {
 fn describe(breaker: &CircuitBreaker) -> Value {
     let (stats, clock) = (breaker.stats(), breaker.policy().clock());
     let config = breaker.policy().stages().breaker.as_ref().map(|stage| stage.config()).unwrap_or_default();
-    let threshold = config.trip.iter().find_map(|trip| match *trip {
-        Trip::Consecutive(failures) | Trip::Cumulative(failures) | Trip::Within { failures, .. } => Some(failures),
-        _ => None,
-    });
+    let threshold = config.trip.iter().find_map(Trip::failures);
     let time_of = |at: Option<Instant>| {
         let ago = clock.now().since(at?);
         SystemTime::now().checked_sub(ago).map(events::timestamp)
@@ -131,9 +129,20 @@ fn reset(breakers: &[&CircuitBreaker], message: &str) -> Value {
     json!({ "success": true, "previously_open": previously_open, "message": message })
 }
 
-async fn prometheus(State(admin): State<Arc<Admin>>) -> Response {
+/// In the format that `Accept` asks for, under the names that `?names=` lists; ours if it lists none.
+async fn scrape(State(admin): State<Arc<Admin>>, RawQuery(query): RawQuery, headers: HeaderMap) -> Response {
+    let accept: Vec<_> = headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok()).collect();
+    let format = Exposition::accepted_by(&accept.join(","));
+    let mut text = metrics::Text::new(format);
+    let pairs = query.as_deref().unwrap_or_default().split('&').filter_map(|pair| pair.split_once('='));
+    if let Some((_, names)) = pairs.into_iter().find(|(key, _)| *key == "names") {
+        match names.split([',', '+']).map(str::parse).collect::<Result<Vec<Names>, _>>() {
+            Ok(names) => text = text.names(names),
+            Err(wrong) => return refuse(StatusCode::BAD_REQUEST, "unknown_names", &wrong.to_string()),
+        }
+    }
     let snapshots: Vec<_> = admin.upstreams.iter().flat_map(|upstream| upstream.policy.snapshots()).collect();
-    respond(StatusCode::OK, metrics::CONTENT_TYPE, Body::from(metrics::prometheus(&snapshots)))
+    respond(StatusCode::OK, format.content_type(), Body::from(text.write(&snapshots)))
 }
 
 /// All events from now on, as server-sent events; those after `Last-Event-ID` first, as far as they are kept.

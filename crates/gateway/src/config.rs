@@ -6,13 +6,18 @@ use std::time::Duration;
 
 use http::Uri;
 use serde::Deserialize;
-use stormproof::document::{self, Mistake};
+use stormproof::document::{Mistake, Reader};
+use stormproof::environment::Environment;
 use stormproof::{Invalid, config as policy};
 
 use crate::body::STALLED;
 
+/// Where policies stand in the file: there they may have a `preset`.
+pub(crate) const POLICIES: &str = "upstreams.*.policy";
+
 /// Everything that the file says.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
     /// The gateway itself.
@@ -23,32 +28,46 @@ pub struct Config {
 
 /// How the gateway listens and what it bears.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields)]
 pub struct Settings {
     /// The address for calls. Default: `127.0.0.1:8080`.
+    #[cfg_attr(feature = "schema", schemars(with = "String"))]
     pub listen: SocketAddr,
     /// The address of the admin API. Default: `127.0.0.1:8081`.
+    #[cfg_attr(feature = "schema", schemars(with = "String"))]
     pub admin: SocketAddr,
     /// Names under which the admin API may be addressed, besides loopback names and its own address. Default: none.
     pub admin_hosts: Vec<String>,
     /// After a signal to stop, calls under way may take so long. Default: 30 s.
     #[serde(with = "stormproof_core::time::duration")]
+    #[cfg_attr(feature = "schema", schemars(with = "stormproof_core::time::duration::Written"))]
     pub drain_timeout: Duration,
     /// A connection must bring the whole header of its next request within this time; an idle one is closed after it,
     /// too. Default: 30 s.
     #[serde(with = "stormproof_core::time::duration")]
+    #[cfg_attr(feature = "schema", schemars(with = "stormproof_core::time::duration::Written"))]
     pub header_timeout: Duration,
     /// A client that sends nothing of a body, or takes nothing of an answer, for so long is hung up on. A body that is
     /// received before the call must come as a whole within this time. Default: 60 s.
     #[serde(with = "stormproof_core::time::duration")]
+    #[cfg_attr(feature = "schema", schemars(with = "stormproof_core::time::duration::Written"))]
     pub client_timeout: Duration,
     /// The largest header of a request: 8192 to 1048576. Default: 65536.
+    #[cfg_attr(feature = "schema", schemars(range(min = 8_192, max = 1_048_576)))]
     pub max_header_bytes: usize,
     /// Connections of clients at a time; more wait to be accepted. Default: 10000.
+    #[cfg_attr(feature = "schema", schemars(range(min = 1, max = 1_000_000)))]
     pub max_connections: usize,
     /// The body of a request is kept for a retry up to this size; a call with a larger one is not retried. At most
     /// 67108864; default: 1048576.
+    #[cfg_attr(feature = "schema", schemars(range(max = 67_108_864)))]
     pub max_replay_bytes: usize,
+    /// Of events that calls cause, such as refusals, the log has the first of a kind and policy, and then one line so
+    /// often, which says how many followed. Zero logs each of them. Default: 10 s.
+    #[serde(with = "stormproof_core::time::duration")]
+    #[cfg_attr(feature = "schema", schemars(with = "stormproof_core::time::duration::Written"))]
+    pub log_interval: Duration,
 }
 
 impl Default for Settings {
@@ -63,12 +82,14 @@ impl Default for Settings {
             max_header_bytes: 64 << 10,
             max_connections: 10_000,
             max_replay_bytes: 1 << 20,
+            log_interval: Duration::from_secs(10),
         }
     }
 }
 
 /// Where calls of one name go, and through which policy.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields)]
 pub struct Upstream {
     /// The base address; a call's path is put behind its path.
@@ -78,9 +99,11 @@ pub struct Upstream {
     /// The longest wait for the header of an answer if the policy sets neither `attempt_timeout` nor `deadline`.
     /// Default: 5 min.
     #[serde(with = "stormproof_core::time::duration")]
+    #[cfg_attr(feature = "schema", schemars(with = "stormproof_core::time::duration::Written"))]
     pub response_timeout: Duration,
     /// The longest silence in the body of an answer. Default: 2 min.
     #[serde(with = "stormproof_core::time::duration")]
+    #[cfg_attr(feature = "schema", schemars(with = "stormproof_core::time::duration::Written"))]
     pub stall_timeout: Duration,
     /// The policy. Default: no stage.
     pub policy: policy::Config,
@@ -104,15 +127,16 @@ impl Config {
     /// # Errors
     /// All mistakes, with line and column.
     pub fn parse(text: &str) -> Result<Self, Vec<Mistake>> {
-        document::read(text, Self::validate)
+        Reader::new().policies(POLICIES).read(text, Self::validate)
     }
 
-    /// The same for a gateway whose admin API has a token or has none, which is a mistake where others can reach it.
+    /// The same with what the environment says, for a gateway whose admin API has a token or has none, which is a mistake
+    /// where others can reach it.
     ///
     /// # Errors
-    /// All mistakes, with line and column.
-    pub fn parse_with(text: &str, has_token: bool) -> Result<Self, Vec<Mistake>> {
-        document::read(text, |config: &Self| {
+    /// All mistakes, with line and column, or with the variable.
+    pub fn parse_with(text: &str, has_token: bool, environment: &Environment) -> Result<Self, Vec<Mistake>> {
+        Reader::new().policies(POLICIES).environment(environment).read(text, |config: &Self| {
             let mut found = config.validate();
             let admin = config.gateway.admin;
             if !has_token && !admin.ip().is_loopback() {
@@ -145,6 +169,12 @@ impl Config {
         }
         found
     }
+}
+
+/// The JSON Schema of the configuration file.
+#[cfg(feature = "schema")]
+pub fn schema() -> serde_json::Value {
+    stormproof::schema::of::<Config>(Some(POLICIES), "The gateway of stormproof")
 }
 
 fn is_name(name: &str) -> bool {
@@ -235,6 +265,16 @@ impl Upstream {
             found.push(Invalid::new("retry.retry_on", format!("{kind:?}"), "kinds that are not in `never_on` as well"));
         }
         found
+    }
+
+    /// The policy as it runs: an upstream that never answers must not hold a call for ever, so without a deadline the
+    /// `response_timeout` limits an attempt.
+    pub fn policy_in_force(&self) -> policy::Config {
+        let mut policy = self.policy.clone();
+        if policy.deadline.is_none() {
+            policy.attempt_timeout.get_or_insert(self.response_timeout);
+        }
+        policy
     }
 
     /// The base address, or what is wrong with it.
@@ -346,7 +386,7 @@ mod tests {
     fn an_admin_api_for_everybody_needs_a_token() {
         let with = |admin: &str, token| {
             let text = format!("[gateway]\nadmin = '{admin}'\n[upstreams.a]\nurl = 'http://h'\n");
-            Config::parse_with(&text, token)
+            Config::parse_with(&text, token, &Environment::none())
                 .err()
                 .unwrap_or_default()
                 .iter()
@@ -402,5 +442,27 @@ mod tests {
     fn a_token_limit_that_nothing_charges_is_refused() {
         let found = shown("[upstreams.a]\nurl = 'http://h'\n[upstreams.a.policy.tokens]\nrate = 5\n");
         assert!(found[0].starts_with("3:21: upstreams.a.policy.tokens: is set, allowed is nothing"), "{found:?}");
+    }
+
+    #[test]
+    fn a_policy_may_start_from_a_preset_and_the_environment_has_a_say() {
+        let text = "[upstreams.a]\nurl = 'http://h'\n[upstreams.a.policy]\npreset = 'aragora.grok'\ndeadline = 5\n";
+        let environment = Environment::of([
+            ("ARAGORA_CB_FAILURE_THRESHOLD", "8"),
+            ("STORMPROOF_UPSTREAMS__A__URL", "http://elsewhere"),
+            ("STORMPROOF_GATEWAY__MAX_CONNECTIONS", "5"),
+        ]);
+        let config = Config::parse_with(text, false, &environment).unwrap();
+        let policy = &config.upstreams["a"].policy;
+        assert_eq!(policy.breaker.as_ref().unwrap().trip, [stormproof::Trip::consecutive(8)]);
+        assert_eq!(policy.deadline, Some(Duration::from_secs(5)));
+        assert_eq!((config.gateway.max_connections, config.upstreams["a"].url.as_str()), (5, "http://elsewhere"));
+        let environment = Environment::of([("STORMPROOF_UPSTREAMS__A__URL", "http://user:secret@h")]);
+        let found = Config::parse_with(text, false, &environment).unwrap_err();
+        let shown = found[0].to_string();
+        assert!(
+            shown.starts_with("STORMPROOF_UPSTREAMS__A__URL: upstreams.a.url: is not valid, allowed is"),
+            "{shown}"
+        );
     }
 }

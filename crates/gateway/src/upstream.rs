@@ -96,11 +96,7 @@ fn climbs(path: &str) -> bool {
 }
 
 fn policies(name: &Name, config: &config::Upstream) -> Result<Policies, Mistakes> {
-    let mut stages = config.policy.clone();
-    // An upstream that never answers must not hold a call for ever.
-    if stages.deadline.is_none() {
-        stages.attempt_timeout.get_or_insert(config.response_timeout);
-    }
+    let mut stages = config.policy_in_force();
     let limits = [stages.attempt_timeout, stages.deadline];
     let patience = limits.into_iter().flatten().min().unwrap_or(config.response_timeout);
     // Both policies share the stages; the admin API needs a handle to the breaker besides.

@@ -85,6 +85,31 @@ async fn events_stream_as_they_happen_and_resume() {
     assert!(!read_until(&mut after, "circuit_closed\"").await.contains("circuit_opened\""));
 }
 
+#[tokio::test]
+async fn metrics_come_in_the_format_and_under_the_names_that_are_asked_for() {
+    let upstream = Upstream::start().await;
+    let gateway = Gateway::start(&upstream, TWO).await;
+    gateway.get("/up/status/500").await;
+    let get = async |path: &str, accept: &str| request(gateway.admin, "GET", path, accept, b"").await;
+
+    let plain = get("/metrics", "").await;
+    assert!(plain.head.contains("content-type: text/plain; version=0.0.4; charset=utf-8"), "{}", plain.head);
+    assert!(plain.text().contains("stormproof_breaker_calls_total{name=\"up\",outcome=\"failure\"} 1\n"));
+
+    let open = get("/metrics", "accept: application/openmetrics-text;version=1.0.0,text/plain;q=0.5\r\n").await;
+    assert!(open.head.contains("content-type: application/openmetrics-text; version=1.0.0"), "{}", open.head);
+    assert!(open.text().ends_with("# EOF\n"));
+
+    let aragora = get("/metrics?names=aragora", "").await.text();
+    assert!(aragora.contains("aragora_circuit_breaker_state{name=\"up\"} 0\n"), "{aragora}");
+    assert!(aragora.contains("aragora_resilience_requests_total{name=\"up\",outcome=\"failure\"} 1\n"), "{aragora}");
+    assert!(!aragora.contains("stormproof_"));
+    let both = get("/metrics?x=y&names=stormproof,book", "").await.text();
+    assert!(both.contains("stormproof_breaker_state") && both.contains("\ncircuit_breaker_state{"));
+    let wrong = get("/metrics?names=nagios", "").await;
+    assert_eq!((wrong.status(), wrong.json()["error"]["type"].as_str()), (400, Some("unknown_names")));
+}
+
 async fn follow(gateway: &Gateway, headers: &str) -> TcpStream {
     let mut stream = TcpStream::connect(gateway.admin).await.unwrap();
     let head = format!("GET /api/events HTTP/1.1\r\nhost: {}\r\n{headers}\r\n", gateway.admin);

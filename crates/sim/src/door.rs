@@ -17,11 +17,20 @@ pub trait Door {
     fn run(&self, scenario: &Scenario) -> Trace;
 }
 
-/// The core alone, with timers as coarse as tokio's, so that what comes of it can be compared.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct CoreDoor;
+/// The core alone, with timers as coarse as those of the door that it is compared with.
+#[derive(Clone, Copy, Debug)]
+pub struct CoreDoor {
+    /// Timers fire at multiples of this.
+    pub tick: Duration,
+}
 
-const TICK: Duration = Duration::from_millis(1);
+impl CoreDoor {
+    /// As coarse as tokio's.
+    pub const TOKIO: Self = Self { tick: Duration::from_millis(1) };
+
+    /// Timers fire exactly when they are due.
+    pub const EXACT: Self = Self { tick: Duration::from_nanos(1) };
+}
 
 /// The scripts of the calls, as an operation.
 struct Scripts<'s>(Vec<&'s Call>);
@@ -39,7 +48,7 @@ impl Door for CoreDoor {
         let policies = [scenario.config.clone().build(NAME, SEED).expect("a valid policy")];
         let policy = &policies[0];
         let scripts = scenario.calls().map(|(_, call)| call).collect();
-        let mut driver = Driver::new(&policies, Scripts(scripts)).tick(TICK);
+        let mut driver = Driver::new(&policies, Scripts(scripts)).tick(self.tick);
         let mut looks = Vec::new();
         for (at, action) in &scenario.timeline {
             let now = Instant::ZERO + *at;

@@ -1,12 +1,14 @@
 //! Virtual time for stormproof.
 //!
 //! [`driver`] runs thousands of calls through the shipped core without a clock. [`scenario`] is the common table of the
-//! conformance cases: written once, run through every [`Door`], compared as [`Trace`]s.
+//! conformance cases: written once, run through every [`Door`], compared as [`Trace`]s. [`simulation`] makes a day of
+//! traffic against a server that has a bad time.
 
 pub mod door;
 pub mod driver;
 pub mod reply;
 pub mod scenario;
+pub mod simulation;
 pub mod trace;
 
 pub use door::{CoreDoor, Door};

@@ -17,7 +17,7 @@ use crate::reply::Reply;
 /// let breaker = breaker::Config { trip: vec![Trip::consecutive(1)], ..Default::default() };
 /// let config = policy::Config { breaker: Some(breaker), ..Default::default() };
 /// let scenario = Scenario::new(config).every(Duration::from_millis(1), [Reply::fail("E"), Reply::ok()]);
-/// assert_eq!(CoreDoor.run(&scenario).calls[1].end.reason(), Some(Reason::Open));
+/// assert_eq!(CoreDoor::EXACT.run(&scenario).calls[1].end.reason(), Some(Reason::Open));
 /// ```
 #[derive(Clone, Debug)]
 #[must_use]
@@ -26,6 +26,9 @@ pub struct Scenario {
     pub config: policy::Config,
     /// What happens, in order of time.
     pub timeline: Vec<(Duration, Action)>,
+    /// Whether somebody ends an operation, or a whole call, in its middle: a timeout, a caller that goes away, the winner
+    /// of a hedge. A door that blocks cannot, and leaves such a scenario out.
+    pub preempts: bool,
 }
 
 /// The name of a scenario's policy.
@@ -130,13 +133,15 @@ impl From<Mode> for Action {
 impl Scenario {
     /// Nothing happens yet.
     pub fn new(config: policy::Config) -> Self {
-        Self { config, timeline: Vec::new() }
+        Self { preempts: config.hedge.is_some(), config, timeline: Vec::new() }
     }
 
     /// Something happens at that time.
     pub fn at(mut self, time: Duration, action: impl Into<Action>) -> Self {
+        let action = action.into();
+        self.preempts |= matches!(&action, Action::Call(call) if call.cancel_at.is_some());
         let place = self.timeline.partition_point(|(other, _)| *other <= time);
-        self.timeline.insert(place, (time, action.into()));
+        self.timeline.insert(place, (time, action));
         self
     }
 
@@ -153,6 +158,12 @@ impl Scenario {
     /// All of these happen at that time.
     pub fn all_at<A: Into<Action>>(self, time: Duration, actions: impl IntoIterator<Item = A>) -> Self {
         actions.into_iter().fold(self, |scenario, action| scenario.at(time, action))
+    }
+
+    /// Says that somebody ends an operation in its middle. A call that [is dropped](Call::cancel_at) says so itself.
+    pub fn preempts(mut self) -> Self {
+        self.preempts = true;
+        self
     }
 
     /// The calls, in order.

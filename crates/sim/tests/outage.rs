@@ -83,8 +83,12 @@ fn without_a_breaker_the_budget_bounds_the_storm() {
 fn a_queue_of_thousands_is_served_in_order() {
     let policies = build(7, |config| {
         *config = policy::Config::default();
-        config.bulkhead =
-            Some(bulkhead::Config { max_concurrent: 10, max_queue: 10_000, queue_timeout: Duration::from_secs(3_600) });
+        config.bulkhead = Some(bulkhead::Config {
+            max_concurrent: 10,
+            max_queue: 10_000,
+            queue_timeout: Duration::from_secs(3_600),
+            ..Default::default()
+        });
     });
     let mut driver = Driver::new(&policies, |_, _, _| (ms(10), Reply::ok()));
     for _ in 0..CLIENTS {

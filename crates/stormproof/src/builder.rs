@@ -7,7 +7,7 @@ use stormproof_core as core;
 use stormproof_core::{Invalid, Mistakes, Name, RetryBudget, breaker, budget, bulkhead, hedge, latency, rate, retry};
 
 use crate::clock::Clock;
-use crate::events::Listeners;
+use crate::events::{EventBus, Listeners};
 use crate::policy::Policy;
 use crate::stages::{Bulkhead, CircuitBreaker, RateLimiter};
 
@@ -64,6 +64,7 @@ pub struct Builder {
     budget: Option<Arc<RetryBudget>>,
     clock: Option<Clock>,
     seed: Option<u64>,
+    buses: Vec<EventBus>,
 }
 
 impl Builder {
@@ -78,12 +79,13 @@ impl Builder {
             budget: None,
             clock: None,
             seed: None,
+            buses: Vec::new(),
         }
     }
 
     /// All stages from a configuration, instead of those that were set before.
     pub fn config(self, config: core::policy::Config) -> Self {
-        Self { own: config, clock: self.clock, seed: self.seed, ..Self::new(self.name) }
+        Self { own: config, clock: self.clock, seed: self.seed, buses: self.buses, ..Self::new(self.name) }
     }
 
     /// The longest the whole call may take, waits and retries included. Default: no limit of its own.
@@ -159,6 +161,12 @@ impl Builder {
         self
     }
 
+    /// Brings the policy's events to `bus`; more than one bus is possible. Default: none.
+    pub fn bus(mut self, bus: &EventBus) -> Self {
+        self.buses.push(bus.clone());
+        self
+    }
+
     /// The policy, or all that is wrong with it.
     pub fn build(self) -> Result<Policy, Mistakes> {
         let shared: Vec<(&Clock, Listeners)> = [
@@ -169,7 +177,7 @@ impl Builder {
         ]
         .into_iter()
         .flatten()
-        .filter_map(|stage| Some((stage.clock(), stage.0.listeners.first()?.clone())))
+        .map(|stage| (stage.clock(), stage.0.listeners.clone()))
         .collect();
         let clock = self.clock.or_else(|| shared.first().map(|(clock, _)| (*clock).clone())).unwrap_or_default();
 
@@ -186,14 +194,13 @@ impl Builder {
         let listeners = shared.into_iter().map(|(_, listeners)| listeners).collect();
         let seed = self.seed.unwrap_or_else(crate::random_seed);
         let mut core = self.own.build(self.name, seed)?;
-        if let Some(breaker) = &self.breaker {
-            core.scope = breaker.core().config().scope;
-            core.breaker = Some(breaker.core().clone());
-        }
+        core.breaker = self.breaker.map(|stage| stage.core().clone()).or(core.breaker);
         core.bulkhead = self.bulkhead.map(|stage| stage.core().clone()).or(core.bulkhead);
         core.rate = self.rate.map(|stage| stage.core().clone()).or(core.rate);
         core.tokens = self.tokens.map(|stage| stage.core().clone()).or(core.tokens);
         core.budget = self.budget.or(core.budget);
-        Ok(Policy::from_core(core, clock, listeners))
+        let policy = Policy::from_core(core, clock, listeners);
+        self.buses.iter().for_each(|bus| bus.attach(&policy));
+        Ok(policy)
     }
 }

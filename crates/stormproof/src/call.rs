@@ -6,11 +6,13 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use pin_project_lite::pin_project;
+use stormproof_core as core;
 use stormproof_core::{Instant, Name, Verdict};
 
 use crate::classify::{ByFn, Classify, ErrIsFailure, Noted};
 use crate::error::Error;
 use crate::held::Held;
+use crate::inherited;
 use crate::policy::Policy;
 use crate::run::Run;
 
@@ -51,7 +53,7 @@ pin_project! {
         classifier: C,
         options: Options,
         #[pin]
-        run: Run<'p, Fut>,
+        run: Run<&'p Policy, Fut>,
     }
 }
 
@@ -62,9 +64,45 @@ pub(crate) struct Options {
     pub(crate) tokens: Option<u32>,
 }
 
+impl Options {
+    /// A call that begins now.
+    #[inline]
+    pub(crate) fn begin(self, policy: &Policy, hold: bool) -> core::Call {
+        let clock = policy.clock();
+        let now = clock.now();
+        let mut call = core::Call::new(now, policy.deadline_at(now, self.deadline));
+        call.inherit(inherited::deadline(clock));
+        if let Some(tokens) = self.tokens {
+            call.cost(tokens);
+        }
+        if hold {
+            call.keep();
+        }
+        call
+    }
+}
+
 impl<'p, F, Fut: Future> Calling<'p, F, Fut, ErrIsFailure> {
     pub(crate) fn new(policy: &'p Policy, op: F) -> Self {
         Self { op, classifier: ErrIsFailure, options: Options::default(), run: Run::new(policy) }
+    }
+}
+
+impl<F, Fut: Future, C> Calling<'_, F, Fut, C> {
+    pub(crate) fn policy_of(&self) -> &Policy {
+        self.run.policy
+    }
+
+    pub(crate) fn classifier(&self) -> &C {
+        &self.classifier
+    }
+
+    pub(crate) fn own_deadline(&self) -> Option<Duration> {
+        self.options.deadline
+    }
+
+    pub(crate) fn set_deadline(self: Pin<&mut Self>, limit: Duration) {
+        self.project().options.deadline = Some(limit);
     }
 }
 
@@ -140,8 +178,17 @@ where
     #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
-        this.run.poll(*this.options, this.op, this.classifier, false, cx)
+        this.run.poll(*this.options, attempts(this.op), this.classifier, false, cx)
     }
+}
+
+/// How an operation begins its attempts.
+#[inline]
+fn attempts<'p, F, Fut>(op: &mut F) -> impl FnMut(&&'p Policy, u32, Instant) -> Fut
+where
+    F: FnMut(Cx<'p>) -> Fut,
+{
+    |policy, number, until| op(Cx::new(policy, number, until))
 }
 
 pin_project! {
@@ -163,7 +210,7 @@ where
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project().calling.project();
-        let result = ready!(this.run.as_mut().poll(*this.options, this.op, this.classifier, true, cx));
+        let result = ready!(this.run.as_mut().poll(*this.options, attempts(this.op), this.classifier, true, cx));
         Poll::Ready(result.map(|value| (value, this.run.take_held())))
     }
 }

@@ -11,6 +11,13 @@ use std::time::Duration;
 
 use stormproof_core::Instant;
 
+mod parked;
+mod stepping;
+
+pub(crate) use parked::Parked;
+pub use stepping::Joined;
+use stepping::Stepping;
+
 /// A source of time and of waiting.
 ///
 /// ```
@@ -30,6 +37,7 @@ enum Source {
     System,
     Tokio(Arc<tokio::time::Instant>),
     Manual(Arc<Manual>),
+    Stepping(Arc<Stepping>),
 }
 
 impl Default for Clock {
@@ -49,7 +57,8 @@ impl Clock {
     /// Tokio's clock, for tests under `tokio::time::pause`: all waits pass at once, and time moves with them.
     ///
     /// Its origin is the moment it is made, in the runtime it is made in: each paused runtime has a time of its own. So
-    /// a policy and its stages share one clock, and a run under it can be repeated exactly.
+    /// a policy and its stages share one clock, and a run under it can be repeated exactly. A synchronous call blocks the
+    /// runtime that would move the time, so it waits in real time: for those there is [`stepping`](Self::stepping).
     pub fn tokio() -> Self {
         Self(Source::Tokio(Arc::new(tokio::time::Instant::now())))
     }
@@ -57,6 +66,24 @@ impl Clock {
     /// A clock that stands still until [`advance`](Self::advance).
     pub fn manual() -> Self {
         Self(Source::Manual(Arc::default()))
+    }
+
+    /// A clock whose waits move it on at once, for tests without a runtime: of synchronous calls, and of asynchronous ones
+    /// whose operations do not wait by themselves. What takes its time in a test calls [`sleep`](Self::sleep) or
+    /// [`advance`](Self::advance); what shall run at the same time is started by [`spawn`](Self::spawn).
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use stormproof::{Clock, Policy, Retry};
+    ///
+    /// let (clock, retry) = (Clock::stepping(), Retry::constant(Duration::from_secs(60)));
+    /// let policy = Policy::builder("slow").retry(retry.max_retries(2)).clock(&clock).seed(1).build().expect("valid");
+    /// let began = clock.now();
+    /// policy.call_sync(|_| Err::<(), _>("down")).run().unwrap_err();
+    /// assert!(clock.now().since(began) > Duration::from_secs(90)); // two waits of a minute ±20 %, in no time
+    /// ```
+    pub fn stepping() -> Self {
+        Self(Source::Stepping(Arc::default()))
     }
 
     /// The present time. Instants of one clock and its clones can be compared; all system clocks are one.
@@ -69,14 +96,17 @@ impl Clock {
             }
             Source::Tokio(origin) => Instant::ZERO + tokio::time::Instant::now().saturating_duration_since(**origin),
             Source::Manual(manual) => manual.lock().now,
+            Source::Stepping(stepping) => stepping.now(),
         }
     }
 
-    /// Moves a manual clock on and wakes whatever was waiting for the time between. Does nothing to other clocks.
+    /// Moves a manual or stepping clock on; a manual one wakes whatever was waiting for the time between. Does nothing
+    /// to other clocks.
     pub fn advance(&self, by: Duration) {
-        if let Source::Manual(manual) = &self.0 {
-            let due = manual.advance(by);
-            due.into_iter().for_each(Waker::wake);
+        match &self.0 {
+            Source::Manual(manual) => manual.advance(by).into_iter().for_each(Waker::wake),
+            Source::Stepping(stepping) => stepping.move_to(stepping.now() + by),
+            Source::System | Source::Tokio(_) => {}
         }
     }
 
@@ -87,6 +117,7 @@ impl Clock {
             Source::System => 0,
             Source::Tokio(origin) => Arc::as_ptr(origin).addr(),
             Source::Manual(manual) => Arc::as_ptr(manual).addr(),
+            Source::Stepping(stepping) => Arc::as_ptr(stepping).addr(),
         }
     }
 
@@ -94,7 +125,8 @@ impl Clock {
     pub(crate) fn sleep_until(&self, until: Instant) -> Sleep {
         match &self.0 {
             Source::System | Source::Tokio(_) => Sleep::Tokio { timer: tokio::time::sleep(until.since(self.now())) },
-            Source::Manual(manual) => Sleep::Manual { wait: ManualWait { manual: manual.clone(), until, key: None } },
+            Source::Manual(manual) => Sleep::Manual { wait: ManualWait::new(manual.clone(), until) },
+            Source::Stepping(stepping) => Sleep::Stepping { stepping: stepping.clone(), until },
         }
     }
 }
@@ -136,6 +168,7 @@ pin_project_lite::pin_project! {
     pub(crate) enum Sleep {
         Tokio { #[pin] timer: tokio::time::Sleep },
         Manual { wait: ManualWait },
+        Stepping { stepping: Arc<Stepping>, until: Instant },
     }
 }
 
@@ -147,12 +180,17 @@ pub(crate) struct ManualWait {
 }
 
 impl ManualWait {
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+    fn new(manual: Arc<Manual>, until: Instant) -> Self {
+        Self { manual, until, key: None }
+    }
+
+    /// If not, `waker` is woken when it is.
+    fn is_over(&mut self, waker: &Waker) -> bool {
         // As in the table of tickets: a waker is neither cloned nor dropped under the lock.
-        let waker = cx.waker().clone();
+        let waker = waker.clone();
         let mut hands = self.manual.lock();
         if hands.now >= self.until {
-            return Poll::Ready(());
+            return true;
         }
         let key = *self.key.get_or_insert_with(|| {
             hands.next_key += 1;
@@ -161,7 +199,7 @@ impl ManualWait {
         let replaced = hands.waiting.insert((self.until, key), waker);
         drop(hands);
         drop(replaced);
-        Poll::Pending
+        false
     }
 }
 
@@ -180,7 +218,17 @@ impl Future for Sleep {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         match self.project() {
             SleepProjection::Tokio { timer } => timer.poll(cx),
-            SleepProjection::Manual { wait } => wait.poll(cx),
+            SleepProjection::Manual { wait } => {
+                if wait.is_over(cx.waker()) {
+                    Poll::Ready(())
+                } else {
+                    Poll::Pending
+                }
+            }
+            SleepProjection::Stepping { stepping, until } => {
+                stepping.move_to(*until);
+                Poll::Ready(())
+            }
         }
     }
 }

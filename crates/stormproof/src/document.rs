@@ -1,29 +1,36 @@
 //! Configuration files in TOML: a value, or everything that is wrong with the text, each with its place.
 //!
-//! Knows no configuration type. What a type cannot be read from is taken out of the tree, and reading is tried again, so
+//! Knows no configuration type, but where policies stand in one: there presets are laid beneath, and the environment over
+//! it. What a type cannot be read from is taken out of the tree, and reading is tried again, so
 //! that one slip does not hide the next; what can be read is then judged by its own rules.
 
+pub(crate) mod tree;
+
 use std::fmt;
-use std::ops::Range;
 
 use serde::de::DeserializeOwned;
 use stormproof_core::Invalid;
-use toml::Spanned;
-use toml::de::{DeTable, DeValue, Deserializer};
+use toml::de::{DeTable, Deserializer};
+
+use self::tree::{Culprit, locate, take_out};
+use crate::environment::Environment;
+use crate::preset;
 
 /// A longer text is not read.
 pub const LONGEST: usize = 1 << 20;
 /// No more mistakes than this are named.
 pub const MOST: usize = 100;
 
-/// Something wrong in a text, and where.
+/// Something wrong in a text or in the environment, and where.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Mistake {
-    /// The line, from 1.
+    /// The line, from 1; 0 for a mistake in the environment.
     pub line: usize,
-    /// The column, from 1, in characters.
+    /// The column, from 1, in characters; 0 for a mistake in the environment.
     pub column: usize,
+    /// The variable of the environment that says so, if it is not the text.
+    pub variable: Option<String>,
     /// The path of the value, parts joined by dots. Empty for the document, and where the text is not TOML.
     pub path: String,
     /// What is wrong.
@@ -32,9 +39,12 @@ pub struct Mistake {
 
 impl fmt::Display for Mistake {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { line, column, path, message } = self;
+        let Self { line, column, variable, path, message } = self;
         let separator = if path.is_empty() { "" } else { ": " };
-        write!(f, "{line}:{column}: {path}{separator}{message}")
+        match variable {
+            Some(variable) => write!(f, "{variable}: {path}{separator}{message}"),
+            None => write!(f, "{line}:{column}: {path}{separator}{message}"),
+        }
     }
 }
 
@@ -55,30 +65,131 @@ impl std::error::Error for Mistake {}
 /// # Errors
 /// All mistakes in the order of the text, at most [`MOST`].
 pub fn read<T: DeserializeOwned>(text: &str, validate: impl FnOnce(&T) -> Vec<Invalid>) -> Result<T, Vec<Mistake>> {
-    let places = Places { text };
-    if text.len() > LONGEST {
-        return Err(in_order(vec![places.mistake(0, String::new(), format!("longer than {LONGEST} bytes"))]));
+    Reader::new().read(text, validate)
+}
+
+/// Reads documents that hold policies, with what the environment says.
+///
+/// ```
+/// use std::collections::BTreeMap;
+/// use stormproof::config::Config;
+/// use stormproof::{document, environment::Environment};
+///
+/// let environment = Environment::of([("STORMPROOF_SEARCH__BREAKER__TRIP", "3")]);
+/// let reader = document::Reader::new().policies("*").environment(&environment);
+/// let read: BTreeMap<String, Config> = reader.read("search.preset = 'khive'", |_| Vec::new()).unwrap();
+/// assert_eq!(read["search"].breaker.as_ref().unwrap().trip, [stormproof::Trip::consecutive(3)]);
+/// ```
+#[derive(Clone, Copy, Debug, Default)]
+#[must_use = "a reader does nothing until it reads"]
+pub struct Reader<'a> {
+    policies: Option<&'a str>,
+    environment: Option<&'a Environment>,
+}
+
+impl<'a> Reader<'a> {
+    /// A reader of documents without policies, and without an environment.
+    pub fn new() -> Self {
+        Self::default()
     }
-    let (mut tree, unreadable) = DeTable::parse_recoverable(text);
-    if !unreadable.is_empty() {
-        let found = unreadable.iter().map(|error| {
-            let at = error.span().map_or(0, |span| span.start);
-            places.mistake(at, String::new(), error.message().to_owned())
-        });
-        return Err(in_order(found.collect()));
+
+    /// Policies stand at this path, such as `policies.*`: there `preset` names a [preset](crate::preset), and two names
+    /// that mean the same are a mistake.
+    pub fn policies(mut self, path: &'a str) -> Self {
+        self.policies = Some(path);
+        self
     }
-    let whole = tree.clone();
-    let mut found: Vec<(usize, Mistake)> = Vec::new();
+
+    /// Lays the environment's settings over those of the text.
+    pub fn environment(mut self, environment: &'a Environment) -> Self {
+        self.environment = Some(environment);
+        self
+    }
+
+    /// Reads `text`, then judges the value by `validate`, whose fields are dotted paths in the document.
+    ///
+    /// # Errors
+    /// All mistakes in the order of the text, then those of the environment, at most [`MOST`].
+    pub fn read<T: DeserializeOwned>(
+        &self,
+        text: &str,
+        validate: impl FnOnce(&T) -> Vec<Invalid>,
+    ) -> Result<T, Vec<Mistake>> {
+        let places = Places { text, environment: self.environment };
+        if text.len() > LONGEST {
+            return Err(in_order(vec![places.mistake(0, String::new(), format!("longer than {LONGEST} bytes"))]));
+        }
+        let (tree, unreadable) = DeTable::parse_recoverable(text);
+        if !unreadable.is_empty() {
+            let found = unreadable.iter().map(|error| {
+                let at = error.span().map_or(0, |span| span.start);
+                places.mistake(at, String::new(), error.message().to_owned())
+            });
+            return Err(in_order(found.collect()));
+        }
+        let span = tree.span();
+        let mut tree = tree.into_inner();
+        let mut found = self.prepare(&mut tree, &places);
+        let whole = tree.clone();
+        let (value, dropped) = deserialize(tree, span, &places, &mut found);
+        if let Some(value) = &value {
+            let about_what_was_read = |mistake: &Invalid| !dropped.iter().any(|path| depends_on(mistake, path));
+            found.extend(validate(value).into_iter().filter(about_what_was_read).map(|mistake| {
+                let at = locate(&whole, &mistake.field).unwrap_or(0);
+                places.mistake(at, mistake.field, said(&mistake.value, mistake.allowed))
+            }));
+        }
+        match value {
+            Some(value) if found.is_empty() => Ok(value),
+            _ => Err(in_order(found)),
+        }
+    }
+
+    /// Lays the environment over the tree and the presets beneath its policies.
+    fn prepare<'t>(&self, tree: &mut DeTable<'t>, places: &Places<'_>) -> Vec<(usize, Mistake)>
+    where
+        'a: 't,
+    {
+        let mut found = Vec::new();
+        if let Some(environment) = self.environment {
+            for (at, message) in environment.lay_over(tree, places.text.len() + 1) {
+                found.push(places.mistake(at, String::new(), message));
+            }
+        }
+        let policies = self.policies.map_or_else(Vec::new, |path| tree::at_path(tree, path));
+        for (path, policy) in policies {
+            let toml::de::DeValue::Table(policy) = policy.get_mut() else { continue };
+            let mut twice = Vec::new();
+            tree::take_out_twice(policy, "policy", &path, &mut twice);
+            found.extend(twice.into_iter().map(|tree::Twice { path, name, other, at }| {
+                let message = format!("says the same as `{other}`: set one of them");
+                places.mistake(at, format!("{path}.{name}"), message)
+            }));
+            if let Err((at, message)) = preset::expand(policy, self.environment) {
+                found.push(places.mistake(at, format!("{path}.preset"), message));
+            }
+        }
+        found
+    }
+}
+
+/// The value, if any, and the paths of what had to be taken out for it.
+fn deserialize<T: DeserializeOwned>(
+    mut tree: DeTable<'_>,
+    span: std::ops::Range<usize>,
+    places: &Places<'_>,
+    found: &mut Vec<(usize, Mistake)>,
+) -> (Option<T>, Vec<String>) {
     let mut dropped = Vec::new();
-    let value = loop {
-        let error = match T::deserialize(Deserializer::from(tree.clone())) {
-            Ok(value) => break Some(value),
+    loop {
+        let error = match T::deserialize(Deserializer::from(toml::Spanned::new(span.clone(), tree.clone()))) {
+            Ok(value) => return (Some(value), dropped),
             Err(error) => error,
         };
-        let culprit = error.span().and_then(|span| take_out(tree.get_mut(), &span));
+        let culprit = error.span().and_then(|span| take_out(&mut tree, &span));
         let Some(Culprit { path, at, emptied }) = culprit else {
             found.push(places.mistake(0, String::new(), plain(error.message())));
-            break None;
+            return (None, dropped);
         };
         // A table that holds nothing since its contents were taken out is no mistake of its own.
         if !(emptied && error.span().is_some_and(|span| found.iter().any(|(at, _)| span.contains(at)))) {
@@ -86,19 +197,8 @@ pub fn read<T: DeserializeOwned>(text: &str, validate: impl FnOnce(&T) -> Vec<In
         }
         dropped.push(path);
         if found.len() >= MOST {
-            break None;
+            return (None, dropped);
         }
-    };
-    if let Some(value) = &value {
-        let about_what_was_read = |mistake: &Invalid| !dropped.iter().any(|path| depends_on(mistake, path));
-        found.extend(validate(value).into_iter().filter(about_what_was_read).map(|mistake| {
-            let at = locate(whole.get_ref(), &mistake.field).unwrap_or(0);
-            places.mistake(at, mistake.field, said(&mistake.value, mistake.allowed))
-        }));
-    }
-    match value {
-        Some(value) if found.is_empty() => Ok(value),
-        _ => Err(in_order(found)),
     }
 }
 
@@ -136,16 +236,28 @@ fn depends_on(mistake: &Invalid, unreadable: &str) -> bool {
     let (table, key) = unreadable.rsplit_once('.').unwrap_or(("", unreadable));
     let neighbours = mistake.field.rsplit_once('.').map_or("", |(table, _)| table) == table;
     let words = |text: &str| text.split(|c: char| !c.is_alphanumeric() && c != '_').any(|word| word == key);
-    neighbours && (words(&mistake.value) || words(mistake.allowed))
+    // What was taken out is not missing.
+    mistake.field == unreadable || neighbours && (words(&mistake.value) || words(mistake.allowed))
 }
 
-/// Turns offsets into lines and columns.
+/// Turns offsets into lines and columns; offsets behind the text are the environment's variables.
 struct Places<'t> {
     text: &'t str,
+    environment: Option<&'t Environment>,
 }
 
 impl Places<'_> {
     fn mistake(&self, at: usize, path: String, message: String) -> (usize, Mistake) {
+        let at = tree::offset(at);
+        let variable = at.checked_sub(self.text.len() + 1).and_then(|at| self.environment?.variable(at));
+        if let Some(variable) = variable {
+            // A variable may hold a secret: its value is not repeated.
+            let message = match message.find("expected").or(message.find("allowed is")) {
+                Some(from) if !path.is_empty() => format!("is not valid, {}", &message[from..]),
+                _ => message,
+            };
+            return (at, Mistake { line: 0, column: 0, variable: Some(variable.to_owned()), path, message });
+        }
         let mut end = at.min(self.text.len());
         while !self.text.is_char_boundary(end) {
             end -= 1;
@@ -153,233 +265,9 @@ impl Places<'_> {
         let before = &self.text[..end];
         let line = before.matches('\n').count() + 1;
         let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
-        (at, Mistake { line, column, path, message })
+        (at, Mistake { line, column, variable: None, path, message })
     }
-}
-
-/// Where to point for a value: at a table's name, at any other value itself.
-fn place_of(key: &Spanned<std::borrow::Cow<'_, str>>, value: &Spanned<DeValue<'_>>) -> usize {
-    if value.get_ref().is_table() { key.span().start } else { value.span().start }
-}
-
-/// What was taken out of the tree.
-struct Culprit {
-    path: String,
-    at: usize,
-    /// It was a table without contents.
-    emptied: bool,
-}
-
-fn is_empty(value: &DeValue<'_>) -> bool {
-    value.as_table().is_some_and(DeTable::is_empty)
-}
-
-/// Removes the innermost thing that covers `span`.
-fn take_out(table: &mut DeTable<'_>, span: &Range<usize>) -> Option<Culprit> {
-    let covers = |outer: Range<usize>| outer.start <= span.start && span.end <= outer.end;
-    let by_key = table.keys().find(|key| covers(key.span()));
-    if let Some(key) = by_key.cloned() {
-        table.remove(key.get_ref().as_ref());
-        return Some(Culprit { path: key.get_ref().to_string(), at: key.span().start, emptied: false });
-    }
-    // A table's own span is that of its header or braces; what it holds may stand elsewhere, so look inside first.
-    let names: Vec<_> = table.keys().cloned().collect();
-    for key in &names {
-        let Some(value) = table.get_mut(key.get_ref().as_ref()) else { continue };
-        if let Some(inner) = take_out_of_value(value.get_mut(), span) {
-            return Some(Culprit { path: format!("{}{}", key.get_ref(), inner.path), ..inner });
-        }
-    }
-    let key = names.into_iter().find(|key| {
-        let value = table.get(key.get_ref().as_ref());
-        value.is_some_and(|value| covers(value.span()))
-    })?;
-    let value = table.remove(key.get_ref().as_ref())?;
-    Some(Culprit { path: key.get_ref().to_string(), at: place_of(&key, &value), emptied: is_empty(value.get_ref()) })
-}
-
-fn take_out_of_value(value: &mut DeValue<'_>, span: &Range<usize>) -> Option<Culprit> {
-    match value {
-        DeValue::Table(table) => {
-            take_out(table, span).map(|inner| Culprit { path: format!(".{}", inner.path), ..inner })
-        }
-        DeValue::Array(items) => {
-            let inside = items.iter_mut().find_map(|item| take_out_of_value(item.get_mut(), span));
-            inside.or_else(|| {
-                let covers =
-                    |item: &Spanned<DeValue<'_>>| item.span().start <= span.start && span.end <= item.span().end;
-                let index = items.iter().position(covers)?;
-                let item = items.get(index)?;
-                let culprit = Culprit { path: String::new(), at: item.span().start, emptied: is_empty(item.get_ref()) };
-                *items = items.iter().enumerate().filter(|(n, _)| *n != index).map(|(_, item)| item.clone()).collect();
-                Some(culprit)
-            })
-        }
-        _ => None,
-    }
-}
-
-/// The place of a dotted path, or of as much of it as the text has.
-fn locate(table: &DeTable<'_>, path: &str) -> Option<usize> {
-    // A name may itself hold dots: the longest that fits is meant.
-    let fits = |key: &&Spanned<std::borrow::Cow<'_, str>>| {
-        let name: &str = key.get_ref();
-        path.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
-    };
-    let key = table.keys().filter(fits).max_by_key(|key| key.get_ref().len())?;
-    let value = table.get(key.get_ref().as_ref())?;
-    let rest = path.get(key.get_ref().len() + 1..).unwrap_or_default();
-    let inner = match value.get_ref() {
-        DeValue::Table(inner) => locate(inner, rest),
-        DeValue::Array(items) => items.iter().find_map(|item| locate(item.get_ref().as_table()?, rest)),
-        _ => None,
-    };
-    Some(inner.unwrap_or_else(|| place_of(key, value)))
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-    use stormproof_core::policy::Config;
-
-    use super::*;
-
-    fn shown(text: &str) -> Vec<String> {
-        read(text, Config::validate)
-            .map_or_else(|found| found.iter().map(ToString::to_string).collect(), |_| Vec::new())
-    }
-
-    #[test]
-    fn a_file_without_mistakes_is_a_value() {
-        let config = read("deadline = 30\n[breaker]\ntrip = 3\n", Config::validate).unwrap();
-        assert_eq!(config.deadline, Some(std::time::Duration::from_secs(30)));
-    }
-
-    #[test]
-    fn each_mistake_is_named_in_the_order_of_the_text() {
-        let text = "\
-deadlin = 3
-attempt_timeout = -1
-
-[breaker]
-trip = [{ consecutive = 0 }, { bogus = 1 }]
-open_factor = nan
-success_threshold = 'two'
-
-[rate]
-rate = 99999999999
-per = '0s'
-";
-        let found = shown(text);
-        let starts = [
-            "1:1: deadlin: unknown field `deadlin`",
-            "2:19: attempt_timeout: invalid value: integer `-1`",
-            "5:",
-            "5:",
-            "6:15: breaker.open_factor: is NaN, allowed is 1 or more, finite",
-            "7:21: breaker.success_threshold: invalid type: string \"two\"",
-            "10:8: rate.rate: invalid value: integer `99999999999`",
-            "11:7: rate.per: is 0ns, allowed is 1 ms to 1 day",
-        ];
-        assert_eq!(found.len(), starts.len(), "{found:#?}");
-        for (found, start) in found.iter().zip(starts) {
-            assert!(found.starts_with(start), "{found} should start with {start}");
-        }
-    }
-
-    #[test]
-    fn a_judgement_about_an_unreadable_neighbour_is_not_made() {
-        let text = "[budget]\nratio = 0.1\n[retry]\nmax_retries = 'x'\n[breaker]\nopen_duration = 'x'\nmax_open_duration = 1\n";
-        let found = shown(text);
-        assert_eq!(found.len(), 2, "{found:#?}");
-        assert_eq!(shown("[budget]\n"), ["1:2: budget: is set without retry, allowed is only together with retry"]);
-    }
-
-    #[test]
-    fn no_message_names_a_type_of_rust() {
-        let found = shown("retry = 5\n[bulkhead]\nmax_queue = 'x'\n[breaker]\nignore = 'x'\nopen_factor = 'x'\n");
-        let ends = ["expected a table", "from 0 to 4294967295", "expected a list", "expected a number"];
-        assert_eq!(found.len(), ends.len(), "{found:#?}");
-        for (found, end) in found.iter().zip(ends) {
-            assert!(found.ends_with(end), "{found} should end with {end}");
-        }
-    }
-
-    #[test]
-    fn what_is_not_toml_says_where() {
-        let found = shown("deadline = \n[breaker\n");
-        assert!(found[0].starts_with("1:12: "), "{found:#?}");
-        assert!(found.iter().any(|found| found.starts_with("2:")), "{found:#?}");
-        assert_eq!(shown(&" ".repeat(LONGEST + 1)), ["1:1: longer than 1048576 bytes"]);
-    }
-
-    #[test]
-    fn mistakes_are_bounded_and_columns_are_characters() {
-        let many = (0..500).map(|n| format!("x{n} = 1")).collect::<Vec<_>>().join("\n");
-        assert_eq!(shown(&many).len(), MOST);
-        assert!(shown("'ä' = 1\nretry = { 'ö' = 1, nope = 2 }")[0].starts_with("1:1: "));
-        assert!(shown("retry = { max_retries = 1, 'öö' = 1 }")[0].starts_with("1:28: retry.öö: "));
-        assert!(shown("retry = { retry_on = ['ö'], nope = 1 }")[0].starts_with("1:29: retry.nope: "));
-    }
-
-    proptest! {
-        #[test]
-        fn any_text_is_a_value_or_mistakes_within_it(text in any_text()) {
-            if let Err(found) = read(&text, Config::validate) {
-                prop_assert!(!found.is_empty() && found.len() <= MOST);
-                for mistake in found {
-                    prop_assert!(mistake.line >= 1 && mistake.line <= text.split('\n').count(), "{mistake}");
-                    prop_assert!(mistake.column >= 1 && mistake.column <= text.chars().count() + 1, "{mistake}");
-                }
-            }
-        }
-    }
-
-    /// Arbitrary text, and text put together from what configuration files are made of.
-    fn any_text() -> impl Strategy<Value = String> {
-        let words = prop::sample::select(vec![
-            "[",
-            "]",
-            "[[",
-            "]]",
-            "{",
-            "}",
-            "=",
-            " = ",
-            ",",
-            ".",
-            "\n",
-            "\"",
-            "'",
-            "'''",
-            "#",
-            "retry",
-            "breaker",
-            "rate",
-            "trip",
-            "deadline",
-            "budget",
-            "backoff",
-            "kind",
-            "'linear'",
-            "max_retries",
-            "consecutive",
-            "ratio",
-            "window",
-            "0",
-            "-1",
-            "1",
-            "nan",
-            "inf",
-            "1e400",
-            "99999999999999999999",
-            "'5s'",
-            "true",
-            "1979-05-27",
-            "ä",
-            "\u{0}",
-            "x",
-        ]);
-        prop_oneof![any::<String>(), prop::collection::vec(words, 0..40).prop_map(|words| words.concat())]
-    }
-}
+mod tests;

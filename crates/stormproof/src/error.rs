@@ -1,9 +1,10 @@
 //! What a call returns when it did not succeed.
 
+use std::fmt;
 use std::time::Duration;
 
 use stormproof_core::retry::Stop;
-use stormproof_core::{Limit, Refused};
+use stormproof_core::{Limit, Name, Refused, Stage};
 
 /// Why a call did not succeed. In every case the operation's own last error is kept, if it got so far as to have one.
 ///
@@ -61,8 +62,15 @@ pub enum Error<E> {
         /// From the start of the call.
         elapsed: Duration,
     },
+    /// The call failed, and so did its fallbacks.
+    #[error("all fallbacks failed: {}", Listed(causes))]
+    AllFailed {
+        /// Why the call itself failed, then why each fallback that was tried did, in their order.
+        causes: Vec<Error<E>>,
+    },
 }
 
+/// What is asked of [`Error::AllFailed`] is answered for the call itself, not for its fallbacks.
 /// What a limit is a limit of.
 const fn whose(limit: Limit) -> &'static str {
     match limit {
@@ -78,6 +86,7 @@ impl<E> Error<E> {
         match self {
             Self::Failed { error, .. } => Some(error),
             Self::Refused { last, .. } | Self::TimedOut { last, .. } => last.as_ref(),
+            Self::AllFailed { causes } => causes.first()?.last(),
         }
     }
 
@@ -86,17 +95,67 @@ impl<E> Error<E> {
         match self {
             Self::Failed { error, .. } => Some(error),
             Self::Refused { last, .. } | Self::TimedOut { last, .. } => last,
+            Self::AllFailed { causes } => causes.into_iter().next()?.into_last(),
+        }
+    }
+
+    /// As a boxed error, whether the operation's own errors are boxed ones or not. (One that is an
+    /// [`Error`](std::error::Error) itself needs no more than `?` or `Box::from`.)
+    ///
+    /// ```
+    /// type BoxError = Box<dyn std::error::Error + Send + Sync>;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() {
+    /// # let policy = stormproof::Policy::builder("p").build().unwrap();
+    /// let error = policy.call(|_| async { Err::<(), BoxError>("broken".into()) }).await.unwrap_err();
+    /// let error: BoxError = error.into_boxed();
+    /// assert_eq!(error.source().unwrap().to_string(), "broken");
+    /// # }
+    /// ```
+    pub fn into_boxed(self) -> Box<dyn std::error::Error + Send + Sync>
+    where
+        E: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        self.map(|error| Boxed(error.into())).into()
+    }
+
+    /// The same with another form of the operation's own errors.
+    pub fn map<F>(self, mut change: impl FnMut(E) -> F) -> Error<F> {
+        self.map_by(&mut change)
+    }
+
+    fn map_by<F>(self, change: &mut dyn FnMut(E) -> F) -> Error<F> {
+        match self {
+            Self::Failed { error, stop, attempts, elapsed } => {
+                Error::Failed { error: change(error), stop, attempts, elapsed }
+            }
+            Self::Refused { refused, last, attempts } => Error::Refused { refused, last: last.map(change), attempts },
+            Self::TimedOut { policy, limit, stop, last, attempts, elapsed } => {
+                Error::TimedOut { policy, limit, stop, last: last.map(change), attempts, elapsed }
+            }
+            Self::AllFailed { causes } => {
+                Error::AllFailed { causes: causes.into_iter().map(|cause| cause.map_by(change)).collect() }
+            }
         }
     }
 
     /// The refusal, if a stage refused.
     pub fn refused(&self) -> Option<&Refused> {
-        if let Self::Refused { refused, .. } = self { Some(refused) } else { None }
+        match self {
+            Self::Refused { refused, .. } => Some(refused),
+            Self::AllFailed { causes } => causes.first()?.refused(),
+            Self::Failed { .. } | Self::TimedOut { .. } => None,
+        }
     }
 
     /// Whether time ran out.
     pub fn is_timeout(&self) -> bool {
-        matches!(self, Self::TimedOut { .. })
+        match self {
+            Self::TimedOut { .. } => true,
+            Self::AllFailed { causes } => causes.first().is_some_and(Self::is_timeout),
+            Self::Failed { .. } | Self::Refused { .. } => false,
+        }
     }
 
     /// Attempts made.
@@ -105,6 +164,60 @@ impl<E> Error<E> {
             Self::Failed { attempts, .. } | Self::Refused { attempts, .. } | Self::TimedOut { attempts, .. } => {
                 *attempts
             }
+            Self::AllFailed { causes } => causes.first().map_or(0, Self::attempts),
         }
     }
+
+    /// Every cause: of [`AllFailed`](Self::AllFailed) all of them, else this error alone.
+    pub fn causes(&self) -> &[Self] {
+        match self {
+            Self::AllFailed { causes } => causes,
+            one => std::slice::from_ref(one),
+        }
+    }
+
+    /// If a circuit did not let the call through: that its callee is unavailable, in words for whoever asked.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() {
+    /// # use stormproof::{CircuitBreaker, breaker::Mode};
+    /// let breaker = CircuitBreaker::new("billing agent");
+    /// breaker.set_mode(Mode::ForcedOpen);
+    /// let error = breaker.call(|_| async { Ok::<_, &str>(()) }).await.unwrap_err();
+    /// assert_eq!(error.unavailable().unwrap().to_string(), "billing agent temporarily unavailable");
+    /// # }
+    /// ```
+    pub fn unavailable(&self) -> Option<Unavailable> {
+        let refused = self.refused().filter(|refused| refused.stage == Stage::Breaker)?;
+        Some(Unavailable { name: refused.name.clone(), retry_after: refused.retry_after })
+    }
 }
+
+/// A callee is not called at the moment, because its circuit is open. See [`Error::unavailable`].
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{name} temporarily unavailable")]
+#[non_exhaustive]
+pub struct Unavailable {
+    /// The circuit's name: that of the callee.
+    pub name: Name,
+    /// When another try could pass at the earliest.
+    pub retry_after: Duration,
+}
+
+/// Errors in a row.
+struct Listed<'a, E>(&'a [Error<E>]);
+
+impl<E: fmt::Display> fmt::Display for Listed<'_, E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (at, cause) in self.0.iter().enumerate() {
+            write!(f, "{}{cause}", if at == 0 { "" } else { "; " })?;
+        }
+        Ok(())
+    }
+}
+
+/// A boxed error as one that has a type: a box has none.
+#[derive(Debug, thiserror::Error)]
+#[error(transparent)]
+struct Boxed(Box<dyn std::error::Error + Send + Sync>);

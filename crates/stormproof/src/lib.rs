@@ -23,38 +23,85 @@
 //!
 //! The decisions are made in [`stormproof_core`], whose nouns are re-exported here; this crate waits, wakes and tells.
 
+#[cfg(feature = "macros")]
+#[doc(hidden)]
+pub mod attribute;
 mod builder;
+#[cfg(feature = "cache")]
+pub mod cache;
 mod call;
+mod caught;
 mod classify;
 mod clock;
+pub mod degrade;
 #[cfg(feature = "toml")]
 pub mod document;
+#[cfg(feature = "toml")]
+pub mod environment;
 mod error;
 pub mod events;
+pub mod executor;
+mod ext;
+pub mod fallback;
+pub mod health;
 mod held;
 mod inherited;
+mod interrupted;
 pub mod metrics;
+#[cfg(feature = "persist")]
+pub mod persist;
 mod policy;
+#[cfg(feature = "toml")]
+pub mod preset;
+pub mod queue;
+pub mod registry;
+#[cfg(feature = "toml")]
+pub mod reload;
+pub mod resource;
 mod retry;
 mod run;
+#[cfg(feature = "schema")]
+pub mod schema;
+#[cfg(feature = "toml")]
+pub mod settings;
 mod stages;
+mod subject;
+mod sync;
+#[cfg(feature = "tower")]
+pub mod tower;
 mod waiters;
 
 pub use builder::{Builder, Part};
+#[cfg(feature = "cache")]
+pub use cache::Cache;
 pub use call::{Calling, Cx, Holding};
 pub use classify::{ByFn, Classify, ErrIsFailure, Noted};
-pub use clock::Clock;
-pub use error::Error;
+pub use clock::{Clock, Joined};
+pub use degrade::Degradation;
+pub use error::{Error, Unavailable};
+pub use events::EventBus;
+pub use executor::Executor;
+pub use ext::Resilient;
+pub use fallback::{Fallback, Served, Source};
+pub use health::{HealthAggregator, HealthChecker, HealthTracker};
 pub use held::Held;
+pub use interrupted::Interrupted;
 pub use policy::Policy;
+pub use queue::WorkQueue;
+pub use registry::Registry;
+pub use resource::Resource;
 pub use retry::Retry;
 pub use stages::{Bulkhead, CircuitBreaker, RateLimiter};
 pub use stormproof_core::retry::Stop;
 pub use stormproof_core::{
     Backoff, Event, Instant, Invalid, Jitter, Limit, Mistakes, Name, Outcome, Reason, Refused, RetryBudget, Snapshot,
-    Stage, Timeouts, Trip, Verdict, breaker, budget, bulkhead, event, hedge, latency, outcome, policy as config, rate,
-    snapshot,
+    Stage, Timeouts, Trip, Verdict, adaptive, breaker, budget, bulkhead, event, explain, hedge, latency, outcome,
+    policy as config, rate, snapshot,
 };
+pub use sync::SyncCall;
+
+#[cfg(feature = "macros")]
+pub use stormproof_macros::{circuit_breaker, policy, retry, with_fallback, with_timeout};
 
 /// Compiles and runs what the README and the pages show.
 #[cfg(doctest)]
@@ -65,15 +112,44 @@ mod pages {
 
     page! {
         Readme: "README.md",
+        QuickStart: "docs/src/quick-start.md",
+        Testing: "docs/src/testing.md",
+        Doors: "docs/src/doors.md",
+        FromBackon: "docs/src/migration/backon.md",
+        FromGovernor: "docs/src/migration/governor.md",
         Breaker: "docs/src/patterns/breaker.md",
+        Configuration: "docs/src/configuration.md",
         Retry: "docs/src/patterns/retry.md",
         Hedge: "docs/src/patterns/hedge.md",
         Budget: "docs/src/patterns/budget.md",
         Rate: "docs/src/patterns/rate.md",
         Bulkhead: "docs/src/patterns/bulkhead.md",
+        Adaptive: "docs/src/patterns/adaptive.md",
         Timeout: "docs/src/patterns/timeout.md",
+        Health: "docs/src/patterns/health.md",
+        Degradation: "docs/src/patterns/degradation.md",
+        WorkQueue: "docs/src/patterns/queue.md",
+    }
+
+    #[cfg(feature = "macros")]
+    page! {
+        Macros: "docs/src/macros.md",
+    }
+    #[cfg(all(feature = "log", feature = "tracing"))]
+    page! {
+        Observability: "docs/src/observability.md",
+    }
+
+    #[cfg(feature = "cache")]
+    page! {
+        Fallback: "docs/src/patterns/fallback.md",
     }
 }
+
+/// The same for pages that need a feature.
+#[cfg(all(doctest, feature = "persist"))]
+#[doc = include_str!("../../../docs/src/registry.md")]
+struct RegistryPage;
 
 /// A seed that differs between processes and between calls.
 fn random_seed() -> u64 {

@@ -13,7 +13,7 @@ use crate::call::{Calling, Cx};
 use crate::classify::ErrIsFailure;
 use crate::clock::Clock;
 use crate::error::Error;
-use crate::events::Listeners;
+use crate::events::{self, Listener, Listeners};
 use crate::held::Held;
 use crate::waiters;
 
@@ -44,8 +44,18 @@ pub struct Policy(pub(crate) Arc<Shared>);
 pub(crate) struct Shared {
     pub(crate) core: core::Policy,
     pub(crate) clock: Clock,
-    /// Listeners of the policy itself, then those of the stages it shares with others.
-    pub(crate) listeners: Vec<Listeners>,
+    /// Listeners of the policy itself.
+    pub(crate) listeners: Listeners,
+    /// Those of the stages it shares with others.
+    pub(crate) stage_listeners: Vec<Listeners>,
+    /// The policy whose stages these are, if another: who has this one has a handle of that one.
+    _origin: Option<Policy>,
+}
+
+impl Shared {
+    fn all_listeners(&self) -> impl Iterator<Item = &Listeners> {
+        std::iter::once(&self.listeners).chain(&self.stage_listeners)
+    }
 }
 
 impl Policy {
@@ -59,12 +69,22 @@ impl Policy {
         config.build(name, crate::random_seed()).map(|core| Self::from_core(core, Clock::system(), Vec::new()))
     }
 
-    pub(crate) fn from_core(core: core::Policy, clock: Clock, stages: Vec<Listeners>) -> Self {
-        Self::with_listeners(core, clock, std::iter::once(Listeners::default()).chain(stages).collect())
+    pub(crate) fn from_core(core: core::Policy, clock: Clock, stage_listeners: Vec<Listeners>) -> Self {
+        Self::with_listeners(core, clock, Listeners::default(), stage_listeners)
     }
 
-    fn with_listeners(core: core::Policy, clock: Clock, listeners: Vec<Listeners>) -> Self {
-        Self(Arc::new(Shared { core, clock, listeners }))
+    pub(crate) fn with_listeners(
+        core: core::Policy,
+        clock: Clock,
+        listeners: Listeners,
+        stage_listeners: Vec<Listeners>,
+    ) -> Self {
+        Self(Arc::new(Shared { core, clock, listeners, stage_listeners, _origin: None }))
+    }
+
+    /// Without any stage.
+    pub(crate) fn bare(name: impl Into<Name>, clock: &Clock) -> Self {
+        Self::from_core(core::Policy::new(name), clock.clone(), Vec::new())
     }
 
     /// Calls `op` through the stages. The operation is made anew for each attempt, from its own context.
@@ -119,7 +139,9 @@ impl Policy {
     #[must_use]
     pub fn once(&self) -> Self {
         let core = core::Policy { retry: None, hedge: None, ..self.0.core.clone() };
-        Self::with_listeners(core, self.0.clock.clone(), self.0.listeners.clone())
+        let Shared { clock, listeners, stage_listeners, .. } = &*self.0;
+        let (clock, listeners, stage_listeners) = (clock.clone(), listeners.clone(), stage_listeners.clone());
+        Self(Arc::new(Shared { core, clock, listeners, stage_listeners, _origin: Some(self.clone()) }))
     }
 
     /// The name.
@@ -138,17 +160,31 @@ impl Policy {
     }
 
     /// Calls `listener` for every event of this policy: at once, after the stages have settled, under no lock. A
-    /// listener that panics is passed over.
-    pub fn on_event(&self, listener: impl Fn(&Event) + Send + Sync + 'static) {
-        if let Some(own) = self.0.listeners.first() {
-            own.listen(listener);
-        }
+    /// listener that panics is passed over. It stays until it is [ended](Listener::end).
+    pub fn on_event(&self, listener: impl Fn(&Event) + Send + Sync + 'static) -> Listener {
+        self.0.listeners.listen(listener)
     }
 
     /// The events of this policy from now on, through a queue of [`QUEUE`](crate::events::QUEUE): who falls behind
-    /// loses the oldest and is told how many.
+    /// loses the oldest and is told how many. Ends when the receiver is dropped.
     pub fn subscribe(&self) -> broadcast::Receiver<Event> {
-        self.0.listeners.first().map_or_else(|| broadcast::channel(1).1, Listeners::subscribe)
+        self.0.listeners.subscribe()
+    }
+
+    /// What the policy means in numbers: how long a call can take, how many attempts it can cause, when its circuit
+    /// opens, and what in it is dangerous.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use stormproof::Policy;
+    /// let policy = Policy::builder("tool").deadline(Duration::from_secs(30)).build()?;
+    /// let explained = policy.explain();
+    /// assert_eq!(explained.worst_case.limit(), Some(Duration::from_secs(30)));
+    /// println!("{explained}");
+    /// # Ok::<(), stormproof::Mistakes>(())
+    /// ```
+    pub fn explain(&self) -> core::explain::Explanation {
+        self.0.core.explain()
     }
 
     /// The stages as data, for metrics and pages.
@@ -167,7 +203,7 @@ impl Policy {
     }
 }
 
-/// How the async door does what the core asks: wakers and listeners.
+/// How the doors do what the core asks: wakers and listeners.
 pub(crate) struct AsyncEdge<'a>(pub(crate) &'a Shared);
 
 impl Edge for AsyncEdge<'_> {
@@ -176,10 +212,10 @@ impl Edge for AsyncEdge<'_> {
     }
 
     fn listens(&self) -> bool {
-        self.0.listeners.iter().any(Listeners::anybody)
+        self.0.all_listeners().any(Listeners::anybody)
     }
 
     fn event(&mut self, event: Event) {
-        self.0.listeners.iter().for_each(|listeners| listeners.tell(&event));
+        events::tell(self.0.all_listeners(), &event);
     }
 }

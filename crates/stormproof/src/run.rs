@@ -1,5 +1,7 @@
-//! The async door: performs the steps of [`core::Call`] and feeds back what happened. It decides nothing.
+//! The async door: performs the steps of [`core::Call`] and feeds back what happened. It decides nothing. Plain calls,
+//! which borrow their policy, and requests through tower, which own it, are the same future.
 
+use std::borrow::Borrow;
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -13,18 +15,22 @@ mod attempts;
 
 use attempts::Attempts;
 
-use crate::call::{Cx, Options};
+use crate::call::Options;
 use crate::classify::Classify;
 use crate::clock::Sleep;
 use crate::error::Error;
 use crate::held::Held;
 use crate::policy::{AsyncEdge, Policy};
-use crate::{inherited, waiters};
+use crate::waiters;
 
 pin_project! {
     /// The state of a call under way.
-    pub(crate) struct Run<'p, Fut: Future> {
-        pub(crate) policy: &'p Policy,
+    pub(crate) struct Run<P, Fut>
+    where
+        P: Borrow<Policy>,
+        Fut: Future,
+    {
+        pub(crate) policy: P,
         call: Option<core::Call>,
         last: Option<Fut::Output>,
         parked: Option<Ticket>,
@@ -37,13 +43,17 @@ pin_project! {
         timer: Timer,
     }
 
-    impl<Fut: Future> PinnedDrop for Run<'_, Fut> {
+    impl<P, Fut> PinnedDrop for Run<P, Fut>
+    where
+        P: Borrow<Policy>,
+        Fut: Future,
+    {
         fn drop(this: Pin<&mut Self>) {
             let mut this = this.project();
             // The attempts go first: what protects them is given back when they are over.
             this.attempts.as_mut().clear();
             if let Some(call) = this.call {
-                let policy = &this.policy.0;
+                let policy = &(*this.policy).borrow().0;
                 call.abandon(&policy.core, &mut AsyncEdge(policy));
             }
             unpark(this.parked);
@@ -51,8 +61,8 @@ pin_project! {
     }
 }
 
-impl<'p, Fut: Future> Run<'p, Fut> {
-    pub(crate) fn new(policy: &'p Policy) -> Self {
+impl<P: Borrow<Policy>, Fut: Future> Run<P, Fut> {
+    pub(crate) fn new(policy: P) -> Self {
         Self {
             policy,
             call: None,
@@ -68,42 +78,32 @@ impl<'p, Fut: Future> Run<'p, Fut> {
     /// What the call still holds: everything, if [`poll`](Self::poll) was told to hold; else nothing.
     pub(crate) fn take_held(self: Pin<&mut Self>) -> Held {
         let this = self.project();
-        Held::new(this.policy.clone(), this.call.as_mut().map(core::Call::hold).unwrap_or_default())
+        Held::new((*this.policy).borrow().clone(), this.call.as_mut().map(core::Call::hold).unwrap_or_default())
     }
 
-    /// With `hold` the call is left as it is when its last attempt ends with a value.
+    /// Begins each attempt by `begin`, with its number and when it will be given up. With `hold` the call is left as it is
+    /// when its last attempt ends with a value.
     #[inline]
     pub(crate) fn poll<F, C, T, E>(
         self: Pin<&mut Self>,
         options: Options,
-        op: &mut F,
+        mut begin: F,
         classifier: &C,
         hold: bool,
         cx: &mut Context<'_>,
     ) -> Poll<Result<T, Error<E>>>
     where
-        F: FnMut(Cx<'p>) -> Fut,
+        F: FnMut(&P, u32, Instant) -> Fut,
         Fut: Future<Output = Result<T, E>>,
         C: Classify<T, E>,
     {
         let mut this = self.project();
-        let policy: &'p Policy = this.policy;
+        let policy: &Policy = (*this.policy).borrow();
         let (core, clock) = (&policy.0.core, &policy.0.clock);
         let mut edge = AsyncEdge(&policy.0);
         let mut parked_now = None;
 
-        let call = this.call.get_or_insert_with(|| {
-            let now = clock.now();
-            let mut call = core::Call::new(now, policy.deadline_at(now, options.deadline));
-            call.inherit(inherited::deadline(clock));
-            if let Some(tokens) = options.tokens {
-                call.cost(tokens);
-            }
-            if hold {
-                call.keep();
-            }
-            call
-        });
+        let call = this.call.get_or_insert_with(|| options.begin(policy, hold));
         let mut now = call.started();
         let mut step = if this.attempts.is_empty() {
             if *this.number > 0 || this.parked.is_some() {
@@ -124,7 +124,7 @@ impl<'p, Fut: Future> Run<'p, Fut> {
                         if matches!(this.last, Some(Ok(_))) {
                             *this.last = None;
                         }
-                        this.attempts.as_mut().start(number, limit, op(Cx::new(policy, number, limit)));
+                        this.attempts.as_mut().start(number, limit, begin(this.policy, number, limit));
                     }
                     if let Poll::Ready((number, result)) = this.attempts.as_mut().poll(clock, cx) {
                         let verdict = classifier.classify(result.as_ref());
@@ -199,7 +199,12 @@ fn unpark(parked: &mut Option<Ticket>) {
 
 /// The end of a call with the result of its last attempt.
 #[inline]
-fn finish<T, E>(call: &core::Call, now: Instant, result: Result<T, E>, stop: Option<Stop>) -> Result<T, Error<E>> {
+pub(crate) fn finish<T, E>(
+    call: &core::Call,
+    now: Instant,
+    result: Result<T, E>,
+    stop: Option<Stop>,
+) -> Result<T, Error<E>> {
     match result {
         Ok(value) => Ok(value),
         Err(error) => Err(Error::Failed {
@@ -213,7 +218,7 @@ fn finish<T, E>(call: &core::Call, now: Instant, result: Result<T, E>, stop: Opt
 
 /// The end of a call that did not come with the result of an attempt.
 #[cold]
-fn conclude<T, E>(
+pub(crate) fn conclude<T, E>(
     policy: &Policy,
     call: &core::Call,
     now: Instant,

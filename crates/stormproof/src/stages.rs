@@ -14,12 +14,16 @@ use crate::call::{Calling, Cx};
 use crate::classify::ErrIsFailure;
 use crate::clock::Clock;
 use crate::error::Error;
+use crate::events::Listener;
 use crate::held::Held;
 use crate::policy::Policy;
+use crate::sync::SyncCall;
 use crate::waiters;
 
 macro_rules! stage {
     ($stage:ident, $field:ident, $config:ty) => {
+        crate::events::tells!($stage, policy.0.listeners);
+
         impl $stage {
             /// With `config` on the system's clock, or all that is wrong with it.
             pub fn with_config(name: impl Into<Name>, config: $config) -> Result<Self, Mistakes> {
@@ -36,6 +40,11 @@ macro_rules! stage {
                 self.policy.name()
             }
 
+            /// How it is configured now.
+            pub fn config(&self) -> $config {
+                self.stage.config()
+            }
+
             /// The policy that has this stage alone: for events, snapshots and holding.
             pub fn policy(&self) -> &Policy {
                 &self.policy
@@ -48,6 +57,14 @@ macro_rules! stage {
                 Fut: Future<Output = Result<T, E>>,
             {
                 self.policy.call(op)
+            }
+
+            /// Calls the synchronous `op` through this stage alone, see [`Policy::call_sync`].
+            pub fn call_sync<'p, F, T, E>(&'p self, op: F) -> SyncCall<'p, F, ErrIsFailure>
+            where
+                F: FnMut(Cx<'p>) -> Result<T, E>,
+            {
+                self.policy.call_sync(op)
             }
 
             pub(crate) fn core(&self) -> &Arc<core::$stage> {
@@ -92,13 +109,29 @@ stage!(CircuitBreaker, breaker, breaker::Config);
 impl CircuitBreaker {
     /// With the default configuration on the system's clock.
     pub fn new(name: impl Into<Name>) -> Self {
-        Self::from_core(core::CircuitBreaker::new(name).seed(crate::random_seed()), &Clock::system())
+        Self::on(name, &Clock::system())
     }
 
     /// With `config` on `clock`, or all that is wrong with it.
     pub fn with_clock(name: impl Into<Name>, config: breaker::Config, clock: &Clock) -> Result<Self, Mistakes> {
         let stage = core::CircuitBreaker::with_config(name, config)?.seed(crate::random_seed());
         Ok(Self::from_core(stage, clock))
+    }
+
+    /// With the default configuration on `clock`.
+    pub(crate) fn on(name: impl Into<Name>, clock: &Clock) -> Self {
+        Self::from_core(core::CircuitBreaker::new(name).seed(crate::random_seed()), clock)
+    }
+
+    /// Takes over what a former process has left of this breaker: once, before its first call.
+    pub fn import(&self, saved: &breaker::Saved) {
+        let change = self.stage.import(self.policy.clock().now(), saved);
+        self.tell(change);
+    }
+
+    /// What outlives this process, for [`import`](Self::import) in another one.
+    pub fn export(&self) -> breaker::Saved {
+        self.stage.export(self.policy.clock().now())
     }
 
     /// The state: half-open as soon as the wait is over, though only a call makes it so.
@@ -111,6 +144,11 @@ impl CircuitBreaker {
         self.stage.stats(self.policy.clock().now())
     }
 
+    /// How well what stands behind the circuit is, from 0 (open) to 1; see [`core::CircuitBreaker::health_score`].
+    pub fn health_score(&self) -> f64 {
+        self.stage.health_score(self.policy.clock().now())
+    }
+
     /// The last transitions, oldest first.
     pub fn history(&self) -> Vec<Transition> {
         self.stage.history()
@@ -121,8 +159,9 @@ impl CircuitBreaker {
         self.stage.is_available(self.policy.clock().now())
     }
 
-    /// Calls `listener` with the old and the new state after each transition, whichever policy caused it.
-    pub fn on_state_change(&self, listener: impl Fn(State, State) + Send + Sync + 'static) {
+    /// Calls `listener` with the old and the new state after each transition, whichever policy caused it. It stays until
+    /// it is [ended](Listener::end).
+    pub fn on_state_change(&self, listener: impl Fn(State, State) + Send + Sync + 'static) -> Listener {
         let own = self.name().clone();
         self.policy.on_event(move |event| {
             if let Kind::Circuit { breaker, transition } = &event.kind
@@ -130,7 +169,7 @@ impl CircuitBreaker {
             {
                 listener(transition.from, transition.to);
             }
-        });
+        })
     }
 
     /// Closes the circuit in normal mode and forgets windows and waits.
@@ -204,14 +243,24 @@ pub struct Bulkhead {
 stage!(Bulkhead, bulkhead, bulkhead::Config);
 
 impl Bulkhead {
+    /// With the default configuration on the system's clock.
+    pub fn new(name: impl Into<Name>) -> Self {
+        Self::from_core(core::Bulkhead::new(name), &Clock::system())
+    }
+
     /// With `config` on `clock`, or all that is wrong with it.
     pub fn with_clock(name: impl Into<Name>, config: bulkhead::Config, clock: &Clock) -> Result<Self, Mistakes> {
-        core::Bulkhead::new(name, config).map(|stage| Self::from_core(stage, clock))
+        core::Bulkhead::with_config(name, config).map(|stage| Self::from_core(stage, clock))
     }
 
     /// Waits for a slot. Dropping what comes back frees it.
     pub async fn acquire(&self) -> Result<Held, Error<std::convert::Infallible>> {
         self.policy.admit().await
+    }
+
+    /// [`acquire`](Self::acquire) for a thread that may block.
+    pub fn acquire_sync(&self) -> Result<Held, Error<std::convert::Infallible>> {
+        self.policy.admit_sync()
     }
 
     /// Active, queued and refused callers.
@@ -254,9 +303,14 @@ pub struct RateLimiter {
 stage!(RateLimiter, tokens, rate::Config);
 
 impl RateLimiter {
+    /// With the default configuration on the system's clock.
+    pub fn new(name: impl Into<Name>) -> Self {
+        Self::from_core(core::RateLimiter::new(name), &Clock::system())
+    }
+
     /// With `config` on `clock`, or all that is wrong with it.
     pub fn with_clock(name: impl Into<Name>, config: rate::Config, clock: &Clock) -> Result<Self, Mistakes> {
-        core::RateLimiter::new(name, config).map(|stage| Self::from_core(stage, clock))
+        core::RateLimiter::with_config(name, config).map(|stage| Self::from_core(stage, clock))
     }
 
     /// Waits until `cost` is allowed, and takes it.
@@ -268,6 +322,16 @@ impl RateLimiter {
     /// or release it to give the cost back. Dropped, the cost stays taken.
     pub async fn reserve(&self, cost: u32) -> Result<Held, Error<std::convert::Infallible>> {
         self.policy.admit_cost(cost).await
+    }
+
+    /// [`acquire`](Self::acquire) for a thread that may block.
+    pub fn acquire_sync(&self, cost: u32) -> Result<(), Error<std::convert::Infallible>> {
+        self.reserve_sync(cost).map(drop)
+    }
+
+    /// [`reserve`](Self::reserve) for a thread that may block.
+    pub fn reserve_sync(&self, cost: u32) -> Result<Held, Error<std::convert::Infallible>> {
+        self.policy.admit_cost_sync(cost)
     }
 
     /// Takes `cost` if that is allowed now.

@@ -6,7 +6,8 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use stormproof::breaker::{self, Mode};
-use stormproof::{CircuitBreaker, Policy, Retry, Trip, Verdict, budget, bulkhead, rate};
+use stormproof::registry::KeyedBreakers;
+use stormproof::{CircuitBreaker, Fallback, Policy, Registry, Retry, Trip, Verdict, budget, bulkhead, rate};
 use stormproof_core as core;
 
 /// Allocations of a hundred runs of `work`, after some that may set things up.
@@ -44,6 +45,42 @@ fn a_call_through_all_stages_allocates_nothing() {
 }
 
 #[test]
+fn a_synchronous_call_through_all_stages_allocates_nothing() {
+    let policy = whole_stack(&CircuitBreaker::new("closed"));
+    assert_eq!(allocations(|| assert_eq!(policy.call_sync(|_| Ok::<_, ()>(1)).cost(5).run(), Ok(1))), 0);
+}
+
+#[cfg(feature = "tower")]
+#[test]
+fn a_request_through_all_stages_allocates_nothing() {
+    use std::convert::Infallible;
+    use tower::Service;
+
+    let policy = whole_stack(&CircuitBreaker::new("closed"));
+    let inner = tower::service_fn(|request: u32| std::future::ready(Ok::<_, Infallible>(request)));
+    let mut service = stormproof::tower::PolicyService::new(inner, &policy);
+    let call = || {
+        let mut cx = Context::from_waker(Waker::noop());
+        assert!(service.poll_ready(&mut cx).is_ready());
+        assert_eq!(pin!(service.call(1)).poll(&mut cx), Poll::Ready(Ok(1)));
+    };
+    assert_eq!(allocations(call), 0);
+}
+
+#[test]
+fn a_fallback_that_is_not_needed_allocates_nothing() {
+    let policy = whole_stack(&CircuitBreaker::new("closed"));
+    let shared = Fallback::value(0);
+    let call = || {
+        let call = policy.call(|_| std::future::ready(Ok::<_, ()>(1)));
+        let call = call.fallback_with(|_| std::future::ready(Ok(2))).fallback_shared(&shared).fallback(3);
+        let call = pin!(call.fallback_when(stormproof::Error::is_timeout));
+        assert_eq!(call.poll(&mut Context::from_waker(Waker::noop())), Poll::Ready(Ok(1)));
+    };
+    assert_eq!(allocations(call), 0);
+}
+
+#[test]
 fn a_breaker_allocates_nothing_to_admit_refuse_and_settle_by_any_rule() {
     let window = breaker::Window::Time(Duration::from_secs(10));
     let rules = [
@@ -70,11 +107,25 @@ fn a_breaker_allocates_nothing_to_admit_refuse_and_settle_by_any_rule() {
 }
 
 #[test]
+fn a_name_and_a_key_that_are_there_are_found_without_allocating() {
+    let registry = Registry::new();
+    let keyed = KeyedBreakers::new("agents", breaker::Config::default()).unwrap();
+    let find = || {
+        let (by_name, policy) = (registry.breaker("openai"), registry.policy("openai"));
+        let by_key = keyed.get("https://agent-1");
+        assert!(by_name.is_available() && by_key.is_available() && policy.name() == by_name.name());
+    };
+    assert_eq!(allocations(find), 0);
+}
+
+#[test]
 fn limits_allocate_nothing_to_grant_refuse_and_give_back() {
-    let limiter = core::RateLimiter::new("limiter", fast()).unwrap();
-    let tight = core::RateLimiter::new("tight", rate::Config { rate: 1, ..Default::default() }).unwrap();
-    let slots =
-        core::Bulkhead::new("slots", bulkhead::Config { max_concurrent: 1, max_queue: 0, ..Default::default() });
+    let limiter = core::RateLimiter::with_config("limiter", fast()).unwrap();
+    let tight = core::RateLimiter::with_config("tight", rate::Config { rate: 1, ..Default::default() }).unwrap();
+    let slots = core::Bulkhead::with_config(
+        "slots",
+        bulkhead::Config { max_concurrent: 1, max_queue: 0, ..Default::default() },
+    );
     let (slots, now) = (slots.unwrap(), core::Instant::ZERO);
     let _spent = tight.try_acquire(now, 1).unwrap();
     let given = allocations(|| {

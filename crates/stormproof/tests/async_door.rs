@@ -207,7 +207,7 @@ async fn after_a_storm_of_calls_that_end_in_every_way_all_counters_are_back() {
     let clock = Clock::system();
     let slots = Bulkhead::with_clock(
         "slots",
-        bulkhead::Config { max_concurrent: 5, max_queue: 40, queue_timeout: ms(20) },
+        bulkhead::Config { max_concurrent: 5, max_queue: 40, queue_timeout: ms(20), ..Default::default() },
         &clock,
     )
     .unwrap();

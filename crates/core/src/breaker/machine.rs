@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use super::saved::{Loss, MOST_SAVED, Saved};
 use super::trip::Rules;
 use super::{ADMIT, Config, FORCED, HISTORY, Mode, Permit, QUIET, REFUSE, Trip};
 use crate::decision::Reason;
@@ -12,13 +13,16 @@ use crate::time::Instant;
 use crate::window::Tally;
 
 /// The three states.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "snake_case"))]
 pub enum State {
     /// Calls pass, failures are counted.
+    #[default]
     Closed,
     /// Calls are refused.
     Open,
     /// A few calls pass as probes.
+    #[cfg_attr(feature = "serde", serde(alias = "half-open"))]
     HalfOpen,
 }
 
@@ -69,6 +73,31 @@ pub enum Cause {
     Recovered,
     /// An operator.
     Operator,
+    /// It was so when the process ended whose state was taken over.
+    Restored,
+}
+
+impl Cause {
+    /// The cause in snake case, as events and metrics write it.
+    pub const fn as_str(&self) -> &'static str {
+        match self {
+            Self::Tripped(_) => "tripped",
+            Self::Banned => "banned",
+            Self::ProbeFailed => "probe_failed",
+            Self::WaitOver => "wait_over",
+            Self::Recovered => "recovered",
+            Self::Operator => "operator",
+            Self::Restored => "restored",
+        }
+    }
+
+    /// The rule that tripped.
+    pub const fn rule(&self) -> Option<&Trip> {
+        match self {
+            Self::Tripped(rule) => Some(rule),
+            _ => None,
+        }
+    }
 }
 
 impl Transition {
@@ -140,6 +169,8 @@ pub(super) struct Machine {
     pub(super) consecutive_failures: u32,
     pub(super) opened: u64,
     pub(super) stale: u64,
+    /// How many successes there had been at the last failure.
+    pub(super) successes_at_failure: u64,
     pub(super) last_failure: Option<Instant>,
     pub(super) history: VecDeque<Transition>,
     phase: Phase,
@@ -164,6 +195,7 @@ impl Machine {
             consecutive_failures: 0,
             opened: 0,
             stale: 0,
+            successes_at_failure: 0,
             last_failure: None,
             history: VecDeque::new(),
             phase: Phase::Closed,
@@ -226,6 +258,17 @@ impl Machine {
 
     pub(super) fn half_open_calls(&self) -> u32 {
         if let Phase::HalfOpen(probes) = &self.phase { u32::try_from(probes.out.len()).unwrap_or(u32::MAX) } else { 0 }
+    }
+
+    /// See [`CircuitBreaker::health_score`](super::CircuitBreaker::health_score).
+    pub(super) fn health_score(&mut self, now: Instant) -> f64 {
+        match self.state(now) {
+            State::Open => 0.0,
+            State::Closed => 1.0 - self.rules.nearness(now),
+            State::HalfOpen => {
+                0.5 * (f64::from(self.half_open_successes()) / f64::from(self.config.success_threshold)).min(1.0)
+            }
+        }
     }
 
     pub(super) fn last_cause(&self) -> Option<Box<str>> {
@@ -379,6 +422,64 @@ impl Machine {
         let to = self.entered();
         let open_for = if to == State::Open { Duration::MAX } else { Duration::ZERO };
         (from != to).then(|| self.note(now, from, Cause::Operator, Tally::default(), open_for))
+    }
+
+    /// What outlives the process, but for the totals that are not kept here.
+    pub(super) fn save(&mut self, now: Instant) -> Saved {
+        let (state, remaining) = match self.phase {
+            Phase::Closed => (State::Closed, Duration::ZERO),
+            Phase::Open { until } if now < until => (State::Open, until.since(now)),
+            Phase::Open { .. } | Phase::HalfOpen(_) => (State::HalfOpen, Duration::ZERO),
+        };
+        Saved {
+            state,
+            remaining,
+            opened_in_a_row: self.opened_in_a_row,
+            mode: (self.mode != self.config.mode).then_some(self.mode),
+            generation: self.generation,
+            consecutive_failures: self.consecutive_failures,
+            rules: self.rules.save(now),
+            opened: self.opened,
+            stale: self.stale,
+            last_cause: self.last_cause(),
+            ..Saved::default()
+        }
+    }
+
+    /// Takes over what was saved. A half-open circuit starts its probing anew: those that were out are lost.
+    pub(super) fn restore(&mut self, now: Instant, saved: &Saved) -> Option<Transition> {
+        let from = self.entered();
+        let opened = self.opened.saturating_add(saved.opened.min(MOST_SAVED));
+        self.forget();
+        self.mode = saved.mode.unwrap_or(self.mode);
+        self.generation = self.generation.max(saved.generation.min(MOST_SAVED));
+        self.move_to(match (self.mode, saved.state) {
+            (Mode::Normal, State::Open) => Phase::Open { until: now + saved.remaining },
+            (Mode::Normal, State::HalfOpen) => Phase::Open { until: now },
+            _ => Phase::Closed,
+        });
+        self.opened_in_a_row = saved.opened_in_a_row;
+        self.consecutive_failures = saved.consecutive_failures;
+        self.rules.restore(now, &saved.rules);
+        self.stale = self.stale.saturating_add(saved.stale.min(MOST_SAVED));
+        self.set_cause(saved.last_cause.as_deref().unwrap_or_default());
+        let to = self.entered();
+        let open_for = if self.mode == Mode::ForcedOpen { Duration::MAX } else { self.remaining(now) };
+        let transition = (from != to).then(|| self.note(now, from, Cause::Restored, Tally::default(), open_for));
+        self.opened = opened;
+        transition
+    }
+
+    /// What would be lost if it were forgotten.
+    pub(super) fn loss(&mut self, now: Instant) -> Loss {
+        let timeout = self.config.probe_timeout();
+        match &self.phase {
+            _ if self.mode != self.config.mode || self.mode == Mode::ForcedOpen => Loss::State,
+            &Phase::Open { until } if now < until => Loss::State,
+            Phase::HalfOpen(probes) if probes.present(now, timeout) > 0 => Loss::State,
+            Phase::Closed if self.consecutive_failures == 0 && self.rules.spotless(now) => Loss::Nothing,
+            Phase::Closed | Phase::Open { .. } | Phase::HalfOpen(_) => Loss::Counts,
+        }
     }
 
     /// Every move begins a generation, which fences off all permits given before.

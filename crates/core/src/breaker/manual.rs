@@ -59,6 +59,13 @@ impl CircuitBreaker {
         oldest.and_then(|mut permit| self.settle(&mut permit, now, verdict))
     }
 
+    /// Whether a question was answered yes and has no result yet.
+    pub(super) fn has_open_questions(&self, now: Instant) -> bool {
+        let mut ledger = self.manual.0.lock();
+        self.drop_lapsed(&mut ledger, now);
+        !ledger.is_empty()
+    }
+
     /// Forgets the questions of earlier states, and probes whose time is over. An ordinary call holds no place that it
     /// could lose, and its result counts however long it took: above all that of one that hung.
     fn drop_lapsed(&self, ledger: &mut VecDeque<Permit>, now: Instant) {

@@ -479,3 +479,11 @@ fn a_call_longer_than_the_open_wait_is_still_recorded() {
     assert_eq!((hung(0), hung(5_000)), (None, None));
     assert!(hung(10_000).is_some());
 }
+
+#[test]
+fn the_failures_a_rule_needs_are_the_fewest_that_open() {
+    let ratio = |ratio, calls| Trip::ratio(ratio, calls, Window::Calls(1_000)).failures_needed();
+    assert_eq!([ratio(0.5, 20), ratio(0.55, 100), ratio(0.01, 5), ratio(1.0, 7), ratio(0.34, 3)], [10, 55, 1, 7, 2]);
+    assert_eq!(ratio(1.0, u32::MAX), u32::MAX);
+    assert_eq!([Trip::consecutive(5), Trip::cumulative(9)].map(|trip| trip.failures_needed()), [5, 9]);
+}

@@ -5,9 +5,10 @@
 
 use std::time::Duration;
 
+use super::saved::Counted;
 use crate::invalid::{Check, Invalid};
 use crate::time::Instant;
-use crate::window::{CountWindow, RecentTimes, Tally, TimeWindow};
+use crate::window::{CountWindow, MAX_SAMPLES, RecentTimes, Tally, TimeWindow};
 
 /// A rule that opens a circuit. Where a breaker has several, each counts by itself and the first to trip opens it.
 ///
@@ -27,25 +28,30 @@ use crate::window::{CountWindow, RecentTimes, Tally, TimeWindow};
     derive(serde::Serialize, serde::Deserialize),
     serde(rename_all = "snake_case", deny_unknown_fields)
 )]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub enum Trip {
     /// So many failures in a row; a success starts again from zero.
-    Consecutive(u32),
+    Consecutive(#[cfg_attr(feature = "schema", schemars(range(min = 1)))] u32),
     /// So many failures since the circuit was last closed, whatever succeeded in between.
-    Cumulative(u32),
+    Cumulative(#[cfg_attr(feature = "schema", schemars(range(min = 1)))] u32),
     /// So many failures within a stretch of time, exactly.
     Within {
         /// How many.
+        #[cfg_attr(feature = "schema", schemars(range(min = 1, max = 65_536)))]
         failures: u32,
         /// Within how long.
         #[cfg_attr(feature = "serde", serde(with = "crate::time::duration"))]
+        #[cfg_attr(feature = "schema", schemars(with = "crate::time::duration::Written"))]
         window: Duration,
     },
     /// A share of failures among the calls in a window, once it holds enough of them.
     Ratio {
         /// The share that opens, above 0 and at most 1; reaching it opens.
+        #[cfg_attr(feature = "schema", schemars(range(max = 1.0), extend("exclusiveMinimum" = 0)))]
         ratio: f64,
         /// With fewer calls in the window there is no ratio yet.
+        #[cfg_attr(feature = "schema", schemars(range(min = 1)))]
         minimum_calls: u32,
         /// Which calls count.
         window: Window,
@@ -53,11 +59,14 @@ pub enum Trip {
     /// A share of slow calls, whatever their outcome. A slow probe counts as failed.
     Slow {
         /// The share that opens, above 0 and at most 1; reaching it opens.
+        #[cfg_attr(feature = "schema", schemars(range(max = 1.0), extend("exclusiveMinimum" = 0)))]
         ratio: f64,
         /// A call that takes this long or longer is slow.
         #[cfg_attr(feature = "serde", serde(with = "crate::time::duration"))]
+        #[cfg_attr(feature = "schema", schemars(with = "crate::time::duration::Written"))]
         slower_than: Duration,
         /// With fewer calls in the window there is no ratio yet.
+        #[cfg_attr(feature = "schema", schemars(range(min = 1)))]
         minimum_calls: u32,
         /// Which calls count.
         window: Window,
@@ -67,11 +76,13 @@ pub enum Trip {
 /// Which calls a ratio is taken of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "snake_case"))]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub enum Window {
     /// The last so many calls, exactly.
-    Calls(u32),
+    Calls(#[cfg_attr(feature = "schema", schemars(range(min = 1, max = 1_000_000)))] u32),
     /// The calls of the last so long, in ten buckets: a sample counts for at least this long and at most a tenth more.
     #[cfg_attr(feature = "serde", serde(with = "crate::time::duration"))]
+    #[cfg_attr(feature = "schema", schemars(with = "crate::time::duration::Written"))]
     Time(Duration),
 }
 
@@ -109,6 +120,30 @@ impl Trip {
             Self::Within { .. } => "within",
             Self::Ratio { .. } => "ratio",
             Self::Slow { .. } => "slow",
+        }
+    }
+
+    /// So many failures open the circuit at the least: of a share, the failures among the fewest calls it is taken of.
+    pub fn failures_needed(&self) -> u32 {
+        match *self {
+            Self::Consecutive(n) | Self::Cumulative(n) | Self::Within { failures: n, .. } => n,
+            Self::Ratio { ratio, minimum_calls, .. } | Self::Slow { ratio, minimum_calls, .. } => {
+                let enough = |failures: u32| f64::from(failures) / f64::from(minimum_calls.max(1)) >= ratio;
+                let (mut too_few, mut needed) = (0, minimum_calls.max(1));
+                while needed - too_few > 1 {
+                    let between = too_few + (needed - too_few) / 2;
+                    if enough(between) { needed = between } else { too_few = between }
+                }
+                needed
+            }
+        }
+    }
+
+    /// How many failures open it, for a rule that counts failures.
+    pub const fn failures(&self) -> Option<u32> {
+        match *self {
+            Self::Consecutive(failures) | Self::Cumulative(failures) | Self::Within { failures, .. } => Some(failures),
+            Self::Ratio { .. } | Self::Slow { .. } => None,
         }
     }
 
@@ -204,6 +239,33 @@ impl Rules {
         self.0.first_mut().map_or_else(Tally::default, |rule| rule.counts(now))
     }
 
+    /// What each rule counts now.
+    pub(super) fn save(&mut self, now: Instant) -> Vec<Counted> {
+        self.0.iter_mut().map(|rule| Counted::new(rule.trip, rule.counts(now))).collect()
+    }
+
+    /// Takes over what rules that count the same had counted.
+    pub(super) fn restore(&mut self, now: Instant, saved: &[Counted]) {
+        for rule in &mut self.0 {
+            if let Some(counted) = saved.iter().find(|counted| counted.rule.counts_like(&rule.trip)) {
+                rule.restore(now, counted.tally());
+            }
+        }
+    }
+
+    /// Whether no rule counts anything against the callee.
+    pub(super) fn spotless(&mut self, now: Instant) -> bool {
+        self.0.iter_mut().all(|rule| {
+            let counts = rule.counts(now);
+            counts.failures == 0 && counts.slow == 0
+        })
+    }
+
+    /// How far the nearest rule is from tripping: 0 is far, 1 is there.
+    pub(super) fn nearness(&mut self, now: Instant) -> f64 {
+        self.0.iter_mut().map(|rule| rule.nearness(now)).fold(0.0, f64::max)
+    }
+
     pub(super) fn clear(&mut self) {
         self.0.iter_mut().for_each(Rule::clear);
     }
@@ -282,6 +344,43 @@ impl Rule {
         }
     }
 
+    /// Counts as if all of it had happened now, failures first.
+    fn restore(&mut self, now: Instant, saved: Tally) {
+        self.clear();
+        match &mut self.memory {
+            Memory::Count(n) => *n = saved.failures,
+            Memory::Times(times) => {
+                for _ in 0..saved.failures.min(self.trip.failures_needed()) {
+                    times.record(now);
+                }
+            }
+            Memory::Calls(window) => {
+                for n in 0..u32::try_from(MAX_SAMPLES).map_or(saved.calls, |most| saved.calls.min(most)) {
+                    window.record(n < saved.failures, n < saved.slow);
+                }
+            }
+            Memory::Buckets(window) => window.restore(now, saved),
+        }
+    }
+
+    /// What has been counted, as a share of what trips. A ratio trips at that share of the calls that are there, or of
+    /// `minimum_calls` while there are fewer.
+    fn nearness(&mut self, now: Instant) -> f64 {
+        let counts = self.counts(now);
+        let share = match self.trip {
+            Trip::Consecutive(n) | Trip::Cumulative(n) | Trip::Within { failures: n, .. } => {
+                f64::from(counts.failures) / f64::from(n)
+            }
+            Trip::Ratio { ratio, minimum_calls, .. } => {
+                f64::from(counts.failures) / (ratio * f64::from(counts.calls.max(minimum_calls)))
+            }
+            Trip::Slow { ratio, minimum_calls, .. } => {
+                f64::from(counts.slow) / (ratio * f64::from(counts.calls.max(minimum_calls)))
+            }
+        };
+        share.min(1.0)
+    }
+
     fn quiet(&self) -> bool {
         match (&self.memory, self.trip) {
             (Memory::Count(n), Trip::Consecutive(_)) => *n == 0,
@@ -298,6 +397,20 @@ impl Rule {
             Memory::Buckets(window) => window.clear(),
         }
     }
+}
+
+/// How rules are written, for the schema.
+#[cfg(feature = "schema")]
+#[derive(schemars::JsonSchema)]
+#[schemars(untagged)]
+#[expect(dead_code, reason = "only its schema is wanted")]
+pub(super) enum OneOrMany {
+    /// So many failures in a row.
+    Consecutive(#[schemars(range(min = 1))] u32),
+    /// One rule.
+    One(Trip),
+    /// Several, any one of which opens the circuit.
+    Many(#[schemars(length(min = 1))] Vec<Trip>),
 }
 
 /// Reads `5` (that many in a row), one rule, or a list of rules.

@@ -4,7 +4,7 @@
 use super::*;
 
 fn bulkhead(max_concurrent: u32, max_queue: u32) -> Bulkhead {
-    Bulkhead::new("tests", Config { max_concurrent, max_queue, ..Config::default() }).unwrap()
+    Bulkhead::with_config("tests", Config { max_concurrent, max_queue, ..Config::default() }).unwrap()
 }
 
 fn take(bulkhead: &Bulkhead, count: usize) -> Vec<Slot> {
@@ -118,7 +118,7 @@ fn a_mistake_changes_nothing() {
     assert_eq!(bulkhead.resize(0).unwrap_err()[0].field, "max_concurrent");
     assert_eq!(bulkhead.resize(u32::MAX).unwrap_err()[0].value, "4294967295");
     assert_eq!(bulkhead.config(), Config { max_concurrent: 1, max_queue: 5, ..Config::default() });
-    assert!(Bulkhead::new("tests", Config { max_concurrent: 0, ..Config::default() }).is_err());
+    assert!(Bulkhead::with_config("tests", Config { max_concurrent: 0, ..Config::default() }).is_err());
 }
 
 #[cfg(feature = "serde")]
@@ -129,6 +129,61 @@ fn names_used_elsewhere_are_understood() {
 
     let fields = [("max_concurrent", 20_u32), ("max_waiting", 100), ("timeout", 2)];
     let config = Config::deserialize(MapDeserializer::<_, Error>::new(fields.into_iter())).unwrap();
-    let expected = Config { max_concurrent: 20, max_queue: 100, queue_timeout: Duration::from_secs(2) };
+    let expected = Config { max_concurrent: 20, max_queue: 100, queue_timeout: Duration::from_secs(2), adaptive: None };
     assert_eq!(config, expected);
+}
+
+#[test]
+fn an_adaptive_bulkhead_gives_new_slots_to_those_who_wait_and_tells_of_it() {
+    let second = Duration::from_secs(1);
+    let config = Config {
+        max_concurrent: 4,
+        adaptive: Some(adaptive::Config { max: 20, ..Default::default() }),
+        ..Config::default()
+    };
+    let bulkhead = Bulkhead::with_config("tests", config).unwrap();
+    let (mut now, mut told) = (Instant::ZERO, Vec::new());
+    let mut slots = take(&bulkhead, 4);
+    let mut waiting: VecDeque<Ticket> = (0..40).map(|_| queue(&bulkhead)).collect();
+    for _ in 0..200 {
+        for slot in &mut slots {
+            slot.begin(now);
+        }
+        now = now + second;
+        for mut slot in std::mem::take(&mut slots) {
+            let adjusted = bulkhead.observe(now, &slot, &Verdict::success());
+            told.extend(adjusted.and_then(|adjusted| adjusted.told));
+            let _ = bulkhead.release(&mut slot);
+        }
+        while waiting.front().is_some_and(|&ticket| match bulkhead.poll(ticket) {
+            Progress::Granted { token, .. } => {
+                slots.push(token);
+                true
+            }
+            Progress::Waiting { .. } => false,
+        }) {
+            waiting.pop_front();
+            waiting.push_back(queue(&bulkhead));
+        }
+        assert_eq!(load(&bulkhead), (u32::try_from(slots.len()).unwrap(), 40));
+        assert!(slots.len() >= bulkhead.stats().max_concurrent as usize, "a slot is free while somebody waits");
+    }
+    // Calls always take a second, however many: there is no reason not to let more in.
+    assert!(bulkhead.stats().max_concurrent > 10, "{told:?}");
+    assert!(told.iter().all(|(from, to)| from.abs_diff(*to) * 4 >= *from), "{told:?}");
+    assert_eq!(bulkhead.snapshot().get("baseline_seconds", ""), Some(1.0));
+}
+
+#[test]
+fn a_reload_keeps_the_limit_that_was_found() {
+    let config = Config { max_concurrent: 4, adaptive: Some(adaptive::Config::default()), ..Config::default() };
+    let bulkhead = Bulkhead::with_config("tests", config.clone()).unwrap();
+    let _ = bulkhead.resize(7).unwrap();
+    assert_eq!(bulkhead.stats().max_concurrent, 7);
+    let narrower = adaptive::Config { max: 8, ..adaptive::Config::default() };
+    let _ = bulkhead.update(Config { max_concurrent: 7, adaptive: Some(narrower), ..config.clone() }).unwrap();
+    assert_eq!(bulkhead.stats().max_concurrent, 7);
+    let fixed = Config { max_concurrent: 3, adaptive: None, ..config };
+    let _ = bulkhead.update(fixed).unwrap();
+    assert_eq!((bulkhead.stats().max_concurrent, bulkhead.adapts()), (3, false));
 }

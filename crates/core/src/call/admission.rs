@@ -23,9 +23,12 @@ impl Call {
         if turn.now >= self.deadline {
             return self.timed_out(turn);
         }
-        let Policy { breaker, bulkhead, rate, tokens, scope, .. } = turn.policy;
+        let Policy { breaker, bulkhead, rate, tokens, .. } = turn.policy;
+        if self.attempts == 0 {
+            self.scope = turn.policy.scope();
+        }
         let may_wait = bulkhead.is_some() || rate.is_some() || tokens.is_some();
-        let passed = match (breaker, scope) {
+        let passed = match (breaker, self.scope) {
             (Some(_), Scope::Operation) if self.attempts == 0 => self.take_permit(turn),
             (Some(breaker), Scope::Attempt) if may_wait => breaker.look(turn.now),
             _ => Ok(()),
@@ -136,7 +139,7 @@ impl Call {
         if turn.now >= self.deadline {
             return self.timed_out(turn);
         }
-        if turn.policy.scope == Scope::Attempt
+        if self.scope == Scope::Attempt
             && let Err(refusal) = self.take_permit(turn)
         {
             return self.refused(turn, refusal);

@@ -29,6 +29,7 @@ impl Call {
         self.phase = Phase::Attempting;
         let limit = self.limit(turn);
         (self.first.number, self.first.started, self.first.limit) = (self.attempts, turn.now, limit);
+        self.first.permits.begin(turn.now);
         self.until = limit;
         if turn.policy.hedge.is_some() {
             (self.hedged, self.not_before) = (0, Instant::ZERO);
@@ -115,7 +116,7 @@ impl Call {
         if self.first.number == number {
             return;
         }
-        self.put_first(turn, number);
+        self.put_first(number);
         if let Some(hedge) = &turn.policy.hedge {
             hedge.count_win();
         }
@@ -123,10 +124,10 @@ impl Call {
     }
 
     /// Changes a hedge's place with the first attempt's, and leaves it the operation's permit.
-    fn put_first(&mut self, turn: &Turn<'_, '_, impl Edge>, number: u32) {
+    fn put_first(&mut self, number: u32) {
         let Some(at) = self.hedges.iter().position(|lane| lane.number == number) else { return };
         let mut lane = self.hedges.swap_remove(at);
-        if turn.policy.scope == Scope::Operation {
+        if self.scope == Scope::Operation {
             lane.permits.breaker = self.first.permits.breaker.take();
         }
         let other = std::mem::replace(&mut self.first, lane);
@@ -246,8 +247,8 @@ impl Call {
             }
             return self.go_on(turn);
         }
-        self.put_first(turn, number);
-        if turn.policy.scope == Scope::Attempt {
+        self.put_first(number);
+        if self.scope == Scope::Attempt {
             self.first.permits.settle_breaker(turn.policy, turn.now, counted, turn.edge);
         }
         if hedges && turn.now < self.deadline {
@@ -275,7 +276,7 @@ impl Call {
         let at = self.hedges.iter().position(|lane| lane.number == number);
         let mut hedge = at.map(|at| self.hedges.swap_remove(at));
         let lane = hedge.as_mut().unwrap_or(&mut self.first);
-        if turn.policy.scope == Scope::Attempt {
+        if self.scope == Scope::Attempt {
             lane.permits.settle_breaker(turn.policy, turn.now, counted, turn.edge);
         }
         lane.permits.settle_attempt(turn.policy, turn.now, verdict, turn.edge);
@@ -298,6 +299,7 @@ impl Call {
         self.attempts = self.attempts.saturating_add(1);
         self.hedged += 1;
         let (attempt, limit) = (self.attempts, self.limit(turn));
+        permits.begin(turn.now);
         self.hedges.push(Lane { number: attempt, started: turn.now, limit, permits });
         self.hedge_at = self.next_hedge(turn);
         hedge.count_start(cause);
@@ -308,7 +310,7 @@ impl Call {
     /// What an attempt needs, in the order of every attempt, or nothing of use: whoever calls gives it back.
     fn take_at_once(&self, turn: &mut Turn<'_, '_, impl Edge>, permits: &mut Permits) -> Result<(), Skipped> {
         let policy = turn.policy;
-        let breaker = policy.breaker.as_ref().filter(|_| policy.scope == Scope::Attempt);
+        let breaker = policy.breaker.as_ref().filter(|_| self.scope == Scope::Attempt);
         if let Some(breaker) = breaker {
             breaker.look(turn.now).map_err(|_| Skipped::Busy)?;
         }

@@ -85,7 +85,7 @@ impl Call {
 
     /// The refusal that a retry at `until` would meet for certain: nobody waits for that. Or when it can be instead.
     fn refused_then<'p>(&self, turn: &Turn<'p, '_, impl Edge>, until: Instant) -> (Instant, Option<Refusal<'p>>) {
-        let breaker = turn.policy.breaker.as_ref().filter(|_| turn.policy.scope == Scope::Attempt);
+        let breaker = turn.policy.breaker.as_ref().filter(|_| self.scope == Scope::Attempt);
         let opens = breaker.and_then(|breaker| breaker.open_until(turn.now)).filter(|opens| *opens > until);
         let (Some(breaker), Some(opens)) = (breaker, opens) else { return (until, None) };
         if let Some(retry) = &turn.policy.retry
@@ -152,7 +152,7 @@ impl Call {
 
     fn end<'p>(&mut self, turn: &mut Turn<'p, '_, impl Edge>, verdict: &Verdict<'_>, end: End<'p>) -> Step<'p> {
         self.phase = Phase::Ended;
-        if turn.policy.scope == Scope::Operation {
+        if self.scope == Scope::Operation {
             self.first.permits.settle_breaker(turn.policy, turn.now, verdict, turn.edge);
         }
         Step::Done(end)

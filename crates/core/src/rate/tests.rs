@@ -7,7 +7,7 @@ const SECOND: Duration = Duration::from_secs(1);
 const START: Instant = Instant::from_nanos(1_000_000_007);
 
 fn limiter(rate: u32, burst: u32) -> RateLimiter {
-    RateLimiter::new("tests", Config { rate, burst: Some(burst), ..Config::default() }).unwrap()
+    RateLimiter::with_config("tests", Config { rate, burst: Some(burst), ..Config::default() }).unwrap()
 }
 
 /// How many permits can be taken one by one at `now`.
@@ -80,7 +80,7 @@ fn a_wait_past_the_deadline_is_refused_at_once_and_a_smaller_call_still_fits() {
 #[test]
 fn nobody_waits_longer_than_allowed() {
     let config = Config { rate: 1, max_wait: 2 * SECOND, ..Config::default() };
-    let limiter = RateLimiter::new("tests", config).unwrap();
+    let limiter = RateLimiter::with_config("tests", config).unwrap();
     assert!(limiter.try_acquire(START, 1).is_ok());
     let _ = (queue(&limiter, START, 1), queue(&limiter, START, 1));
     assert_eq!(refusal(&limiter, START, 1, Instant::FAR_FUTURE), (Reason::WaitTooLong, 3 * SECOND));
@@ -179,7 +179,7 @@ fn who_waits_for_more_than_a_shrunken_burst_passes_when_it_is_full() {
 #[test]
 fn mistakes_are_all_named() {
     let config = Config { rate: 0, per: Duration::ZERO, burst: Some(0), max_wait: Duration::MAX };
-    let mistakes = RateLimiter::new("tests", config).unwrap_err();
+    let mistakes = RateLimiter::with_config("tests", config).unwrap_err();
     assert_eq!(mistakes.iter().map(|m| m.field.as_str()).collect::<Vec<_>>(), ["per", "rate", "burst"]);
 
     let too_fast = Config { rate: u32::MAX, ..Config::default() };

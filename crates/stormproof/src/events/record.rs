@@ -3,9 +3,7 @@
 use std::time::{Duration, SystemTime};
 
 use serde::ser::{Serialize, SerializeMap, Serializer};
-use stormproof_core::breaker::{Cause, Transition};
-use stormproof_core::event::Kind;
-use stormproof_core::window::Tally;
+use stormproof_core::event::fields::Value;
 use stormproof_core::{Event, Instant};
 
 /// An event with the time of day, to be written as one flat object: `timestamp`, `event` and `policy` first, then what
@@ -49,92 +47,34 @@ impl<'a> Record<'a> {
 
 impl Serialize for Record<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let Event { policy, kind, .. } = self.event;
-        let mut map = serializer.serialize_map(None)?;
+        let event = self.event;
+        let fields = event.fields();
+        let mut map = serializer.serialize_map(Some(fields.len() + 3))?;
         map.serialize_entry("timestamp", &timestamp(self.time))?;
-        map.serialize_entry("event", kind.as_str())?;
-        map.serialize_entry("policy", policy.as_str())?;
-        match kind {
-            Kind::Circuit { breaker, transition } => {
-                map.serialize_entry("breaker", breaker.as_str())?;
-                write_transition(&mut map, transition)?;
-            }
-            Kind::CircuitWouldOpen { breaker, trip, counts } => {
-                map.serialize_entry("breaker", breaker.as_str())?;
-                map.serialize_entry("rule", trip.as_str())?;
-                write_counts(&mut map, counts)?;
-            }
-            Kind::Refused { stage, name, reason, retry_after } => {
-                map.serialize_entry("stage", stage.as_str())?;
-                map.serialize_entry("name", name.as_str())?;
-                map.serialize_entry("reason", reason.as_str())?;
-                map.serialize_entry("retry_after", &seconds(*retry_after))?;
-            }
-            Kind::RetryAttempted { retry, delay, error } => {
-                map.serialize_entry("retry", retry)?;
-                map.serialize_entry("delay", &seconds(*delay))?;
-                map.serialize_entry("error", &**error)?;
-            }
-            Kind::HedgeStarted { attempt, cause } => {
-                map.serialize_entry("attempt", attempt)?;
-                map.serialize_entry("cause", cause.as_str())?;
-            }
-            Kind::HedgeWon { attempt } => map.serialize_entry("attempt", attempt)?,
-            Kind::HalfOpenAwaited { breaker, delay } => {
-                map.serialize_entry("breaker", breaker.as_str())?;
-                map.serialize_entry("delay", &seconds(*delay))?;
-            }
-            Kind::GaveUp { stop, attempts, error } => {
-                map.serialize_entry("reason", stop.as_str())?;
-                map.serialize_entry("attempts", attempts)?;
-                map.serialize_entry("error", &**error)?;
-            }
-            Kind::TimedOut { limit, after } => {
-                map.serialize_entry("limit", limit.as_str())?;
-                map.serialize_entry("after", &seconds(*after))?;
-            }
-            // A kind added since has a name at least.
-            _ => {}
+        map.serialize_entry("event", event.event_type())?;
+        map.serialize_entry("policy", event.policy.as_str())?;
+        for (name, value) in fields {
+            map.serialize_entry(name, &Written(value))?;
         }
         map.end()
     }
 }
 
-fn write_transition<M: SerializeMap>(map: &mut M, transition: &Transition) -> Result<(), M::Error> {
-    map.serialize_entry("seq", &transition.seq)?;
-    map.serialize_entry("from", transition.from.as_str())?;
-    map.serialize_entry("to", transition.to.as_str())?;
-    map.serialize_entry("cause", cause(transition.cause))?;
-    if let Cause::Tripped(rule) = transition.cause {
-        map.serialize_entry("rule", rule.as_str())?;
-        write_counts(map, &transition.counts)?;
-    }
-    if !transition.open_for.is_zero() {
-        map.serialize_entry("open_for", &seconds(transition.open_for))?;
-    }
-    Ok(())
-}
+/// A value as data formats have it.
+pub(super) struct Written<'a>(pub(super) Value<'a>);
 
-fn write_counts<M: SerializeMap>(map: &mut M, counts: &Tally) -> Result<(), M::Error> {
-    map.serialize_entry("calls", &counts.calls)?;
-    map.serialize_entry("failures", &counts.failures)
-}
-
-const fn cause(cause: Cause) -> &'static str {
-    match cause {
-        Cause::Tripped(_) => "tripped",
-        Cause::Banned => "banned",
-        Cause::ProbeFailed => "probe_failed",
-        Cause::WaitOver => "wait_over",
-        Cause::Recovered => "recovered",
-        Cause::Operator => "operator",
-        _ => "other",
+impl Serialize for Written<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self.0 {
+            Value::Text(text) => serializer.serialize_str(text),
+            Value::Number(number) => serializer.serialize_u64(number),
+            Value::Float(number) => serializer.serialize_f64(number),
+            Value::Nothing | Value::Time(Duration::MAX) => serializer.serialize_none(),
+            Value::Time(time) => serializer.serialize_f64(time.as_secs_f64()),
+            // A value added since has a text at least.
+            _ => serializer.collect_str(&self.0),
+        }
     }
-}
-
-/// Seconds, or nothing for what has no end.
-fn seconds(duration: Duration) -> Option<f64> {
-    (duration != Duration::MAX).then_some(duration.as_secs_f64())
 }
 
 /// The time of day as ISO 8601 in UTC, to the millisecond.

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use stormproof::{
-    Backoff, CircuitBreaker, Clock, Error, Instant, Jitter, Reason, Retry, Stage, Stop, Timeouts, Trip, Verdict,
-    breaker,
+    Backoff, CircuitBreaker, Clock, Error, Instant, Jitter, Policy, Reason, Retry, Stage, Stop, Timeouts, Trip,
+    Verdict, breaker,
 };
 use stormproof_core as core;
 use stormproof_sim::{Action, Call, End, Reply, Scenario};
@@ -134,6 +134,20 @@ fn x_16_the_breakers_own_refusal_is_not_retried_and_the_cause_is_kept() {
     let End::Refused { reason, last, cause, .. } = &trace.calls[0].end else { panic!("{:?}", trace.calls[0]) };
     assert_eq!((*reason, *last, cause.as_deref()), (Reason::Open, Some("ServerError"), Some("ServerError")));
     assert_eq!(trace.calls[0].attempts.len(), 2);
+}
+
+#[test]
+fn x_17_a_synchronous_function_is_retried() {
+    fn read(attempt: u32) -> Result<&'static str, std::io::Error> {
+        if attempt < 3 { Err(std::io::ErrorKind::ConnectionReset.into()) } else { Ok("read") }
+    }
+    let (clock, retries) = (Clock::stepping(), std::cell::Cell::new(0));
+    let policy = Policy::builder("file").retry(Retry::constant(s(1))).clock(&clock).build().unwrap();
+    let call = policy.call_sync(|cx| read(cx.attempt())).on_retry(|retry, result, _| {
+        assert!(result.is_err());
+        retries.set(retry);
+    });
+    assert_eq!((call.run().unwrap(), retries.get()), ("read", 2));
 }
 
 #[test]

@@ -95,7 +95,7 @@ fn t_73_a_hundred_at_once_take_nine_seconds_in_order() {
 #[test]
 fn t_75_within_the_limit_the_value_and_past_it_a_timeout() {
     let limited = Scenario::new(policy(|p| p.deadline = Some(s(10))));
-    let trace = run(&limited.at(s(0), S.after(s(10))).at(s(0), Reply::hang()));
+    let trace = run(&limited.at(s(0), S.after(s(10))).at(s(0), Reply::hang()).preempts());
     assert_eq!(trace.calls[0].end, End::Ok);
     assert_eq!(trace.calls[1].end, End::TimedOut { limit: Limit::Call, stop: Stop::NoRetry, last: None });
     assert_eq!(trace.calls[1].ended, s(10));

@@ -12,6 +12,10 @@ use stormproof_sim::{Action, Call, CoreDoor, Door, End, Reply, Scenario, Trace};
 
 use crate::async_door::AsyncDoor;
 use crate::given::{Retries, budget, ms, per_second, retries, slots};
+use crate::sync_door::SyncDoor;
+
+/// The longest of the times below.
+const LONGEST: Duration = ms(39 * 50);
 
 fn short() -> impl Strategy<Value = Duration> {
     (0..40_u64).prop_map(|n| ms(n * 50))
@@ -97,14 +101,27 @@ fn config() -> impl Strategy<Value = config::Config> {
     })
 }
 
-/// Every call ends in time, and at the end nobody holds or waits for anything.
-fn check(scenario: &Scenario, trace: &Trace) {
+/// The same with nobody who drops a call.
+fn undisturbed(mut scenario: Scenario) -> Scenario {
+    for (_, action) in &mut scenario.timeline {
+        if let Action::Call(call) = action {
+            call.cancel_at = None;
+        }
+    }
+    scenario
+}
+
+/// Every call ends in time, or so much late, and at the end nobody holds or waits for anything.
+fn check(scenario: &Scenario, trace: &Trace, late: Duration) {
     let rounds = scenario.config.retry.as_ref().map_or(1, |retry| retry.max_retries + 1);
     let most = (rounds * scenario.config.hedge.map_or(1, |hedge| hedge.max_hedges + 1)) as usize;
     for ((began, call), made) in scenario.calls().zip(&trace.calls) {
         let own = call.deadline.or(scenario.config.deadline).unwrap_or(Duration::MAX);
         let limit = own.min(call.inherited.unwrap_or(Duration::MAX));
-        assert!(made.ended <= began.saturating_add(limit), "past its deadline: {call:?}: {made:?}");
+        assert!(
+            made.ended <= began.saturating_add(limit).saturating_add(late),
+            "past its deadline: {call:?}: {made:?}"
+        );
         assert!(made.attempts.len() <= most, "{made:?}");
         let cancelled = call.cancel_at.unwrap_or(Duration::MAX).max(began);
         assert!(made.ended <= cancelled, "went on after it was dropped: {made:?}");
@@ -132,7 +149,12 @@ proptest! {
         timeline in proptest::collection::vec((short(), action()), 1..25),
     ) {
         let scenario = timeline.into_iter().fold(Scenario::new(config), |all, (at, action)| all.at(at, action));
-        check(&scenario, &CoreDoor.run(&scenario));
-        check(&scenario, &AsyncDoor.run(&scenario));
+        check(&scenario, &CoreDoor::TOKIO.run(&scenario), Duration::ZERO);
+        check(&scenario, &AsyncDoor.run(&scenario), Duration::ZERO);
+        #[cfg(feature = "tower")]
+        check(&scenario, &crate::tower_door::TowerDoor.run(&scenario), Duration::ZERO);
+        // The last attempt ends by itself.
+        let undisturbed = undisturbed(scenario);
+        check(&undisturbed, &SyncDoor.run(&undisturbed), LONGEST);
     }
 }

@@ -1,7 +1,8 @@
 //! The async door on tokio's paused clock: the same scenarios as the core alone, and the same traces.
 
 use std::convert::Infallible;
-use std::future::pending;
+use std::future::{Future, pending};
+use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -18,20 +19,30 @@ pub(crate) struct AsyncDoor;
 
 impl Door for AsyncDoor {
     fn run(&self, scenario: &Scenario) -> Trace {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
-        runtime.block_on(run(scenario))
+        run(scenario, |policy, call, attempts| Box::pin(make(policy, call, attempts)))
     }
 }
 
+/// Makes one call through the policy, and notes when its attempts start.
+pub(crate) type Make = fn(Policy, Call, Attempts) -> Pin<Box<dyn Future<Output = End> + Send>>;
+
+pub(crate) type Attempts = Arc<Mutex<Vec<Duration>>>;
+
+/// A run in which calls are made like this.
+pub(crate) fn run(scenario: &Scenario, make: Make) -> Trace {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+    runtime.block_on(play(scenario, make))
+}
+
 /// A policy with handles on the stages that operators act on.
-struct Stages {
-    policy: Policy,
+pub(crate) struct Stages {
+    pub(crate) policy: Policy,
     breaker: Option<CircuitBreaker>,
     bulkhead: Option<Bulkhead>,
 }
 
 impl Stages {
-    fn new(scenario: &Scenario, clock: &Clock) -> Self {
+    pub(crate) fn new(scenario: &Scenario, clock: &Clock) -> Self {
         let config = scenario.config.clone();
         let breaker = config.breaker.map(|config| CircuitBreaker::with_clock(NAME, config, clock).unwrap());
         let bulkhead = config.bulkhead.map(|config| Bulkhead::with_clock(NAME, config, clock).unwrap());
@@ -70,7 +81,7 @@ impl Stages {
     }
 
     /// All events: a breaker hears those of its policy as well as those an operator causes.
-    fn record_events(&self) -> Arc<Mutex<Vec<Event>>> {
+    pub(crate) fn record_events(&self) -> Arc<Mutex<Vec<Event>>> {
         let events = Arc::new(Mutex::new(Vec::new()));
         let noted = events.clone();
         let heard = self.breaker.as_ref().map_or(&self.policy, CircuitBreaker::policy);
@@ -78,7 +89,7 @@ impl Stages {
         events
     }
 
-    fn operate(&self, action: &Action) {
+    pub(crate) fn operate(&self, action: &Action) {
         if let (Action::Resize(slots), Some(bulkhead)) = (action, &self.bulkhead) {
             bulkhead.resize(*slots).unwrap();
         }
@@ -95,7 +106,7 @@ impl Stages {
     }
 }
 
-async fn run(scenario: &Scenario) -> Trace {
+async fn play(scenario: &Scenario, make: Make) -> Trace {
     let clock = Clock::tokio();
     let start = tokio::time::Instant::now();
     let stages = Stages::new(scenario, &clock);
@@ -107,7 +118,7 @@ async fn run(scenario: &Scenario) -> Trace {
             let_others_run().await;
         }
         match action {
-            Action::Call(call) => calls.push(tokio::spawn(trace(stages.policy.clone(), call.clone(), start))),
+            Action::Call(call) => calls.push(tokio::spawn(trace(stages.policy.clone(), call.clone(), start, make))),
             Action::Look => looks.push(stages.policy.snapshots()),
             operator => stages.operate(operator),
         }
@@ -130,20 +141,20 @@ async fn let_others_run() {
 }
 
 /// One call, in a task of its own, so that a panic ends the call alone.
-async fn trace(policy: Policy, call: Call, start: tokio::time::Instant) -> CallTrace {
+async fn trace(policy: Policy, call: Call, start: tokio::time::Instant, make: Make) -> CallTrace {
     let attempts = Arc::new(Mutex::new(Vec::new()));
     let clock = policy.clock().clone();
     let cancel_at = call.cancel_at.map(|at| start + at);
-    let made = make(policy, call, attempts.clone());
+    let running = make(policy, call, attempts.clone());
     let end = match cancel_at {
-        Some(at) => tokio::spawn(async move { timeout_at(at, made).await.unwrap_or(End::Cancelled) }).await,
-        None => tokio::spawn(made).await,
+        Some(at) => tokio::spawn(async move { timeout_at(at, running).await.unwrap_or(End::Cancelled) }).await,
+        None => tokio::spawn(running).await,
     };
     let attempts = attempts.lock().unwrap().clone();
     CallTrace { end: end.unwrap_or(End::Panicked), attempts, ended: clock.now().since(Instant::ZERO) }
 }
 
-async fn make(policy: Policy, call: Call, attempts: Arc<Mutex<Vec<Duration>>>) -> End {
+async fn make(policy: Policy, call: Call, attempts: Attempts) -> End {
     let clock = policy.clock();
     let op = |cx: Cx<'_>| {
         attempts.lock().unwrap().push(clock.now().since(Instant::ZERO));
@@ -165,8 +176,14 @@ async fn make(policy: Policy, call: Call, attempts: Arc<Mutex<Vec<Duration>>>) -
             nested.await.unwrap()
         }
     };
+    let made = attempts.lock().unwrap().len();
+    end(result, made)
+}
+
+/// How a call of so many attempts ended.
+pub(crate) fn end(result: Result<Reply, Error<Reply>>, attempts: usize) -> End {
     let Err(error) = result else { return End::Ok };
-    assert_eq!(error.attempts() as usize, attempts.lock().unwrap().len(), "{error:?}");
+    assert_eq!(error.attempts() as usize, attempts, "{error:?}");
     let last = error.last().map(Reply::kind);
     match error {
         Error::Failed { error, stop, .. } => End::Failed { kind: error.kind(), stop },
@@ -176,7 +193,8 @@ async fn make(policy: Policy, call: Call, attempts: Arc<Mutex<Vec<Duration>>>) -
     }
 }
 
-struct AsScripted;
+#[derive(Clone, Copy)]
+pub(crate) struct AsScripted;
 
 impl Classify<Reply, Reply> for AsScripted {
     fn classify<'a>(&self, result: Result<&'a Reply, &'a Reply>) -> Verdict<'a> {
@@ -184,7 +202,7 @@ impl Classify<Reply, Reply> for AsScripted {
     }
 }
 
-async fn answer(reply: Reply) -> Result<Reply, Reply> {
+pub(crate) async fn answer(reply: Reply) -> Result<Reply, Reply> {
     match reply.after {
         Duration::ZERO => {}
         Duration::MAX => pending().await,

@@ -1,5 +1,5 @@
-//! Composition and misuse (cases 51 to 54, 57 and 58). Case 53 waits for the fallback pattern: here, that the breaker
-//! has all failures under a retry.
+//! Composition and misuse (cases 51 to 54, 57 and 58). Case 53 here: that the breaker has all failures under a retry; with
+//! a fallback around it, in `tests/fallback.rs`.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};

@@ -3,7 +3,7 @@
 
 use std::convert::Infallible;
 use std::future::{Future, poll_fn};
-use std::pin::pin;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::Poll;
@@ -61,7 +61,7 @@ struct Mirror {
 impl Mirror {
     /// Both have nothing left.
     fn empty(limiter: Arc<core::RateLimiter>, cost: u32, now: Instant) -> Self {
-        let twin = core::RateLimiter::new("twin", limiter.config()).unwrap();
+        let twin = core::RateLimiter::with_config("twin", limiter.config()).unwrap();
         for limiter in [&limiter, &twin] {
             let _spent = limiter.try_acquire(now, cost).unwrap();
         }
@@ -158,7 +158,15 @@ impl Busy {
     }
 }
 
-/// A call whose first attempt hangs, and whose second one gives a body that takes a second.
+/// A way to make the call: its first attempt hangs, and its second one gives a body that takes a second.
+type Make = for<'a> fn(&'a Policy, &'a AtomicU64) -> Pin<Box<dyn Future<Output = ()> + 'a>>;
+
+const DOORS: &[Make] = &[
+    |policy, attempts| Box::pin(call(policy, attempts)),
+    #[cfg(feature = "http")]
+    |policy, attempts| Box::pin(through_tower::call(policy, attempts)),
+];
+
 async fn call(policy: &Policy, attempts: &AtomicU64) {
     let op = |cx: Cx<'_>| {
         attempts.fetch_add(1, Ordering::Relaxed);
@@ -175,12 +183,69 @@ async fn call(policy: &Policy, attempts: &AtomicU64) {
     }
 }
 
+/// The same as a request whose response's body holds what was taken.
+#[cfg(feature = "http")]
+mod through_tower {
+    use std::task::{Context, ready};
+
+    use http::Response;
+    use http_body::{Body, Frame};
+    use http_body_util::BodyExt;
+    use stormproof::tower::{Describe, PolicyLayer};
+    use tower::{Layer, ServiceExt, service_fn};
+
+    use super::*;
+
+    #[derive(Clone)]
+    struct Get;
+
+    impl Describe<()> for Get {
+        fn copier(&self, (): &()) -> Option<fn(&())> {
+            Some(|()| ())
+        }
+
+        fn cost(&self, (): &()) -> u32 {
+            COST
+        }
+    }
+
+    /// A body that ends after a second.
+    struct Slow(Pin<Box<tokio::time::Sleep>>);
+
+    impl Body for Slow {
+        type Data = bytes::Bytes;
+        type Error = Infallible;
+
+        fn poll_frame(
+            mut self: Pin<&mut Self>,
+            cx: &mut Context<'_>,
+        ) -> Poll<Option<Result<Frame<Self::Data>, Infallible>>> {
+            ready!(self.0.as_mut().poll(cx));
+            Poll::Ready(None)
+        }
+    }
+
+    pub(super) async fn call(policy: &Policy, attempts: &AtomicU64) {
+        let service = service_fn(|()| {
+            let hangs = attempts.fetch_add(1, Ordering::Relaxed) == 0;
+            async move {
+                sleep(if hangs { FOR_EVER } else { ms(100) }).await;
+                Ok::<_, Infallible>(Response::new(Slow(Box::pin(sleep(s(1))))))
+            }
+        });
+        let service = PolicyLayer::new(policy).describe(Get).hold_in_body().layer(service);
+        if let Ok(response) = service.oneshot(()).await {
+            response.into_body().collect().await.unwrap();
+        }
+    }
+}
+
 /// Drops the call after so many polls. Returns whether it was over before.
-async fn drop_after(polls: usize, stages: &[Part]) -> bool {
+async fn drop_after(polls: usize, stages: &[Part], make: Make) -> bool {
     let mut busy = Busy::new(stages).await;
     let (policy, attempts) = (busy.policy.clone(), AtomicU64::new(0));
     let over = {
-        let mut call = pin!(call(&policy, &attempts));
+        let mut call = make(&policy, &attempts);
         let mut polled = 0;
         let until = poll_fn(|cx| {
             polled += 1;
@@ -198,11 +263,17 @@ async fn drop_after(polls: usize, stages: &[Part]) -> bool {
     over
 }
 
-/// How many await points there were.
+/// How many await points there were, the same through every door.
 fn drop_everywhere(stages: &[Part]) -> usize {
+    let points: Vec<_> = DOORS.iter().map(|make| drop_everywhere_through(*make, stages)).collect();
+    assert!(points.iter().all(|number| *number == points[0]), "{points:?}");
+    points[0]
+}
+
+fn drop_everywhere_through(make: Make, stages: &[Part]) -> usize {
     let over = |polls: &usize| {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
-        runtime.block_on(drop_after(*polls, stages))
+        runtime.block_on(drop_after(*polls, stages, make))
     };
     (1..100).find(over).unwrap() - 1
 }

@@ -2,17 +2,32 @@
 
 use std::time::Duration;
 
-use stormproof::{Backoff, Jitter, Trip, breaker, budget, bulkhead, config, rate};
-use stormproof_sim::{CoreDoor, Door, Reply, Scenario, Trace};
+use stormproof::event::Kind;
+use stormproof::{Backoff, Event, Jitter, Trip, breaker, budget, bulkhead, config, rate};
+use stormproof_sim::{CoreDoor, Door, End, Reply, Scenario, Trace};
 
 use crate::async_door::AsyncDoor;
+use crate::sync_door::SyncDoor;
 
 pub(crate) type Retries = stormproof_core::retry::Config;
 
-/// Runs a scenario through every door, and gives what all of them agree on.
+/// Runs a scenario through every door that can, and gives what all of them agree on. Each is compared with the core
+/// alone on timers as coarse as its own.
 pub(crate) fn run(scenario: &Scenario) -> Trace {
-    let (core, door) = (CoreDoor.run(scenario), AsyncDoor.run(scenario));
-    let differ = "the core alone (left) and the async door differ";
+    let core = CoreDoor::TOKIO.run(scenario);
+    agree(&core, &AsyncDoor.run(scenario), "async");
+    #[cfg(feature = "tower")]
+    agree(&core, &crate::tower_door::TowerDoor.run(scenario), "tower");
+    let preempts = scenario.config.hedge.is_some() || preempted(&core);
+    assert_eq!(scenario.preempts, preempts, "the scenario does not say whether an operation is ended midway");
+    if !scenario.preempts {
+        agree(&CoreDoor::EXACT.run(scenario), &SyncDoor.run(scenario), "sync");
+    }
+    core
+}
+
+fn agree(core: &Trace, door: &Trace, name: &str) {
+    let differ = format!("the core alone (left) and the {name} door differ");
     for (number, (core, door)) in core.calls.iter().zip(&door.calls).enumerate() {
         assert_eq!(core, door, "{differ} in call {number}");
     }
@@ -21,7 +36,15 @@ pub(crate) fn run(scenario: &Scenario) -> Trace {
     }
     assert_eq!((&core.looks, &core.stages), (&door.looks, &door.stages), "{differ} in the stages");
     assert_eq!(core, door, "{differ} in the number of things");
-    core
+}
+
+/// Whether a call was dropped, or an attempt ended by its limit.
+fn preempted(trace: &Trace) -> bool {
+    let midway = |event: &Event| match &event.kind {
+        Kind::RetryAttempted { error, .. } | Kind::GaveUp { error, .. } => &**error == "TimeoutError",
+        _ => false,
+    };
+    trace.calls.iter().any(|call| call.end == End::Cancelled) || trace.events.iter().any(midway)
 }
 
 pub(crate) const fn ms(n: u64) -> Duration {

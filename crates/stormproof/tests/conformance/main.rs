@@ -1,5 +1,8 @@
 //! The cases that define correct, one test each, under virtual time. Every scenario runs through every door, and the
-//! doors have to agree.
+//! doors have to agree; a scenario in which an operation is ended midway says so ([`Scenario::preempts`]), and the sync
+//! door leaves it out.
+//!
+//! [`Scenario::preempts`]: stormproof_sim::Scenario::preempts
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may stop at the first surprise")]
 #![allow(clippy::float_cmp, reason = "what is compared are counts")]
 
@@ -13,6 +16,10 @@ mod given;
 mod half_open;
 mod hedge;
 mod rate_and_bulkhead;
+mod reload;
 mod retry;
+mod sync_door;
 mod timeout;
+#[cfg(feature = "tower")]
+mod tower_door;
 mod waiting;

@@ -213,9 +213,20 @@ async fn case_33_the_async_door_copies_nothing() {
 #[test]
 fn case_34_an_inner_policy_has_no_more_than_what_is_left() {
     let inner = policy(|p| p.deadline = Some(s(30)));
-    let trace = run(&Scenario::new(inner).at(s(0), Call::of([Reply::hang()]).inherited(s(2))));
+    let trace = run(&Scenario::new(inner).at(s(0), Call::of([Reply::hang()]).inherited(s(2))).preempts());
     assert_eq!(trace.calls[0].end, End::TimedOut { limit: Limit::Inherited, stop: Stop::NoRetry, last: None });
     assert_eq!(trace.calls[0].ended, s(2));
+}
+
+#[test]
+fn case_34_an_inner_policy_waits_no_longer_than_what_is_left() {
+    let inner = policy(|p| {
+        p.deadline = Some(s(30));
+        p.retry = Some(each_second(9));
+    });
+    let trace = run(&Scenario::new(inner).at(s(0), Call::of([F]).inherited(ms(2_500))));
+    assert_eq!(trace.calls[0].attempts, [s(0), s(1), s(2)]);
+    assert_eq!((trace.calls[0].end.stop(), trace.calls[0].ended), (Some(Stop::Deadline), s(2)));
 }
 
 #[tokio::test(start_paused = true)]

@@ -25,7 +25,7 @@ fn case_43_each_attempt_has_the_whole_attempt_timeout() {
         p.retry = Some(each_second(1));
         p.attempt_timeout = Some(s(2));
     });
-    let trace = run(&Scenario::new(config).at(s(0), Reply::hang()));
+    let trace = run(&Scenario::new(config).at(s(0), Reply::hang()).preempts());
     assert_eq!(trace.calls[0].attempts, [s(0), s(3)]);
     assert_eq!(trace.calls[0].end, End::TimedOut { limit: Limit::Attempt, stop: Stop::Exhausted, last: None });
     assert_eq!(trace.calls[0].ended, s(5));
@@ -52,7 +52,7 @@ fn case_43_the_deadline_of_the_call_cuts_an_attempt_short() {
         p.attempt_timeout = Some(s(10));
         p.deadline = Some(s(5));
     });
-    let trace = run(&Scenario::new(config).at(s(0), Call::of([F.after(s(1)), Reply::hang()])));
+    let trace = run(&Scenario::new(config).at(s(0), Call::of([F.after(s(1)), Reply::hang()])).preempts());
     let last = Some("ServerError");
     assert_eq!(trace.calls[0].end, End::TimedOut { limit: Limit::Call, stop: Stop::Deadline, last });
     assert_eq!(trace.calls[0].ended, s(5));
@@ -68,7 +68,7 @@ fn case_44_a_deadline_is_a_timeout_and_a_cancellation_is_none() {
     assert_eq!((trace.calls[0].end.clone(), trace.events.len()), (End::Cancelled, 0));
     assert_eq!(trace.stat(Stage::Breaker, "calls", "ignored"), 1.0);
 
-    let trace = run(&Scenario::new(config).at(s(0), Reply::hang()));
+    let trace = run(&Scenario::new(config).at(s(0), Reply::hang()).preempts());
     assert_eq!(trace.calls[0].end, End::TimedOut { limit: Limit::Call, stop: Stop::NoRetry, last: None });
     assert_eq!(trace.events_named("timed_out").len(), 1);
     assert_eq!(trace.stat(Stage::Breaker, "calls", "failure"), 1.0);
@@ -80,7 +80,7 @@ fn case_45_hung_calls_open_the_circuit() {
         p.attempt_timeout = Some(s(1));
         p.breaker = Some(trips(Trip::consecutive(5)));
     });
-    let trace = run(&Scenario::new(config).every(s(2), [Reply::hang(); 6]));
+    let trace = run(&Scenario::new(config).every(s(2), [Reply::hang(); 6]).preempts());
     let timed_out = End::TimedOut { limit: Limit::Attempt, stop: Stop::NoRetry, last: None };
     assert_eq!(trace.ends()[..5], vec![timed_out; 5]);
     assert_eq!(trace.calls[5].end.reason(), Some(Reason::Open));

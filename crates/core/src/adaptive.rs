@@ -1,0 +1,364 @@
+//! Adaptive concurrency: how many calls at a time a callee can take, found out by watching how long they take.
+//!
+//! Owns the windows of measurements and the decision at the end of each. Does not own the slots: the
+//! [bulkhead](crate::bulkhead) asks for the limit and gives out that many.
+//!
+//! Up to as many calls as the callee has workers, a call takes its service time; beyond that calls wait for each other,
+//! and their time grows with their number. So a limit that is too high shows in latency above the *baseline*, the time
+//! of a call that does not wait. Whether a rise is waiting or a slower callee is not guessed: the limit is lowered for
+//! one window. Waiting gets shorter then; a slower callee stays as slow, becomes the new baseline, and the limit goes
+//! back to where it was.
+
+use std::time::Duration;
+
+use crate::invalid::{Check, Invalid};
+use crate::outcome::{Outcome, Verdict, is_one_of};
+use crate::time::{Instant, nanos};
+
+/// The bounds of the limit, and how it is measured.
+///
+/// ```
+/// use stormproof_core::{adaptive, bulkhead};
+///
+/// let adaptive = adaptive::Config { min: 2, max: 100, ..Default::default() };
+/// let config = bulkhead::Config { max_concurrent: 20, adaptive: Some(adaptive), ..Default::default() };
+/// assert!(config.validate().is_empty());
+/// ```
+#[derive(Clone, Debug, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(default, deny_unknown_fields))]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct Config {
+    /// The limit never goes below: 1 to `max`. Default 1.
+    #[cfg_attr(feature = "schema", schemars(range(min = 1)))]
+    pub min: u32,
+    /// The limit never goes above: `min` to 2,147,483,647. Default 1000.
+    #[cfg_attr(feature = "schema", schemars(range(min = 1, max = 2_147_483_647)))]
+    pub max: u32,
+    /// The shortest window of measurements; the limit moves at its end. A window lasts at least five times as long as
+    /// a call. 1 ms to 1 hour. Default 1 s.
+    #[cfg_attr(feature = "serde", serde(with = "crate::time::duration"))]
+    #[cfg_attr(feature = "schema", schemars(with = "crate::time::duration::Written"))]
+    pub window: Duration,
+    /// A window goes on until so many calls have ended that began in it: 5 to 100,000. Default 20.
+    #[cfg_attr(feature = "schema", schemars(range(min = 5, max = 100_000)))]
+    pub min_samples: u32,
+    /// Kinds of failure that say the callee has too much to do: a tenth of the calls ending so lowers the limit. A
+    /// failure with a hint when to come back is one of them, whatever its kind. Default `TimeoutError`,
+    /// `RateLimitError`, `ServerError.503`, `ServerError.529`.
+    pub overload: Vec<String>,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            min: 1,
+            max: 1000,
+            window: Duration::from_secs(1),
+            min_samples: 20,
+            overload: ["TimeoutError", "RateLimitError", "ServerError.503", "ServerError.529"]
+                .map(String::from)
+                .to_vec(),
+        }
+    }
+}
+
+impl Config {
+    /// All mistakes; empty if there is none.
+    pub fn validate(&self) -> Vec<Invalid> {
+        let mut check = Check::default();
+        let highest = i32::MAX.unsigned_abs();
+        check.that((1..=highest).contains(&self.max), "max", self.max, "1 to 2147483647");
+        check.that(self.min >= 1 && self.min <= self.max, "min", self.min, "1 to `max`");
+        let windows = Duration::from_millis(1)..=Duration::from_secs(3600);
+        check.that(windows.contains(&self.window), "window", self.window, "1 ms to 1 hour");
+        check.that((5..=100_000).contains(&self.min_samples), "min_samples", self.min_samples, "5 to 100000");
+        check.done()
+    }
+
+    fn is_overload(&self, verdict: &Verdict<'_>) -> bool {
+        verdict.outcome == Outcome::Failure
+            && (verdict.retry_after.is_some() || is_one_of(verdict.kind, &self.overload))
+    }
+}
+
+/// What has been measured.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[non_exhaustive]
+pub struct Stats {
+    /// The present limit.
+    pub limit: u32,
+    /// What a call takes that does not wait for others; zero as long as that is not known.
+    pub baseline: Duration,
+    /// What a call took in the last window.
+    pub latency: Duration,
+    /// Windows that have ended.
+    pub windows: u64,
+}
+
+/// So many calls of a window are remembered, the latest ones.
+const SAMPLES: usize = 256;
+/// A window lasts so many calls at least, or it would see the short ones only.
+const CALLS_IN_A_WINDOW: u64 = 5;
+/// The limit was used if the bulkhead was full at one in so many ends of calls.
+const USED: u32 = 4;
+/// Less than this above the baseline: nobody waits, the limit may grow.
+const NO_QUEUE: f64 = 1.05;
+/// More than this above the baseline: perhaps a queue.
+const QUEUE: f64 = 1.15;
+/// How far the limit goes down at once, at the most and at the least.
+const LOWER: std::ops::RangeInclusive<f64> = 0.5..=0.9;
+/// How far it goes down to see whether the baseline is still true.
+const PROBE: f64 = 0.9;
+/// How much further each time that this shows a queue, and nothing but a queue.
+const FURTHER: f64 = 0.05;
+/// How much less than in proportion latency may fall with the limit and still be called proportional.
+const STILL: f64 = 0.25;
+/// Windows between two such looks.
+const PROBE_EVERY: u32 = 10;
+/// A window that is neither near the baseline nor well above it counts as so many.
+const IN_DOUBT: u32 = 3;
+/// Windows without growth after a queue was seen.
+const PAUSE: u32 = 5;
+/// Growth in a window; faster the longer it goes well.
+const GROWTH: f64 = 0.06;
+const FASTEST_GROWTH: f64 = 0.25;
+/// The share of calls ended by overload that lowers the limit.
+const OVERLOAD: f64 = 0.1;
+/// How much of a difference the baseline takes over in a window that proves nothing.
+const AGEING: f64 = 0.125;
+/// A fall of latency to less than this is a faster callee, not chance.
+const FASTER: f64 = 0.8;
+
+/// The limit and the window under way.
+#[derive(Debug)]
+pub(crate) struct Limiter {
+    config: Config,
+    limit: f64,
+    /// In nanoseconds, or not known yet.
+    baseline: Option<f64>,
+    latency: f64,
+    trial: Option<Trial>,
+    streak: u32,
+    descent: u32,
+    pause: u32,
+    since_trial: u32,
+    windows: u64,
+    window: Window,
+}
+
+/// A lowered limit: from where, and what calls took there.
+#[derive(Clone, Copy, Debug)]
+struct Trial {
+    limit: f64,
+    latency: f64,
+}
+
+#[derive(Debug)]
+struct Window {
+    began: Option<Instant>,
+    /// Calls that ended, well or by overload.
+    ended: u32,
+    succeeded: u32,
+    overloaded: u32,
+    full: u32,
+    latencies: Box<[u64; SAMPLES]>,
+}
+
+impl Limiter {
+    pub(crate) fn new(config: Config, start: u32) -> Self {
+        let window =
+            Window { began: None, ended: 0, succeeded: 0, overloaded: 0, full: 0, latencies: Box::new([0; SAMPLES]) };
+        let mut limiter = Self {
+            config,
+            limit: start.into(),
+            baseline: None,
+            latency: 0.0,
+            trial: None,
+            streak: 0,
+            descent: 0,
+            pause: 0,
+            // The first look comes soon: nothing says that the limit to begin with is not far too high.
+            since_trial: PROBE_EVERY - 2,
+            windows: 0,
+            window,
+        };
+        limiter.set(limiter.limit);
+        limiter
+    }
+
+    /// The limit in whole calls.
+    pub(crate) fn limit(&self) -> u32 {
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "the cast saturates")]
+        let whole = self.limit.round() as u32;
+        whole.clamp(self.config.min, self.config.max)
+    }
+
+    pub(crate) fn stats(&self) -> Stats {
+        let duration = |nanos: f64| Duration::from_nanos(saturating(nanos));
+        Stats {
+            limit: self.limit(),
+            baseline: duration(self.baseline.unwrap_or(0.0)),
+            latency: duration(self.latency),
+            windows: self.windows,
+        }
+    }
+
+    /// Goes over to another configuration; `start`: and to another limit.
+    pub(crate) fn update(&mut self, config: Config, start: Option<u32>) {
+        self.config = config;
+        self.trial = None;
+        self.set(start.map_or(self.limit, f64::from));
+    }
+
+    /// A call that began at `began` ended; `full`: all slots were taken then. True if a window ended with it, so that
+    /// the limit may have moved.
+    pub(crate) fn record(&mut self, now: Instant, began: Instant, verdict: &Verdict<'_>, full: bool) -> bool {
+        // What began before the window ran under another limit.
+        let start = *self.window.began.get_or_insert(began.min(now));
+        let overloaded = self.config.is_overload(verdict);
+        if began < start || !(overloaded || verdict.outcome == Outcome::Success) {
+            return false;
+        }
+        let latency = nanos(now.since(began));
+        self.window.count(latency, overloaded, full);
+        let shortest = nanos(self.config.window).max(saturating(self.latency).saturating_mul(CALLS_IN_A_WINDOW));
+        if self.window.ended < self.config.min_samples || nanos(now.since(start)) < shortest {
+            return false;
+        }
+        self.decide();
+        self.window.restart(now);
+        true
+    }
+
+    fn decide(&mut self) {
+        self.windows = self.windows.saturating_add(1);
+        self.pause = self.pause.saturating_sub(1);
+        let used = self.window.full >= self.window.ended.div_ceil(USED);
+        let overload = f64::from(self.window.overloaded) / f64::from(self.window.ended.max(1));
+        if let Some(latency) = self.window.typical() {
+            self.latency = latency;
+        }
+        if overload >= OVERLOAD {
+            (self.trial, self.streak, self.pause) = (None, 0, PAUSE);
+            return self.set(self.limit * (1.0 - overload).max(*LOWER.start()));
+        }
+        if self.window.succeeded == 0 {
+            return;
+        }
+        let latency = self.latency;
+        let baseline = self.baseline.unwrap_or(latency);
+        // One comes down at once to what has been seen; a difference that may be chance counts half.
+        let baseline =
+            if latency < baseline * FASTER { latency } else { baseline.min(f64::midpoint(baseline, latency)) };
+        self.baseline = Some(baseline);
+        match self.trial.take() {
+            Some(trial) => self.judge(trial, latency, baseline, used),
+            None if used => self.steer(latency, baseline),
+            None => {
+                self.streak = 0;
+                self.age(latency, baseline);
+            }
+        }
+    }
+
+    /// Whether the lower limit made calls faster.
+    fn judge(&mut self, trial: Trial, latency: f64, baseline: f64, used: bool) {
+        if !used {
+            // Too few calls to tell.
+            self.age(latency, baseline);
+            return self.set(trial.limit);
+        }
+        let lowered = f64::from(self.limit()) / trial.limit.round().max(1.0);
+        if latency < trial.latency * f64::midpoint(1.0, lowered) {
+            self.pause = PAUSE;
+            if latency > baseline * QUEUE {
+                self.lower(latency, baseline / latency);
+            } else if latency < trial.latency * (lowered * (1.0 - STILL) + STILL) {
+                // As much faster as there were fewer: nearly all of it was waiting, and the rest may be, too.
+                self.lower(latency, PROBE - FURTHER * f64::from(self.descent));
+                self.descent = self.descent.saturating_add(1);
+                return;
+            }
+        } else {
+            self.baseline = Some(latency);
+            self.set(trial.limit);
+        }
+        self.descent = 0;
+    }
+
+    /// The limit was used: up, down or neither.
+    fn steer(&mut self, latency: f64, baseline: f64) {
+        let excess = latency / baseline.max(1.0);
+        // In doubt whether it is a queue, sooner.
+        self.since_trial = self.since_trial.saturating_add(if excess < NO_QUEUE { 1 } else { IN_DOUBT });
+        if self.limit() == self.config.min && excess > NO_QUEUE {
+            // Nothing to compare with: with no fewer calls at a time there is no shorter wait.
+            self.baseline = Some(latency);
+        } else if excess > QUEUE {
+            self.lower(latency, excess.recip());
+        } else if self.since_trial >= PROBE_EVERY {
+            self.lower(latency, PROBE);
+        } else if excess < NO_QUEUE && self.pause == 0 {
+            self.streak = self.streak.saturating_add(1);
+            let growth = (GROWTH * f64::midpoint(1.0, f64::from(self.streak))).min(FASTEST_GROWTH);
+            self.set((self.limit * (1.0 + growth)).max(self.limit + 0.5));
+            return;
+        }
+        self.streak = 0;
+    }
+
+    fn lower(&mut self, latency: f64, factor: f64) {
+        self.trial = Some(Trial { limit: self.limit, latency });
+        (self.streak, self.since_trial) = (0, 0);
+        // By one at least, or there is nothing to be seen.
+        let lowered = self.limit * factor.clamp(*LOWER.start(), *LOWER.end());
+        self.set(lowered.min(f64::from(self.limit()) - 1.0));
+    }
+
+    fn age(&mut self, latency: f64, baseline: f64) {
+        self.baseline = Some(baseline + (latency - baseline) * AGEING);
+    }
+
+    fn set(&mut self, limit: f64) {
+        self.limit = limit.clamp(self.config.min.into(), self.config.max.max(self.config.min).into());
+    }
+}
+
+impl Window {
+    fn count(&mut self, latency: u64, overloaded: bool, full: bool) {
+        self.ended = self.ended.saturating_add(1);
+        self.full = self.full.saturating_add(full.into());
+        if overloaded {
+            self.overloaded = self.overloaded.saturating_add(1);
+        } else {
+            self.latencies[self.succeeded as usize % SAMPLES] = latency;
+            self.succeeded = self.succeeded.saturating_add(1);
+        }
+    }
+
+    /// The mean of those that succeeded, the extreme twentieths taken for the nearest of the others (Winsor's mean): a
+    /// lucky one counts for nothing, and the few that waited count.
+    fn typical(&mut self) -> Option<f64> {
+        let count = (self.succeeded as usize).min(SAMPLES);
+        let samples = &mut self.latencies[..count];
+        samples.sort_unstable();
+        let cut = count.div_ceil(20).min(count.saturating_sub(1) / 2);
+        let (&low, &high) = (samples.get(cut)?, samples.get(count - 1 - cut)?);
+        let sum: f64 = samples.iter().map(|&nanos| nanos.clamp(low, high) as f64).sum();
+        Some((sum / count as f64).max(1.0))
+    }
+
+    fn restart(&mut self, now: Instant) {
+        self.began = Some(now);
+        (self.ended, self.succeeded, self.overloaded, self.full) = (0, 0, 0, 0);
+    }
+}
+
+/// Nanoseconds, within their range.
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "the cast saturates")]
+fn saturating(nanos: f64) -> u64 {
+    nanos as u64
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests;

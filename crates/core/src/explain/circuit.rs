@@ -1,0 +1,118 @@
+//! When a circuit opens, for how long, and what closes it.
+
+use std::time::Duration;
+
+use super::time::{self, Bound, Hints, times};
+use crate::breaker::{self, Mode, Scope, Trip, Window};
+use crate::policy::Config;
+
+/// A circuit breaker in numbers.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct Circuit {
+    /// When it opens: the first of these.
+    pub opens: Vec<Opening>,
+    /// What one outcome is: an attempt, or an operation with all its retries.
+    pub scope: Scope,
+    /// The mode it starts in; it acts in [`Mode::Normal`] only.
+    pub mode: Mode,
+    /// How long it stays open at the shortest and at the longest the first time, jitter included.
+    pub open_for: (Duration, Duration),
+    /// How long at the longest, when it opens again and again without having closed.
+    pub open_at_most: Duration,
+    /// So many successful probes close it.
+    pub successes: u32,
+    /// So many probes at a time; `u32::MAX` for no limit.
+    pub probes: u32,
+}
+
+/// When one rule opens the circuit.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct Opening {
+    /// The rule.
+    pub rule: Trip,
+    /// So many failures (for [`Trip::Slow`]: slow calls) are needed at least.
+    pub failures: u32,
+    /// With calls that never answer, all begun at once: how long until it opens. `None`: a call that hangs does not
+    /// fail, so it never does.
+    pub hung_together: Option<Duration>,
+    /// The same with one such call after the other, without a pause. `None` also where too few of them fall into the
+    /// window of the rule.
+    pub hung_in_turn: Option<Duration>,
+}
+
+impl Circuit {
+    pub(super) fn of(config: &Config, breaker: &breaker::Config) -> Self {
+        let hung = hung(config, breaker.scope);
+        let (wait, zero) = (breaker.open_wait(), Duration::ZERO);
+        let first = wait.bounds(0, (zero, zero));
+        let growing = breaker.open_factor > 1.0;
+        Self {
+            opens: breaker.trip.iter().map(|rule| Opening::of(*rule, hung)).collect(),
+            scope: breaker.scope,
+            mode: breaker.mode,
+            open_for: first,
+            open_at_most: if growing { wait.max_delay } else { first.1 },
+            successes: breaker.success_threshold,
+            probes: breaker.half_open_max_calls,
+        }
+    }
+}
+
+/// How long something that never answers takes to be counted as one failure.
+pub(super) fn hung(config: &Config, scope: Scope) -> Option<Duration> {
+    match scope {
+        Scope::Attempt => [config.attempt_timeout, config.deadline].into_iter().flatten().min(),
+        Scope::Operation => {
+            let alone = Config { bulkhead: None, rate: None, tokens: None, ..config.clone() };
+            match time::worst_case(&alone, Hints::None) {
+                Bound::Within(limit) => Some(limit),
+                Bound::Unbounded(_) => None,
+            }
+        }
+    }
+}
+
+impl Opening {
+    fn of(rule: Trip, hung: Option<Duration>) -> Self {
+        let failures = match rule {
+            Trip::Consecutive(n) | Trip::Cumulative(n) | Trip::Within { failures: n, .. } => n,
+            Trip::Ratio { ratio, minimum_calls, .. } | Trip::Slow { ratio, minimum_calls, .. } => {
+                share_of(minimum_calls, ratio)
+            }
+        };
+        // A ratio needs its minimum of calls; if all hang, all fail.
+        let calls = match rule {
+            Trip::Ratio { minimum_calls, .. } | Trip::Slow { minimum_calls, .. } => minimum_calls.max(1),
+            _ => failures,
+        };
+        let hung = match rule {
+            Trip::Slow { slower_than, .. } => hung.filter(|limit| *limit >= slower_than),
+            _ => hung,
+        };
+        let window = match rule {
+            Trip::Within { window, .. }
+            | Trip::Ratio { window: Window::Time(window), .. }
+            | Trip::Slow { window: Window::Time(window), .. } => window,
+            _ => Duration::MAX,
+        };
+        let in_turn = |limit: Duration| {
+            // The first of them must still be in the window when the last one fails.
+            let fits = times(limit, u64::from(calls).saturating_sub(1)) <= window;
+            fits.then(|| times(limit, calls.into()))
+        };
+        Self { rule, failures, hung_together: hung, hung_in_turn: hung.and_then(in_turn) }
+    }
+}
+
+/// The least number of calls among `calls` whose share is `ratio`.
+fn share_of(calls: u32, ratio: f64) -> u32 {
+    let reaches = |n: u32| f64::from(n) / f64::from(calls) >= ratio;
+    let (mut low, mut high) = (0, calls);
+    while low < high {
+        let middle = low + (high - low) / 2;
+        if reaches(middle) { high = middle } else { low = middle + 1 }
+    }
+    low
+}

@@ -1,0 +1,367 @@
+//! The health of one component, from the outcomes of its calls.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use super::{Status, Transition, bounded};
+use crate::decision::{Name, Stage};
+use crate::invalid::{Check, Invalid, Mistakes};
+use crate::snapshot::{Sample, Snapshot};
+use crate::sync::Mutex;
+use crate::time::{Instant, nanos};
+use crate::window::CountWindow;
+
+/// Rates and averages are over so many calls, unless the strategy has a window of its own.
+pub const CALLS: u32 = 100;
+
+/// An error's text is kept up to so many bytes.
+pub const ERROR_BYTES: usize = 200;
+
+/// When a component is unhealthy.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[cfg_attr(
+    feature = "serde",
+    derive(serde::Serialize, serde::Deserialize),
+    serde(rename_all = "snake_case", deny_unknown_fields)
+)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub enum Strategy {
+    /// When so large a share of its last calls failed. Follows every call: one success can make it healthy again.
+    Ratio {
+        /// So many calls are looked back on: 1 to 65,536.
+        window: u32,
+        /// The share of failures that makes it unhealthy, above 0 and at most 1; reaching it does.
+        unhealthy_threshold: f64,
+    },
+    /// When so many calls in a row failed, until so many in a row succeeded. In between nothing changes.
+    Consecutive {
+        /// So many failures in a row make it unhealthy.
+        failure_threshold: u32,
+        /// So many successes in a row make it healthy again.
+        recovery_threshold: u32,
+    },
+}
+
+impl Strategy {
+    /// Half of the last 100 calls.
+    pub const fn ratio() -> Self {
+        Self::Ratio { window: CALLS, unhealthy_threshold: 0.5 }
+    }
+
+    /// Three failures in a row, and back after two successes.
+    pub const fn consecutive() -> Self {
+        Self::Consecutive { failure_threshold: 3, recovery_threshold: 2 }
+    }
+
+    const fn window(&self) -> u32 {
+        if let Self::Ratio { window, .. } = self { *window } else { CALLS }
+    }
+}
+
+/// How the health of a component is judged.
+///
+/// ```
+/// use stormproof_core::health::{Config, Strategy};
+///
+/// let config = Config { strategy: Strategy::Ratio { window: 0, unhealthy_threshold: 2.0 }, ..Default::default() };
+/// assert_eq!(config.validate().len(), 2);
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(default, deny_unknown_fields))]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct Config {
+    /// When it is unhealthy. Default: when half of its last 100 calls failed.
+    pub strategy: Strategy,
+    /// So many of the last errors are kept: at most 1,000. Default: 10.
+    pub recent_errors: u32,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self { strategy: Strategy::ratio(), recent_errors: 10 }
+    }
+}
+
+impl Config {
+    /// All mistakes; empty if there is none.
+    pub fn validate(&self) -> Vec<Invalid> {
+        let mut check = Check::default();
+        match self.strategy {
+            Strategy::Ratio { window, unhealthy_threshold: share } => {
+                check.that((1..=65_536).contains(&window), "strategy.ratio.window", window, "1 to 65536");
+                let valid = share > 0.0 && share <= 1.0;
+                check.that(valid, "strategy.ratio.unhealthy_threshold", share, "above 0 and at most 1");
+            }
+            Strategy::Consecutive { failure_threshold: down, recovery_threshold: up } => {
+                check.that(down >= 1, "strategy.consecutive.failure_threshold", down, "1 or more");
+                check.that(up >= 1, "strategy.consecutive.recovery_threshold", up, "1 or more");
+            }
+        }
+        check.that(self.recent_errors <= 1_000, "recent_errors", self.recent_errors, "at most 1000");
+        check.done()
+    }
+}
+
+/// An error that a component had.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RecentError {
+    /// When.
+    pub at: Instant,
+    /// What, cut to [`ERROR_BYTES`].
+    pub error: Box<str>,
+}
+
+/// A component's health at one moment.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct Report {
+    /// Whether it is healthy. A component that was never called is.
+    pub healthy: bool,
+    /// The same as a status.
+    pub status: Status,
+    /// Successes among the last calls, 0 to 1; 1 when there were none.
+    pub success_rate: f64,
+    /// How long the last successful calls took, on average; `None` when none said so.
+    pub average_latency: Option<Duration>,
+    /// The last errors, oldest first.
+    pub recent_errors: Vec<RecentError>,
+    /// Failures since the last success.
+    pub consecutive_failures: u32,
+    /// Successes since the last failure.
+    pub consecutive_successes: u32,
+    /// Calls recorded so far.
+    pub calls: u64,
+    /// Those of them that failed.
+    pub failures: u64,
+    /// When a call was last recorded.
+    pub last_check: Option<Instant>,
+    /// How long ago that was.
+    pub age: Option<Duration>,
+}
+
+/// Watches one component: is told what became of its calls, and says how well it is.
+///
+/// ```
+/// use std::time::Duration;
+/// use stormproof_core::{HealthTracker, Instant, health::Status};
+///
+/// let tracker = HealthTracker::new("openai"); // unhealthy when half of the last 100 calls failed
+/// let now = Instant::ZERO;
+/// assert!(tracker.record_success(now, Duration::from_millis(150)).is_none());
+/// let change = tracker.record_failure(now, "timeout").expect("one of two");
+/// assert_eq!((change.to, change.as_str()), (Status::Unhealthy, "degraded"));
+/// let report = tracker.status(now);
+/// assert_eq!((report.healthy, report.success_rate), (false, 0.5));
+/// ```
+#[derive(Debug)]
+pub struct HealthTracker {
+    name: Name,
+    record: Mutex<Record>,
+}
+
+impl HealthTracker {
+    /// A tracker with the default [`Config`].
+    pub fn new(name: impl Into<Name>) -> Self {
+        Self { name: name.into(), record: Mutex::new(Record::new(Config::default())) }
+    }
+
+    /// A tracker with `config`, or all that is wrong with it.
+    pub fn with_config(name: impl Into<Name>, config: Config) -> Result<Self, Mistakes> {
+        Mistakes::none(config.validate())?;
+        Ok(Self { name: name.into(), record: Mutex::new(Record::new(config)) })
+    }
+
+    /// The component's name.
+    pub fn name(&self) -> &Name {
+        &self.name
+    }
+
+    /// The configuration.
+    pub fn config(&self) -> Config {
+        self.record.lock().config
+    }
+
+    /// Notes a call that succeeded, and how long it took if that is known. Returns what changed by it.
+    pub fn record_success(&self, now: Instant, latency: impl Into<Option<Duration>>) -> Option<Transition> {
+        self.record.lock().success(now, latency.into())
+    }
+
+    /// Notes a call that failed. Returns what changed by it.
+    pub fn record_failure(&self, now: Instant, error: &str) -> Option<Transition> {
+        self.record.lock().failure(now, error)
+    }
+
+    /// Whether it is healthy.
+    pub fn is_healthy(&self) -> bool {
+        !self.record.lock().unhealthy
+    }
+
+    /// How well it is.
+    pub fn status(&self, now: Instant) -> Report {
+        self.record.lock().report(now)
+    }
+
+    /// Forgets all calls; totals stay. Returns what changed by it.
+    pub fn reset(&self, now: Instant) -> Option<Transition> {
+        self.record.lock().reset(now)
+    }
+
+    /// The same as data, for metrics and pages.
+    pub fn snapshot(&self, now: Instant) -> Snapshot {
+        const CALLS: &str = "Calls by outcome.";
+        let report = self.status(now);
+        let latency = report.average_latency.unwrap_or_default().as_secs_f64();
+        let samples = vec![
+            Sample::gauge("status", "How bad it is, 0 (healthy) to 5 (critical).", report.status.severity().into()),
+            Sample::gauge("success_ratio", "Successes among the last calls.", report.success_rate),
+            Sample::gauge("latency_seconds", "Average time of the last successful calls.", latency),
+            Sample::gauge(
+                "consecutive_failures",
+                "Failures since the last success.",
+                report.consecutive_failures.into(),
+            ),
+            Sample::counter("calls", CALLS, report.calls - report.failures).label("outcome", "success"),
+            Sample::counter("calls", CALLS, report.failures).label("outcome", "failure"),
+        ];
+        Snapshot { stage: Stage::Health, name: self.name.clone(), samples }
+    }
+}
+
+#[derive(Debug)]
+struct Record {
+    config: Config,
+    unhealthy: bool,
+    seq: u64,
+    window: CountWindow,
+    latencies: Latencies,
+    errors: VecDeque<RecentError>,
+    consecutive_failures: u32,
+    consecutive_successes: u32,
+    calls: u64,
+    failures: u64,
+    last_check: Option<Instant>,
+}
+
+impl Record {
+    fn new(config: Config) -> Self {
+        let window = config.strategy.window();
+        Self {
+            config,
+            unhealthy: false,
+            seq: 0,
+            window: CountWindow::new(window as usize),
+            latencies: Latencies { size: window as usize, last: VecDeque::new(), sum: 0 },
+            errors: VecDeque::new(),
+            consecutive_failures: 0,
+            consecutive_successes: 0,
+            calls: 0,
+            failures: 0,
+            last_check: None,
+        }
+    }
+
+    fn success(&mut self, now: Instant, latency: Option<Duration>) -> Option<Transition> {
+        self.consecutive_failures = 0;
+        self.consecutive_successes = self.consecutive_successes.saturating_add(1);
+        if let Some(latency) = latency {
+            self.latencies.add(latency);
+        }
+        self.note(now, false)
+    }
+
+    fn failure(&mut self, now: Instant, error: &str) -> Option<Transition> {
+        self.consecutive_successes = 0;
+        self.consecutive_failures = self.consecutive_failures.saturating_add(1);
+        self.failures = self.failures.saturating_add(1);
+        if self.config.recent_errors > 0 {
+            if self.errors.len() >= self.config.recent_errors as usize {
+                self.errors.pop_front();
+            }
+            self.errors.push_back(RecentError { at: now, error: bounded(error, ERROR_BYTES).into() });
+        }
+        let transition = self.note(now, true)?;
+        Some(transition.failed(self.consecutive_failures, Some(error)))
+    }
+
+    fn note(&mut self, now: Instant, failed: bool) -> Option<Transition> {
+        self.calls = self.calls.saturating_add(1);
+        // Threads that read a clock and then wait for the lock may come out of order.
+        self.last_check = self.last_check.max(Some(now));
+        self.window.record(failed, false);
+        let unhealthy = match self.config.strategy {
+            Strategy::Ratio { unhealthy_threshold, .. } => self.window.tally().failure_ratio() >= unhealthy_threshold,
+            Strategy::Consecutive { recovery_threshold, .. } if self.unhealthy => {
+                self.consecutive_successes < recovery_threshold
+            }
+            Strategy::Consecutive { failure_threshold, .. } => self.consecutive_failures >= failure_threshold,
+        };
+        self.move_to(now, unhealthy)
+    }
+
+    fn move_to(&mut self, now: Instant, unhealthy: bool) -> Option<Transition> {
+        let from = self.status();
+        if std::mem::replace(&mut self.unhealthy, unhealthy) == unhealthy {
+            return None;
+        }
+        self.seq += 1;
+        Some(Transition::new(self.seq, now, from, self.status()))
+    }
+
+    fn reset(&mut self, now: Instant) -> Option<Transition> {
+        self.window.clear();
+        self.latencies.clear();
+        self.errors.clear();
+        (self.consecutive_failures, self.consecutive_successes) = (0, 0);
+        self.move_to(now, false)
+    }
+
+    const fn status(&self) -> Status {
+        if self.unhealthy { Status::Unhealthy } else { Status::Healthy }
+    }
+
+    fn report(&self, now: Instant) -> Report {
+        let tally = self.window.tally();
+        Report {
+            healthy: !self.unhealthy,
+            status: self.status(),
+            success_rate: 1.0 - tally.failure_ratio(),
+            average_latency: self.latencies.average(),
+            recent_errors: self.errors.iter().cloned().collect(),
+            consecutive_failures: self.consecutive_failures,
+            consecutive_successes: self.consecutive_successes,
+            calls: self.calls,
+            failures: self.failures,
+            last_check: self.last_check,
+            age: self.last_check.map(|last| now.since(last)),
+        }
+    }
+}
+
+/// The latencies of the last calls, with their exact sum in nanoseconds: 65,536 of `u64::MAX` fit.
+#[derive(Debug)]
+struct Latencies {
+    size: usize,
+    last: VecDeque<u64>,
+    sum: u128,
+}
+
+impl Latencies {
+    fn add(&mut self, latency: Duration) {
+        if self.last.len() >= self.size {
+            self.sum -= u128::from(self.last.pop_front().unwrap_or(0));
+        }
+        let latency = nanos(latency);
+        self.last.push_back(latency);
+        self.sum += u128::from(latency);
+    }
+
+    fn average(&self) -> Option<Duration> {
+        let average = self.sum.checked_div(self.last.len() as u128)?;
+        Some(Duration::from_nanos(u64::try_from(average).unwrap_or(u64::MAX)))
+    }
+
+    fn clear(&mut self) {
+        self.last.clear();
+        self.sum = 0;
+    }
+}

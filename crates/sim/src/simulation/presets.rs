@@ -1,0 +1,73 @@
+//! Comparisons that are built in: two policies worth setting side by side.
+
+use std::time::Duration;
+
+use stormproof_core::{Backoff, Jitter, Trip, adaptive, breaker, budget, bulkhead, policy, rate, retry};
+
+/// Two policies, each with its name, and what the comparison shows.
+#[derive(Clone, Debug)]
+pub struct Preset {
+    /// Its name.
+    pub name: &'static str,
+    /// What it shows.
+    pub about: &'static str,
+    /// The policies.
+    pub sides: [(&'static str, policy::Config); 2],
+}
+
+/// The names of all, each with what it shows.
+pub const PRESETS: [(&str, &str); 5] = [
+    ("retry-budget", "retries that nothing limits, and the same under a budget"),
+    ("breaker", "time-outs and retries alone, and with a circuit breaker"),
+    ("rate-queue", "a rate limiter that refuses, and one where callers wait in a queue"),
+    ("adaptive", "a bulkhead of a hundred slots, and one that finds its number"),
+    ("hedge", "one attempt after another, and a second one beside a slow one"),
+];
+
+/// The comparison with that name.
+pub fn preset(name: &str) -> Option<Preset> {
+    let &(name, about) = PRESETS.iter().find(|(known, _)| *known == name)?;
+    let sides = match name {
+        "retry-budget" => {
+            let with = policy::Config { budget: Some(budget::Config::default()), ..retrying() };
+            [("no budget", retrying()), ("budget", with)]
+        }
+        "breaker" => {
+            let with = policy::Config { breaker: Some(breaker()), ..retrying() };
+            [("no breaker", retrying()), ("breaker", with)]
+        }
+        "rate-queue" => [("refuses", limited(Duration::ZERO)), ("queue", limited(Duration::from_secs(10)))],
+        "adaptive" => [("100 slots", slots(None)), ("adaptive", slots(Some(adaptive::Config::default())))],
+        _ => return None,
+    };
+    Some(Preset { name, about, sides })
+}
+
+/// Three retries of an attempt that may take a second, as people write them.
+fn retrying() -> policy::Config {
+    let backoff = Backoff::exponential(Duration::from_millis(100)).jitter(Jitter::Full);
+    policy::Config {
+        attempt_timeout: Some(Duration::from_secs(1)),
+        retry: Some(retry::Config { max_retries: 3, backoff, ..retry::Config::default() }),
+        ..policy::Config::default()
+    }
+}
+
+fn breaker() -> breaker::Config {
+    breaker::Config {
+        trip: vec![Trip::consecutive(5)],
+        open_duration: Duration::from_secs(5),
+        ..breaker::Config::default()
+    }
+}
+
+fn limited(max_wait: Duration) -> policy::Config {
+    let rate = rate::Config { rate: 50, burst: Some(5), max_wait, ..rate::Config::default() };
+    policy::Config { rate: Some(rate), ..policy::Config::default() }
+}
+
+fn slots(adaptive: Option<adaptive::Config>) -> policy::Config {
+    let max_concurrent = if adaptive.is_some() { 20 } else { 100 };
+    let bulkhead = bulkhead::Config { max_concurrent, max_queue: 20, adaptive, ..bulkhead::Config::default() };
+    policy::Config { bulkhead: Some(bulkhead), ..policy::Config::default() }
+}

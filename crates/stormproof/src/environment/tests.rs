@@ -1,0 +1,117 @@
+//! What variables say, and that their values are not told.
+
+use std::time::Duration;
+
+use proptest::prelude::*;
+use stormproof_core::Trip;
+
+use super::*;
+use crate::settings::Settings;
+
+#[test]
+fn our_own_variables_set_what_they_name_over_the_file() {
+    let environment = Environment::of([
+        ("STORMPROOF_POLICIES__OPEN_AI__BREAKER__FAILURE_THRESHOLD", "3"),
+        ("STORMPROOF_POLICIES__OPEN_AI__DEADLINE", "2m"),
+        ("STORMPROOF_POLICIES__OPEN_AI__RETRY__BACKOFF__JITTER", "{ additive = 0.5 }"),
+        ("STORMPROOF_POLICIES__NEW__PRESET", "khive"),
+        ("STORMPROOF_ADMIN_TOKEN", "secret"),
+    ]);
+    let text = "[policies.Open-AI]\ndeadline = 5\nbreaker.trip = 9\nbreaker.open_duration = 4\n";
+    let settings = Settings::parse_with(text, &environment).unwrap();
+    let policy = &settings.policies["Open-AI"];
+    let breaker = policy.breaker.as_ref().unwrap();
+    assert_eq!((policy.deadline, breaker.trip[0]), (Some(Duration::from_secs(120)), Trip::consecutive(3)));
+    assert_eq!(breaker.open_duration, Duration::from_secs(4));
+    assert_eq!(policy.retry.as_ref().unwrap().backoff.jitter, stormproof_core::Jitter::Additive(0.5));
+    assert_eq!(settings.policies["new"], crate::preset::get("khive").unwrap());
+}
+
+#[test]
+fn a_variable_that_is_wrong_is_named_and_its_value_is_not() {
+    let environment = Environment::of([
+        ("STORMPROOF_POLICIES__A__BREAKER__SUCCESS_THRESHOLD", "sesame"),
+        ("STORMPROOF_POLICIES__A__BREAKER__TRIP", "0"),
+        ("STORMPROOF_POLICIES__A__BREAKER__TRAP", "sesame"),
+        ("STORMPROOF_POLICIES__A__DEADLINE__X", "sesame"),
+        ("STORMPROOF_POLICIES__A__PRESET", "victor"),
+        ("STORMPROOF_POLICIES____X", "sesame"),
+        ("STORMPROOF_SESAM__E", "sesame"),
+    ]);
+    let found = Settings::parse_with("[policies.a]\ndeadline = 5\n", &environment).unwrap_err();
+    let shown: Vec<_> = found.iter().map(ToString::to_string).collect();
+    let starts = [
+        "STORMPROOF_POLICIES__A__BREAKER__SUCCESS_THRESHOLD: policies.a.breaker.success_threshold: is not valid, expected",
+        "STORMPROOF_POLICIES__A__BREAKER__TRAP: policies.a.breaker.trap: is not valid, expected one of",
+        "STORMPROOF_POLICIES__A__BREAKER__TRIP: policies.a.breaker.trip.consecutive: is not valid, allowed is 1 or more",
+        "STORMPROOF_POLICIES__A__DEADLINE__X: is not valid, `deadline` in the file is no table",
+        "STORMPROOF_POLICIES____X: is not valid, expected names joined by `__`",
+        "STORMPROOF_SESAM__E: sesam",
+    ];
+    assert_eq!(shown.len(), starts.len(), "{shown:#?}");
+    for (shown, start) in shown.iter().zip(starts) {
+        assert!(shown.starts_with(start) && !shown.contains("sesame"), "{shown} should start with {start}");
+    }
+    assert!(!format!("{environment:?}").contains("sesame"));
+}
+
+#[test]
+fn a_variable_of_another_system_that_is_not_valid_is_ignored_and_told() {
+    let wrong = [
+        ("ARAGORA_CB_FAILURE_THRESHOLD", "2.0"),
+        ("ARAGORA_CB_SUCCESS_THRESHOLD", "0"),
+        ("ARAGORA_CB_TIMEOUT_SECONDS", "-1"),
+        ("ARAGORA_CB_HALF_OPEN_MAX_CALLS", ""),
+        ("ARAGORA_RETRY_MAX_ATTEMPTS", "-1"),
+        ("ARAGORA_RETRY_INITIAL_DELAY", "nan"),
+        ("ARAGORA_RETRY_MAX_DELAY", "1e300"),
+        ("ARAGORA_HEALTH_WINDOW_SIZE", "0"),
+        ("ARAGORA_HEALTH_UNHEALTHY_THRESHOLD", "1.5"),
+        ("A2A_CIRCUIT_BREAKER_THRESHOLD", "0"),
+        ("A2A_CIRCUIT_BREAKER_TIMEOUT", "soon"),
+        ("A2A_RETRY_ATTEMPTS", "0"),
+        ("A2A_CONNECTION_POOL_SIZE", "0"),
+    ];
+    let environment = Environment::of(wrong);
+    assert_eq!(*environment.known(), Known::default());
+    let mut names: Vec<_> = wrong.map(|(name, _)| name).to_vec();
+    names.sort_unstable();
+    let told: Vec<_> = environment.warnings().iter().map(|warning| warning.variable).collect();
+    assert_eq!(told, names);
+    assert_eq!(crate::preset::get_with("aragora", &environment), crate::preset::get("aragora"));
+}
+
+#[test]
+fn what_policies_do_not_use_is_there_for_others() {
+    let environment = Environment::of([
+        ("ARAGORA_HEALTH_WINDOW_SIZE", "100"),
+        ("ARAGORA_HEALTH_UNHEALTHY_THRESHOLD", "0.5"),
+        ("A2A_CONNECTION_POOL_SIZE", " 50 "),
+        ("OPENROUTER_API_KEY", "sesame"),
+    ]);
+    let known = environment.known();
+    assert_eq!((known.health_window, known.unhealthy_threshold), (Some(100), Some(0.5)));
+    assert_eq!((known.pool_size, known.openrouter), (Some(50), true));
+    assert!(!format!("{environment:?}").contains("sesame"));
+    assert!(!Environment::of([("OPENROUTER_API_KEY", "")]).known().openrouter);
+}
+
+proptest! {
+    #[test]
+    fn any_environment_gives_settings_or_mistakes(
+        variables in prop::collection::vec((name(), "\\PC{0,12}"), 0..6),
+    ) {
+        let environment = Environment::of(variables);
+        let text = "[policies.a]\npreset = 'aragora'\nbreaker.trip = 3\n";
+        if let Err(found) = Settings::parse_with(text, &environment) {
+            prop_assert!(!found.is_empty() && found.iter().all(|mistake| !mistake.message.is_empty()));
+        }
+    }
+}
+
+fn name() -> impl Strategy<Value = String> {
+    let segment =
+        prop::sample::select(vec!["POLICIES", "A", "BREAKER", "TRIP", "RETRY", "BACKOFF", "PRESET", "", "x.y"]);
+    let own = prop::collection::vec(segment, 1..6).prop_map(|path| format!("STORMPROOF_{}", path.join("__")));
+    prop_oneof![own, prop::sample::select(VARIABLES.to_vec()).prop_map(str::to_owned)]
+}

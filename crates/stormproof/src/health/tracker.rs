@@ -1,0 +1,173 @@
+//! A tracker that several share, with a clock and listeners.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use stormproof_core as core;
+use stormproof_core::event::Kind;
+use stormproof_core::health::{Config, Report, Transition};
+use stormproof_core::{Event, Mistakes, Name, Snapshot};
+use tokio::sync::broadcast;
+
+use super::Followed;
+use crate::call::Cx;
+use crate::classify::{Classify, ErrIsFailure};
+use crate::clock::Clock;
+use crate::events::Listener;
+use crate::subject::Subject;
+
+/// Watches one component: is told what became of its calls, and says how well it is. Clones are the same tracker.
+///
+/// ```
+/// use std::time::Duration;
+/// use stormproof::HealthTracker;
+///
+/// let tracker = HealthTracker::new("openai"); // unhealthy when half of the last 100 calls failed
+/// tracker.record_success(Duration::from_millis(150));
+/// tracker.record_failure("timeout");
+/// let report = tracker.status();
+/// assert_eq!((report.healthy, report.success_rate), (false, 0.5));
+/// assert_eq!(&*report.recent_errors[0].error, "timeout");
+/// ```
+#[derive(Clone, Debug)]
+pub struct HealthTracker(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    core: core::HealthTracker,
+    subject: Subject,
+}
+
+crate::events::tells!(HealthTracker, 0.subject.listeners);
+
+impl HealthTracker {
+    /// With the default configuration on the system's clock.
+    pub fn new(name: impl Into<Name>) -> Self {
+        Self::from_core(core::HealthTracker::new(name), &Clock::system())
+    }
+
+    /// With `config` on the system's clock, or all that is wrong with it.
+    pub fn with_config(name: impl Into<Name>, config: Config) -> Result<Self, Mistakes> {
+        Self::with_clock(name, config, &Clock::system())
+    }
+
+    /// With `config` on `clock`, or all that is wrong with it.
+    pub fn with_clock(name: impl Into<Name>, config: Config, clock: &Clock) -> Result<Self, Mistakes> {
+        core::HealthTracker::with_config(name, config).map(|core| Self::from_core(core, clock))
+    }
+
+    fn from_core(core: core::HealthTracker, clock: &Clock) -> Self {
+        let subject = Subject::new(core.name().clone(), clock);
+        Self(Arc::new(Shared { core, subject }))
+    }
+
+    /// The component's name.
+    pub fn name(&self) -> &Name {
+        self.0.core.name()
+    }
+
+    pub(super) fn clock(&self) -> &Clock {
+        &self.0.subject.clock
+    }
+
+    /// Notes a call that succeeded, and how long it took if that is known.
+    pub fn record_success(&self, latency: impl Into<Option<Duration>>) {
+        let change = self.0.core.record_success(self.0.subject.now(), latency);
+        self.tell(change);
+    }
+
+    /// Notes a call that failed. The text is kept, up to 200 bytes, and shown to whoever asks: keep secrets out of it.
+    pub fn record_failure(&self, error: &str) {
+        let change = self.0.core.record_failure(self.0.subject.now(), error);
+        self.tell(change);
+    }
+
+    /// Whether it is healthy.
+    pub fn is_healthy(&self) -> bool {
+        self.0.core.is_healthy()
+    }
+
+    /// How well it is.
+    pub fn status(&self) -> Report {
+        self.0.core.status(self.0.subject.now())
+    }
+
+    /// Forgets all calls; totals stay.
+    pub fn reset(&self) {
+        let change = self.0.core.reset(self.0.subject.now());
+        self.tell(change);
+    }
+
+    /// Feeds the tracker from an operation that a policy calls: each attempt with its own time, also one that ran out of
+    /// time. An attempt that is given up for another reason counts neither way.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use stormproof::{HealthTracker, Policy};
+    ///
+    /// let (policy, tracker) = (Policy::builder("openai").build()?, HealthTracker::new("openai"));
+    /// policy.call(tracker.follow(|_| async { Ok::<_, std::io::Error>(42) })).await?;
+    /// assert_eq!(tracker.status().calls, 1);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn follow<'p, F, Fut, T, E>(
+        &self,
+        op: F,
+    ) -> impl FnMut(Cx<'p>) -> Followed<'p, Fut, ErrIsFailure> + use<'p, F, Fut, T, E>
+    where
+        F: FnMut(Cx<'p>) -> Fut,
+        Fut: Future<Output = Result<T, E>>,
+    {
+        self.follow_with(op, ErrIsFailure)
+    }
+
+    /// [`follow`](Self::follow) with the classifier that judges the call, so that both count alike. What it ignores
+    /// counts neither way; a failure is noted by its kind, not by its text.
+    pub fn follow_with<'p, F, Fut, T, E, C>(
+        &self,
+        mut op: F,
+        classifier: C,
+    ) -> impl FnMut(Cx<'p>) -> Followed<'p, Fut, C> + use<'p, F, Fut, T, E, C>
+    where
+        F: FnMut(Cx<'p>) -> Fut,
+        Fut: Future<Output = Result<T, E>>,
+        C: Classify<T, E> + Clone,
+    {
+        let tracker = self.clone();
+        move |cx| Followed::new(op(cx), cx, classifier.clone(), tracker.clone())
+    }
+
+    /// Calls `listener` with each change of health, once: at once, under no lock. A listener that panics is passed over.
+    pub fn on_change(&self, listener: impl Fn(&Transition) + Send + Sync + 'static) -> Listener {
+        self.on_event(move |event| {
+            if let Kind::Health { transition, .. } = &event.kind {
+                listener(transition);
+            }
+        })
+    }
+
+    /// Calls `listener` for every event of this tracker; there is one kind, `health_changed`.
+    pub fn on_event(&self, listener: impl Fn(&Event) + Send + Sync + 'static) -> Listener {
+        self.0.subject.listeners.listen(listener)
+    }
+
+    /// The events from now on, through a queue of [`QUEUE`](crate::events::QUEUE).
+    pub fn subscribe(&self) -> broadcast::Receiver<Event> {
+        self.0.subject.listeners.subscribe()
+    }
+
+    /// The tracker as data, for metrics and pages.
+    pub fn snapshot(&self) -> Snapshot {
+        self.0.core.snapshot(self.0.subject.now())
+    }
+
+    fn tell(&self, change: Option<Transition>) {
+        if let Some(transition) = change {
+            let component = self.name().clone();
+            self.0.subject.tell(transition.at, || Kind::Health { component, transition });
+        }
+    }
+}

@@ -1,0 +1,439 @@
+//! Policies and stages by name: one instance a name, wherever it is asked for.
+//!
+//! Owns the names and what is made for them. How many may be kept is in `bounded.rs`, what is common to all that is kept
+//! in `entry.rs`, reloading in `reload.rs`, names from addresses in `target.rs`, maps by key in `keyed.rs`.
+
+mod bounded;
+mod difference;
+mod entry;
+mod keyed;
+mod reload;
+#[cfg(feature = "serde")]
+pub mod stats;
+mod target;
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use stormproof_core::breaker::{self, State};
+use stormproof_core::event::Kind;
+use stormproof_core::{Event, Instant, Invalid, Mistakes, Name, Snapshot, bulkhead, policy, rate};
+use tokio::sync::broadcast;
+
+use crate::clock::Clock;
+use crate::events::{EventBus, Listener};
+use crate::policy::Policy;
+use crate::stages::{Bulkhead, CircuitBreaker, RateLimiter};
+
+use bounded::{Asked, Bounds, Shelves};
+use difference::differences;
+pub use entry::Entry;
+use entry::sealed::Kept;
+pub use keyed::{Keyed, KeyedBreakers, KeyedBulkheads, KeyedLimiters, KeyedPolicies, Limits};
+pub use reload::Changes;
+pub use target::{NoTarget, target};
+
+/// How many names a registry keeps, and what it makes of a contradiction.
+///
+/// ```
+/// use stormproof::{Clock, Registry, registry};
+///
+/// let config = registry::Config { strict: true, ..Default::default() };
+/// let registry = Registry::with_clock(config, &Clock::system())?;
+/// # Ok::<(), stormproof::Mistakes>(())
+/// ```
+#[derive(Clone, Debug, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(default, deny_unknown_fields))]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct Config {
+    /// So many names of each kind; past it those are forgotten that were not used for `stale_after`, are not open, and
+    /// of which nobody has a handle. If there are none, new names are still made. Default: 1000.
+    pub max_entries: usize,
+    /// A name that nobody asked for in so long may be forgotten. Default: 24 h.
+    #[cfg_attr(feature = "serde", serde(with = "stormproof_core::time::duration"))]
+    #[cfg_attr(feature = "schema", schemars(with = "stormproof_core::time::duration::Written"))]
+    pub stale_after: Duration,
+    /// Whether other settings for a name that exists are an error. Default: no, the first ones stay and an event says so.
+    pub strict: bool,
+    /// The stages of what is made for names without settings of their own. Default: for a breaker, bulkhead or limiter
+    /// its own defaults; for a policy no stage.
+    pub defaults: policy::Config,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        let day = Duration::from_secs(86_400);
+        Self { max_entries: 1000, stale_after: day, strict: false, defaults: policy::Config::default() }
+    }
+}
+
+impl Config {
+    /// All mistakes; empty if there is none.
+    pub fn validate(&self) -> Vec<Invalid> {
+        let mut found = Vec::new();
+        if self.max_entries == 0 {
+            found.push(Invalid::new("max_entries", "0", "1 or more"));
+        }
+        found.extend(self.defaults.validate().into_iter().map(|mut mistake| {
+            mistake.field = format!("defaults.{}", mistake.field);
+            mistake
+        }));
+        found
+    }
+}
+
+/// Why a registry did not give what was asked for.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The settings are not allowed.
+    #[error("{name:?}: {mistakes}")]
+    Invalid {
+        /// The name.
+        name: Name,
+        /// All that is wrong.
+        mistakes: Mistakes,
+    },
+    /// The name exists with other settings, and the registry is strict.
+    #[error("{name:?} is registered with other settings: {differs}")]
+    Differs {
+        /// The name.
+        name: Name,
+        /// What differs.
+        differs: Box<str>,
+    },
+    /// What was to be inserted runs on another clock than the registry.
+    #[error("{name:?} runs on another clock than the registry")]
+    OtherClock {
+        /// The name.
+        name: Name,
+    },
+}
+
+/// Policies, circuit breakers, bulkheads and rate limiters by name. Cheap to clone; clones are the same registry.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use stormproof::{Registry, Trip, breaker};
+///
+/// let registry = Registry::new(); // or Registry::global()
+/// let config = breaker::Config { trip: vec![Trip::consecutive(3)], ..Default::default() };
+/// registry.breaker_with("openai_api", config)?; // get or create
+///
+/// let breaker = registry.breaker("openai_api"); // the same
+/// breaker.call(|_| async { Ok::<_, std::io::Error>(()) }).await?;
+/// for (name, breaker) in registry.list() {
+///     println!("{name}: {}", breaker.state().as_str());
+/// }
+/// registry.reset_all();
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug)]
+pub struct Registry(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    clock: Clock,
+    bus: EventBus,
+    strict: AtomicBool,
+    max_entries: usize,
+    settings: Mutex<Settings>,
+    shelves: Shelves,
+    #[cfg(feature = "persist")]
+    persistence: crate::persist::Persistence,
+}
+
+/// What names are made with.
+#[derive(Debug, Default)]
+struct Settings {
+    defaults: policy::Config,
+    named: BTreeMap<Name, policy::Config>,
+}
+
+impl Settings {
+    fn of(&self, name: &str) -> &policy::Config {
+        self.named.get(name).unwrap_or(&self.defaults)
+    }
+}
+
+impl Default for Registry {
+    fn default() -> Self {
+        Self::build(Config::default(), &Clock::system(), EventBus::new())
+    }
+}
+
+impl Registry {
+    /// An empty registry on the system's clock.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// An empty registry with `config` on `clock`, or all that is wrong with it.
+    pub fn with_clock(config: Config, clock: &Clock) -> Result<Self, Mistakes> {
+        Mistakes::none(config.validate())?;
+        Ok(Self::build(config, clock, EventBus::new()))
+    }
+
+    /// The registry of the process, on the system's clock.
+    pub fn global() -> &'static Self {
+        static GLOBAL: LazyLock<Registry> =
+            LazyLock::new(|| Registry::build(Config::default(), &Clock::system(), EventBus::global().clone()));
+        &GLOBAL
+    }
+
+    fn build(config: Config, clock: &Clock, bus: EventBus) -> Self {
+        let bounds = Bounds { most: config.max_entries, idle: config.stale_after, lossless: false };
+        Self(Arc::new(Inner {
+            clock: clock.clone(),
+            bus,
+            strict: AtomicBool::new(config.strict),
+            max_entries: config.max_entries,
+            settings: Mutex::new(Settings { defaults: config.defaults, named: BTreeMap::new() }),
+            shelves: Shelves::new(bounds),
+            #[cfg(feature = "persist")]
+            persistence: crate::persist::Persistence::default(),
+        }))
+    }
+
+    /// Whether other settings for a name that exists are an error from now on.
+    pub fn strict(&self, strict: bool) {
+        self.0.strict.store(strict, Ordering::Relaxed);
+    }
+
+    /// The circuit breaker called `name`, made if there is none: with the settings of that name
+    /// ([`configure`](Self::configure)), else the registry's defaults.
+    pub fn breaker(&self, name: &str) -> CircuitBreaker {
+        if let Some(found) = self.get(name) {
+            return found;
+        }
+        let config = self.settings().of(name).breaker.clone().unwrap_or_default();
+        // They were looked at when they were given; a breaker there is in any case.
+        self.breaker_made_with(name, config).unwrap_or_else(|_| CircuitBreaker::on(name, self.clock()))
+    }
+
+    /// Like [`breaker_with`](Self::breaker_with), without comparing the settings.
+    fn breaker_made_with(&self, name: &str, config: breaker::Config) -> Result<CircuitBreaker, Error> {
+        let made = |name| Ok((CircuitBreaker::make_in(self, name, config.clone())?, config));
+        let asked = self.0.shelves.breakers.get_or_make(name, self.now(), no_room, made)?;
+        self.welcome(name, asked, None)
+    }
+
+    /// The circuit breaker called `name`, made with `config` if there is none. If there is one with other settings,
+    /// these stay and an event says what differs; in a strict registry it is an error.
+    pub fn breaker_with(&self, name: &str, config: breaker::Config) -> Result<CircuitBreaker, Error> {
+        self.find_or_make_with(name, config)
+    }
+
+    /// The circuit breaker of the target of `url`: one for a scheme, host and port, see [`target`].
+    pub fn breaker_for_url(&self, url: &str) -> Result<CircuitBreaker, NoTarget> {
+        Ok(self.breaker(&target(url)?))
+    }
+
+    /// The same, with one for each method: `https://agent-1:443 message/send`.
+    pub fn breaker_for_method(&self, url: &str, method: &str) -> Result<CircuitBreaker, NoTarget> {
+        Ok(self.breaker(&format!("{} {method}", target(url)?)))
+    }
+
+    /// The bulkhead called `name`, made with `config` if there is none, like [`breaker_with`](Self::breaker_with).
+    pub fn bulkhead_with(&self, name: &str, config: bulkhead::Config) -> Result<Bulkhead, Error> {
+        self.find_or_make_with(name, config)
+    }
+
+    /// The rate limiter called `name`, made with `config` if there is none, like [`breaker_with`](Self::breaker_with).
+    pub fn limiter_with(&self, name: &str, config: rate::Config) -> Result<RateLimiter, Error> {
+        self.find_or_make_with(name, config)
+    }
+
+    /// The policy called `name`, made if there is none, like [`breaker`](Self::breaker). Its stages are those of the
+    /// registry with the same name; the limiter of tokens is called `<name>-tokens`.
+    pub fn policy(&self, name: &str) -> Policy {
+        if let Some(found) = self.find(name) {
+            return found;
+        }
+        let config = self.settings().of(name).clone();
+        let made = |name| Ok((Policy::make_in(self, name, config.clone())?, config));
+        let asked = self.0.shelves.policies.get_or_make(name, self.now(), no_room, made);
+        let policy = asked.and_then(|asked| self.welcome(name, asked, None));
+        policy.unwrap_or_else(|_: Error| Policy::bare(name, self.clock()))
+    }
+
+    /// The policy called `name`, made with `config` if there is none, like [`breaker_with`](Self::breaker_with).
+    pub fn policy_with(&self, name: &str, config: policy::Config) -> Result<Policy, Error> {
+        self.find_or_make_with(name, config)
+    }
+
+    /// Registers what was made elsewhere under its own name, and gives it back; if the name exists, gives what is there
+    /// instead, as [`breaker_with`](Self::breaker_with) does. What has no name of its own is not registered.
+    pub fn insert<S: Entry>(&self, stage: &S) -> Result<S, Error> {
+        let (name, clock) = (stage.as_policy().name().clone(), stage.as_policy().clock());
+        if name.is_anonymous() {
+            return Ok(stage.clone());
+        }
+        if clock.identity() != self.0.clock.identity() {
+            return Err(Error::OtherClock { name });
+        }
+        let given = stage.config();
+        let mut restored = None;
+        let made = |_| {
+            self.0.bus.attach(stage.as_policy());
+            restored = stage.restore(self);
+            Ok::<_, Error>((stage.clone(), given.clone()))
+        };
+        let asked = S::shelf(&self.0.shelves).get_or_make(&name, self.now(), no_room, made)?;
+        if let Some(kind) = restored {
+            stage.as_policy().tell(kind);
+        }
+        self.welcome(&name, asked, Some(&given))
+    }
+
+    /// All circuit breakers with their names, in order: a copy.
+    pub fn list(&self) -> Vec<(Name, CircuitBreaker)> {
+        self.0.shelves.breakers.list()
+    }
+
+    /// The circuit breaker called `name`, if there is one.
+    pub fn get(&self, name: &str) -> Option<CircuitBreaker> {
+        self.0.shelves.breakers.get(name, self.now())
+    }
+
+    /// Forgets the circuit breaker called `name`. Who has a handle goes on with it.
+    pub fn remove(&self, name: &str) -> Option<CircuitBreaker> {
+        self.0.shelves.breakers.remove(name)
+    }
+
+    /// Closes the circuit called `name` in normal mode; false if there is none.
+    pub fn reset(&self, name: &str) -> bool {
+        let breaker = self.0.shelves.breakers.get(name, self.now());
+        breaker.map(|breaker| breaker.reset()).is_some()
+    }
+
+    /// Closes all circuits in normal mode and keeps all names. Returns those that were open.
+    pub fn reset_all(&self) -> Vec<Name> {
+        let mut open = Vec::new();
+        for (name, breaker) in self.list() {
+            if breaker.state() == State::Open {
+                open.push(name);
+            }
+            breaker.reset();
+        }
+        open
+    }
+
+    /// All of one kind: `registry.all::<Policy>()`.
+    pub fn all<S: Entry>(&self) -> Vec<(Name, S)> {
+        S::shelf(&self.0.shelves).list()
+    }
+
+    /// The one of a kind called `name`, if there is one: `registry.find::<Policy>("openai")`.
+    pub fn find<S: Entry>(&self, name: &str) -> Option<S> {
+        S::shelf(&self.0.shelves).get(name, self.now())
+    }
+
+    /// Forgets the one of a kind called `name`. Who has a handle goes on with it.
+    pub fn forget<S: Entry>(&self, name: &str) -> Option<S> {
+        S::shelf(&self.0.shelves).remove(name)
+    }
+
+    /// The clock.
+    pub fn clock(&self) -> &Clock {
+        &self.0.clock
+    }
+
+    /// The bus that all that the registry makes is attached to. That of [`global`](Self::global) is
+    /// [`EventBus::global`]. An attached stage makes events only while somebody listens.
+    pub fn bus(&self) -> &EventBus {
+        &self.0.bus
+    }
+
+    /// Calls `listener` for every event: of all stages and policies of the registry, and of the registry itself (names
+    /// registered twice, too many names, state that could not be saved). At once, and under no lock.
+    pub fn on_event(&self, listener: impl Fn(&Event) + Send + Sync + 'static) -> Listener {
+        self.0.bus.listeners().listen(listener)
+    }
+
+    /// The same through a queue of [`QUEUE`](crate::events::QUEUE).
+    pub fn subscribe(&self) -> broadcast::Receiver<Event> {
+        self.0.bus.listeners().subscribe()
+    }
+
+    /// All stages as data, for metrics and pages; a stage that a policy shares stands there once.
+    pub fn snapshots(&self) -> Vec<Snapshot> {
+        let breakers = self.0.shelves.breakers.list().into_iter().flat_map(|(_, stage)| stage.policy().snapshots());
+        let bulkheads = self.0.shelves.bulkheads.list().into_iter().flat_map(|(_, stage)| stage.policy().snapshots());
+        let limiters = self.0.shelves.limiters.list().into_iter().flat_map(|(_, stage)| stage.policy().snapshots());
+        let mut all: Vec<Snapshot> = breakers.chain(bulkheads).chain(limiters).collect();
+        for (_, policy) in self.0.shelves.policies.list() {
+            for snapshot in policy.snapshots() {
+                if !all.iter().any(|known| known.stage == snapshot.stage && known.name == snapshot.name) {
+                    all.push(snapshot);
+                }
+            }
+        }
+        all
+    }
+
+    pub(crate) fn now(&self) -> Instant {
+        self.0.clock.now()
+    }
+
+    /// Tells an event of the registry itself.
+    pub(crate) fn tell(&self, kind: Kind) {
+        self.0.bus.publish(&Event::new(self.now(), "registry".into(), kind));
+    }
+
+    fn settings(&self) -> MutexGuard<'_, Settings> {
+        self.0.settings.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn find_or_make_with<S: Entry>(&self, name: &str, config: S::Config) -> Result<S, Error> {
+        let (kept, now) = (S::shelf(&self.0.shelves), self.now());
+        if let Some(stage) = kept.get(name, now) {
+            self.compare(name, &stage, &config)?;
+            return Ok(stage);
+        }
+        let asked_for = config.clone();
+        let made = move |name| Ok((S::make_in(self, name, config.clone())?, config));
+        let asked = kept.get_or_make(name, now, no_room, made)?;
+        self.welcome(name, asked, Some(&asked_for))
+    }
+
+    /// Tells what there is to tell of an answer: that there are too many names, that the settings were others.
+    fn welcome<S: Entry>(&self, name: &str, asked: Asked<S>, config: Option<&S::Config>) -> Result<S, Error> {
+        if asked.first_too_many {
+            self.tell(Kind::TooManyNames { name: "registry".into(), most: self.0.max_entries });
+        }
+        if asked.made {
+            asked.stage.welcome(self);
+        } else if let Some(config) = config {
+            self.compare(name, &asked.stage, config)?;
+        }
+        Ok(asked.stage)
+    }
+
+    fn compare<S: Entry>(&self, name: &str, stage: &S, config: &S::Config) -> Result<(), Error> {
+        let strict = self.0.strict.load(Ordering::Relaxed);
+        let Some(present) = S::shelf(&self.0.shelves).differs(name, config, strict) else { return Ok(()) };
+        let (name, differs) = (Name::from(name), differences(&present, config).into());
+        if strict {
+            return Err(Error::Differs { name, differs });
+        }
+        let kind = Kind::RegisteredTwice { name, differs };
+        // It is attached to the registry's bus, so the registry hears of it, too.
+        stage.as_policy().tell(kind);
+        Ok(())
+    }
+
+    #[cfg(feature = "persist")]
+    pub(crate) fn persistence(&self) -> &crate::persist::Persistence {
+        &self.0.persistence
+    }
+}
+
+/// A registry grows beyond its bound rather than give two names one stage.
+fn no_room<S>() -> Option<S> {
+    None
+}

@@ -1,0 +1,40 @@
+//! The tower door: a policy around any [`Service`](tower_service::Service).
+//!
+//! ```
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! use stormproof::tower::PolicyLayer;
+//! use stormproof::{CircuitBreaker, Policy, Retry};
+//! use tower::{ServiceBuilder, ServiceExt, service_fn};
+//!
+//! let policy = Policy::builder("search").retry(Retry::default()).breaker(&CircuitBreaker::new("search")).build()?;
+//! let search = ServiceBuilder::new()
+//!     .layer(PolicyLayer::new(&policy))
+//!     .service(service_fn(|query: String| async move { Ok::<_, std::io::Error>(format!("found {query}")) }));
+//! assert_eq!(search.oneshot("it".to_owned()).await?, "found it");
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Readiness passes through: [`poll_ready`](tower_service::Service::poll_ready) is that of the inner service, and the
+//! service that was ready is the one that is called first. The policy admits in the response's future, so that a caller
+//! who waits for a slot holds nothing of the inner service's but that readiness.
+//!
+//! A request is copied before an attempt that could be followed by another, and never else: not without retry, and not
+//! before the last attempt. [`Describe`] says how; requests that cannot be copied go through [`PolicyLayer::once`].
+//!
+//! Errors are [`Error<S::Error>`](crate::Error), which is an error like any other and so fits wherever a stack takes
+//! boxed ones. Around a service whose errors are boxed already, [`Error::into_boxed`](crate::Error::into_boxed) makes
+//! one of them.
+
+mod body;
+mod describe;
+mod future;
+mod layer;
+
+pub use body::{AtOnce, Keep};
+#[cfg(feature = "http")]
+pub use body::{HeldBody, InBody};
+pub use describe::{Cloned, Describe, Once};
+pub use future::ResponseFuture;
+pub use layer::{PolicyLayer, PolicyService};
