@@ -20,6 +20,7 @@ usage: cargo xtask <chore>
   test            all that must hold before a merge: format, lints, tests, documentation,
                   each feature alone, quick loom, the core's dependencies, licenses
   deep            the slow searches: deeper loom, Miri, many cases for each property
+  generate        write the tables of defaults in the book
   bench [ARGS]    compare with peers, side by side; writes target/bench.json
   docs [--open]   the book and the reference as a site, in target/book
   api [--write]   compare the libraries' public items with docs/api, or write them there
@@ -37,10 +38,11 @@ fn main() -> ExitCode {
         }
         (Some("test"), []) => test::steps().and_then(step::run_all),
         (Some("deep"), []) => step::run_all(deep::steps()),
+        (Some("generate"), []) => step::run_all(vec![generate()]),
         (Some("bench"), _) => step::run_all(vec![bench(rest)]),
         (Some("docs"), [] | [_]) => flag(&rest, "--open").and_then(docs::run),
         (Some("api"), [] | [_]) => flag(&rest, "--write").and_then(api::run),
-        (Some("test" | "deep"), [extra, ..]) | (Some("docs" | "api"), [_, extra, ..]) => {
+        (Some("test" | "deep" | "generate"), [extra, ..]) | (Some("docs" | "api"), [_, extra, ..]) => {
             Err(format!("unexpected argument `{extra}`\n\n{USAGE}"))
         }
         (Some(unknown), _) => Err(format!("no chore is called `{unknown}`\n\n{USAGE}")),
@@ -66,4 +68,10 @@ fn flag(args: &[String], known: &str) -> Result<bool, String> {
 
 fn bench(args: Vec<String>) -> Step {
     Step::new("bench", "cargo run --release --manifest-path bench/Cargo.toml --").args(args)
+}
+
+/// The test that compares the tables writes them.
+fn generate() -> Step {
+    let command = "cargo test -p stormproof-gateway --all-features --locked --test pages";
+    Step::new("tables of defaults", command).env(&[("STORMPROOF_WRITE_PAGES", "1")])
 }

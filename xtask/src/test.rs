@@ -15,17 +15,27 @@ const DENY: Tool = Tool {
 
 /// All that the core may depend on: none of it has a clock, a runtime, logs, I/O or randomness.
 const CORE: &[&str] = &[
+    "dyn-clone",
     "humantime",
+    "itoa",
+    "memchr",
     "proc-macro2",
     "quote",
+    "ref-cast",
+    "ref-cast-impl",
+    "schemars",
+    "schemars_derive",
     "serde",
     "serde_core",
     "serde_derive",
+    "serde_derive_internals",
+    "serde_json",
     "stormproof-core",
     "syn",
     "thiserror",
     "thiserror-impl",
     "unicode-ident",
+    "zmij",
 ];
 
 pub(crate) fn steps() -> Result<Vec<Step>, String> {

@@ -2,6 +2,7 @@
 
 mod check;
 mod demo;
+mod schema;
 mod serve;
 mod simulate;
 
@@ -26,6 +27,7 @@ struct Cli {
 enum Command {
     Serve(serve::Args),
     Check(check::Args),
+    Schema(schema::Args),
     Demo(demo::Args),
     Simulate(simulate::Args),
     #[command(hide = true)]
@@ -43,6 +45,7 @@ fn main() -> ExitCode {
     match Cli::parse().command {
         Command::Serve(args) => serve::run(&args),
         Command::Check(args) => check::run(&args),
+        Command::Schema(args) => schema::run(&args),
         Command::Demo(args) => demo::run(&args),
         Command::Simulate(args) => simulate::run(&args),
         Command::DemoUpstream(args) => demo::run_upstream(&args),
@@ -108,6 +111,7 @@ fn environment() -> Environment {
     environment
 }
 
+/// Each mistake on a line, with the file it is in.
 fn invalid(path: &Path, mistakes: &[Mistake]) -> Unloaded {
     let line = |mistake: &Mistake| match mistake.variable {
         Some(_) => mistake.to_string(),

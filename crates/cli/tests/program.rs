@@ -339,6 +339,15 @@ fn a_log_that_nobody_reads_does_not_keep_it_from_ending() {
 }
 
 #[test]
+fn schema_prints_that_of_either_file() {
+    for (args, table) in [(&["schema"][..], "upstreams"), (&["schema", "settings"], "policies")] {
+        let (code, out, err) = said(&run(args));
+        let schema: serde_json::Value = serde_json::from_str(&out).unwrap();
+        assert!(code == 0 && err.is_empty() && schema["properties"][table].is_object(), "{out}{err}");
+    }
+}
+
+#[test]
 fn simulate_compares_a_policy_with_none_and_draws_it() {
     let directory = tempfile::tempdir().unwrap();
     let (policy, picture, page) =

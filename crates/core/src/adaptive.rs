@@ -26,16 +26,21 @@ use crate::time::{Instant, nanos};
 /// ```
 #[derive(Clone, Debug, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(default, deny_unknown_fields))]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Config {
     /// The limit never goes below: 1 to `max`. Default 1.
+    #[cfg_attr(feature = "schema", schemars(range(min = 1)))]
     pub min: u32,
     /// The limit never goes above: `min` to 2,147,483,647. Default 1000.
+    #[cfg_attr(feature = "schema", schemars(range(min = 1, max = 2_147_483_647)))]
     pub max: u32,
     /// The shortest window of measurements; the limit moves at its end. A window lasts at least five times as long as
     /// a call. 1 ms to 1 hour. Default 1 s.
     #[cfg_attr(feature = "serde", serde(with = "crate::time::duration"))]
+    #[cfg_attr(feature = "schema", schemars(with = "crate::time::duration::Written"))]
     pub window: Duration,
     /// A window goes on until so many calls have ended that began in it: 5 to 100,000. Default 20.
+    #[cfg_attr(feature = "schema", schemars(range(min = 5, max = 100_000)))]
     pub min_samples: u32,
     /// Kinds of failure that say the callee has too much to do: a tenth of the calls ending so lowers the limit. A
     /// failure with a hint when to come back is one of them, whatever its kind. Default `TimeoutError`,

@@ -77,12 +77,13 @@ impl PartialEq for Schedule {
 /// How a wait d is spread, so that callers who failed together do not come back together.
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "snake_case"))]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub enum Jitter {
     /// Exactly d.
     None,
     /// Within d · (1 ± f), f from 0 to 1. The default, with 0.2.
-    Symmetric(f64),
+    Symmetric(#[cfg_attr(feature = "schema", schemars(range(min = 0.0, max = 1.0)))] f64),
     /// Within d · `[low, high)`.
     Range(f64, f64),
     /// Within `[0, d)`.
@@ -90,7 +91,7 @@ pub enum Jitter {
     /// Within `[d/2, d)`.
     Equal,
     /// Within d · `[1, 1 + f)`.
-    Additive(f64),
+    Additive(#[cfg_attr(feature = "schema", schemars(range(min = 0.0)))] f64),
 }
 
 impl Default for Jitter {

@@ -14,14 +14,17 @@ use crate::time::{Instant, nanos};
 /// How many retries a load may cause.
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(deny_unknown_fields, default))]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Config {
     /// Retries allowed for each call, as a fraction. Default 0.2.
+    #[cfg_attr(feature = "schema", schemars(range(min = 0.0)))]
     pub ratio: f64,
     /// Retries allowed in a window however few the calls. Default 3.
     pub floor: u32,
     /// How long a call pays for retries, and how long a retry counts against them. Default 10 s. Kept in ten buckets,
     /// so both last for up to a tenth longer, and always for the same time.
     #[cfg_attr(feature = "serde", serde(with = "crate::time::duration"))]
+    #[cfg_attr(feature = "schema", schemars(with = "crate::time::duration::Written"))]
     pub window: Duration,
 }
 

@@ -24,14 +24,17 @@ use crate::time::Instant;
 /// ```
 #[derive(Clone, Debug, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(default, deny_unknown_fields))]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Config {
     /// Calls at a time: 1 to 2,147,483,647. Default 10.
+    #[cfg_attr(feature = "schema", schemars(range(min = 1, max = 2_147_483_647)))]
     pub max_concurrent: u32,
     /// Callers that may wait while all slots are taken. Zero: nobody waits, but a free slot is given. Default 50.
     #[cfg_attr(feature = "serde", serde(alias = "max_waiting"))]
     pub max_queue: u32,
     /// The longest time in the queue; the edge measures it. Default 5 s.
     #[cfg_attr(feature = "serde", serde(with = "crate::time::duration", alias = "timeout"))]
+    #[cfg_attr(feature = "schema", schemars(with = "crate::time::duration::Written"))]
     pub queue_timeout: Duration,
     /// Moves the number of slots by itself, starting at `max_concurrent`. Default: it stays.
     pub adaptive: Option<adaptive::Config>,

@@ -23,15 +23,18 @@ use crate::time::Instant;
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(default, deny_unknown_fields))]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Config {
     /// Answers that are kept; the one used longest ago goes first. Default 10,000.
     pub max_entries: u64,
     /// Up to this age an answer is served without a call. Default 0: there always is a call, and what is kept is served
     /// only when that fails.
     #[cfg_attr(feature = "serde", serde(with = "crate::time::duration"))]
+    #[cfg_attr(feature = "schema", schemars(with = "crate::time::duration::Written"))]
     pub fresh_for: Duration,
     /// Up to this age an answer is served when the call fails. Default 1 h.
     #[cfg_attr(feature = "serde", serde(with = "crate::time::duration"))]
+    #[cfg_attr(feature = "schema", schemars(with = "crate::time::duration::Written"))]
     pub stale_for: Duration,
 }
 

@@ -47,6 +47,7 @@ impl TooDegraded {
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(default, deny_unknown_fields))]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Config {
     /// The worst level at which the system still answers. Default: moderate.
     pub max_degradation: Level,
@@ -54,6 +55,7 @@ pub struct Config {
     pub recovery_evaluations: u32,
     /// So long since the last evaluation that was not better must have passed, too. Default: 30 s.
     #[cfg_attr(feature = "serde", serde(with = "crate::time::duration"))]
+    #[cfg_attr(feature = "schema", schemars(with = "crate::time::duration::Written"))]
     pub recovery_dwell: Duration,
 }
 

@@ -54,7 +54,7 @@ pub struct Explanation {
     /// The limit of tokens.
     pub tokens: Option<Pace>,
     /// Calls at a time.
-    pub concurrent: Option<u32>,
+    pub slots: Option<Slots>,
     /// What is allowed, but seldom meant.
     pub warnings: Vec<Warning>,
 }
@@ -69,6 +69,16 @@ pub struct Amplification {
     pub floor: u32,
     /// The window.
     pub window: Duration,
+}
+
+/// How many calls may be under way at a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Slots {
+    /// So many, for as long as the number does not move by itself.
+    pub first: u32,
+    /// The least and the most that it moves to, if it does.
+    pub adaptive: Option<(u32, u32)>,
 }
 
 /// A rate limit: what passes in the long run, and at once.
@@ -101,7 +111,10 @@ impl Config {
             }),
             requests: self.rate.as_ref().map(pace),
             tokens: self.tokens.as_ref().map(pace),
-            concurrent: self.bulkhead.as_ref().map(|bulkhead| bulkhead.max_concurrent),
+            slots: self.bulkhead.as_ref().map(|bulkhead| Slots {
+                first: bulkhead.max_concurrent,
+                adaptive: bulkhead.adaptive.as_ref().map(|adaptive| (adaptive.min, adaptive.max)),
+            }),
             worst_case,
             without_hints,
         }

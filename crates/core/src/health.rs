@@ -187,12 +187,15 @@ impl Transition {
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(default, deny_unknown_fields))]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Checks {
     /// A check that takes longer is unhealthy. Default: 5 s.
     #[cfg_attr(feature = "serde", serde(with = "crate::time::duration"))]
+    #[cfg_attr(feature = "schema", schemars(with = "crate::time::duration::Written"))]
     pub timeout: Duration,
     /// For so long a result is given again instead of checking again; zero to check each time. Default: 5 s.
     #[cfg_attr(feature = "serde", serde(with = "crate::time::duration"))]
+    #[cfg_attr(feature = "schema", schemars(with = "crate::time::duration::Written"))]
     pub cache_ttl: Duration,
 }
 

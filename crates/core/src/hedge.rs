@@ -27,10 +27,13 @@ mod document;
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(deny_unknown_fields, default))]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Config {
-    /// How long the newest attempt runs before a hedge starts beside it. Default: [`Delay::default`].
+    /// How long the newest attempt runs before a hedge starts beside it. Default: the 95th percentile of
+    /// the latencies measured.
     pub delay: Delay,
     /// How many hedges a first attempt, and each retry, may have. Default 1, at most 8.
+    #[cfg_attr(feature = "schema", schemars(range(min = 1, max = 8)))]
     pub max_hedges: u32,
 }
 

@@ -14,9 +14,11 @@ use crate::time::{Instant, nanos};
 /// How long a measurement counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(deny_unknown_fields, default))]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Config {
     /// A measurement counts at most this long, and at least three quarters of it. Default 60 s.
     #[cfg_attr(feature = "serde", serde(with = "crate::time::duration"))]
+    #[cfg_attr(feature = "schema", schemars(with = "crate::time::duration::Written"))]
     pub window: Duration,
 }
 
@@ -200,15 +202,10 @@ impl Latency {
     pub fn snapshot(&self, now: Instant) -> Snapshot {
         const HELP: &str = "How long successful attempts took, of late.";
         let recent = self.recent(now);
-        let quantile = |(q, label)| {
-            let value = recent.quantile(q)?.as_secs_f64();
-            Some(Sample::gauge("seconds", HELP, value).label("quantile", label))
-        };
-        let mut samples: Vec<_> =
+        let quantile = |(q, label)| Some((label, recent.quantile(q)?.as_secs_f64()));
+        let quantiles: Vec<_> =
             [(0.5, "0.5"), (0.95, "0.95"), (0.99, "0.99")].into_iter().filter_map(quantile).collect();
-        samples.push(Sample::counter("count", "Successful attempts.", self.count()));
-        let sum = Sample::counter("seconds_sum", "How long all of them took together.", 0);
-        samples.push(Sample { value: self.sum().as_secs_f64(), ..sum });
+        let samples = Sample::summary("seconds", HELP, &quantiles, self.sum().as_secs_f64(), self.count());
         Snapshot { stage: Stage::Latency, name: self.name.clone(), samples }
     }
 }

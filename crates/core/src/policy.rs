@@ -149,12 +149,15 @@ impl Policy {
 /// ```
 #[derive(Clone, Debug, Default, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(default, deny_unknown_fields))]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Config {
     /// The longest the whole call may take. Default: no limit of its own.
     #[cfg_attr(feature = "serde", serde(with = "crate::time::duration::option"))]
+    #[cfg_attr(feature = "schema", schemars(with = "Option<crate::time::duration::Written>"))]
     pub deadline: Option<Duration>,
     /// The longest one attempt may take. Default: no limit of its own.
     #[cfg_attr(feature = "serde", serde(with = "crate::time::duration::option"))]
+    #[cfg_attr(feature = "schema", schemars(with = "Option<crate::time::duration::Written>"))]
     pub attempt_timeout: Option<Duration>,
     /// Retries. Default: none.
     pub retry: Option<retry::Config>,

@@ -19,6 +19,7 @@ use crate::time::Instant;
 /// With the feature `serde`, `max_attempts` (which counts the first call) may stand in place of `max_retries`.
 #[derive(Clone, Debug, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(try_from = "Document"))]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(!try_from, default, deny_unknown_fields))]
 pub struct Config {
     /// How many times a call is tried again, the first attempt not counted. Default 3; 0 never retries.
     pub max_retries: u32,
@@ -34,6 +35,7 @@ pub struct Config {
         feature = "serde",
         serde(with = "crate::time::duration::option", skip_serializing_if = "Option::is_none")
     )]
+    #[cfg_attr(feature = "schema", schemars(with = "Option<crate::time::duration::Written>"))]
     pub retry_after_cap: Option<Duration>,
     /// Whether a call that an open circuit refuses waits until the circuit is half-open, instead of being refused: the
     /// first attempt as well as a retry, and only if that is before the deadline. Each wait uses up a retry. A circuit

@@ -107,6 +107,31 @@ pub mod duration {
         deserializer.deserialize_any(Text)
     }
 
+    /// How a duration is written, for the schema.
+    #[cfg(feature = "schema")]
+    #[derive(Debug)]
+    pub struct Written;
+
+    #[cfg(feature = "schema")]
+    impl schemars::JsonSchema for Written {
+        fn inline_schema() -> bool {
+            true
+        }
+
+        fn schema_name() -> std::borrow::Cow<'static, str> {
+            "Duration".into()
+        }
+
+        fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+            schemars::json_schema!({
+                "anyOf": [
+                    { "type": "string", "pattern": "^\\s*[0-9]", "examples": ["250ms", "1m 30s"] },
+                    { "type": "number", "minimum": 0, "description": "Seconds." },
+                ]
+            })
+        }
+    }
+
     /// Writes a duration as text with units.
     pub fn serialize<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(&humantime::format_duration(*duration))

@@ -17,6 +17,7 @@ pub(crate) const POLICIES: &str = "upstreams.*.policy";
 
 /// Everything that the file says.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
     /// The gateway itself.
@@ -27,35 +28,45 @@ pub struct Config {
 
 /// How the gateway listens and what it bears.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields)]
 pub struct Settings {
     /// The address for calls. Default: `127.0.0.1:8080`.
+    #[cfg_attr(feature = "schema", schemars(with = "String"))]
     pub listen: SocketAddr,
     /// The address of the admin API. Default: `127.0.0.1:8081`.
+    #[cfg_attr(feature = "schema", schemars(with = "String"))]
     pub admin: SocketAddr,
     /// Names under which the admin API may be addressed, besides loopback names and its own address. Default: none.
     pub admin_hosts: Vec<String>,
     /// After a signal to stop, calls under way may take so long. Default: 30 s.
     #[serde(with = "stormproof_core::time::duration")]
+    #[cfg_attr(feature = "schema", schemars(with = "stormproof_core::time::duration::Written"))]
     pub drain_timeout: Duration,
     /// A connection must bring the whole header of its next request within this time; an idle one is closed after it,
     /// too. Default: 30 s.
     #[serde(with = "stormproof_core::time::duration")]
+    #[cfg_attr(feature = "schema", schemars(with = "stormproof_core::time::duration::Written"))]
     pub header_timeout: Duration,
     /// A client that sends nothing of a body, or takes nothing of an answer, for so long is hung up on. A body that is
     /// received before the call must come as a whole within this time. Default: 60 s.
     #[serde(with = "stormproof_core::time::duration")]
+    #[cfg_attr(feature = "schema", schemars(with = "stormproof_core::time::duration::Written"))]
     pub client_timeout: Duration,
     /// The largest header of a request: 8192 to 1048576. Default: 65536.
+    #[cfg_attr(feature = "schema", schemars(range(min = 8_192, max = 1_048_576)))]
     pub max_header_bytes: usize,
     /// Connections of clients at a time; more wait to be accepted. Default: 10000.
+    #[cfg_attr(feature = "schema", schemars(range(min = 1, max = 1_000_000)))]
     pub max_connections: usize,
     /// The body of a request is kept for a retry up to this size; a call with a larger one is not retried. At most
     /// 67108864; default: 1048576.
+    #[cfg_attr(feature = "schema", schemars(range(max = 67_108_864)))]
     pub max_replay_bytes: usize,
     /// Of events that calls cause, such as refusals, the log has the first of a kind and policy, and then one line so
     /// often, which says how many followed. Zero logs each of them. Default: 10 s.
     #[serde(with = "stormproof_core::time::duration")]
+    #[cfg_attr(feature = "schema", schemars(with = "stormproof_core::time::duration::Written"))]
     pub log_interval: Duration,
 }
 
@@ -78,6 +89,7 @@ impl Default for Settings {
 
 /// Where calls of one name go, and through which policy.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields)]
 pub struct Upstream {
     /// The base address; a call's path is put behind its path.
@@ -87,9 +99,11 @@ pub struct Upstream {
     /// The longest wait for the header of an answer if the policy sets neither `attempt_timeout` nor `deadline`.
     /// Default: 5 min.
     #[serde(with = "stormproof_core::time::duration")]
+    #[cfg_attr(feature = "schema", schemars(with = "stormproof_core::time::duration::Written"))]
     pub response_timeout: Duration,
     /// The longest silence in the body of an answer. Default: 2 min.
     #[serde(with = "stormproof_core::time::duration")]
+    #[cfg_attr(feature = "schema", schemars(with = "stormproof_core::time::duration::Written"))]
     pub stall_timeout: Duration,
     /// The policy. Default: no stage.
     pub policy: policy::Config,
@@ -155,6 +169,12 @@ impl Config {
         }
         found
     }
+}
+
+/// The JSON Schema of the configuration file.
+#[cfg(feature = "schema")]
+pub fn schema() -> serde_json::Value {
+    stormproof::schema::of::<Config>(Some(POLICIES), "The gateway of stormproof")
 }
 
 fn is_name(name: &str) -> bool {

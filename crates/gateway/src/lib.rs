@@ -35,6 +35,8 @@ mod upload;
 mod upstream;
 
 pub use config::Config;
+#[cfg(feature = "schema")]
+pub use config::schema;
 pub use feed::{Feed, Told};
 pub use server::{Ended, Server, StartError};
 pub use signals::signals;

@@ -26,8 +26,8 @@ pub struct Scenario {
     pub config: policy::Config,
     /// What happens, in order of time.
     pub timeline: Vec<(Duration, Action)>,
-    /// Whether somebody ends an operation, or a whole call, in its middle: a timeout, a caller that goes away. A door that
-    /// blocks cannot, and leaves such a scenario out.
+    /// Whether somebody ends an operation, or a whole call, in its middle: a timeout, a caller that goes away, the winner
+    /// of a hedge. A door that blocks cannot, and leaves such a scenario out.
     pub preempts: bool,
 }
 
@@ -133,7 +133,7 @@ impl From<Mode> for Action {
 impl Scenario {
     /// Nothing happens yet.
     pub fn new(config: policy::Config) -> Self {
-        Self { config, timeline: Vec::new(), preempts: false }
+        Self { preempts: config.hedge.is_some(), config, timeline: Vec::new() }
     }
 
     /// Something happens at that time.

@@ -119,8 +119,7 @@ impl Listeners {
     /// Whether an event would be heard, by these or on a bus.
     pub(crate) fn anybody(&self) -> bool {
         self.0.own.load(Ordering::Relaxed)
-            || self.0.bussed.load(Ordering::Relaxed)
-                && self.read().buses.iter().any(|bus| bus.0.own.load(Ordering::Relaxed))
+            || self.0.bussed.load(Ordering::Relaxed) && self.read().buses.iter().any(Self::anybody)
     }
 
     pub(crate) fn listen(&self, callback: impl Fn(&Event) + Send + Sync + 'static) -> Listener {
@@ -223,13 +222,59 @@ impl Shared {
 /// Tells all of these, and each bus that any of them is attached to, once.
 pub(crate) fn tell<'a>(all: impl IntoIterator<Item = &'a Listeners>, event: &Event) {
     let mut buses: Vec<Listeners> = Vec::new();
-    for listeners in all {
-        listeners.tell_own(event);
-        for bus in &listeners.read().buses {
+    let find = |of: &Listeners, buses: &mut Vec<Listeners>| {
+        for bus in &of.read().buses {
             if !buses.iter().any(|known| known.is(bus)) {
                 buses.push(bus.clone());
             }
         }
+    };
+    for listeners in all {
+        listeners.tell_own(event);
+        find(listeners, &mut buses);
     }
-    buses.iter().for_each(|bus| bus.tell_own(event));
+    // A registry hears what it has made, and may itself be attached to a bus.
+    let mut next = 0;
+    while let Some(bus) = buses.get(next).cloned() {
+        find(&bus, &mut buses);
+        next += 1;
+    }
+    for bus in &buses {
+        bus.tell_own(event);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use stormproof_core::Instant;
+    use stormproof_core::event::Kind;
+    use stormproof_core::retry::Stop;
+
+    use super::*;
+
+    fn event() -> Event {
+        let kind = Kind::GaveUp { stop: Stop::Exhausted, attempts: 1, error: "E".into() };
+        Event::new(Instant::ZERO, "p".into(), kind)
+    }
+
+    #[test]
+    fn when_nobody_listens_any_more_no_events_are_made() {
+        let (own, bus) = (Listeners::default(), Listeners::default());
+        own.attach(&bus);
+        assert!(!own.anybody(), "a bus without subscribers does not listen");
+        let on_bus = bus.listen(|_| ());
+        assert!(own.anybody());
+        on_bus.end();
+        let listener = own.listen(|_| ()).until_dropped();
+        assert!(own.anybody());
+        drop(listener);
+        assert!(!own.anybody());
+
+        drop(own.subscribe());
+        own.tell(&event());
+        assert!(!own.anybody(), "the receiver is gone, as the first event found out");
+        let _receiver = own.subscribe();
+        own.tell(&event());
+        assert!(own.anybody());
+    }
 }

@@ -176,13 +176,17 @@ impl Executor {
     where
         Fut: Future<Output: Send + 'static> + Send + 'static,
     {
+        // From here on a shutdown waits for `phase` to be dropped; whatever came before is seen below.
         let mut phase = self.0.phase.subscribe();
+        if *phase.borrow() != Phase::Open {
+            return Err(TaskError::ShutDown);
+        }
         let slot = {
             let closed = phase.wait_for(|phase| *phase != Phase::Open);
             let closed = async { drop(closed.await) };
             first(self.0.bulkhead.acquire(), closed).await.ok_or(TaskError::ShutDown)?.map_err(not_started)?
         };
-        // Asked once more, because both may have come at the same time. Whoever shuts down later waits for `phase`.
+        // Asked once more, because both may have come at the same time.
         if *phase.borrow() != Phase::Open {
             return Err(TaskError::ShutDown);
         }

@@ -5,6 +5,7 @@
 mod alternatives;
 mod fallible;
 mod shared;
+mod sync;
 
 use std::future::Future;
 use std::pin::Pin;
@@ -18,8 +19,8 @@ use crate::classify::Classify;
 use crate::error::Error;
 
 use alternatives::{Alternatives, Failure};
-pub use alternatives::{Kept, Nothing, Shared, Then, Value, With};
-pub use fallible::Fallible;
+pub use alternatives::{Kept, Nothing, Now, Shared, Then, Value, With};
+pub use fallible::{Awaited, Fallible};
 pub use shared::Fallback;
 pub use stormproof_core::fallback::{Kind, Used};
 
@@ -149,8 +150,7 @@ where
         WithFallback::new(self, Nothing).fallback(value)
     }
 
-    /// Answers with the result of a function of the failure, if the call fails. What does not wait returns a
-    /// [`ready`](std::future::ready) future.
+    /// Answers with the result of a function of the failure, if the call fails.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
@@ -172,6 +172,14 @@ where
         Other: Future<Output = Result<T, E>>,
     {
         WithFallback::new(self, Nothing).fallback_with(other)
+    }
+
+    /// Answers with the result of a function of the failure that does not wait, if the call fails.
+    pub fn fallback_sync<G>(self, other: G) -> Next<Self, Nothing, Now<G>, Always>
+    where
+        G: FnOnce(&Error<E>) -> Result<T, E>,
+    {
+        WithFallback::new(self, Nothing).fallback_sync(other)
     }
 
     /// Answers with the result of a call through another policy, if this one fails.
@@ -243,6 +251,14 @@ impl<Call: Fallible, Chain, W> WithFallback<Call, Chain, W, Call::Error> {
         self.then(With::new(other))
     }
 
+    /// Next in the chain: a function of the call's failure that does not wait.
+    pub fn fallback_sync<G>(self, other: G) -> Next<Call, Chain, Now<G>, W>
+    where
+        G: FnOnce(&Error<Call::Error>) -> Result<Call::Value, Call::Error>,
+    {
+        self.then(Now::new(other))
+    }
+
     /// Next in the chain: a call through another policy.
     pub fn fallback_to<G, Other>(self, other: G) -> Next<Call, Chain, With<G, Other>, W>
     where
@@ -311,7 +327,7 @@ where
 
 impl<Call, Chain, W> Future for WithFallback<Call, Chain, W, Call::Error>
 where
-    Call: Fallible,
+    Call: Awaited,
     Chain: Alternatives<Call>,
     W: When<Call::Error>,
 {
@@ -334,7 +350,7 @@ pin_project! {
 
 impl<Call, Chain, W> Future for Serving<Call, Chain, W, Call::Error>
 where
-    Call: Fallible,
+    Call: Awaited,
     Chain: Alternatives<Call>,
     W: When<Call::Error>,
 {

@@ -23,6 +23,9 @@
 //!
 //! The decisions are made in [`stormproof_core`], whose nouns are re-exported here; this crate waits, wakes and tells.
 
+#[cfg(feature = "macros")]
+#[doc(hidden)]
+pub mod attribute;
 mod builder;
 #[cfg(feature = "cache")]
 pub mod cache;
@@ -38,10 +41,12 @@ pub mod environment;
 mod error;
 pub mod events;
 pub mod executor;
+mod ext;
 pub mod fallback;
 pub mod health;
 mod held;
 mod inherited;
+mod interrupted;
 pub mod metrics;
 #[cfg(feature = "persist")]
 pub mod persist;
@@ -55,6 +60,8 @@ pub mod reload;
 pub mod resource;
 mod retry;
 mod run;
+#[cfg(feature = "schema")]
+pub mod schema;
 #[cfg(feature = "toml")]
 pub mod settings;
 mod stages;
@@ -74,9 +81,11 @@ pub use degrade::Degradation;
 pub use error::{Error, Unavailable};
 pub use events::EventBus;
 pub use executor::Executor;
+pub use ext::Resilient;
 pub use fallback::{Fallback, Served, Source};
 pub use health::{HealthAggregator, HealthChecker, HealthTracker};
 pub use held::Held;
+pub use interrupted::Interrupted;
 pub use policy::Policy;
 pub use queue::WorkQueue;
 pub use registry::Registry;
@@ -90,6 +99,9 @@ pub use stormproof_core::{
     policy as config, rate, snapshot,
 };
 pub use sync::SyncCall;
+
+#[cfg(feature = "macros")]
+pub use stormproof_macros::{circuit_breaker, policy, retry, with_fallback, with_timeout};
 
 /// Compiles and runs what the README and the pages show.
 #[cfg(doctest)]
@@ -106,7 +118,9 @@ mod pages {
         FromBackon: "docs/src/migration/backon.md",
         FromGovernor: "docs/src/migration/governor.md",
         Breaker: "docs/src/patterns/breaker.md",
+        Configuration: "docs/src/configuration.md",
         Retry: "docs/src/patterns/retry.md",
+        Hedge: "docs/src/patterns/hedge.md",
         Budget: "docs/src/patterns/budget.md",
         Rate: "docs/src/patterns/rate.md",
         Bulkhead: "docs/src/patterns/bulkhead.md",
@@ -115,6 +129,15 @@ mod pages {
         Health: "docs/src/patterns/health.md",
         Degradation: "docs/src/patterns/degradation.md",
         WorkQueue: "docs/src/patterns/queue.md",
+    }
+
+    #[cfg(feature = "macros")]
+    page! {
+        Macros: "docs/src/macros.md",
+    }
+    #[cfg(all(feature = "log", feature = "tracing"))]
+    page! {
+        Observability: "docs/src/observability.md",
     }
 
     #[cfg(feature = "cache")]

@@ -203,7 +203,7 @@ impl Policy {
     }
 }
 
-/// How the async door does what the core asks: wakers and listeners.
+/// How the doors do what the core asks: wakers and listeners.
 pub(crate) struct AsyncEdge<'a>(pub(crate) &'a Shared);
 
 impl Edge for AsyncEdge<'_> {

@@ -72,6 +72,8 @@ impl<T> fmt::Debug for WorkQueue<T> {
     }
 }
 
+crate::events::tells!([T] WorkQueue<T>, 0.shared.subject.listeners);
+
 impl<T> WorkQueue<T> {
     /// An idle queue on the system's clock, or all that is wrong with `config`.
     pub fn new(name: impl Into<Name>, config: Config) -> Result<Self, Mistakes> {

@@ -46,12 +46,14 @@ pub use target::{NoTarget, target};
 /// ```
 #[derive(Clone, Debug, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(default, deny_unknown_fields))]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Config {
     /// So many names of each kind; past it those are forgotten that were not used for `stale_after`, are not open, and
     /// of which nobody has a handle. If there are none, new names are still made. Default: 1000.
     pub max_entries: usize,
     /// A name that nobody asked for in so long may be forgotten. Default: 24 h.
     #[cfg_attr(feature = "serde", serde(with = "stormproof_core::time::duration"))]
+    #[cfg_attr(feature = "schema", schemars(with = "stormproof_core::time::duration::Written"))]
     pub stale_after: Duration,
     /// Whether other settings for a name that exists are an error. Default: no, the first ones stay and an event says so.
     pub strict: bool,
@@ -278,6 +280,7 @@ impl Registry {
         let given = stage.config();
         let mut restored = None;
         let made = |_| {
+            self.attach(stage.as_policy());
             restored = stage.restore(self);
             Ok::<_, Error>((stage.clone(), given.clone()))
         };
@@ -341,8 +344,8 @@ impl Registry {
         &self.0.clock
     }
 
-    /// Calls `listener` for every event of the registry itself: names registered twice, too many names, state that could
-    /// not be saved. Those of a stage are heard at the stage.
+    /// Calls `listener` for every event: of all stages and policies of the registry, and of the registry itself (names
+    /// registered twice, too many names, state that could not be saved). At once, and under no lock.
     pub fn on_event(&self, listener: impl Fn(&Event) + Send + Sync + 'static) -> Listener {
         self.0.listeners.listen(listener)
     }
@@ -414,9 +417,14 @@ impl Registry {
             return Err(Error::Differs { name, differs });
         }
         let kind = Kind::RegisteredTwice { name, differs };
-        stage.as_policy().tell(kind.clone());
-        self.tell(kind);
+        // It is attached to the registry, which so hears of it, too.
+        stage.as_policy().tell(kind);
         Ok(())
+    }
+
+    /// Brings the events of what the registry has to its listeners. It makes events only while somebody listens.
+    fn attach(&self, policy: &Policy) {
+        policy.0.listeners.attach(&self.0.listeners);
     }
 
     #[cfg(feature = "persist")]

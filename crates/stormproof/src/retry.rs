@@ -89,6 +89,12 @@ impl Retry {
         self
     }
 
+    /// The longest hint of a server that is honoured; a longer one is cut to this. Default: none.
+    pub fn retry_after_cap(mut self, longest: Duration) -> Self {
+        self.0.retry_after_cap = Some(longest);
+        self
+    }
+
     /// A policy that only retries, or all that is wrong.
     pub fn build(self, name: impl Into<core::Name>) -> Result<Policy, Mistakes> {
         Policy::builder(name).retry(self).build()

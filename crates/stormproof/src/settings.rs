@@ -26,6 +26,7 @@ use crate::environment::Environment;
 /// # Ok::<(), stormproof::Mistakes>(())
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields)]
 pub struct Settings {
     /// The policies. Names are of letters, digits, `-`, `_` and `.`, at most 64 of them.

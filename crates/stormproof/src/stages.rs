@@ -14,7 +14,7 @@ use crate::call::{Calling, Cx};
 use crate::classify::ErrIsFailure;
 use crate::clock::Clock;
 use crate::error::Error;
-use crate::events::{Listener, Listeners, Tells};
+use crate::events::Listener;
 use crate::held::Held;
 use crate::policy::Policy;
 use crate::sync::SyncCall;
@@ -22,12 +22,7 @@ use crate::waiters;
 
 macro_rules! stage {
     ($stage:ident, $field:ident, $config:ty) => {
-        impl Tells for $stage {
-            #[allow(private_interfaces, reason = "only this crate can name the trait")]
-            fn listeners(&self) -> &Listeners {
-                self.policy.listeners()
-            }
-        }
+        crate::events::tells!($stage, policy.0.listeners);
 
         impl $stage {
             /// With `config` on the system's clock, or all that is wrong with it.

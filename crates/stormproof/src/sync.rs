@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::task::Waker;
 use std::time::Duration;
 
+use pin_project_lite::pin_project;
 use stormproof_core as core;
 use stormproof_core::{End, Input, Outcome, Step, Ticket, Verdict};
 
@@ -33,7 +34,8 @@ impl Policy {
     ///
     /// Nobody can end a function from outside, so the limits of an attempt are for `op` to keep: by
     /// [`cx.remaining()`](Cx::remaining), for instance as the timeout of a socket. What ends late is judged by its result
-    /// as if it had been in time. The deadline of the call bounds its waits, and no attempt begins after it.
+    /// as if it had been in time. The deadline of the call bounds its waits, and no attempt begins after it. There is one
+    /// attempt at a time: a hedge follows one that has failed, and never runs beside one that is slow.
     ///
     /// Nested calls on the same thread inherit the deadline, whichever door either of them goes through. If `op` panics,
     /// whatever was taken is given back.
@@ -55,14 +57,43 @@ impl Policy {
     }
 }
 
-/// A synchronous call through a policy. Made by [`Policy::call_sync`]; [`run`](Self::run) makes it.
-#[derive(Debug)]
-#[must_use = "a call does nothing until it is run"]
-pub struct SyncCall<'p, F, C> {
-    policy: &'p Policy,
-    op: F,
-    classifier: C,
-    options: Options,
+pin_project! {
+    /// A synchronous call through a policy. Made by [`Policy::call_sync`]; [`run`](Self::run) makes it.
+    #[derive(Debug)]
+    #[must_use = "a call does nothing until it is run"]
+    pub struct SyncCall<'p, F, C> {
+        policy: &'p Policy,
+        op: F,
+        classifier: C,
+        options: Options,
+    }
+}
+
+impl<'p, F, C> SyncCall<'p, F, C> {
+    pub(crate) fn policy_of(&self) -> &'p Policy {
+        self.policy
+    }
+
+    pub(crate) fn classifier(&self) -> &C {
+        &self.classifier
+    }
+
+    pub(crate) fn own_deadline(&self) -> Option<Duration> {
+        self.options.deadline
+    }
+
+    pub(crate) fn set_deadline(&mut self, limit: Duration) {
+        self.options.deadline = Some(limit);
+    }
+
+    /// Makes the call, and leaves what it was made from.
+    pub(crate) fn make<T, E>(&mut self) -> Result<T, Error<E>>
+    where
+        F: FnMut(Cx<'p>) -> Result<T, E>,
+        C: Classify<T, E>,
+    {
+        Running::new(self.policy, self.options, false).run(&mut self.op, &self.classifier, false)
+    }
 }
 
 impl<'p, F, T, E, C> SyncCall<'p, F, C>
@@ -109,7 +140,7 @@ where
     where
         C: Classify<T, E>,
     {
-        Running::new(self.policy, self.options, false).run(&mut self.op, &self.classifier, false)
+        self.make()
     }
 
     /// Makes the call and keeps what was taken for the last attempt: for a value that is still to be read. If it is judged
@@ -157,8 +188,10 @@ impl<'p> Running<'p> {
         let mut step = self.call.next(core, now, Input::Resume, &mut edge);
         loop {
             let until = match step {
+                // One at a time: a hedge begins when the attempt before it has failed.
                 Step::Attempt { number, limit, .. } => {
                     self.leave();
+                    drop(last.take());
                     let result = inherited::scope(clock, limit, || op(Cx::new(policy, number, limit)));
                     let verdict = classifier.classify(result.as_ref());
                     if core.success_needs_time() || verdict.outcome != Outcome::Success || result.is_err() {
@@ -183,16 +216,16 @@ impl<'p> Running<'p> {
                     last = Some(result);
                     continue;
                 }
+                // Not reached: what runs here has ended when the core hears of anything.
+                Step::Cancel { .. } => {
+                    step = self.call.next(core, now, Input::Resume, &mut edge);
+                    continue;
+                }
                 Step::Queued { ticket, .. } if self.ticket != Some(ticket) => {
                     // Park first, then ask again: the ticket may have been granted in between.
                     self.leave();
                     waiters::park(ticket, &Waker::from(self.thread().clone()));
                     self.ticket = Some(ticket);
-                    step = self.call.next(core, now, Input::Resume, &mut edge);
-                    continue;
-                }
-                // Not reached: one thread has one attempt at a time.
-                Step::Cancel { .. } => {
                     step = self.call.next(core, now, Input::Resume, &mut edge);
                     continue;
                 }

@@ -254,3 +254,32 @@ async fn a_fallback_that_panics_breaks_nothing_else() {
     assert_eq!(counted.fallback("fine").await, Ok("fine"));
     assert_eq!(calls.into_inner(), 1);
 }
+
+#[test]
+fn the_sync_door_has_fallbacks_too() {
+    let policy = bare();
+    let told = uses(&policy);
+    let call = || policy.call_sync(|_| Err::<&str, _>("down"));
+    let second = call().fallback_sync(|cause| if cause.is_timeout() { Ok("never") } else { Err("second is down") });
+    let served = second.fallback("value").run_served().unwrap();
+    assert_eq!((served.value, served.source), ("value", Source::Fallback { position: 2 }));
+    assert_eq!(told.lock().unwrap().len(), 2);
+    let error = call().fallback_sync(|_| Err("second is down")).run().unwrap_err();
+    assert_eq!(error.causes(), [failed("down"), failed("second is down")]);
+    assert_eq!(call().fallback("value").fallback_when(Error::is_timeout).run(), Err(failed("down")));
+
+    let waits = Fallback::with(|_: &Error<&str>| async {
+        let mut woken = false;
+        let other_thread_wakes = std::future::poll_fn(move |cx| {
+            if std::mem::replace(&mut woken, true) {
+                return std::task::Poll::Ready(());
+            }
+            let waker = cx.waker().clone();
+            std::thread::spawn(move || waker.wake());
+            std::task::Poll::Pending
+        });
+        other_thread_wakes.await;
+        Ok("waited for")
+    });
+    assert_eq!(call().fallback_shared(&waits).run(), Ok("waited for"));
+}

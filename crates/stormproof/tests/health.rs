@@ -109,6 +109,34 @@ fn threads_that_share_a_tracker_tell_of_each_change_once() {
     assert_eq!(tracker.status().calls, 20_000);
 }
 
+#[test]
+fn threads_that_share_a_level_tell_of_each_shift_once() {
+    let config = degrade::Config { recovery_evaluations: 2, recovery_dwell: Duration::ZERO, ..Default::default() };
+    let system = Degradation::with_config("shared", config).unwrap();
+    let told = Arc::new(Mutex::new(Vec::new()));
+    let listener = told.clone();
+    system.on_shift(move |shift| listener.lock().unwrap().push(*shift));
+    std::thread::scope(|scope| {
+        for thread in 0..4_u32 {
+            let system = &system;
+            scope.spawn(move || {
+                for n in 0..5_000_u32 {
+                    let successful = (n / 5 + thread) % 11;
+                    system.evaluate(Parts { total: 10, successful, ..Default::default() });
+                }
+            });
+        }
+    });
+    let mut told = told.lock().unwrap().clone();
+    told.sort_unstable_by_key(|shift| shift.seq);
+    let mut level = Level::Full;
+    for (at, shift) in told.iter().enumerate() {
+        assert_eq!((shift.seq, shift.from), (at as u64 + 1, level));
+        level = shift.to;
+    }
+    assert_eq!(system.level(), level);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 3)]
 async fn a_check_that_blocks_its_thread_is_timed_out_all_the_same() {
     let checks = Checks { timeout: Duration::from_millis(300), ..Default::default() };

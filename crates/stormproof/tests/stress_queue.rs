@@ -1,14 +1,14 @@
-//! The work queue and the executor under many threads: every item exactly once, and nothing lost that is not told.
+//! The work queue, the executor and resources under many threads: every item exactly once, and nothing lost that is not told.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, Once};
 use std::time::Duration;
 
 use stormproof::executor::TaskError;
 use stormproof::queue::{Config, Stopped};
-use stormproof::{Executor, WorkQueue};
+use stormproof::{Executor, Resource, WorkQueue};
 
 const PRODUCERS: u32 = 8;
 const EACH: u32 = 2_000;
@@ -16,6 +16,19 @@ const EACH: u32 = 2_000;
 fn queue() -> WorkQueue<u32> {
     let config = Config { queue_capacity: 7, put_timeout: Duration::from_micros(50), ..Default::default() };
     WorkQueue::new("stress", config).unwrap()
+}
+
+/// Keeps the panics that are part of the test out of its output.
+fn expect_panics() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let report = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |panic| {
+            if panic.payload().downcast_ref::<&str>() != Some(&"now and then it panics") {
+                report(panic);
+            }
+        }));
+    });
 }
 
 /// Starts workers, and producers that each put their items until the queue takes none; gives what was not taken.
@@ -77,7 +90,7 @@ async fn storm(
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn many_producers_and_workers_do_each_item_exactly_once() {
-    std::panic::set_hook(Box::new(|_| {}));
+    expect_panics();
     let (queue, seen) = (queue(), Arc::default());
     let (refused, stopped) = storm(&queue, &seen, None).await;
     let mut seen = seen.lock().unwrap().clone();
@@ -92,7 +105,7 @@ async fn many_producers_and_workers_do_each_item_exactly_once() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_stop_in_the_middle_loses_nothing_that_it_does_not_tell_of() {
-    std::panic::set_hook(Box::new(|_| {}));
+    expect_panics();
     for round in 0..40 {
         let (queue, seen) = (queue(), Arc::default());
         let (refused, stopped) = storm(&queue, &seen, Some(Duration::from_micros(50 * round))).await;
@@ -162,5 +175,37 @@ async fn a_shutdown_in_the_middle_ends_with_nothing_under_way() {
         }
         let told = results.iter().filter(|result| **result == Err(TaskError::Cancelled)).count();
         assert_eq!(told as u64, cancelled);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn many_users_of_a_resource_close_it_once_and_never_while_it_is_used() {
+    for _ in 0..200 {
+        let (users, closed) = (Arc::new(AtomicU32::new(0)), Arc::new(AtomicU32::new(0)));
+        let (using, count) = (users.clone(), closed.clone());
+        let resource = Resource::new((), move |()| async move {
+            assert_eq!(using.load(Ordering::SeqCst), 0, "still used");
+            count.fetch_add(1, Ordering::SeqCst);
+            Ok::<_, &str>(())
+        });
+        let tasks: Vec<_> = (0..10)
+            .map(|n| {
+                let (resource, users, closed) = (resource.clone(), users.clone(), closed.clone());
+                tokio::spawn(async move {
+                    if let Ok(lease) = resource.lease().await {
+                        users.fetch_add(1, Ordering::SeqCst);
+                        tokio::task::yield_now().await;
+                        assert_eq!(closed.load(Ordering::SeqCst), 0, "closed while it is used");
+                        users.fetch_sub(1, Ordering::SeqCst);
+                        drop(lease);
+                    }
+                    if n % 2 == 0 { resource.close().await } else { Ok(()) }
+                })
+            })
+            .collect();
+        for task in tasks {
+            task.await.unwrap().unwrap();
+        }
+        assert_eq!(closed.load(Ordering::SeqCst), 1);
     }
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use stormproof::{
     Bulkhead, CircuitBreaker, Clock, Error, Instant, Limit, Policy, RateLimiter, Retry, Stop, Verdict, breaker,
-    bulkhead, rate,
+    bulkhead, hedge, rate,
 };
 
 const fn s(n: u64) -> Duration {
@@ -127,6 +127,20 @@ fn an_attempt_is_told_its_limit_and_judged_by_its_result_when_it_ends_late() {
     });
     let error = late.run().unwrap_err();
     assert!(matches!(error, Error::Failed { error: "too late", stop: Stop::Deadline, attempts: 1, .. }), "{error:?}");
+}
+
+#[test]
+fn a_hedge_follows_a_failed_attempt_and_never_runs_beside_a_slow_one() {
+    let clock = Clock::stepping();
+    let policy = Policy::builder("p").hedge(hedge::Config::from(s(1))).clock(&clock).build().unwrap();
+    let slow = policy.call_sync(|cx| {
+        clock.sleep(s(9));
+        Ok::<_, ()>(cx.attempt())
+    });
+    assert_eq!((slow.run(), clock.now()), (Ok(1), Instant::ZERO + s(9)));
+
+    let failing = policy.call_sync(|cx| if cx.attempt() == 1 { Err("no") } else { Ok(cx.attempt()) });
+    assert_eq!((failing.run(), clock.now()), (Ok(2), Instant::ZERO + s(9)));
 }
 
 #[test]

@@ -9,26 +9,44 @@ use super::{Backoff, Jitter, Schedule};
 /// A backoff as it is written: one flat table, in which only `factor` and `increment` belong to one kind each.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename = "backoff")]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 struct Document {
+    /// How the waits grow.
     #[serde(default, alias = "backoff_strategy")]
     kind: Kind,
+    /// The wait before the first retry. Default: 1 s.
     #[serde(default, with = "crate::time::duration::option", skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schemars(with = "Option<crate::time::duration::Written>"))]
     #[serde(alias = "initial_delay", alias = "base", alias = "initial", alias = "delay")]
     base_delay: Option<Duration>,
+    /// What each wait is multiplied by; only `exponential` has it. Default: 2.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schemars(range(min = 1.0)))]
     #[serde(alias = "backoff_multiplier", alias = "multiplier", alias = "exponential_base", alias = "backoff_factor")]
     factor: Option<f64>,
+    /// What is added to each wait; only `linear` has it. Default: `base_delay`.
     #[serde(default, with = "crate::time::duration::option", skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schemars(with = "Option<crate::time::duration::Written>"))]
     increment: Option<Duration>,
+    /// The longest wait, jitter included. Default: 60 s, or `base_delay` if that is longer.
     #[serde(default, with = "crate::time::duration::option", skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schemars(with = "Option<crate::time::duration::Written>"))]
     max_delay: Option<Duration>,
+    /// How the waits are spread; a number is that much either way. Default: `{ symmetric = 0.2 }`, for `decorrelated`
+    /// `none`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schemars(with = "Option<jitter::Written>"))]
     #[serde(alias = "jitter_factor", deserialize_with = "jitter::deserialize")]
     jitter: Option<Jitter>,
 }
 
 #[derive(Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[cfg_attr(
+    feature = "schema",
+    derive(schemars::JsonSchema),
+    schemars(extend("enum" = ["exponential", "linear", "constant", "fixed", "fibonacci", "decorrelated"]))
+)]
 enum Kind {
     #[default]
     Exponential,
@@ -37,6 +55,17 @@ enum Kind {
     Constant,
     Fibonacci,
     Decorrelated,
+}
+
+#[cfg(feature = "schema")]
+impl schemars::JsonSchema for Backoff {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Backoff".into()
+    }
+
+    fn json_schema(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        Document::json_schema(generator)
+    }
 }
 
 impl Serialize for Backoff {
@@ -87,6 +116,20 @@ mod jitter {
     use serde::de::{self, Deserialize, Deserializer, MapAccess, Visitor};
 
     use super::Jitter;
+
+    /// How a jitter is written, for the schema.
+    #[cfg(feature = "schema")]
+    #[derive(schemars::JsonSchema)]
+    #[schemars(untagged)]
+    #[expect(dead_code, reason = "only its schema is wanted")]
+    pub(super) enum Written {
+        /// The one of the preset, or the default; or none.
+        Any(bool),
+        /// So much either way.
+        Fraction(#[schemars(range(min = 0.0, max = 1.0))] f64),
+        /// One of these.
+        Jitter(Jitter),
+    }
 
     pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Jitter>, D::Error> {
         struct Written;

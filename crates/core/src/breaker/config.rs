@@ -22,6 +22,7 @@ use crate::invalid::{Check, Invalid};
 /// ```
 #[derive(Clone, Debug, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(default, deny_unknown_fields))]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Config {
     /// What opens the circuit; any one of them does. In a file also a number: so many failures in a row.
     /// Default: 5 in a row.
@@ -29,6 +30,7 @@ pub struct Config {
         feature = "serde",
         serde(alias = "failure_threshold", deserialize_with = "super::trip::one_or_many::deserialize")
     )]
+    #[cfg_attr(feature = "schema", schemars(with = "super::trip::OneOrMany"))]
     pub trip: Vec<Trip>,
     /// How long the circuit stays open before it lets probes through. Default: 60 s.
     #[cfg_attr(
@@ -43,20 +45,26 @@ pub struct Config {
             alias = "reset_timeout"
         )
     )]
+    #[cfg_attr(feature = "schema", schemars(with = "crate::time::duration::Written"))]
     pub open_duration: Duration,
     /// The wait is multiplied by this each time the circuit opens again without having closed. Default: 1, no growth.
+    #[cfg_attr(feature = "schema", schemars(range(min = 1.0)))]
     pub open_factor: f64,
     /// The longest a growing wait can become. Default: ten times `open_duration`.
     #[cfg_attr(feature = "serde", serde(with = "crate::time::duration::option"))]
+    #[cfg_attr(feature = "schema", schemars(with = "Option<crate::time::duration::Written>"))]
     pub max_open_duration: Option<Duration>,
     /// Spreads the waits of many breakers that opened together. Default: none.
     pub open_jitter: Jitter,
     /// So many successful probes close the circuit. Default: 2.
+    #[cfg_attr(feature = "schema", schemars(range(min = 1)))]
     pub success_threshold: u32,
-    /// At most so many probes at the same time; `u32::MAX` for no limit. Default: 3.
+    /// At most so many probes at the same time; 4294967295, which is `u32::MAX`, for no limit. Default: 3.
+    #[cfg_attr(feature = "schema", schemars(range(min = 1)))]
     pub half_open_max_calls: u32,
     /// A probe that has not come back after so long gives its place to another. Default: `open_duration`.
     #[cfg_attr(feature = "serde", serde(with = "crate::time::duration::option"))]
+    #[cfg_attr(feature = "schema", schemars(with = "Option<crate::time::duration::Written>"))]
     pub half_open_timeout: Option<Duration>,
     /// Kinds of failure that say nothing about the callee and are ignored, see [`crate::outcome::is_one_of`].
     #[cfg_attr(feature = "serde", serde(alias = "excluded_exceptions"))]
@@ -70,6 +78,7 @@ pub struct Config {
 /// What a breaker counts in a policy that retries.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "snake_case"))]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub enum Scope {
     /// Every attempt: an outage opens the circuit after as many real failures as the rule says.
     #[default]
@@ -81,6 +90,7 @@ pub enum Scope {
 /// Whether the breaker acts, and who decides.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "snake_case"))]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub enum Mode {
     /// The breaker decides by its rules.
     #[default]

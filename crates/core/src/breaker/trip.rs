@@ -28,25 +28,30 @@ use crate::window::{CountWindow, MAX_SAMPLES, RecentTimes, Tally, TimeWindow};
     derive(serde::Serialize, serde::Deserialize),
     serde(rename_all = "snake_case", deny_unknown_fields)
 )]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub enum Trip {
     /// So many failures in a row; a success starts again from zero.
-    Consecutive(u32),
+    Consecutive(#[cfg_attr(feature = "schema", schemars(range(min = 1)))] u32),
     /// So many failures since the circuit was last closed, whatever succeeded in between.
-    Cumulative(u32),
+    Cumulative(#[cfg_attr(feature = "schema", schemars(range(min = 1)))] u32),
     /// So many failures within a stretch of time, exactly.
     Within {
         /// How many.
+        #[cfg_attr(feature = "schema", schemars(range(min = 1, max = 65_536)))]
         failures: u32,
         /// Within how long.
         #[cfg_attr(feature = "serde", serde(with = "crate::time::duration"))]
+        #[cfg_attr(feature = "schema", schemars(with = "crate::time::duration::Written"))]
         window: Duration,
     },
     /// A share of failures among the calls in a window, once it holds enough of them.
     Ratio {
         /// The share that opens, above 0 and at most 1; reaching it opens.
+        #[cfg_attr(feature = "schema", schemars(range(max = 1.0), extend("exclusiveMinimum" = 0)))]
         ratio: f64,
         /// With fewer calls in the window there is no ratio yet.
+        #[cfg_attr(feature = "schema", schemars(range(min = 1)))]
         minimum_calls: u32,
         /// Which calls count.
         window: Window,
@@ -54,11 +59,14 @@ pub enum Trip {
     /// A share of slow calls, whatever their outcome. A slow probe counts as failed.
     Slow {
         /// The share that opens, above 0 and at most 1; reaching it opens.
+        #[cfg_attr(feature = "schema", schemars(range(max = 1.0), extend("exclusiveMinimum" = 0)))]
         ratio: f64,
         /// A call that takes this long or longer is slow.
         #[cfg_attr(feature = "serde", serde(with = "crate::time::duration"))]
+        #[cfg_attr(feature = "schema", schemars(with = "crate::time::duration::Written"))]
         slower_than: Duration,
         /// With fewer calls in the window there is no ratio yet.
+        #[cfg_attr(feature = "schema", schemars(range(min = 1)))]
         minimum_calls: u32,
         /// Which calls count.
         window: Window,
@@ -68,11 +76,13 @@ pub enum Trip {
 /// Which calls a ratio is taken of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "snake_case"))]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub enum Window {
     /// The last so many calls, exactly.
-    Calls(u32),
+    Calls(#[cfg_attr(feature = "schema", schemars(range(min = 1, max = 1_000_000)))] u32),
     /// The calls of the last so long, in ten buckets: a sample counts for at least this long and at most a tenth more.
     #[cfg_attr(feature = "serde", serde(with = "crate::time::duration"))]
+    #[cfg_attr(feature = "schema", schemars(with = "crate::time::duration::Written"))]
     Time(Duration),
 }
 
@@ -387,6 +397,20 @@ impl Rule {
             Memory::Buckets(window) => window.clear(),
         }
     }
+}
+
+/// How rules are written, for the schema.
+#[cfg(feature = "schema")]
+#[derive(schemars::JsonSchema)]
+#[schemars(untagged)]
+#[expect(dead_code, reason = "only its schema is wanted")]
+pub(super) enum OneOrMany {
+    /// So many failures in a row.
+    Consecutive(#[schemars(range(min = 1))] u32),
+    /// One rule.
+    One(Trip),
+    /// Several, any one of which opens the circuit.
+    Many(#[schemars(length(min = 1))] Vec<Trip>),
 }
 
 /// Reads `5` (that many in a row), one rule, or a list of rules.

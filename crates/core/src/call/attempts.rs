@@ -70,7 +70,8 @@ impl Call {
         if let Some(latency) = &turn.policy.latency {
             latency.record(turn.now, turn.now.since(self.first.started));
         }
-        self.first.permits.settle(turn.policy, turn.now, verdict, turn.edge);
+        self.first.permits.settle_breaker(turn.policy, turn.now, verdict, turn.edge);
+        self.first.permits.settle_attempt(turn.policy, turn.now, verdict, turn.edge);
         self.close(None)
     }
 

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use super::{Amplification, Bound, Circuit, Explanation, Opening, Pace, Unbounded, Warning};
+use super::{Amplification, Bound, Circuit, Explanation, Opening, Pace, Slots, Unbounded, Warning};
 use crate::breaker::{Mode, Scope, Trip, Window};
 
 impl fmt::Display for Explanation {
@@ -13,8 +13,11 @@ impl fmt::Display for Explanation {
         if self.without_hints != self.worst_case {
             write!(f, "\n  if no server asks to wait longer than the backoff: {}", self.without_hints)?;
         }
-        if let Some(slots) = self.concurrent {
-            write!(f, "\n  {slots} call{} at a time", plural(slots.into()))?;
+        if let Some(Slots { first, adaptive }) = self.slots {
+            write!(f, "\n  {first} call{} at a time", plural(first.into()))?;
+            if let Some((least, most)) = adaptive {
+                write!(f, " at first, then {least} to {most}")?;
+            }
         }
         for (what, pace) in [("request", self.requests), ("token", self.tokens)] {
             if let Some(Pace { per_second, burst }) = pace {

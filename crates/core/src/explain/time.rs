@@ -52,10 +52,10 @@ pub(super) fn worst_case(config: &Config, hints: Hints) -> Bound {
         config.rate.as_ref().map(|limit| limit.max_wait),
         config.tokens.as_ref().map(|limit| limit.max_wait),
     ];
-    let queued = queues.into_iter().flatten().fold(Duration::ZERO, Duration::saturating_add);
+    let in_line = queues.into_iter().flatten().fold(Duration::ZERO, Duration::saturating_add);
     let waits = config.retry.as_ref().map_or(Some(Duration::ZERO), |retry| waits(retry, hints));
     let total = config.attempt_timeout.zip(waits).map(|(attempt, waits)| {
-        let attempts = times(queued.saturating_add(attempt), attempts(config));
+        let attempts = times(in_line.saturating_add(attempt), attempts(config));
         attempts.saturating_add(waits)
     });
     match (total, config.deadline) {

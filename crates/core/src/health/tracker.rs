@@ -24,6 +24,7 @@ pub const ERROR_BYTES: usize = 200;
     derive(serde::Serialize, serde::Deserialize),
     serde(rename_all = "snake_case", deny_unknown_fields)
 )]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub enum Strategy {
     /// When so large a share of its last calls failed. Follows every call: one success can make it healthy again.
     Ratio {
@@ -67,6 +68,7 @@ impl Strategy {
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(default, deny_unknown_fields))]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Config {
     /// When it is unhealthy. Default: when half of its last 100 calls failed.
     pub strategy: Strategy,

@@ -13,13 +13,45 @@ use crate::time::duration;
 /// The table.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default, rename = "delay")]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 struct Document {
+    /// The share of attempts that are over by then. Default: 0.95.
+    #[cfg_attr(feature = "schema", schemars(extend("exclusiveMinimum" = 0, "exclusiveMaximum" = 1)))]
     percentile: f64,
+    /// With fewer successes in the window than this, the delay is `otherwise`. Default: 100.
+    #[cfg_attr(feature = "schema", schemars(range(min = 1)))]
     minimum_samples: u32,
+    /// Never sooner than this. Default: 10 ms.
     #[serde(with = "duration")]
+    #[cfg_attr(feature = "schema", schemars(with = "duration::Written"))]
     at_least: Duration,
+    /// The delay while there are too few samples. Default: 2 s.
     #[serde(with = "duration")]
+    #[cfg_attr(feature = "schema", schemars(with = "duration::Written"))]
     otherwise: Duration,
+}
+
+/// A delay as it is written, for the schema.
+#[cfg(feature = "schema")]
+#[derive(schemars::JsonSchema)]
+#[schemars(untagged)]
+#[expect(dead_code, reason = "only its schema is wanted")]
+enum Written {
+    /// A fixed time.
+    After(duration::Written),
+    /// By what was measured.
+    Percentile(Document),
+}
+
+#[cfg(feature = "schema")]
+impl schemars::JsonSchema for Delay {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Delay".into()
+    }
+
+    fn json_schema(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        Written::json_schema(generator)
+    }
 }
 
 impl Default for Document {

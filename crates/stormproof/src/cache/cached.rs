@@ -16,7 +16,7 @@ use crate::call::{Calling, Cx};
 use crate::classify::Classify;
 use crate::clock::Sleep;
 use crate::error::Error;
-use crate::fallback::{Always, Fallible, Kept, Next, Nothing, Served, Source, Then, WithFallback};
+use crate::fallback::{Always, Awaited, Fallible, Kept, Next, Nothing, Served, Source, Then, WithFallback};
 use crate::policy::Policy;
 use crate::waiters;
 
@@ -154,6 +154,14 @@ where
     fn new(call: Call, cache: &'c Cache<K, V>, key: K) -> Self {
         Self { call, cache, key, stand: Stand::New, timer: None }
     }
+}
+
+impl<Call, K, V> Awaited for Cached<'_, Call, K, V>
+where
+    Call: Awaited<Value = V>,
+    K: Hash + Eq + Clone + Send + Sync + 'static,
+    V: Clone + Send + Sync + 'static,
+{
 }
 
 impl<Call, K, V> Fallible for Cached<'_, Call, K, V>

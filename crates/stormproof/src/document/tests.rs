@@ -53,7 +53,10 @@ fn a_judgement_about_an_unreadable_neighbour_is_not_made() {
         "[budget]\nratio = 0.1\n[retry]\nmax_retries = 'x'\n[breaker]\nopen_duration = 'x'\nmax_open_duration = 1\n";
     let found = shown(text);
     assert_eq!(found.len(), 2, "{found:#?}");
-    assert_eq!(shown("[budget]\n"), ["1:2: budget: is set without retry, allowed is only together with retry"]);
+    assert_eq!(
+        shown("[budget]\n"),
+        ["1:2: budget: is set without retry, allowed is only together with retry or hedge"]
+    );
 }
 
 #[test]

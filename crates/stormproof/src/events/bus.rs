@@ -114,12 +114,7 @@ macro_rules! tells {
 }
 pub(crate) use tells;
 
-impl sealed::Tells for Policy {
-    #[allow(private_interfaces, reason = "only this crate can name the trait")]
-    fn listeners(&self) -> &Listeners {
-        &self.0.listeners
-    }
-}
+tells!(Policy, 0.listeners);
 
 /// Events of a bus that wait to be read; dropping it ends the subscription.
 pub struct Queue {

@@ -76,7 +76,9 @@ impl<F: Fn(Said<'_>)> Damped<F> {
     }
 
     fn say(&self, due: &[Suppressed]) {
-        due.iter().for_each(|suppressed| (self.listener)(Said::Suppressed(suppressed)));
+        for suppressed in due {
+            (self.listener)(Said::Suppressed(suppressed));
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Damper> {

@@ -228,6 +228,50 @@ where
     }
 }
 
+pin_project! {
+    /// A function that does not wait, as a fallback.
+    pub struct Now<G> {
+        make: Option<G>,
+    }
+}
+
+impl<G> Now<G> {
+    pub(super) fn new(make: G) -> Self {
+        Self { make: Some(make) }
+    }
+}
+
+impl<Call, G> Alternatives<Call> for Now<G>
+where
+    Call: Fallible,
+    G: FnOnce(&Error<Call::Error>) -> Result<Call::Value, Call::Error>,
+{
+    fn poll_next(
+        self: Pin<&mut Self>,
+        call: &Call,
+        failure: &mut Failure<Call::Error>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Served<Call::Value>>> {
+        if failure.begin(call.policy()).is_none() {
+            return Poll::Ready(None);
+        }
+        failure.tell(call.policy(), Told::Function, None);
+        let clock = call.policy().clock();
+        let started = clock.now();
+        let Some(result) = self.project().make.take().zip(failure.causes.first()).map(|(make, cause)| make(cause))
+        else {
+            return Poll::Ready(None);
+        };
+        Poll::Ready(match result {
+            Ok(value) => Some(failure.served(value)),
+            Err(error) => {
+                failure.also(error.into_cause(clock.now().since(started)));
+                None
+            }
+        })
+    }
+}
+
 /// A [`Fallback`] that other calls use too.
 pub struct Shared<'a, T, E> {
     fallback: &'a Fallback<T, E>,

@@ -45,6 +45,29 @@ pub trait Fallible: Sized {
     fn shorten(self: Pin<&mut Self>, limit: Duration);
 }
 
+/// One that is awaited, and does not block.
+pub trait Awaited: Fallible {}
+
+/// The kind of a failure, for an event.
+pub(super) fn kind<T, E>(classifier: &impl Classify<T, E>, error: &Error<E>) -> Box<str> {
+    match error {
+        Error::Failed { error, .. } => classifier.classify(Err(error)).kind.into(),
+        Error::Refused { refused, .. } => {
+            format!("{}.{}", refused.stage.as_str(), refused.reason.as_str()).into_boxed_str()
+        }
+        Error::TimedOut { .. } => "TimeoutError".into(),
+        Error::AllFailed { causes } => causes.first().map(|cause| kind(classifier, cause)).unwrap_or_default(),
+    }
+}
+
+impl<'p, F, Fut, T, E, C> Awaited for Calling<'p, F, Fut, C>
+where
+    F: FnMut(Cx<'p>) -> Fut,
+    Fut: Future<Output = Result<T, E>>,
+    C: Classify<T, E>,
+{
+}
+
 impl<'p, F, Fut, T, E, C> Fallible for Calling<'p, F, Fut, C>
 where
     F: FnMut(Cx<'p>) -> Fut,
@@ -64,14 +87,7 @@ where
     }
 
     fn kind(&self, error: &Error<E>) -> Box<str> {
-        match error {
-            Error::Failed { error, .. } => self.classifier().classify(Err(error)).kind.into(),
-            Error::Refused { refused, .. } => {
-                format!("{}.{}", refused.stage.as_str(), refused.reason.as_str()).into_boxed_str()
-            }
-            Error::TimedOut { .. } => "TimeoutError".into(),
-            Error::AllFailed { causes } => causes.first().map(|cause| self.kind(cause)).unwrap_or_default(),
-        }
+        kind(self.classifier(), error)
     }
 
     fn is_success(&self, value: &T) -> bool {

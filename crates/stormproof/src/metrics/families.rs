@@ -8,8 +8,11 @@ use stormproof_core::{Name, Snapshot};
 
 use super::names::{How, Names, Row};
 
+/// A label of a sample: its name and its value.
+type Label = Option<(&'static str, &'static str)>;
+
 pub(super) struct Families<'a> {
-    families: Vec<Family<'a>>,
+    all: Vec<Family<'a>>,
     by_name: HashMap<String, usize>,
     most_names: usize,
     left_out: u64,
@@ -22,7 +25,7 @@ pub(super) struct Family<'a> {
     pub(super) help: &'a str,
     pub(super) series: Vec<Series<'a>>,
     names: HashSet<&'a str>,
-    written: HashSet<(&'a str, Option<(&'static str, &'static str)>, Part)>,
+    written: HashSet<(&'a str, Label, Part)>,
 }
 
 /// One number with what tells it apart.
@@ -34,7 +37,7 @@ pub(super) struct Series<'a> {
     label: Option<(Cow<'static, str>, &'static str)>,
 }
 
-impl<'a> Series<'a> {
+impl Series<'_> {
     pub(super) fn labels(&self) -> impl Iterator<Item = (&str, &str)> {
         let label = self.label.as_ref().map(|(name, value)| (&**name, *value));
         self.name.into_iter().chain(label)
@@ -43,7 +46,7 @@ impl<'a> Series<'a> {
 
 impl<'a> Families<'a> {
     pub(super) fn new(most_names: usize) -> Self {
-        Self { families: Vec::new(), by_name: HashMap::new(), most_names, left_out: 0 }
+        Self { all: Vec::new(), by_name: HashMap::new(), most_names, left_out: 0 }
     }
 
     pub(super) fn add(&mut self, snapshots: &'a [Snapshot], names: Names) {
@@ -54,7 +57,7 @@ impl<'a> Families<'a> {
     }
 
     pub(super) fn finish(self) -> Vec<Family<'a>> {
-        let mut families = self.families;
+        let mut families = self.all;
         if self.left_out > 0 {
             let mut overflow = Family::new(
                 "stormproof_metrics_overflow".into(),
@@ -103,7 +106,7 @@ impl<'a> Families<'a> {
             let samples = snapshot.samples.iter().filter(|sample| sample.metric == metric);
             if let How::CountOf(state) = row.how {
                 let on = samples
-                    .filter(|sample| sample.label.is_some_and(|(_, value)| value == state) && sample.value == 1.0);
+                    .filter(|sample| sample.label.is_some_and(|(_, value)| value == state) && sample.value > 0.5);
                 count = Some(count.unwrap_or(0.0) + on.count() as f64);
             } else {
                 row.how
@@ -112,7 +115,7 @@ impl<'a> Families<'a> {
                     .for_each(|sample| self.put(family, row.label, &snapshot.name, row.kind, sample));
             }
         }
-        if let (Some(value), Some(family)) = (count, self.families.get_mut(family))
+        if let (Some(value), Some(family)) = (count, self.all.get_mut(family))
             && family.series.is_empty()
         {
             family.series.push(Series { part: Part::Value, value, name: None, label: None });
@@ -124,14 +127,14 @@ impl<'a> Families<'a> {
         if let Some(&index) = self.by_name.get(&name) {
             return index;
         }
-        self.by_name.insert(name.clone(), self.families.len());
-        self.families.push(Family::new(name, kind, help));
-        self.families.len() - 1
+        self.by_name.insert(name.clone(), self.all.len());
+        self.all.push(Family::new(name, kind, help));
+        self.all.len() - 1
     }
 
     /// Adds a number, unless it stands there already: a stage that several policies share comes with each of them.
     fn put(&mut self, family: usize, name_label: &'static str, name: &'a Name, kind: Kind, sample: Sample) {
-        let Some(family) = self.families.get_mut(family) else { return };
+        let Some(family) = self.all.get_mut(family) else { return };
         if family.kind != kind
             || !fits(kind, sample.part)
             || family.written.contains(&(name, sample.label, sample.part))

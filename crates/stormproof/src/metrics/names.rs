@@ -82,6 +82,8 @@ pub(super) struct Row {
 pub(super) enum How {
     /// All together, without a label of their own.
     Sum,
+    /// The one whose label has this value, without the label.
+    SumOf(&'static str),
     /// Those whose label has one of these values, with their label.
     Only(&'static [&'static str]),
     /// Of one number a state, the code of the state that is on.
@@ -96,29 +98,25 @@ impl How {
     pub(super) fn apply<'a>(&self, samples: impl Iterator<Item = &'a Sample>) -> Vec<Sample> {
         let labelled = |sample: &Sample| sample.label.map_or("", |(_, value)| value);
         match self {
-            Self::Sum => {
-                let sum = |all: Sample, sample: Sample| Sample { value: all.value + sample.value, ..all };
-                let sum = samples.copied().reduce(sum);
-                sum.map(|sum| Sample { label: None, part: Part::Value, ..sum }).into_iter().collect()
-            }
+            Self::Sum => sum(samples),
+            Self::SumOf(wanted) => sum(samples.filter(|sample| labelled(sample) == *wanted)),
             Self::Only(values) => samples.filter(|sample| values.contains(&labelled(sample))).copied().collect(),
             Self::Coded(codes) => {
                 let code = |sample: &Sample| {
-                    let code = codes.iter().find(|(state, _)| *state == labelled(sample) && sample.value == 1.0);
+                    let code = codes.iter().find(|(state, _)| *state == labelled(sample) && sample.value > 0.5);
                     code.map(|&(_, code)| Sample { label: None, value: code, ..*sample })
                 };
                 samples.filter_map(code).take(1).collect()
             }
             Self::CountOf(_) => Vec::new(),
-            // A quantile may also come as a gauge with a label.
-            Self::Distribution => samples
-                .map(|sample| match sample.label {
-                    Some(("quantile", share)) => Sample { label: None, part: Part::Quantile(share), ..*sample },
-                    _ => *sample,
-                })
-                .collect(),
+            Self::Distribution => samples.copied().collect(),
         }
     }
+}
+
+fn sum<'a>(samples: impl Iterator<Item = &'a Sample>) -> Vec<Sample> {
+    let sum = samples.copied().reduce(|all, sample| Sample { value: all.value + sample.value, ..all });
+    sum.map(|sum| Sample { label: None, part: Part::Value, ..sum }).into_iter().collect()
 }
 
 const fn row(
@@ -132,10 +130,10 @@ const fn row(
 }
 
 const STATE: &[(&str, &str)] = &[("breaker", "state")];
-const RETRIES: &[(&str, &str)] = &[("retry", "retries"), ("call", "retries"), ("retry", "attempts")];
-const CALLS: &[(&str, &str)] = &[("call", "calls"), ("retry", "calls"), ("breaker", "calls")];
-const LATENCY: &[(&str, &str)] = &[("call", "latency_seconds"), ("retry", "latency_seconds")];
-const DURATION: &[(&str, &str)] = &[("call", "duration_seconds"), ("retry", "duration_seconds")];
+const RETRIES: &[(&str, &str)] = &[("retry", "retries")];
+const CALLS: &[(&str, &str)] = &[("breaker", "calls")];
+const LATENCY: &[(&str, &str)] = &[("latency", "seconds")];
+const DURATION: &[(&str, &str)] = &[("latency", "buckets_seconds")];
 const OPEN_IS_1: &[(&str, f64)] = &[("closed", 0.0), ("open", 1.0), ("half_open", 2.0)];
 const OPEN_IS_2: &[(&str, f64)] = &[("closed", 0.0), ("half_open", 1.0), ("open", 2.0)];
 const OUTCOMES: &[&str] = &["success", "failure"];
@@ -189,14 +187,14 @@ const ARAGORA_CODE: &[Row] = &[
     row(
         ("resilience_retry_exhausted", Kind::Counter),
         "operation_name",
-        &[("retry", "exhausted"), ("call", "exhausted")],
-        How::Sum,
+        &[("retry", "gave_up")],
+        How::SumOf("exhausted"),
         "Operations that failed with all their retries.",
     ),
     row(
         ("resilience_timeouts", Kind::Counter),
         "operation_name",
-        &[("call", "timed_out"), ("retry", "timed_out")],
+        &[("timeout", "timed_out")],
         How::Sum,
         "Calls that ran out of time.",
     ),

@@ -84,26 +84,38 @@ fn a_state_is_coded_as_each_system_has_it() {
 }
 
 #[test]
-fn a_metric_takes_the_first_source_that_a_name_has() {
+fn numbers_are_taken_as_the_other_system_counts_them() {
     let calls = |outcome, count| Sample::counter("calls", "Calls.", count).label("outcome", outcome);
+    let gave_up = |reason, count| Sample::counter("gave_up", "Failed.", count).label("reason", reason);
     let snapshots = [
         stage(Stage::Breaker, "p", vec![calls("success", 7), calls("failure", 3), calls("ignored", 1)]),
-        stage(Stage::Breaker, "alone", vec![calls("success", 5)]),
-        stage(Stage::Retry, "p", vec![calls("success", 6), calls("failure", 1)]),
-        stage(Stage::Retry, "p", vec![Sample::counter("retries", "Retries.", 4)]),
+        stage(Stage::Retry, "p", vec![Sample::counter("budget_total", "Withdrawals.", 9)]),
+        stage(
+            Stage::Retry,
+            "p",
+            vec![Sample::counter("retries", "Retries.", 4), gave_up("exhausted", 2), gave_up("deadline", 5)],
+        ),
     ];
-    let text = under(Names::Aragora, &snapshots);
-    let series: Vec<_> = text.lines().filter(|line| !line.starts_with('#')).collect();
+    let series = |names| {
+        let text = under(names, &snapshots);
+        text.lines().filter(|line| !line.starts_with('#')).map(str::to_owned).collect::<Vec<_>>()
+    };
     assert_eq!(
-        series,
+        series(Names::Aragora),
         [
-            r#"aragora_resilience_requests_total{name="alone",outcome="success"} 5"#,
-            r#"aragora_resilience_requests_total{name="p",outcome="success"} 6"#,
-            r#"aragora_resilience_requests_total{name="p",outcome="failure"} 1"#,
+            r#"aragora_resilience_requests_total{name="p",outcome="success"} 7"#,
+            r#"aragora_resilience_requests_total{name="p",outcome="failure"} 3"#,
             r#"aragora_resilience_retries_total{name="p"} 4"#,
         ]
     );
-    assert!(under(Names::Book, &snapshots).contains("retry_attempts_total{name=\"p\"} 4\n"));
+    assert_eq!(
+        series(Names::AragoraCode),
+        [
+            r#"resilience_retry_attempts_total{operation_name="p"} 4"#,
+            r#"resilience_retry_exhausted_total{operation_name="p"} 2"#,
+        ]
+    );
+    assert_eq!(series(Names::Book), [r#"retry_attempts_total{name="p"} 4"#]);
 }
 
 #[test]

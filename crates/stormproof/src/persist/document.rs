@@ -162,10 +162,7 @@ mod tests {
         let ages = [("fresh", 100), ("edge", 28), ("old", 27), ("to come", 200)];
         let mut document = Document::new(ages.map(|(name, at)| (name.into(), kept(hours(at)))).into());
         document.drop_older(hours(100), Duration::from_secs(hours(72)));
-        assert_eq!(
-            document.breakers.keys().map(|name| name.as_str()).collect::<Vec<_>>(),
-            ["edge", "fresh", "to come"]
-        );
+        assert_eq!(document.breakers.keys().map(Name::as_str).collect::<Vec<_>>(), ["edge", "fresh", "to come"]);
     }
 
     fn number() -> impl Strategy<Value = u64> {

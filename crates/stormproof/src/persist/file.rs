@@ -1,5 +1,6 @@
 //! The state file: one owner at a time, and never half written.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
@@ -35,7 +36,7 @@ impl StateFile {
         let failed = |error| io_error("read", &self.path, &error);
         let file = match File::open(&self.path) {
             Ok(file) => file,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Document::new(Default::default())),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Document::new(BTreeMap::new())),
             Err(error) => return Err(failed(error)),
         };
         let mut text = Vec::new();

@@ -15,12 +15,14 @@ use stormproof_core::Invalid;
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(default, deny_unknown_fields))]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Config {
     /// So many items may wait for a worker: 1 to 1,000,000. Default: 100.
     #[cfg_attr(feature = "serde", serde(alias = "maxsize"))]
     pub queue_capacity: u32,
     /// The longest a producer waits for a place. Default: 100 ms.
     #[cfg_attr(feature = "serde", serde(with = "stormproof_core::time::duration", alias = "timeout"))]
+    #[cfg_attr(feature = "schema", schemars(with = "stormproof_core::time::duration::Written"))]
     pub put_timeout: Duration,
     /// So many workers for a batch. Default: one.
     pub concurrency_limit: Option<u32>,

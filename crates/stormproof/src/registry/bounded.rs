@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
 
 use stormproof_core::breaker::Loss;
@@ -131,11 +131,13 @@ impl<S: Entry> Bounded<S> {
         if let Some(found) = self.get(name, now) {
             return Ok(Asked { stage: found, made: false, first_too_many: false });
         }
+        // Dropped after the lock is given back: what a stage lets go, a listener above all, may be user code.
+        let mut forgotten = Vec::new();
         let mut growth = self.growth.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(found) = self.get(name, now) {
             return Ok(Asked { stage: found, made: false, first_too_many: false });
         }
-        let room = self.make_room(&mut growth, now);
+        let room = self.make_room(&mut growth, now, &mut forgotten);
         let first_too_many = !std::mem::replace(&mut growth.said_full, !room) && !room;
         if !room && let Some(stage) = full() {
             return Ok(Asked { stage, made: false, first_too_many });
@@ -202,7 +204,7 @@ impl<S: Entry> Bounded<S> {
     }
 
     /// Whether there is room for one more, if need be after forgetting some.
-    fn make_room(&self, growth: &mut MutexGuard<'_, Growth>, now: Instant) -> bool {
+    fn make_room(&self, growth: &mut Growth, now: Instant, forgotten: &mut Vec<Slot<S>>) -> bool {
         if self.len() < self.bounds.most {
             return true;
         }
@@ -212,14 +214,12 @@ impl<S: Entry> Bounded<S> {
         let excess = (self.len() + 1).saturating_sub(self.bounds.most);
         // All that are idle; of the others some more than needed, so that a stream of new names does not search for each.
         let wanted = excess.max(self.bounds.most / 16);
-        let mut forgotten = 0;
         for (last_used, part, name) in self.candidates(now) {
-            let goes = forgotten < wanted || now.since(last_used) >= self.bounds.idle;
-            if goes && self.forget(part, &name, now) {
-                forgotten += 1;
+            if forgotten.len() < wanted || now.since(last_used) >= self.bounds.idle {
+                forgotten.extend(self.forget(part, &name, now));
             }
         }
-        let room = forgotten >= excess;
+        let room = forgotten.len() >= excess;
         if !room {
             growth.search_from = now + SEARCH_PAUSE;
         }
@@ -241,16 +241,12 @@ impl<S: Entry> Bounded<S> {
     }
 
     /// Forgets `name` if it may still go. Handles are given out under this lock alone, so nobody can get one meanwhile.
-    fn forget(&self, part: usize, name: &str, now: Instant) -> bool {
+    fn forget(&self, part: usize, name: &str, now: Instant) -> Option<Slot<S>> {
         let mut part = self.write(part);
-        if !part.get(name).is_some_and(|slot| self.may_go(slot, now)) {
-            return false;
-        }
+        part.get(name).filter(|slot| self.may_go(slot, now))?;
         let forgotten = part.remove(name);
-        drop(part);
         self.len.fetch_sub(1, Ordering::Relaxed);
-        drop(forgotten);
-        true
+        forgotten
     }
 
     fn may_go(&self, slot: &Slot<S>, now: Instant) -> bool {

@@ -58,6 +58,7 @@ pub(crate) mod sealed {
         fn make_in(registry: &Registry, name: Name, config: Self::Config) -> Result<Self, Error> {
             let made = Self::make(name.clone(), config, registry.clock());
             let made = made.map_err(|mistakes| Error::Invalid { name, mistakes })?;
+            registry.attach(made.as_policy());
             made.restore(registry);
             Ok(made)
         }

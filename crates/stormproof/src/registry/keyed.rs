@@ -96,12 +96,14 @@ impl<S: Entry> Keyed<S> {
         }
         Mistakes::none(mistakes)?;
         let name = name.into();
+        let listeners = Listeners::default();
         let others = S::make(Name::from(format!("{name}/(others)")), config.clone(), clock)?;
+        others.as_policy().0.listeners.attach(&listeners);
         let Limits { max_keys, idle } = limits;
         Ok(Self(Arc::new(Inner {
             name,
             clock: clock.clone(),
-            listeners: Listeners::default(),
+            listeners,
             max_keys,
             config: Mutex::new(config),
             keys: Bounded::new(Bounds { most: max_keys, idle, lossless: true }),
@@ -117,8 +119,9 @@ impl<S: Entry> Keyed<S> {
         }
         let made = |key: Name| {
             let config = self.config();
-            S::make(Name::from(format!("{}/{key}", self.0.name)), config.clone(), &self.0.clock)
-                .map(|stage| (stage, config))
+            let stage = S::make(Name::from(format!("{}/{key}", self.0.name)), config.clone(), &self.0.clock)?;
+            stage.as_policy().0.listeners.attach(&self.0.listeners);
+            Ok::<_, Mistakes>((stage, config))
         };
         let asked = self.0.keys.get_or_make(key, now, || Some(self.0.others.clone()), made);
         // Settings are looked at whenever they are given.
@@ -193,8 +196,8 @@ impl<S: Entry> Keyed<S> {
         shown.flat_map(|stage| stage.as_policy().snapshots()).collect()
     }
 
-    /// Calls `listener` for every event of the map itself: that there are too many keys. Those of a stage are heard at
-    /// the stage.
+    /// Calls `listener` for every event: of the stages of all keys, and that there are too many keys. At once, and under
+    /// no lock.
     pub fn on_event(&self, listener: impl Fn(&Event) + Send + Sync + 'static) -> Listener {
         self.0.listeners.listen(listener)
     }
@@ -211,8 +214,7 @@ impl<S: Entry> Keyed<S> {
     #[cold]
     fn tell_too_many(&self) {
         let kind = Kind::TooManyNames { name: self.0.name.clone(), most: self.0.max_keys };
-        self.0.others.as_policy().tell(kind.clone());
-        self.0.listeners.tell(&Event::new(self.0.clock.now(), self.0.name.clone(), kind));
+        self.0.others.as_policy().tell(kind);
     }
 }
 

@@ -128,7 +128,9 @@ impl Registry {
             hear(stage.policy());
             core.tokens = Some(stage.core().clone());
         }
-        Ok(Policy::with_listeners(core, self.clock().clone(), listeners, stage_listeners))
+        let policy = Policy::with_listeners(core, self.clock().clone(), listeners, stage_listeners);
+        self.attach(&policy);
+        Ok(policy)
     }
 
     /// The registry's stage called `name`; with `in_force` it gets these settings if it has others.

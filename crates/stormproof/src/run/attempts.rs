@@ -17,9 +17,13 @@ pin_project! {
         limit: Instant,
         #[pin]
         first: Option<Fut>,
-        beside: Vec<Boxed<Fut>>,
+        // One pointer: every call carries it, few calls use it.
+        beside: Option<Box<Beside<Fut>>>,
     }
 }
+
+/// The attempts beside the first, in the order they started.
+struct Beside<Fut>(Vec<Boxed<Fut>>);
 
 struct Boxed<Fut> {
     number: u32,
@@ -29,23 +33,24 @@ struct Boxed<Fut> {
 
 impl<Fut: Future> Attempts<Fut> {
     pub(super) fn new() -> Self {
-        Self { number: 0, limit: Instant::FAR_FUTURE, first: None, beside: Vec::new() }
+        Self { number: 0, limit: Instant::FAR_FUTURE, first: None, beside: None }
     }
 
     #[inline]
     pub(super) fn is_empty(&self) -> bool {
-        self.first.is_none() && self.beside.is_empty()
+        self.first.is_none() && self.beside.is_none()
     }
 
     /// Adds an attempt that is given up at `limit`.
     #[inline]
     pub(super) fn start(self: Pin<&mut Self>, number: u32, limit: Instant, attempt: Fut) {
         let mut this = self.project();
-        if this.first.is_none() && this.beside.is_empty() {
+        if this.first.is_none() && this.beside.is_none() {
             (*this.number, *this.limit) = (number, limit);
             this.first.set(Some(attempt));
         } else {
-            this.beside.push(Boxed { number, limit, attempt: Box::pin(attempt) });
+            let beside = this.beside.get_or_insert_with(|| Box::new(Beside(Vec::new())));
+            beside.0.push(Boxed { number, limit, attempt: Box::pin(attempt) });
         }
     }
 
@@ -59,7 +64,7 @@ impl<Fut: Future> Attempts<Fut> {
             this.first.set(None);
             return Poll::Ready((*this.number, output));
         }
-        if this.beside.is_empty() { Poll::Pending } else { poll_beside(this.beside, clock, cx) }
+        if this.beside.is_none() { Poll::Pending } else { poll_beside(this.beside, clock, cx) }
     }
 
     /// Drops one attempt.
@@ -69,7 +74,7 @@ impl<Fut: Future> Attempts<Fut> {
         if *this.number == number {
             this.first.set(None);
         }
-        this.beside.retain(|boxed| boxed.number != number);
+        remove(this.beside, number);
     }
 
     /// Drops all attempts.
@@ -77,22 +82,32 @@ impl<Fut: Future> Attempts<Fut> {
     pub(super) fn clear(self: Pin<&mut Self>) {
         let mut this = self.project();
         this.first.set(None);
-        this.beside.clear();
+        *this.beside = None;
     }
 }
 
 #[cold]
 fn poll_beside<Fut: Future>(
-    beside: &mut Vec<Boxed<Fut>>,
+    beside: &mut Option<Box<Beside<Fut>>>,
     clock: &Clock,
     cx: &mut Context<'_>,
 ) -> Poll<(u32, Fut::Output)> {
-    let ready = beside.iter_mut().enumerate().find_map(|(at, boxed)| {
+    let ready = beside.iter_mut().flat_map(|beside| &mut beside.0).find_map(|boxed| {
         match inherited::scope(clock, boxed.limit, || boxed.attempt.as_mut().poll(cx)) {
-            Poll::Ready(output) => Some((at, output)),
+            Poll::Ready(output) => Some((boxed.number, output)),
             Poll::Pending => None,
         }
     });
-    let Some((at, output)) = ready else { return Poll::Pending };
-    Poll::Ready((beside.remove(at).number, output))
+    let Some((number, output)) = ready else { return Poll::Pending };
+    remove(beside, number);
+    Poll::Ready((number, output))
+}
+
+fn remove<Fut>(beside: &mut Option<Box<Beside<Fut>>>, number: u32) {
+    if let Some(Beside(attempts)) = beside.as_deref_mut() {
+        attempts.retain(|boxed| boxed.number != number);
+        if attempts.is_empty() {
+            *beside = None;
+        }
+    }
 }

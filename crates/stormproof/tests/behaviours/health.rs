@@ -78,6 +78,23 @@ async fn t_77_a_tracker_follows_attempts_also_those_that_run_out_of_time() {
     assert_eq!(&*report.recent_errors[0].error, "TimeoutError");
 }
 
+#[tokio::test]
+async fn t_77_an_attempt_that_ends_as_its_time_does_is_counted_once() {
+    let clock = Clock::manual();
+    let policy = Policy::builder("p").attempt_timeout(s(1)).clock(&clock).build().unwrap();
+    let tracker = HealthTracker::with_clock("p", Config::default(), &clock).unwrap();
+    let just_in_time = |_: stormproof::Cx<'_>| {
+        let clock = clock.clone();
+        async move {
+            clock.advance(s(1));
+            Ok::<_, &str>(())
+        }
+    };
+    policy.call(tracker.follow(just_in_time)).await.unwrap();
+    let report = tracker.status();
+    assert_eq!((report.calls, report.failures, report.average_latency), (1, 0, Some(s(1))));
+}
+
 #[derive(Clone)]
 struct Judge<F>(F);
 

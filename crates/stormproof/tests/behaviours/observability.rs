@@ -118,14 +118,15 @@ fn t_87_the_metrics_stand_under_every_name_as_soon_as_a_stage_has_the_number() {
 
     let breaker = CircuitBreaker::new("openai");
     let system = Degradation::new("system");
-    let mut calls = vec![Sample::counter("retries", "Retries.", 45)];
-    calls.extend(Sample::summary("latency_seconds", "Time.", &[("0.99", 0.5)], 9.0, 20));
-    calls.extend(Sample::histogram("duration_seconds", "Time.", &[("1.0", 20)], 9.0, 20));
-    let calls = Snapshot { stage: Stage::Retry, name: "openai".into(), samples: calls };
+    let of = |stage, samples| Snapshot { stage, name: "openai".into(), samples };
+    let retries = of(Stage::Retry, vec![Sample::counter("retries", "Retries.", 45)]);
+    let mut latency = Sample::summary("seconds", "Time.", &[("0.99", 0.5)], 9.0, 20);
+    latency.extend(Sample::histogram("buckets_seconds", "Time.", &[("1.0", 20)], 9.0, 20));
+    let latency = of(Stage::Latency, latency);
     for (mode, code) in [(Mode::Normal, 0), (Mode::ForcedOpen, 1)] {
         breaker.set_mode(mode);
         let mut snapshots = breaker.policy().snapshots();
-        snapshots.extend([calls.clone(), system.snapshot()]);
+        snapshots.extend([retries.clone(), latency.clone(), system.snapshot()]);
         let text = Text::new(Exposition::Prometheus).names(Names::ALL).write(&snapshots);
         for line in [
             format!("\naragora_circuit_breaker_state{{name=\"openai\"}} {code}\n"),
@@ -289,4 +290,21 @@ async fn a_storm_is_told_once_an_interval_and_at_its_end() {
     listener.end();
     drop(damped);
     assert_eq!(taken(&heard), ["bulkhead_rejected x 1"]);
+}
+
+#[test]
+fn i_2_the_page_lists_every_event_and_every_metric_of_other_systems() {
+    let page = include_str!("../../../../docs/src/observability.md");
+    let rows = page.lines().filter_map(|line| line.strip_prefix("| `")?.split_once('`'));
+    let listed: Vec<&str> = rows.map(|(name, _)| name).collect();
+    let names = include_str!("../../../core/src/event.rs").split("pub fn as_str(&self)").nth(1).unwrap();
+    let names = names.split("pub fn ").next().unwrap().lines().filter_map(|line| line.split('"').nth(1));
+    let names: Vec<&str> = names.chain(["degraded", "healed"]).collect();
+    assert!(names.len() > 15, "{names:?}");
+    for name in names {
+        assert!(listed.contains(&name), "{name} is not in the table of events");
+    }
+    for metric in Names::ALL.into_iter().flat_map(Names::metrics) {
+        assert!(page.contains(&format!("`{metric}`")), "{metric} is not on the page");
+    }
 }

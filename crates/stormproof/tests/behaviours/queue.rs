@@ -144,6 +144,19 @@ async fn t_74_a_stop_past_its_time_cancels_and_says_what_was_left() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn t_74_who_waits_for_the_work_hears_that_there_is_nobody_to_do_it() {
+    let queue = queue(9);
+    queue.start().unwrap();
+    queue.put(1).await.unwrap();
+    let waiting = queue.clone();
+    let join = tokio::spawn(async move { waiting.join().await });
+    tokio::time::sleep(ms(1)).await;
+    assert!(!join.is_finished());
+    assert_eq!(queue.stop(s(5)).await.left, [1]);
+    tokio::time::timeout(s(1), join).await.unwrap().unwrap();
+}
+
+#[tokio::test(start_paused = true)]
 async fn t_74_a_stop_that_is_given_up_leaves_the_workers_at_it() {
     let (queue, log) = (queue(9), Log::default());
     queue.start_workers(1, noting(&log), |_| {}).unwrap();

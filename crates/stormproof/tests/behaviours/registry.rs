@@ -34,10 +34,15 @@ fn fail(breaker: &CircuitBreaker, times: u32) {
     }
 }
 
+/// What the registry tells of itself.
 fn listen(registry: &Registry) -> Arc<Mutex<Vec<Event>>> {
     let heard = Arc::new(Mutex::new(Vec::new()));
     let events = heard.clone();
-    registry.on_event(move |event| events.lock().unwrap().push(event.clone()));
+    registry.on_event(move |event| {
+        if !matches!(event.kind, Kind::Circuit { .. }) {
+            events.lock().unwrap().push(event.clone());
+        }
+    });
     heard
 }
 
@@ -239,6 +244,30 @@ fn a_name_without_one_is_not_registered() {
 }
 
 #[tokio::test]
+async fn the_registry_hears_of_all_that_it_has_made_once() {
+    let registry = Registry::new();
+    let heard: Arc<Mutex<Vec<String>>> = Arc::default();
+    let events = heard.clone();
+    let bus = stormproof::EventBus::new();
+    let on_the_bus: Arc<Mutex<u32>> = Arc::default();
+    let count = on_the_bus.clone();
+    let _alerts = bus.subscribe(stormproof::event::Category::Error, move |_| *count.lock().unwrap() += 1);
+    bus.attach(&registry);
+    let listener = registry
+        .on_event(move |event| events.lock().unwrap().push(format!("{} {}", event.policy, event.kind.as_str())));
+    registry.breaker("a").set_mode(Mode::ForcedOpen);
+    let config = policy(|p| p.breaker = Some(trips(Trip::consecutive(1))));
+    let policy = registry.policy_with("b", config).unwrap();
+    policy.call(|_| async { Err::<(), _>("down") }).await.unwrap_err();
+    registry.insert(&CircuitBreaker::new("c")).unwrap().set_mode(Mode::ForcedOpen);
+    listener.end();
+    registry.reset_all();
+    let heard = heard.lock().unwrap();
+    assert_eq!(heard[..], ["a circuit_opened", "b circuit_opened", "b call_failed", "c circuit_opened"]);
+    assert!(*on_the_bus.lock().unwrap() >= 3, "a bus that the registry is attached to hears them, too");
+}
+
+#[tokio::test]
 async fn a_policy_of_the_registry_has_the_registrys_stages() {
     let registry = Registry::new();
     let config = policy(|p| {
@@ -346,7 +375,7 @@ fn past_the_bound_keys_share_one_breaker_until_there_is_room() {
     let agents = KeyedBreakers::with_clock("agents", trips(Trip::consecutive(1)), limits, &clock).unwrap();
     let told = Arc::new(Mutex::new(0));
     let count = told.clone();
-    agents.on_event(move |_| *count.lock().unwrap() += 1);
+    agents.on_event(move |event| *count.lock().unwrap() += u32::from(event.kind.as_str() == "too_many_names"));
     open(&agents.get("a"));
     open(&agents.get("b"));
     for key in ["c", "d", "c"] {
@@ -378,6 +407,24 @@ fn room_is_made_by_what_loses_nothing_the_longest_unused_first() {
     let held = ["fresh", "newer"].map(|key| agents.get(key));
     assert_eq!(agents.get("no room").name(), agents.others().name());
     drop(held);
+}
+
+#[test]
+fn what_a_listener_does_when_it_is_dropped_may_use_the_map() {
+    struct Asks(KeyedBreakers);
+    impl Drop for Asks {
+        fn drop(&mut self) {
+            self.0.get("asked for while another is forgotten");
+        }
+    }
+    let limits = Limits { max_keys: 1, ..Default::default() };
+    let agents = KeyedBreakers::with_clock("agents", breaker::Config::default(), limits, &Clock::manual()).unwrap();
+    let asks = Asks(agents.clone());
+    agents.get("a").policy().on_event(move |_| {
+        let _ = &asks;
+    });
+    agents.get("b");
+    assert!(agents.peek("a").is_none());
 }
 
 #[test]

@@ -18,7 +18,8 @@ pub(crate) fn run(scenario: &Scenario) -> Trace {
     agree(&core, &AsyncDoor.run(scenario), "async");
     #[cfg(feature = "tower")]
     agree(&core, &crate::tower_door::TowerDoor.run(scenario), "tower");
-    assert_eq!(scenario.preempts, preempted(&core), "the scenario does not say whether an operation is ended midway");
+    let preempts = scenario.config.hedge.is_some() || preempted(&core);
+    assert_eq!(scenario.preempts, preempts, "the scenario does not say whether an operation is ended midway");
     if !scenario.preempts {
         agree(&CoreDoor::EXACT.run(scenario), &SyncDoor.run(scenario), "sync");
     }
@@ -39,11 +40,11 @@ fn agree(core: &Trace, door: &Trace, name: &str) {
 
 /// Whether a call was dropped, or an attempt ended by its limit.
 fn preempted(trace: &Trace) -> bool {
-    let timed_out = |event: &Event| match &event.kind {
+    let midway = |event: &Event| match &event.kind {
         Kind::RetryAttempted { error, .. } | Kind::GaveUp { error, .. } => &**error == "TimeoutError",
         _ => false,
     };
-    trace.calls.iter().any(|call| call.end == End::Cancelled) || trace.events.iter().any(timed_out)
+    trace.calls.iter().any(|call| call.end == End::Cancelled) || trace.events.iter().any(midway)
 }
 
 pub(crate) const fn ms(n: u64) -> Duration {

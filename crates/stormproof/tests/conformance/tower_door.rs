@@ -44,7 +44,9 @@ async fn make(policy: Policy, call: Call, attempts: Attempts) -> End {
     };
     let made = attempts.lock().unwrap().len();
     let retries = policy.stages().retry.as_ref().map_or(0, |retry| retry.config().max_retries as usize);
-    assert_eq!(copies.load(Ordering::Relaxed), made.min(retries), "copies for {made} attempts");
+    let hedges = policy.stages().hedge.as_ref().map_or(0, |hedge| hedge.config().max_hedges as usize);
+    let repeats = (retries + 1) * (hedges + 1) - 1;
+    assert_eq!(copies.load(Ordering::Relaxed), made.min(repeats), "copies for {made} attempts");
     end(result, made)
 }
 

@@ -139,7 +139,7 @@ fn running_out_of_inherited_time_is_no_failure_of_a_callee_that_had_less_than_it
             breaker(p);
             change(p);
         });
-        let trace = run(&Scenario::new(config).at(s(0), Call::of([Reply::hang()]).inherited(left)));
+        let trace = run(&Scenario::new(config).at(s(0), Call::of([Reply::hang()]).inherited(left)).preempts());
         let limit = limit(inherited);
         assert_eq!(trace.calls[0].end, End::TimedOut { limit, stop: Stop::NoRetry, last: None });
         assert_eq!(trace.stat(Stage::Breaker, "calls", counted), 1.0, "{counted}");
