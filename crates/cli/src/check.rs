@@ -43,14 +43,14 @@ pub(crate) fn run(args: &Args) -> ExitCode {
 }
 
 /// What a policy belongs to: one of it, and several.
-type Kind = (&'static str, &'static str);
+pub(crate) type Kind = (&'static str, &'static str);
 
 /// What the file has, and their policies by name.
-fn read(path: &Path) -> Result<(Kind, Vec<(String, config::Config)>), Unloaded> {
-    let text = crate::read(path)?;
+pub(crate) fn read(path: &Path) -> Result<(Kind, Vec<(String, config::Config)>), Unloaded> {
+    let text = crate::text(path)?;
     if is_settings(&text) {
         let settings = Settings::parse_with(&text, &crate::environment());
-        let settings = settings.map_err(|mistakes| crate::told(path, &mistakes))?;
+        let settings = settings.map_err(|mistakes| crate::invalid(path, &mistakes))?;
         return Ok((("policy", "policies"), settings.policies.into_iter().collect()));
     }
     let upstreams = crate::load(path)?.upstreams;

@@ -11,9 +11,8 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use stormproof::document::{self, Mistake, Reader};
+use stormproof::document::Mistake;
 use stormproof::environment::Environment;
-use stormproof::{Invalid, config};
 use stormproof_gateway::Config;
 
 /// Resilience for AI agents.
@@ -89,7 +88,18 @@ impl fmt::Display for Unloaded {
 /// Reads a configuration file of the gateway. Of one that is not valid, each mistake is a line.
 fn load(path: &Path) -> Result<Config, Unloaded> {
     let has_token = std::env::var_os(TOKEN).is_some();
-    Config::parse_with(&read(path)?, has_token, &environment()).map_err(|mistakes| told(path, &mistakes))
+    Config::parse_with(&text(path)?, has_token, &environment()).map_err(|mistakes| invalid(path, &mistakes))
+}
+
+/// The text of a configuration file.
+fn text(path: &Path) -> Result<String, Unloaded> {
+    let shown = path.display();
+    let bytes = std::fs::read(path)
+        .map_err(|error| Unloaded::Unreadable(format!("stormproof: cannot read {shown}: {error}")))?;
+    String::from_utf8(bytes).map_err(|error| {
+        let line = error.as_bytes()[..error.utf8_error().valid_up_to()].split(|byte| *byte == b'\n').count();
+        Unloaded::Invalid(format!("{shown}:{line}:1: the file is not UTF-8"))
+    })
 }
 
 /// What the environment says; of what is not valid there, a line each.
@@ -99,29 +109,6 @@ fn environment() -> Environment {
         eprintln!("stormproof: {warning}");
     }
     environment
-}
-
-/// The policy in a text: in a table `policy`, or the whole of it.
-fn parse_policy(path: &Path, text: &str) -> Result<config::Config, Unloaded> {
-    #[derive(Default, serde::Deserialize)]
-    #[serde(default, deny_unknown_fields)]
-    struct Document {
-        policy: config::Config,
-    }
-    let in_a_table = text.lines().any(|line| line.trim_start().starts_with("[policy"));
-    let read = if in_a_table {
-        let validate = |document: &Document| {
-            let mistakes = document.policy.validate();
-            let within = |mistake: &Invalid| {
-                Invalid::new(format!("policy.{}", mistake.field), mistake.value.clone(), mistake.allowed)
-            };
-            mistakes.iter().map(within).collect()
-        };
-        Reader::new().policies("policy").read(text, validate).map(|document| document.policy)
-    } else {
-        document::read(text, config::Config::validate)
-    };
-    read.map_err(|mistakes| invalid(path, &mistakes))
 }
 
 /// Each mistake on a line, with the file it is in.

@@ -7,7 +7,8 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use stormproof::config;
+use stormproof::document::{self, Mistake, Reader};
+use stormproof::{Invalid, config};
 use stormproof_sim::simulation::{
     Comparison, Fault, Outcome, PRESETS, ServerModel, Setup, compare, preset, svg, table,
 };
@@ -161,34 +162,60 @@ fn policies(args: &Args) -> Result<[(String, config::Config); 2], Failed> {
     Ok([("without".to_owned(), config::Config::default()), ("with".to_owned(), with)])
 }
 
-/// The policy in a file: by itself, or one upstream's of a gateway's configuration.
+/// The policy in a file: by itself, or one of several.
 fn read(args: &Args) -> Result<config::Config, Failed> {
-    let code = |wrong: &Unloaded| if matches!(wrong, Unloaded::Unreadable(_)) { UNUSABLE } else { FAILED };
-    let failed = |wrong: Unloaded| Failed(code(&wrong), wrong.to_string());
-    let text = crate::text(&args.policy).map_err(failed)?;
-    if !is_of_gateway(&text) {
+    let file = &args.policy;
+    let text = crate::text(file).map_err(unloaded)?;
+    if !has_tables(&text, &["upstreams", "gateway", "policies"]) {
         if let Some(name) = &args.upstream {
-            let message = format!("--upstream is {name}, allowed only with a configuration that has [upstreams]");
+            let message = format!("--upstream is {name}, allowed only with a file that has [upstreams] or [policies]");
             return Err(Failed::command_line(message));
         }
-        return crate::parse_policy(&args.policy, &text).map_err(failed);
+        return parse(&text).map_err(|mistakes| unloaded(crate::invalid(file, &mistakes)));
     }
-    let mut upstreams = crate::load(&args.policy).map_err(failed)?.upstreams;
-    let names: Vec<String> = upstreams.keys().cloned().collect();
+    let (_, mut policies) = crate::check::read(file).map_err(unloaded)?;
+    let names: Vec<_> = policies.iter().map(|(name, _)| name.as_str()).collect();
     let allowed = names.join(", ");
-    match (&args.upstream, names.as_slice()) {
-        (Some(name), _) => upstreams
-            .remove(name)
-            .map(|upstream| upstream.policy)
-            .ok_or_else(|| Failed::command_line(format_args!("--upstream is {name}, allowed is {allowed}"))),
-        (None, [only]) => Ok(upstreams.remove(only).map(|upstream| upstream.policy).unwrap_or_default()),
-        (None, _) => Err(Failed::command_line(format_args!("--upstream is not given, allowed is {allowed}"))),
+    let at = match &args.upstream {
+        Some(name) => names.iter().position(|other| other == name).ok_or_else(|| format!("is {name}")),
+        None => (names.len() == 1).then_some(0).ok_or_else(|| "is not given".to_owned()),
+    };
+    match at {
+        Ok(at) => Ok(policies.swap_remove(at).1),
+        Err(what) => Err(Failed::command_line(format_args!("--upstream {what}, allowed is {allowed}"))),
     }
 }
 
-fn is_of_gateway(text: &str) -> bool {
-    let mut tables = text.lines().filter_map(|line| line.trim_start().strip_prefix('['));
-    tables.any(|table| ["upstreams", "gateway"].iter().any(|name| table.trim_start().starts_with(name)))
+fn unloaded(wrong: Unloaded) -> Failed {
+    match wrong {
+        Unloaded::Unreadable(message) => Failed(UNUSABLE, message),
+        Unloaded::Invalid(message) => Failed(FAILED, message),
+    }
+}
+
+/// Whether one of these tables begins in the text.
+fn has_tables(text: &str, names: &[&str]) -> bool {
+    let begins =
+        |line: &str| line.trim_start().strip_prefix('[').map(|table| table.trim_start_matches(['[', ' ']).to_owned());
+    let is_named = |table: &String| {
+        names.iter().any(|name| table.strip_prefix(name).is_some_and(|rest| rest.starts_with([']', '.', ' '])))
+    };
+    text.lines().filter_map(begins).any(|table| is_named(&table))
+}
+
+/// The policy in a text: in a table `policy`, or the whole of it.
+fn parse(text: &str) -> Result<config::Config, Vec<Mistake>> {
+    #[derive(Default, serde::Deserialize)]
+    #[serde(default, deny_unknown_fields)]
+    struct Document {
+        policy: config::Config,
+    }
+    if !has_tables(text, &["policy"]) {
+        return document::read(text, config::Config::validate);
+    }
+    let within = |mistake: Invalid| Invalid::new(format!("policy.{}", mistake.field), mistake.value, mistake.allowed);
+    let validate = |document: &Document| document.policy.validate().into_iter().map(within).collect();
+    Reader::new().policies("policy").read(text, validate).map(|document| document.policy)
 }
 
 fn page(comparison: &Comparison) -> String {

@@ -24,7 +24,6 @@ use tokio::sync::broadcast;
 
 use crate::clock::Clock;
 use crate::events::{EventBus, Listener};
-use crate::events::{Listener, Listeners};
 use crate::policy::Policy;
 use crate::stages::{Bulkhead, CircuitBreaker, RateLimiter};
 

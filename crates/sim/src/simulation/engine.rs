@@ -232,7 +232,6 @@ impl<'a> Engine<'a> {
                     if number > active.started {
                         active.started = number;
                         active.running.push(number);
-                        active.last = None;
                         let asker = Asker { slot, generation: active.generation, attempt: number };
                         self.send(asker);
                     }

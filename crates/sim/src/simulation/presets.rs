@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use stormproof_core::{Backoff, Jitter, Trip, adaptive, breaker, budget, bulkhead, policy, rate, retry};
+use stormproof_core::{Backoff, Jitter, Trip, adaptive, breaker, budget, bulkhead, hedge, policy, rate, retry};
 
 /// Two policies, each with its name, and what the comparison shows.
 #[derive(Clone, Debug)]
@@ -38,6 +38,13 @@ pub fn preset(name: &str) -> Option<Preset> {
         }
         "rate-queue" => [("refuses", limited(Duration::ZERO)), ("queue", limited(Duration::from_secs(10)))],
         "adaptive" => [("100 slots", slots(None)), ("adaptive", slots(Some(adaptive::Config::default())))],
+        "hedge" => {
+            let hedge = hedge::Config { delay: hedge::Delay::percentile(0.95), ..hedge::Config::default() };
+            [
+                ("one", policy::Config::default()),
+                ("hedged", policy::Config { hedge: Some(hedge), ..policy::Config::default() }),
+            ]
+        }
         _ => return None,
     };
     Some(Preset { name, about, sides })

@@ -34,15 +34,18 @@ pub fn table(comparison: &Comparison) -> String {
     for (at, name) in [(0, "time to a failure, median"), (2, "  99 of 100")] {
         row(name, &|side| span(side.failure_latency[at]));
     }
-    if setup.fault.span(setup).is_some() {
-        row("circuit opened after", &|side| side.detected.map_or_else(|| "-".into(), |time| span(Some(time))));
+    let opened = [first, second].iter().any(|side| side.transitions[0] > 0);
+    if opened {
+        row("circuit opened after", &|side| span(side.detected));
+    }
+    if setup.fault.span(setup).is_some_and(|(_, end)| end < setup.duration) {
         row("as before, after the fault", &|side| match side.recovered {
             Some(Duration::ZERO) => "at once".into(),
             Some(time) => span(Some(time)),
             None => "never".into(),
         });
     }
-    if [first, second].iter().any(|side| side.transitions[0] > 0) {
+    if opened {
         row("circuit opened / half-open / closed", &|side| {
             let [opened, half_open, closed] = side.transitions;
             format!("{opened} / {half_open} / {closed}")

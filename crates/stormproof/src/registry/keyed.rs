@@ -12,7 +12,6 @@ use super::bounded::{Asked, Bounded, Bounds};
 use super::entry::Entry;
 use crate::clock::Clock;
 use crate::events::{EventBus, Listener};
-use crate::events::{Listener, Listeners};
 use crate::policy::Policy;
 use crate::stages::{Bulkhead, CircuitBreaker, RateLimiter};
 

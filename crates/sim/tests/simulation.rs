@@ -1,0 +1,150 @@
+//! The simulator: a run can be repeated, and what the studies of the manual claim holds.
+#![allow(clippy::unwrap_used)]
+
+use std::time::Duration;
+
+use stormproof_core::policy;
+use stormproof_sim::simulation::{
+    Comparison, Fault, Outcome, PRESETS, ServerModel, Setup, compare, preset, svg, table,
+};
+
+fn setup(fault: &str) -> Setup {
+    Setup { fault: fault.parse().unwrap(), ..Setup::default() }
+}
+
+fn study(name: &str, setup: &Setup) -> Comparison {
+    let [(one, first), (other, second)] = preset(name).unwrap().sides;
+    compare(setup, [(one, &first), (other, &second)]).unwrap()
+}
+
+fn sides(comparison: &Comparison) -> [&Outcome; 2] {
+    comparison.sides.each_ref().map(|(_, outcome)| outcome)
+}
+
+/// The limits of the parts of a run from one second to another.
+fn limits(outcome: &Outcome, from: usize, to: usize) -> Vec<u32> {
+    outcome.bins[from..to].iter().filter_map(|bin| bin.limit).collect()
+}
+
+#[test]
+fn the_same_seed_gives_the_same_table_and_picture() {
+    for (name, _) in PRESETS {
+        let setup = Setup { duration: Duration::from_secs(30), clients: Some(50), ..setup("brown-out") };
+        let (one, other) = (study(name, &setup), study(name, &setup));
+        assert_eq!(table(&one), table(&other));
+        assert_eq!(svg(&one), svg(&other));
+        let different = study(name, &Setup { seed: 8, ..setup });
+        assert_ne!(table(&one), table(&different));
+    }
+}
+
+#[test]
+fn every_call_ends_once_whatever_goes_wrong() {
+    for (fault, _) in Fault::kinds() {
+        let setup = Setup { duration: Duration::from_secs(30), clients: Some(30), ..setup(fault) };
+        for (name, _) in PRESETS {
+            for outcome in sides(&study(name, &setup)) {
+                let failed: u64 = outcome.failures.iter().map(|(_, count)| count).sum();
+                assert_eq!(outcome.succeeded + failed, outcome.calls, "{name} {fault}");
+                assert!(outcome.wasted <= outcome.work, "{name} {fault}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_budget_ends_the_storm_that_retries_alone_keep_up() {
+    let comparison = study("retry-budget", &Setup { rate: 140.0, ..setup("outage") });
+    let [without, with] = sides(&comparison);
+    assert!(without.amplification() > 3.0, "{}", without.amplification());
+    assert_eq!(without.recovered, None);
+    assert!(without.wasted_share() > 0.5);
+    // A fifth more, and the floor of three in each of the windows of ten seconds.
+    let floor = 3.0 * 30.0 / with.calls as f64;
+    assert!(with.amplification() <= 1.2 + floor, "{}", with.amplification());
+    assert!(with.recovered.unwrap() <= Duration::from_secs(5));
+    let in_outage = |outcome: &Outcome| {
+        let (calls, attempts) = outcome.bins[60..120]
+            .iter()
+            .fold((0, 0), |(calls, attempts), bin| (calls + bin.calls, attempts + bin.attempts));
+        f64::from(attempts) / f64::from(calls)
+    };
+    assert!(in_outage(with) <= 1.2 + 0.05, "{}", in_outage(with));
+    assert!(in_outage(without) > 2.5, "{}", in_outage(without));
+}
+
+#[test]
+fn a_breaker_asks_a_server_that_is_down_by_a_few_probes_only() {
+    let comparison = study("breaker", &Setup { rate: 140.0, ..setup("outage") });
+    let [without, with] = sides(&comparison);
+    assert_eq!(without.recovered, None);
+    assert!(with.detected.unwrap() <= Duration::from_secs(2));
+    assert!(with.recovered.unwrap() <= Duration::from_secs(6));
+    // Three probes each time the wait of five seconds is over.
+    let probes: u32 = with.bins[63..120].iter().map(|bin| bin.attempts).sum();
+    assert!(probes <= 3 * 12, "{probes}");
+}
+
+#[test]
+fn a_queue_shares_a_rate_that_refusals_leave_to_the_eager() {
+    let setup = Setup { clients: Some(20), rate: 200.0, eager: 0.5, ..setup("none") };
+    let comparison = study("rate-queue", &setup);
+    let [refusing, queueing] = sides(&comparison);
+    assert!(refusing.fairness.unwrap() < 0.75, "{:?}", refusing.fairness);
+    assert!(queueing.fairness.unwrap() > 0.95, "{:?}", queueing.fairness);
+    assert_eq!(queueing.succeeded, queueing.calls);
+    // The rate of 50 is used and not passed: 300 s and the burst.
+    for outcome in [refusing, queueing] {
+        assert!((14_900..=15_020).contains(&outcome.succeeded), "{}", outcome.succeeded);
+    }
+}
+
+#[test]
+fn an_adaptive_limit_follows_the_number_of_workers() {
+    let setup = Setup { clients: Some(200), rate: 2000.0, ..setup("fewer-workers") };
+    let comparison = study("adaptive", &setup);
+    let [fixed, adaptive] = sides(&comparison);
+    let mean = |limits: &[u32]| f64::from(limits.iter().sum::<u32>()) / limits.len() as f64;
+    for (from, to, best) in [(20, 60, 20.0), (80, 120, 5.0), (140, 300, 20.0)] {
+        let seen = limits(adaptive, from, to);
+        assert!((mean(&seen) / best - 1.0).abs() <= 0.2, "{from}..{to}: {seen:?}");
+    }
+    assert!(adaptive.latency[1].unwrap() < fixed.latency[1].unwrap() / 2);
+    assert!(adaptive.work > fixed.work.mul_f64(0.85), "{:?} {:?}", adaptive.work, fixed.work);
+}
+
+#[test]
+fn an_adaptive_limit_takes_a_slower_server_for_what_it_is() {
+    let setup = Setup { clients: Some(200), rate: 2000.0, ..setup("slow") };
+    let comparison = study("adaptive", &setup);
+    let adaptive = sides(&comparison)[1];
+    let seen = limits(adaptive, 80, 120);
+    assert!(seen.iter().all(|limit| (16..=24).contains(limit)), "{seen:?}");
+}
+
+#[test]
+fn a_hedge_cuts_the_tail_for_a_few_requests_more() {
+    let comparison = study("hedge", &Setup { rate: 30.0, ..setup("slow-tail@0s+5m") });
+    let [alone, hedged] = sides(&comparison);
+    assert!(hedged.latency[2].unwrap() < alone.latency[2].unwrap() / 5, "{:?} {:?}", hedged.latency, alone.latency);
+    assert!(hedged.amplification() < 1.1, "{}", hedged.amplification());
+}
+
+#[test]
+fn mistakes_are_named() {
+    let server = ServerModel { workers: 0, service: Duration::ZERO, spread: f64::NAN, ..ServerModel::default() };
+    let wrong = Setup {
+        clients: Some(0),
+        rate: f64::INFINITY,
+        eager: -1.0,
+        duration: Duration::ZERO,
+        patience: Duration::MAX,
+        server,
+        ..setup("outage@1h")
+    };
+    let fields: Vec<_> = wrong.validate().into_iter().map(|mistake| mistake.field).collect();
+    let all = ["clients", "rate", "eager", "duration", "patience", "workers", "service", "spread", "fault"];
+    assert_eq!(fields, all);
+    let policy = policy::Config::default();
+    assert!(compare(&wrong, [("a", &policy), ("b", &policy)]).is_err());
+}
