@@ -147,8 +147,6 @@ struct Inner {
     persistence: crate::persist::Persistence,
 }
 
-crate::events::tells!([] Registry, 0.listeners);
-
 /// What names are made with.
 #[derive(Debug, Default)]
 struct Settings {
