@@ -9,7 +9,11 @@
 //! one window. Waiting gets shorter then; a slower callee stays as slow, becomes the new baseline, and the limit goes
 //! back to where it was.
 
+mod window;
+
 use std::time::Duration;
+
+use self::window::Window;
 
 use crate::invalid::{Check, Invalid};
 use crate::outcome::{Outcome, Verdict, is_one_of};
@@ -95,8 +99,6 @@ pub struct Stats {
     pub windows: u64,
 }
 
-/// So many calls of a window are remembered, the latest ones.
-const SAMPLES: usize = 256;
 /// A window lasts so many calls at least, or it would see the short ones only.
 const CALLS_IN_A_WINDOW: u64 = 5;
 /// The limit was used if the bulkhead was full at one in so many ends of calls.
@@ -153,21 +155,8 @@ struct Trial {
     latency: f64,
 }
 
-#[derive(Debug)]
-struct Window {
-    began: Option<Instant>,
-    /// Calls that ended, well or by overload.
-    ended: u32,
-    succeeded: u32,
-    overloaded: u32,
-    full: u32,
-    latencies: Box<[u64; SAMPLES]>,
-}
-
 impl Limiter {
     pub(crate) fn new(config: Config, start: u32) -> Self {
-        let window =
-            Window { began: None, ended: 0, succeeded: 0, overloaded: 0, full: 0, latencies: Box::new([0; SAMPLES]) };
         let mut limiter = Self {
             config,
             limit: start.into(),
@@ -180,7 +169,7 @@ impl Limiter {
             // The first look comes soon: nothing says that the limit to begin with is not far too high.
             since_trial: PROBE_EVERY - 2,
             windows: 0,
-            window,
+            window: Window::new(),
         };
         limiter.set(limiter.limit);
         limiter
@@ -321,36 +310,6 @@ impl Limiter {
 
     fn set(&mut self, limit: f64) {
         self.limit = limit.clamp(self.config.min.into(), self.config.max.max(self.config.min).into());
-    }
-}
-
-impl Window {
-    fn count(&mut self, latency: u64, overloaded: bool, full: bool) {
-        self.ended = self.ended.saturating_add(1);
-        self.full = self.full.saturating_add(full.into());
-        if overloaded {
-            self.overloaded = self.overloaded.saturating_add(1);
-        } else {
-            self.latencies[self.succeeded as usize % SAMPLES] = latency;
-            self.succeeded = self.succeeded.saturating_add(1);
-        }
-    }
-
-    /// The mean of those that succeeded, the extreme twentieths taken for the nearest of the others (Winsor's mean): a
-    /// lucky one counts for nothing, and the few that waited count.
-    fn typical(&mut self) -> Option<f64> {
-        let count = (self.succeeded as usize).min(SAMPLES);
-        let samples = &mut self.latencies[..count];
-        samples.sort_unstable();
-        let cut = count.div_ceil(20).min(count.saturating_sub(1) / 2);
-        let (&low, &high) = (samples.get(cut)?, samples.get(count - 1 - cut)?);
-        let sum: f64 = samples.iter().map(|&nanos| nanos.clamp(low, high) as f64).sum();
-        Some((sum / count as f64).max(1.0))
-    }
-
-    fn restart(&mut self, now: Instant) {
-        self.began = Some(now);
-        (self.ended, self.succeeded, self.overloaded, self.full) = (0, 0, 0, 0);
     }
 }
 

@@ -3,64 +3,26 @@
 //! Owns the count of slots and the order in which callers get them. Does not own waiting: a queued caller holds a
 //! [`Ticket`], and the edge polls it when it is woken, and gives it up when its time in the queue is over.
 
-use std::collections::VecDeque;
+mod config;
+mod measured;
+mod state;
+
+use std::convert::Infallible;
 use std::time::Duration;
+
+pub use self::config::Config;
+
+use self::measured::Measured;
+use self::state::{State, active, limit};
 
 use crate::adaptive::{self, Limiter};
 use crate::decision::{Admission, Name, Progress, Reason, Refusal, Stage, Ticket};
-use crate::invalid::{Check, Invalid, Mistakes};
+use crate::invalid::Mistakes;
 use crate::outcome::Verdict;
 use crate::snapshot::{Sample, Snapshot};
 use crate::sync::{AtomicU64, Mutex, Ordering, Padded};
 use crate::time::Instant;
-
-/// How many calls at a time, how many may wait, and how long.
-///
-/// ```
-/// use stormproof_core::bulkhead;
-///
-/// let config = bulkhead::Config { max_concurrent: 0, ..Default::default() };
-/// assert_eq!(config.validate()[0].to_string(), "max_concurrent is 0, allowed is 1 to 2147483647");
-/// ```
-#[derive(Clone, Debug, PartialEq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(default, deny_unknown_fields))]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-pub struct Config {
-    /// Calls at a time: 1 to 2,147,483,647. Default 10.
-    #[cfg_attr(feature = "schema", schemars(range(min = 1, max = 2_147_483_647)))]
-    pub max_concurrent: u32,
-    /// Callers that may wait while all slots are taken. Zero: nobody waits, but a free slot is given. Default 50.
-    #[cfg_attr(feature = "serde", serde(alias = "max_waiting"))]
-    pub max_queue: u32,
-    /// The longest time in the queue; the edge measures it. Default 5 s.
-    #[cfg_attr(feature = "serde", serde(with = "crate::time::duration", alias = "timeout"))]
-    #[cfg_attr(feature = "schema", schemars(with = "crate::time::duration::Written"))]
-    pub queue_timeout: Duration,
-    /// Moves the number of slots by itself, starting at `max_concurrent`. Default: it stays.
-    pub adaptive: Option<adaptive::Config>,
-}
-
-impl Default for Config {
-    fn default() -> Self {
-        Self { max_concurrent: 10, max_queue: 50, queue_timeout: Duration::from_secs(5), adaptive: None }
-    }
-}
-
-impl Config {
-    /// All mistakes; empty if there is none.
-    pub fn validate(&self) -> Vec<Invalid> {
-        let mut check = Check::default();
-        let fits = self.max_concurrent >= 1 && u64::from(self.max_concurrent) <= MOST_SLOTS;
-        check.that(fits, "max_concurrent", self.max_concurrent, "1 to 2147483647");
-        if let Some(adaptive) = &self.adaptive {
-            let mistakes = adaptive.validate();
-            let starts = !mistakes.is_empty() || (adaptive.min..=adaptive.max).contains(&self.max_concurrent);
-            check.that(starts, "max_concurrent", self.max_concurrent, "`adaptive.min` to `adaptive.max`");
-            check.part("adaptive", mistakes);
-        }
-        check.done()
-    }
-}
+use crate::word::Word;
 
 /// A slot taken; [`Bulkhead::release`] gives it back.
 #[derive(Debug)]
@@ -110,95 +72,14 @@ pub struct Stats {
     pub refused: u64,
 }
 
-/// Set in the word while somebody waits or while the mutex is held to change it: then only the mutex's holder may.
-const LOCKED: u64 = 1 << 63;
-/// What fits between the slots in use (the lower 32 bits) and the flag.
-const MOST_SLOTS: u64 = (1 << 31) - 1;
-const LIMIT_SHIFT: u32 = 32;
-
-const fn active(word: u64) -> u64 {
-    word & (u32::MAX as u64)
-}
-
-const fn limit(word: u64) -> u64 {
-    (word & !LOCKED) >> LIMIT_SHIFT
-}
-
-/// What the mutex guards.
-#[derive(Debug)]
-struct State {
-    /// Slots in use; valid only within `exclusively`.
-    active: u64,
-    /// Slots there are; stands in the word, too, for the fast path.
-    limit: u32,
-    config: Config,
-    /// In the order of arrival, hence of tickets.
-    queue: VecDeque<Ticket>,
-    /// Left the queue with a slot and have not asked since; in the order of arrival, too.
-    granted: VecDeque<Ticket>,
-}
-
-impl State {
-    fn limit(&self) -> u64 {
-        self.limit.into()
-    }
-
-    fn admit(&mut self) -> Option<Slot> {
-        (self.active < self.limit()).then(|| {
-            self.active += 1;
-            Slot::new()
-        })
-    }
-
-    fn enqueue(&mut self) -> Option<Ticket> {
-        (self.queue.len() < self.config.max_queue as usize).then(|| {
-            let ticket = Ticket::next();
-            self.queue.push_back(ticket);
-            ticket
-        })
-    }
-
-    /// Gives a free slot to the head of the queue. Whoever frees slots calls this until it returns `None`, so that
-    /// there are no free slots while somebody waits.
-    fn hand_over(&mut self) -> Option<Ticket> {
-        if self.active >= self.limit() {
-            return None;
-        }
-        let ticket = self.queue.pop_front()?;
-        self.active += 1;
-        self.granted.push_back(ticket);
-        Some(ticket)
-    }
-
-    fn release(&mut self) -> Option<Ticket> {
-        self.active = self.active.saturating_sub(1);
-        self.hand_over()
-    }
-
-    /// Whether `ticket` had a slot, which is then its holder's.
-    fn collect(&mut self, ticket: Ticket) -> bool {
-        remove(&mut self.granted, ticket)
-    }
-
-    /// Whether `ticket` was here, and who got the slot that it had been granted.
-    fn leave(&mut self, ticket: Ticket) -> (bool, Option<Ticket>) {
-        if remove(&mut self.queue, ticket) {
-            return (true, None);
-        }
-        if self.collect(ticket) { (true, self.release()) } else { (false, None) }
-    }
-}
-
-fn remove(tickets: &mut VecDeque<Ticket>, ticket: Ticket) -> bool {
-    let found = tickets.binary_search(&ticket);
-    found.is_ok_and(|position| tickets.remove(position).is_some())
-}
+/// No slot is free.
+struct Full;
 
 /// What every admission writes.
 #[derive(Debug)]
 struct Hot {
-    /// Slots in use, slots there are, and [`LOCKED`].
-    word: AtomicU64,
+    /// Slots in use and slots there are.
+    word: Word,
     admitted: AtomicU64,
 }
 
@@ -207,36 +88,6 @@ struct Cold {
     state: Mutex<State>,
     queue_full: AtomicU64,
     queue_timeout: AtomicU64,
-}
-
-/// What an adaptive bulkhead measures. Locked before the state.
-#[derive(Debug)]
-struct Measured {
-    limiter: Option<Limiter>,
-    /// The limit that was told last.
-    told: u32,
-}
-
-impl Measured {
-    /// Takes over a configuration; the limit that holds from now on.
-    fn configure(&mut self, config: &Config, former: &Config) -> u32 {
-        let start = (config.max_concurrent != former.max_concurrent).then_some(config.max_concurrent);
-        self.limiter = config.adaptive.clone().map(|adaptive| match self.limiter.take() {
-            None => Limiter::new(adaptive, config.max_concurrent),
-            Some(mut limiter) => {
-                limiter.update(adaptive, start);
-                limiter
-            }
-        });
-        self.told = self.limiter.as_ref().map_or(config.max_concurrent, Limiter::limit);
-        self.told
-    }
-
-    /// The change to tell of, now that the limit is `limit`.
-    fn tell(&mut self, limit: u32) -> Option<(u32, u32)> {
-        let considerable = limit.abs_diff(self.told) >= self.told.div_ceil(4);
-        considerable.then(|| (std::mem::replace(&mut self.told, limit), limit))
-    }
 }
 
 /// Lets so many calls run at a time; the next ones wait in the order of arrival, the rest is refused.
@@ -279,19 +130,14 @@ impl Bulkhead {
     }
 
     fn valid(name: Name, config: Config) -> Self {
-        let limit = config.max_concurrent;
-        let mut measured = Measured { limiter: None, told: limit };
-        measured.configure(&config, &config);
-        let (zero, queue) = (|| AtomicU64::new(0), VecDeque::new);
+        let (zero, measured) = (|| AtomicU64::new(0), Measured::new(&config));
+        let adapts = AtomicU64::new(config.adaptive.is_some().into());
+        let state = State::new(config.max_concurrent, config);
         Self {
             name,
-            adapts: AtomicU64::new(config.adaptive.is_some().into()),
-            hot: Padded(Hot { word: AtomicU64::new(u64::from(limit) << LIMIT_SHIFT), admitted: zero() }),
-            cold: Padded(Cold {
-                state: Mutex::new(State { active: 0, limit, config, queue: queue(), granted: queue() }),
-                queue_full: zero(),
-                queue_timeout: zero(),
-            }),
+            adapts,
+            hot: Padded(Hot { word: Word::new(state.word()), admitted: zero() }),
+            cold: Padded(Cold { state: Mutex::new(state), queue_full: zero(), queue_timeout: zero() }),
             measured: Padded(Mutex::new(measured)),
         }
     }
@@ -314,7 +160,7 @@ impl Bulkhead {
     /// Takes a slot now or not at all; never passes those who wait.
     #[inline]
     pub fn try_acquire(&self) -> Result<Slot, Refusal<'_>> {
-        self.take().or_else(|word| self.try_again(word))
+        self.take().or_else(|full| self.try_again(full))
     }
 
     /// Takes a slot now, or queues for one in the order of arrival, or is refused as [`Reason::QueueFull`].
@@ -356,14 +202,9 @@ impl Bulkhead {
         if std::mem::replace(&mut slot.spent, true) {
             return None;
         }
-        let shared = &self.hot.0.word;
-        let mut word = shared.load(Ordering::Acquire);
-        while word & LOCKED == 0 {
-            let after = word - active(word).min(1);
-            match shared.compare_exchange_weak(word, after, Ordering::AcqRel, Ordering::Acquire) {
-                Ok(_) => return None,
-                Err(present) => word = present,
-            }
+        let freed = self.hot.0.word.update(|word| Ok::<_, Infallible>(word - active(word).min(1)));
+        if freed.is_ok() {
+            return None;
         }
         self.exclusively(State::release)
     }
@@ -386,8 +227,7 @@ impl Bulkhead {
 
     #[cold]
     fn measure(&self, now: Instant, began: Instant, verdict: &Verdict<'_>) -> Option<Adjusted> {
-        let word = self.hot.0.word.load(Ordering::Acquire);
-        let full = word & LOCKED != 0 || active(word) >= limit(word);
+        let full = self.hot.0.word.unlocked().is_none_or(|word| active(word) >= limit(word));
         let mut measured = self.measured.0.lock();
         let limiter = measured.limiter.as_mut()?;
         if !limiter.record(now, began, verdict, full) {
@@ -424,7 +264,7 @@ impl Bulkhead {
         let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         let state = state.lock();
         Stats {
-            active: u32::try_from(active(self.hot.0.word.load(Ordering::Acquire))).unwrap_or(u32::MAX),
+            active: u32::try_from(active(self.hot.0.word.value())).unwrap_or(u32::MAX),
             queued: state.queue.len(),
             max_concurrent: state.limit,
             max_queue: state.config.max_queue,
@@ -460,18 +300,11 @@ impl Bulkhead {
         Snapshot { stage: Stage::Bulkhead, name: self.name.clone(), samples }
     }
 
-    /// The fast path: one exchange of the word, if a slot is free and the word is not locked. Else the word.
+    /// The fast path: one exchange of the word, if a slot is free. Else whether the word was there to look at.
     #[inline]
-    fn take(&self) -> Result<Slot, u64> {
-        let shared = &self.hot.0.word;
-        let mut word = shared.load(Ordering::Acquire);
-        while word & LOCKED == 0 && active(word) < limit(word) {
-            match shared.compare_exchange_weak(word, word + 1, Ordering::AcqRel, Ordering::Acquire) {
-                Ok(_) => return Ok(self.counted(Slot::new())),
-                Err(present) => word = present,
-            }
-        }
-        Err(word)
+    fn take(&self) -> Result<Slot, Option<Full>> {
+        let taken = |word| if active(word) < limit(word) { Ok(word + 1) } else { Err(Full) };
+        self.hot.0.word.update(taken).map(|()| self.counted(Slot::new()))
     }
 
     #[inline]
@@ -482,9 +315,9 @@ impl Bulkhead {
 
     /// The rest of `try_acquire`; needs the mutex only if the word was locked.
     #[cold]
-    fn try_again(&self, word: u64) -> Result<Slot, Refusal<'_>> {
-        let locked = word & LOCKED != 0;
-        match locked.then(|| self.exclusively(State::admit)).flatten() {
+    fn try_again(&self, known: Option<Full>) -> Result<Slot, Refusal<'_>> {
+        let slot = if known.is_some() { None } else { self.exclusively(State::admit) };
+        match slot {
             Some(slot) => Ok(self.counted(slot)),
             None => Err(self.refuse_full()),
         }
@@ -529,10 +362,9 @@ impl Bulkhead {
     /// Runs `change` as the only one who may change the word, and leaves it locked if somebody waits then.
     fn exclusively<R>(&self, change: impl FnOnce(&mut State) -> R) -> R {
         let mut state = self.cold.0.state.lock();
-        state.active = active(self.hot.0.word.fetch_or(LOCKED, Ordering::AcqRel));
+        state.active = active(self.hot.0.word.lock());
         let answer = change(&mut state);
-        let flag = if state.queue.is_empty() { 0 } else { LOCKED };
-        self.hot.0.word.store(state.active | (state.limit() << LIMIT_SHIFT) | flag, Ordering::Release);
+        self.hot.0.word.unlock(state.word(), !state.queue.is_empty());
         answer
     }
 }

@@ -32,6 +32,7 @@ pub mod snapshot;
 pub mod time;
 mod timeout;
 pub mod window;
+mod word;
 
 pub use backoff::{Backoff, Jitter};
 pub use breaker::{CircuitBreaker, Trip};

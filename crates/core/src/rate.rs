@@ -8,85 +8,22 @@
 //! will be full again. A permit moves it one interval ahead, and a caller passes if it is then no more than
 //! `burst × interval` ahead of now.
 
+mod config;
 mod state;
 
+use std::convert::Infallible;
 use std::time::Duration;
 
-use self::state::{Blocked, LOCKED, Pace, SharedPace, State, charged, within_range};
+pub use self::config::Config;
+
+use self::state::{Blocked, Pace, SharedPace, State, charged, within_range};
 
 use crate::decision::{Admission, Name, Progress, Reason, Refusal, Stage, Ticket};
-use crate::invalid::{Check, Invalid, Mistakes};
+use crate::invalid::Mistakes;
 use crate::snapshot::{Sample, Snapshot};
 use crate::sync::{AtomicU64, Mutex, Ordering, Padded};
-use crate::time::{Instant, nanos};
-
-/// The shortest interval between permits. Intervals are whole nanoseconds, so this bounds the rounding to 1 %.
-const SHORTEST_INTERVAL: u64 = 100;
-/// The longest an empty bucket may take to fill: ten years. Keeps every sum far from the end of the range.
-const LONGEST_REFILL: u64 = 10 * 365 * 86_400_000_000_000;
-
-/// How many permits per time, and how long callers may wait for them.
-///
-/// The interval between permits is `per / rate`, rounded up to whole nanoseconds: the rate is never exceeded, and falls
-/// short by less than one nanosecond a permit (nothing if `rate` divides `per`, at most 1 % at the highest rate).
-///
-/// ```
-/// use std::time::Duration;
-/// use stormproof_core::rate;
-///
-/// let tokens = rate::Config { rate: 90_000, per: Duration::from_secs(60), ..Default::default() };
-/// assert!(tokens.validate().is_empty());
-/// ```
-#[derive(Clone, Debug, PartialEq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(default, deny_unknown_fields))]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-pub struct Config {
-    /// Permits per [`per`](Self::per): 1 up to 10 a microsecond. Default 10.
-    #[cfg_attr(feature = "serde", serde(alias = "requests_per_second"))]
-    #[cfg_attr(feature = "schema", schemars(range(min = 1)))]
-    pub rate: u32,
-    /// The time in which `rate` permits come: 1 ms to 1 day. Default 1 s.
-    #[cfg_attr(feature = "serde", serde(with = "crate::time::duration", alias = "period"))]
-    #[cfg_attr(feature = "schema", schemars(with = "crate::time::duration::Written"))]
-    pub per: Duration,
-    /// Permits that an idle limiter has saved up, at least 1; also the highest cost of one call. Default: the same
-    /// number as `rate`.
-    #[cfg_attr(feature = "serde", serde(alias = "burst_size", alias = "capacity", alias = "max_tokens"))]
-    #[cfg_attr(feature = "schema", schemars(range(min = 1)))]
-    pub burst: Option<u32>,
-    /// The longest that a caller may wait; one who would have to wait longer is refused at once. Zero: nobody waits.
-    /// Default 60 s.
-    #[cfg_attr(feature = "serde", serde(with = "crate::time::duration"))]
-    #[cfg_attr(feature = "schema", schemars(with = "crate::time::duration::Written"))]
-    pub max_wait: Duration,
-}
-
-impl Default for Config {
-    fn default() -> Self {
-        Self { rate: 10, per: Duration::from_secs(1), burst: None, max_wait: Duration::from_secs(60) }
-    }
-}
-
-impl Config {
-    /// All mistakes; empty if there is none.
-    pub fn validate(&self) -> Vec<Invalid> {
-        let mut check = Check::default();
-        let (shortest, longest) = (Duration::from_millis(1), Duration::from_secs(86_400));
-        check.that((shortest..=longest).contains(&self.per), "per", self.per, "1 ms to 1 day");
-        let most = nanos(self.per.clamp(shortest, longest)) / SHORTEST_INTERVAL;
-        check.that(
-            (1..=most).contains(&self.rate.into()),
-            "rate",
-            self.rate,
-            "1 up to 10 for each microsecond of `per`",
-        );
-        if let Some(burst) = self.burst {
-            let fits = burst >= 1 && Pace::of(self).window <= LONGEST_REFILL;
-            check.that(fits, "burst", burst, "1 up to what ten years at this rate bring");
-        }
-        check.done()
-    }
-}
+use crate::time::Instant;
+use crate::word::Word;
 
 /// Permits taken; [`settle`](RateLimiter::settle) corrects their number, [`release`](RateLimiter::release) gives all
 /// back. Dropping it leaves them taken, which is right for a call that was made at its estimated cost.
@@ -130,8 +67,8 @@ pub struct Stats {
 /// What every admission writes.
 #[derive(Debug)]
 struct Hot {
-    /// The theoretical arrival time in nanoseconds, and [`LOCKED`].
-    word: AtomicU64,
+    /// The theoretical arrival time in nanoseconds.
+    word: Word,
     allowed: AtomicU64,
 }
 
@@ -188,7 +125,7 @@ impl RateLimiter {
         Self {
             name,
             pace: SharedPace::new(state.pace),
-            hot: Padded(Hot { word: zero(), allowed: zero() }),
+            hot: Padded(Hot { word: Word::new(0), allowed: zero() }),
             cold: Padded(Cold {
                 state: Mutex::new(state),
                 rate_exceeded: zero(),
@@ -345,27 +282,16 @@ impl RateLimiter {
     #[inline]
     fn take(&self, now: Instant, cost: u32) -> Result<Reservation, Option<Blocked>> {
         if cost > 0 {
-            let (shared, now) = (&self.hot.0.word, within_range(now));
-            let mut word = shared.load(Ordering::Acquire);
-            loop {
-                if word & LOCKED != 0 {
-                    return Err(None);
-                }
+            let now = within_range(now);
+            self.hot.0.word.update(|tat| {
                 let pace = self.pace.load();
                 if u64::from(cost) > pace.burst {
-                    return Err(Some(Blocked::AboveBurst));
+                    return Err(Blocked::AboveBurst);
                 }
                 let need = pace.need(cost.into());
-                let turn = pace.turn(word, need);
-                if turn > now {
-                    return Err(Some(Blocked::Until(turn)));
-                }
-                let after = charged(word, now, need);
-                match shared.compare_exchange_weak(word, after, Ordering::AcqRel, Ordering::Acquire) {
-                    Ok(_) => break,
-                    Err(present) => word = present,
-                }
-            }
+                let turn = pace.turn(tat, need);
+                if turn > now { Err(Blocked::Until(turn)) } else { Ok(charged(tat, now, need)) }
+            })?;
         }
         Ok(self.counted(Reservation::new(cost)))
     }
@@ -427,14 +353,8 @@ impl RateLimiter {
     /// Moves the arrival time; returns the head of the queue, whose turn moves with it.
     #[inline]
     fn shift(&self, moved: impl Fn(Pace, u64) -> u64) -> Option<Ticket> {
-        let shared = &self.hot.0.word;
-        let mut word = shared.load(Ordering::Acquire);
-        while word & LOCKED == 0 {
-            let after = moved(self.pace.load(), word);
-            match shared.compare_exchange_weak(word, after, Ordering::AcqRel, Ordering::Acquire) {
-                Ok(_) => return None,
-                Err(present) => word = present,
-            }
+        if self.hot.0.word.update(|tat| Ok::<_, Infallible>(moved(self.pace.load(), tat))).is_ok() {
+            return None;
         }
         self.exclusively(|state| {
             state.tat = moved(state.pace, state.tat);
@@ -445,17 +365,16 @@ impl RateLimiter {
     /// Runs `change` as the only one who may change the word, and leaves it locked if somebody waits then.
     fn exclusively<R>(&self, change: impl FnOnce(&mut State) -> R) -> R {
         let mut state = self.cold.0.state.lock();
-        state.tat = self.hot.0.word.fetch_or(LOCKED, Ordering::AcqRel) & !LOCKED;
+        state.tat = self.hot.0.word.lock();
         let answer = change(&mut state);
-        let flag = if state.waiting() == 0 { 0 } else { LOCKED };
-        self.hot.0.word.store(state.tat | flag, Ordering::Release);
+        self.hot.0.word.unlock(state.tat, state.waiting() > 0);
         answer
     }
 
     /// Runs `read` on the present state without getting in the way of the fast path.
     fn look<R>(&self, read: impl FnOnce(&State) -> R) -> R {
         let mut state = self.cold.0.state.lock();
-        state.tat = self.hot.0.word.load(Ordering::Acquire) & !LOCKED;
+        state.tat = self.hot.0.word.value();
         read(&state)
     }
 }

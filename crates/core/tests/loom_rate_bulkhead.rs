@@ -8,7 +8,7 @@ use loom::sync::Arc;
 use loom::thread;
 use stormproof_core::bulkhead::{self, Slot};
 use stormproof_core::rate::{self, Reservation};
-use stormproof_core::{Admission, Bulkhead, Instant, Progress, RateLimiter, Ticket};
+use stormproof_core::{Admission, Bulkhead, Instant, Progress, RateLimiter, Ticket, Verdict, adaptive};
 
 const NOW: Instant = Instant::from_nanos(1_000_000_000_000);
 
@@ -110,6 +110,38 @@ fn a_slot_released_to_a_caller_that_gives_up_goes_to_the_next() {
         assert_eq!((bulkhead.stats().active, bulkhead.stats().queued), (1, 0));
         let _ = bulkhead.release(&mut slot);
         assert!(bulkhead.try_acquire().is_ok());
+    });
+}
+
+#[test]
+fn a_limit_that_moves_and_a_reload_strand_nobody() {
+    loom::model(|| {
+        let second = Duration::from_secs(1);
+        let adaptive = adaptive::Config { min_samples: 5, ..adaptive::Config::default() };
+        let config =
+            bulkhead::Config { max_concurrent: 2, max_queue: 2, adaptive: Some(adaptive), ..Default::default() };
+        let bulkhead = Arc::new(Bulkhead::with_config("loom", config.clone()).unwrap());
+        let [mut first, mut second_slot] = [(); 2].map(|()| bulkhead.try_acquire().unwrap());
+        let Admission::Queued(ticket) = bulkhead.acquire() else { unreachable!() };
+        let end = |number: u32| Instant::ZERO + second * number;
+        first.begin(end(1));
+        for number in 2..6 {
+            assert!(bulkhead.observe(end(number), &first, &Verdict::failure("TimeoutError")).is_none());
+        }
+        let other = {
+            let bulkhead = Arc::clone(&bulkhead);
+            thread::spawn(move || {
+                bulkhead.update(bulkhead::Config { adaptive: None, max_concurrent: 1, ..config }).unwrap()
+            })
+        };
+        // The window ends here: overload, so the limit goes down to 1, unless the reload has made it 1 before.
+        let adjusted = bulkhead.observe(end(7), &first, &Verdict::failure("TimeoutError"));
+        assert!(adjusted.is_none_or(|adjusted| adjusted.wake.is_empty()));
+        assert!(other.join().unwrap().is_empty());
+        assert_eq!(bulkhead.stats().max_concurrent, 1);
+        let woken = [bulkhead.release(&mut first), bulkhead.release(&mut second_slot)];
+        assert_eq!(woken, [None, Some(ticket)]);
+        assert!(matches!(bulkhead.poll(ticket), Progress::Granted { .. }));
     });
 }
 

@@ -1,6 +1,8 @@
 //! Bulkhead: behaviour of the stage alone.
 #![allow(clippy::unwrap_used)]
 
+use std::collections::VecDeque;
+
 use super::*;
 
 fn bulkhead(max_concurrent: u32, max_queue: u32) -> Bulkhead {

@@ -6,12 +6,10 @@ use super::{Config, Reservation};
 use crate::decision::Ticket;
 use crate::sync::{AtomicU64, Ordering};
 use crate::time::{Instant, nanos};
+use crate::word;
 
-/// Set in the limiter's word while somebody waits or while the mutex is held to change it: then only the mutex's
-/// holder may.
-pub(super) const LOCKED: u64 = 1 << 63;
 /// The latest arrival time there is, 292 years after the origin. From then on nothing is limited.
-const LATEST: u64 = LOCKED - 1;
+const LATEST: u64 = word::LARGEST;
 
 /// `now` in the word's range.
 #[inline]
