@@ -35,3 +35,50 @@ fn copy(from: &Path, to: &Path) -> io::Result<()> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::path::PathBuf;
+
+    use super::*;
+
+    fn pages(folder: &Path) -> Vec<PathBuf> {
+        let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+        let nested = entries.map(|path| match path.extension() {
+            _ if path.is_dir() => pages(&path),
+            Some(extension) if extension == "md" => vec![path],
+            _ => Vec::new(),
+        });
+        nested.flatten().collect()
+    }
+
+    /// The files that a page links to, as seen from its folder; links into the web are left out.
+    fn links(page: &Path) -> Vec<PathBuf> {
+        let text = fs::read_to_string(page).unwrap();
+        let targets = text.split("](").skip(1).filter_map(|rest| rest.split(')').next());
+        let files = targets.map(|target| target.split('#').next().unwrap_or(target));
+        let files = files.filter(|target| !target.is_empty() && !target.contains("://") && !target.contains(' '));
+        files.map(|target| page.parent().unwrap().join(target)).collect()
+    }
+
+    #[test]
+    fn every_link_of_a_page_leads_to_a_file() {
+        let root = step::root().unwrap();
+        let mut all = pages(&root.join("docs"));
+        all.extend(["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md"].map(|name| root.join(name)));
+        let links = all.iter().flat_map(|page| links(page).into_iter().map(move |link| (page, link)));
+        let broken: Vec<_> = links.filter(|(_, link)| !link.exists()).collect();
+        assert!(broken.is_empty(), "{broken:#?}");
+    }
+
+    #[test]
+    fn every_page_is_in_the_summary() {
+        let book = step::root().unwrap().join("docs/src");
+        let summary = book.join("SUMMARY.md");
+        let listed: BTreeSet<_> = links(&summary).into_iter().collect();
+        let missing: Vec<_> =
+            pages(&book).into_iter().filter(|page| *page != summary && !listed.contains(page)).collect();
+        assert!(missing.is_empty(), "{missing:#?}");
+    }
+}
