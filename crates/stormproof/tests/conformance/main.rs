@@ -6,12 +6,15 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may stop at the first surprise")]
 #![allow(clippy::float_cmp, reason = "what is compared are counts")]
 
+mod adaptive;
 mod anything;
 mod async_door;
 mod breaker_closed;
 mod breaker_open;
+mod complete;
 mod composition;
 mod dropping;
+mod fallback;
 mod given;
 mod half_open;
 mod hedge;
