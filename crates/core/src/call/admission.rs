@@ -29,7 +29,7 @@ impl Call {
         }
         let may_wait = bulkhead.is_some() || rate.is_some() || tokens.is_some();
         let passed = match (breaker, self.scope) {
-            (Some(_), Scope::Operation) if self.attempts == 0 => self.take_permit(turn),
+            (Some(_), Scope::Operation) if self.attempts == 0 => self.take_permit_for_all(turn),
             (Some(breaker), Scope::Attempt) if may_wait => breaker.look(turn.now),
             _ => Ok(()),
         };
@@ -150,6 +150,12 @@ impl Call {
             budget.deposit(turn.now);
         }
         self.begin_round(turn)
+    }
+
+    /// With the operation's scope: before the first attempt, for all of them.
+    #[cold]
+    fn take_permit_for_all<'p>(&mut self, turn: &mut Turn<'p, '_, impl Edge>) -> Result<(), Refusal<'p>> {
+        self.take_permit(turn)
     }
 
     #[inline]

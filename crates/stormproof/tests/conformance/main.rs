@@ -14,6 +14,7 @@ mod breaker_open;
 mod complete;
 mod composition;
 mod dropping;
+mod dropping_beside;
 mod fallback;
 mod given;
 mod half_open;
