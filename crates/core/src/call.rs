@@ -255,7 +255,7 @@ impl Call {
     }
 
     /// Decides what to do next.
-    #[inline(always)]
+    #[inline]
     pub fn next<'p>(&mut self, policy: &'p Policy, now: Instant, input: Input<'_>, edge: &mut impl Edge) -> Step<'p> {
         let turn = &mut Turn { policy, now, edge };
         match (self.phase, &input) {
