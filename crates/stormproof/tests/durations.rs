@@ -6,8 +6,8 @@ use std::time::Duration;
 use proptest::prelude::*;
 use stormproof_core::policy::Config;
 
-fn in_toml(value: &str) -> Option<Option<Duration>> {
-    toml::from_str::<Config>(&format!("deadline = {value}")).ok().map(|config| config.deadline)
+fn in_toml(value: &str) -> Option<Duration> {
+    toml::from_str::<Config>(&format!("deadline = {value}")).ok().and_then(|config| config.deadline)
 }
 
 /// Arbitrary text, and text put together from what durations are made of.
@@ -30,14 +30,14 @@ proptest! {
 
     #[test]
     fn any_whole_number_is_so_many_seconds(seconds in any::<i64>()) {
-        let expected = u64::try_from(seconds).ok().map(|seconds| Some(Duration::from_secs(seconds)));
+        let expected = u64::try_from(seconds).ok().map(Duration::from_secs);
         prop_assert_eq!(in_toml(&seconds.to_string()), expected);
     }
 
     #[test]
     fn any_other_number_is_so_many_seconds_or_a_mistake(seconds in any::<f64>()) {
         let found = in_toml(&toml::Value::Float(seconds).to_string());
-        prop_assert_eq!(found, Duration::try_from_secs_f64(seconds).ok().map(Some), "{}", seconds);
+        prop_assert_eq!(found, Duration::try_from_secs_f64(seconds).ok(), "{}", seconds);
     }
 
     #[test]

@@ -93,7 +93,11 @@ impl Load {
     fn call_sync(&self) {
         let op = |_: stormproof::Cx<'_>| {
             let asked = self.clock.now();
-            self.callee.call_sync(|_| Ok::<_, Infallible>(self.clock.sleep(self.begin(asked)))).run()
+            let work = |_: stormproof::Cx<'_>| {
+                self.clock.sleep(self.begin(asked));
+                Ok::<_, Infallible>(())
+            };
+            self.callee.call_sync(work).run()
         };
         while !self.over.load(Ordering::Relaxed) {
             self.bulkhead.call_sync(op).run().unwrap();
