@@ -16,15 +16,6 @@ use crate::time::{Instant, nanos};
 mod document;
 
 /// How soon and how often an attempt is doubled.
-///
-/// ```
-/// use std::time::Duration;
-/// use stormproof_core::hedge;
-///
-/// let config = hedge::Config::from(Duration::from_millis(800));
-/// assert_eq!(config.delay, hedge::Delay::After(Duration::from_millis(800)));
-/// assert_eq!(config.max_hedges, 1);
-/// ```
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(deny_unknown_fields, default))]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]

@@ -232,9 +232,11 @@ fn list(values: &[Value]) -> String {
 fn forms(setting: &Map<String, Value>) -> String {
     let mut names = Vec::new();
     for form in ["oneOf", "anyOf"].iter().filter_map(|key| setting.get(*key)?.as_array()).flatten() {
-        let named = match form {
+        let shown = match form {
             _ if form["const"].is_string() => format!("`{}`", toml(&form["const"])),
             _ if form["enum"].is_array() => list(form["enum"].as_array().unwrap()),
+            // Durations are themselves text or a number.
+            _ if form["anyOf"].is_array() => "a duration".to_owned(),
             _ if form["oneOf"].is_array() => forms(form.as_object().unwrap()),
             _ if form["properties"].is_object() => {
                 let name = form["properties"].as_object().unwrap().keys().next().cloned().unwrap_or_default();
@@ -247,7 +249,7 @@ fn forms(setting: &Map<String, Value>) -> String {
                 _ => "text".to_owned(),
             },
         };
-        names.push(named);
+        names.push(shown);
     }
     names.join(", ")
 }

@@ -253,6 +253,24 @@ async fn who_waits_for_anothers_call_keeps_its_own_deadline() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn who_waits_for_anothers_call_inherits_the_deadline_around_it() {
+    let clock = Clock::tokio();
+    let (outer, answers) =
+        (Policy::builder("outer").deadline(s(2)).clock(&clock).build().unwrap(), answers(fresh_for(10), &clock));
+    let policy = policy(&clock);
+    let first = policy.call(|_| async {
+        tokio::time::sleep(s(5)).await;
+        Ok::<_, &str>("slow")
+    });
+    let second = outer.call(|_| policy.call(|_| pending::<Result<_, &str>>()).cached(&answers, "key"));
+    let (first, second) = tokio::join!(first.cached(&answers, "key"), second);
+    let Err(Error::Failed { error: Error::TimedOut { limit, attempts: 0, .. }, .. }) = second else {
+        panic!("{second:?}")
+    };
+    assert_eq!((first, limit), (Ok("slow"), stormproof::Limit::Inherited));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_call_made_after_waiting_has_only_what_is_left() {
     let clock = Clock::tokio();
     let (policy, answers) = (policy(&clock), answers(fresh_for(10), &clock));

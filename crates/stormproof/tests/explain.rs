@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 use stormproof_core::breaker::Scope;
-use stormproof_core::{Backoff, Instant, Jitter, Trip, breaker, budget, bulkhead, policy, rate, retry};
+use stormproof_core::{Backoff, Instant, Jitter, Trip, breaker, budget, bulkhead, hedge, policy, rate, retry};
 use stormproof_sim::{Driver, Reply, Start};
 
 fn ms(range: std::ops::Range<u64>) -> impl Strategy<Value = Duration> {
@@ -39,11 +39,12 @@ fn limit() -> impl Strategy<Value = rate::Config> {
 }
 
 fn policy() -> impl Strategy<Value = policy::Config> {
-    let retry = (0_u32..5, backoff(), prop::option::of(ms(0..8_000)));
-    let retry = retry.prop_map(|(max_retries, backoff, retry_after_cap)| retry::Config {
+    let retry = (0_u32..5, backoff(), prop::option::of(ms(0..8_000)), any::<bool>());
+    let retry = retry.prop_map(|(max_retries, backoff, retry_after_cap, wait_for_half_open)| retry::Config {
         max_retries,
         backoff,
         retry_after_cap,
+        wait_for_half_open,
         ..Default::default()
     });
     let bulkhead = (1_u32..4, 0_u32..10, ms(0..3_000));
@@ -62,11 +63,12 @@ fn policy() -> impl Strategy<Value = policy::Config> {
     });
     let times = (prop::option::of(ms(1..20_000)), prop::option::of(ms(1..4_000)));
     let options = (prop::option::of(retry), prop::option::of(breaker), prop::option::of(bulkhead));
-    let limits = (prop::option::of(limit()), prop::option::of(limit()), any::<bool>());
-    (times, options, limits).prop_map(|(times, (retry, breaker, bulkhead), (rate, tokens, budget))| {
+    let hedge = (ms(0..5_000), 1_u32..4).prop_map(|(delay, max_hedges)| hedge::Config { max_hedges, ..delay.into() });
+    let limits = (prop::option::of(limit()), prop::option::of(limit()), any::<bool>(), prop::option::of(hedge));
+    (times, options, limits).prop_map(|(times, (retry, breaker, bulkhead), (rate, tokens, budget, hedge))| {
         let (deadline, attempt_timeout) = times;
-        let budget = (budget && retry.is_some()).then(budget::Config::default);
-        let stages = policy::Config { retry, budget, breaker, bulkhead, rate, tokens, ..Default::default() };
+        let budget = (budget && (retry.is_some() || hedge.is_some())).then(budget::Config::default);
+        let stages = policy::Config { retry, hedge, budget, breaker, bulkhead, rate, tokens, ..Default::default() };
         policy::Config { deadline, attempt_timeout, ..stages }
     })
 }

@@ -184,7 +184,7 @@ async fn case_44_a_deadline_around_a_call_skips_its_fallbacks() {
         call.fallback_with(count).fallback("value").fallback_shared(&shared).await
     });
     let Err(Error::Failed { error, .. }) = nested.await else { panic!("the inner call ended in time") };
-    assert!(matches!(error, Error::TimedOut { limit: Limit::Call, .. }), "{error:?}");
+    assert!(matches!(error, Error::TimedOut { limit: Limit::Inherited, .. }), "{error:?}");
     assert_eq!((used.into_inner(), clock.now().as_nanos()), (0, 100_000_000));
 }
 

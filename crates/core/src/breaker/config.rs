@@ -59,7 +59,7 @@ pub struct Config {
     /// So many successful probes close the circuit. Default: 2.
     #[cfg_attr(feature = "schema", schemars(range(min = 1)))]
     pub success_threshold: u32,
-    /// At most so many probes at the same time; 4294967295, which is `u32::MAX`, for no limit. Default: 3.
+    /// At most so many probes at the same time; 4294967295, the highest number, for no limit. Default: 3.
     #[cfg_attr(feature = "schema", schemars(range(min = 1)))]
     pub half_open_max_calls: u32,
     /// A probe that has not come back after so long gives its place to another. Default: `open_duration`.

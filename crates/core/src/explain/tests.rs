@@ -1,4 +1,5 @@
 //! Exact numbers; that calls keep to them is tested where calls are driven.
+#![allow(clippy::unwrap_used, reason = "tests")]
 
 use std::time::Duration;
 
@@ -45,6 +46,16 @@ fn the_worst_case_is_every_wait_and_every_attempt_at_its_longest() {
 }
 
 #[test]
+fn hedges_are_attempts_that_begin_when_the_one_before_fails_at_the_latest() {
+    let hedge = Some(crate::hedge::Config { max_hedges: 2, ..secs(3).into() });
+    let config = policy::Config { hedge, ..retrying(1, Backoff::constant(secs(1)).jitter(Jitter::None)) };
+    assert_eq!(config.explain().attempts, 6);
+    assert_eq!(within(&config), Some(secs(2 * 3 * 10 + 1)));
+    let alone = policy::Config { retry: None, ..config };
+    assert!(alone.explain().warnings.contains(&Warning::NoBudget { attempts: 3 }));
+}
+
+#[test]
 fn a_servers_hint_is_in_the_worst_case() {
     let mut config = retrying(2, Backoff::exponential(secs(1)));
     assert_eq!(config.explain().worst_case, Bound::Unbounded(vec![Unbounded::Hint]));
@@ -53,6 +64,16 @@ fn a_servers_hint_is_in_the_worst_case() {
     assert_eq!(policy::Config::default().explain().worst_case, Bound::Unbounded(vec![Unbounded::Attempt]));
     config.retry.as_mut().unwrap().max_retries = 0;
     assert_eq!(config.explain().worst_case, Bound::Within(secs(10)));
+}
+
+#[test]
+fn waiting_for_a_half_open_circuit_is_in_the_worst_case() {
+    let mut config = retrying(1, Backoff::constant(secs(1)).jitter(Jitter::None));
+    config.retry.as_mut().unwrap().wait_for_half_open = true;
+    assert_eq!(within(&config), Some(secs(21)));
+    config.breaker = Some(breaker::Config { open_duration: secs(30), ..Default::default() });
+    assert_eq!(within(&config), Some(secs(2 * 10 + 30)));
+    assert_eq!(config.explain().worst_case, Bound::Unbounded(vec![Unbounded::Hint]));
 }
 
 #[test]
@@ -73,17 +94,17 @@ fn attempts_of_nested_policies_multiply_and_saturate() {
     assert_eq!(attempts_nested([]), 1);
 }
 
-fn circuit(config: &policy::Config, trip: Trip) -> Opening {
+fn circuit(config: &policy::Config, trip: Trip) -> Option<Opening> {
     let breaker = breaker::Config { trip: vec![trip], ..config.breaker.clone().unwrap_or_default() };
     let config = policy::Config { breaker: Some(breaker), ..config.clone() };
-    config.explain().circuit.unwrap().opens.remove(0)
+    config.explain().circuit.map(|mut circuit| circuit.opens.remove(0))
 }
 
 #[test]
 fn a_circuit_says_how_many_failures_open_it_and_how_long_hung_calls_take_to() {
     let config = retrying(3, Backoff::exponential(secs(1)).jitter(Jitter::None));
     let opening = |trip| {
-        let Opening { failures, hung_together, hung_in_turn, .. } = circuit(&config, trip);
+        let Opening { failures, hung_together, hung_in_turn, .. } = circuit(&config, trip).unwrap();
         (failures, hung_together, hung_in_turn)
     };
     assert_eq!(opening(Trip::consecutive(5)), (5, Some(secs(10)), Some(secs(50))));
@@ -96,9 +117,9 @@ fn a_circuit_says_how_many_failures_open_it_and_how_long_hung_calls_take_to() {
 
     let operation = breaker::Config { scope: Scope::Operation, ..Default::default() };
     let whole = policy::Config { breaker: Some(operation), ..config.clone() };
-    assert_eq!(circuit(&whole, Trip::consecutive(2)).hung_together, Some(secs(47)));
+    assert_eq!(circuit(&whole, Trip::consecutive(2)).unwrap().hung_together, Some(secs(47)));
     let open = policy::Config { attempt_timeout: None, ..config };
-    assert_eq!(circuit(&open, Trip::consecutive(2)).hung_together, None);
+    assert_eq!(circuit(&open, Trip::consecutive(2)).unwrap().hung_together, None);
 }
 
 #[test]

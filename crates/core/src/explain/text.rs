@@ -161,7 +161,7 @@ impl fmt::Display for Warning {
                 f.write_str("a call that hangs is held for ever and is no failure: set `attempt_timeout` or `deadline`")
             }
             Self::NoBudget { attempts } => {
-                write!(f, "if everything fails, retries multiply the load by {attempts}: set a `budget`")
+                write!(f, "if everything fails, each call makes {attempts} attempts: set a `budget`")
             }
             Self::NoTimeForRetry { deadline } => {
                 write!(

@@ -30,7 +30,8 @@ impl Bound {
 pub enum Unbounded {
     /// An attempt may take for ever: neither `attempt_timeout` nor `deadline` is set.
     Attempt,
-    /// A server's Retry-After is waited for however long it is: neither `retry_after_cap` nor `deadline` is set.
+    /// A server's Retry-After is waited for however long it is: neither `retry_after_cap` nor `deadline` is set. With
+    /// `wait_for_half_open` only a `deadline` limits it.
     Hint,
 }
 
@@ -41,9 +42,19 @@ pub(super) enum Hints {
     Longest,
 }
 
-/// The most attempts of one call.
+/// The most attempts of one call, hedges among them.
 pub(super) fn attempts(config: &Config) -> u64 {
+    rounds(config).saturating_mul(at_once(config))
+}
+
+/// First attempts and retries: each is a round, with hedges beside it.
+fn rounds(config: &Config) -> u64 {
     1 + config.retry.as_ref().map_or(0, |retry| u64::from(retry.max_retries))
+}
+
+/// Attempts of one round.
+fn at_once(config: &Config) -> u64 {
+    1 + config.hedge.as_ref().map_or(0, |hedge| u64::from(hedge.max_hedges))
 }
 
 pub(super) fn worst_case(config: &Config, hints: Hints) -> Bound {
@@ -52,11 +63,12 @@ pub(super) fn worst_case(config: &Config, hints: Hints) -> Bound {
         config.rate.as_ref().map(|limit| limit.max_wait),
         config.tokens.as_ref().map(|limit| limit.max_wait),
     ];
-    let in_line = queues.into_iter().flatten().fold(Duration::ZERO, Duration::saturating_add);
-    let waits = config.retry.as_ref().map_or(Some(Duration::ZERO), |retry| waits(retry, hints));
+    let waiting = queues.into_iter().flatten().fold(Duration::ZERO, Duration::saturating_add);
+    let waits = config.retry.as_ref().map_or(Some(Duration::ZERO), |retry| waits(config, retry, hints));
     let total = config.attempt_timeout.zip(waits).map(|(attempt, waits)| {
-        let attempts = times(in_line.saturating_add(attempt), attempts(config));
-        attempts.saturating_add(waits)
+        // A hedge starts when the one before it fails at the latest, and never waits in a queue.
+        let round = waiting.saturating_add(times(attempt, at_once(config)));
+        times(round, rounds(config)).saturating_add(waits)
     });
     match (total, config.deadline) {
         (Some(total), deadline) => Bound::Within(total.min(deadline.unwrap_or(Duration::MAX))),
@@ -73,12 +85,25 @@ pub(super) fn worst_case(config: &Config, hints: Hints) -> Bound {
 const COUNTED: u32 = 10_000;
 
 /// All waits between attempts at their longest; `None` if there is no limit.
-fn waits(retry: &retry::Config, hints: Hints) -> Option<Duration> {
+fn waits(config: &Config, retry: &retry::Config, hints: Hints) -> Option<Duration> {
+    let half_open = config.breaker.as_ref().filter(|_| retry.wait_for_half_open);
     let hint = match (hints, retry.retry_after_cap) {
         (Hints::Longest, None) if retry.max_retries > 0 => return None,
         (Hints::Longest, Some(cap)) => retry.backoff.longest_upward(cap),
         _ => Duration::ZERO,
     };
+    let half_open = match (half_open, hints) {
+        // A server's word may keep the circuit open for longer than its settings do.
+        (Some(_), Hints::Longest) if retry.max_retries > 0 => return None,
+        (Some(breaker), _) => {
+            let zero = Duration::ZERO;
+            let open = breaker.open_wait();
+            let open = if breaker.open_factor > 1.0 { open.max_delay } else { open.bounds(0, (zero, zero)).1 };
+            retry.backoff.longest_upward(open.max(breaker.probe_timeout()))
+        }
+        (None, _) => Duration::ZERO,
+    };
+    let hint = hint.max(half_open);
     let (mut all, mut previous) = (Duration::ZERO, Duration::ZERO);
     for number in 0..retry.max_retries.min(COUNTED) {
         previous = retry.backoff.bounds(number, (Duration::ZERO, previous)).1.max(hint);

@@ -13,7 +13,7 @@ use crate::policy::Config;
 pub enum Warning {
     /// Neither `deadline` nor `attempt_timeout`: a call that hangs is held for ever and is no failure.
     NoTimeLimit,
-    /// Retries without a budget: a load of which everything fails is multiplied by so many attempts.
+    /// Retries or hedges without a budget: a load of which everything fails is multiplied by so many attempts.
     NoBudget {
         /// Attempts a call.
         attempts: u64,
@@ -77,19 +77,19 @@ pub enum Warning {
 pub(super) fn of(config: &Config) -> Vec<Warning> {
     let mut found = Vec::new();
     times(config, &mut found);
-    if let Some(retry) = config.retry.as_ref().filter(|retry| retry.max_retries > 0) {
-        if config.budget.is_none() {
-            found.push(Warning::NoBudget { attempts: attempts(config) });
-        }
-        if let Some(deadline) = config.deadline {
-            let zero = Duration::ZERO;
-            let delay = retry.backoff.bounds(0, (zero, zero)).0;
-            let takes = config.attempt_timeout.unwrap_or(Duration::MAX);
-            if delay >= deadline {
-                found.push(Warning::DelayPastDeadline { delay, deadline });
-            } else if takes >= deadline.saturating_sub(delay) {
-                found.push(Warning::NoTimeForRetry { deadline });
-            }
+    if config.budget.is_none() && attempts(config) > 1 {
+        found.push(Warning::NoBudget { attempts: attempts(config) });
+    }
+    if let Some(retry) = config.retry.as_ref().filter(|retry| retry.max_retries > 0)
+        && let Some(deadline) = config.deadline
+    {
+        let zero = Duration::ZERO;
+        let delay = retry.backoff.bounds(0, (zero, zero)).0;
+        let takes = config.attempt_timeout.unwrap_or(Duration::MAX);
+        if delay >= deadline {
+            found.push(Warning::DelayPastDeadline { delay, deadline });
+        } else if takes >= deadline.saturating_sub(delay) {
+            found.push(Warning::NoTimeForRetry { deadline });
         }
     }
     circuit(config, &mut found);

@@ -152,7 +152,7 @@ impl Fault {
         let Some((start, end)) = span.filter(|(start, end)| (*start..*end).contains(&time)) else {
             return Weather::CALM;
         };
-        let since = time - start;
+        let since = time.saturating_sub(start);
         match self.kind.change {
             Change::Steady => self.kind.weather,
             Change::Flaps(on, off) => {
@@ -160,7 +160,7 @@ impl Fault {
                 if within < on.as_nanos() { self.kind.weather } else { Weather::CALM }
             }
             Change::WarmsUp => {
-                let passed = since.as_secs_f64() / (end - start).as_secs_f64().max(1e-9);
+                let passed = since.as_secs_f64() / end.saturating_sub(start).as_secs_f64().max(1e-9);
                 let slowness = 1.0 + (self.kind.weather.slowness - 1.0) * (-6.0 * passed).exp2();
                 Weather { slowness, ..self.kind.weather }
             }

@@ -108,7 +108,7 @@ impl Recorder {
         if let (State::Open, Some((start, _))) = (to, self.span)
             && at >= start
         {
-            self.outcome.detected.get_or_insert(at - start);
+            self.outcome.detected.get_or_insert(at.saturating_sub(start));
         }
     }
 

@@ -18,7 +18,7 @@ use crate::clock::Sleep;
 use crate::error::Error;
 use crate::fallback::{Always, Awaited, Fallible, Kept, Next, Nothing, Served, Source, Then, WithFallback};
 use crate::policy::Policy;
-use crate::waiters;
+use crate::{inherited, waiters};
 
 /// What [`Calling::cached`] returns: a call, its cache, and the cache as its first fallback.
 pub type CachedCall<'c, Call, K, V, E> = WithFallback<Cached<'c, Call, K, V>, Then<Nothing, Kept>, Always, E>;
@@ -91,7 +91,7 @@ enum Stand<'c, K, V> {
         seat: Seat<'c, K, V>,
         /// On the cache's clock.
         since: Instant,
-        /// On the policy's clock.
+        /// The call's own deadline, on the policy's clock.
         until: Instant,
     },
     /// Calls, for others too if it has a seat.
@@ -199,11 +199,12 @@ where
                     let (since, until) = (*since, *until);
                     match seat.wait(cx) {
                         Place::Waits => {
-                            ready!(wait_until(this.timer.as_mut(), this.call.policy(), until, cx));
                             let policy = this.call.policy();
+                            let around = inherited::deadline(policy.clock());
+                            ready!(wait_until(this.timer.as_mut(), policy, until.min(around), cx));
                             let error = Error::TimedOut {
                                 policy: policy.name().to_string(),
-                                limit: Limit::Call,
+                                limit: if around < until { Limit::Inherited } else { Limit::Call },
                                 stop: Stop::Deadline,
                                 last: None,
                                 attempts: 0,

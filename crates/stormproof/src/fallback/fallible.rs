@@ -11,7 +11,6 @@ use super::{Answer, Served, Source};
 use crate::call::{Calling, Cx};
 use crate::classify::Classify;
 use crate::error::Error;
-use crate::inherited;
 use crate::policy::Policy;
 
 /// A call that may be followed by fallbacks: one through a policy, with or without a cache.
@@ -38,7 +37,7 @@ pub trait Fallible: Sized {
     /// Whether a value is one to keep.
     fn is_success(&self, value: &Self::Value) -> bool;
 
-    /// When the call would be given up if it began at `now`.
+    /// When the call would be given up if it began at `now`, by its own deadline.
     fn limit(&self, now: Instant) -> Instant;
 
     /// Gives a call that has not begun so long in all.
@@ -95,8 +94,7 @@ where
     }
 
     fn limit(&self, now: Instant) -> Instant {
-        let policy = self.policy_of();
-        policy.deadline_at(now, self.own_deadline()).min(inherited::deadline(policy.clock()))
+        self.policy_of().deadline_at(now, self.own_deadline())
     }
 
     fn shorten(self: Pin<&mut Self>, limit: Duration) {

@@ -14,7 +14,6 @@ use super::{Always, Answer, Fallback, Fallible, Next, Nothing, Served, Shared, S
 use crate::call::Cx;
 use crate::classify::Classify;
 use crate::error::Error;
-use crate::inherited;
 use crate::policy::Policy;
 use crate::sync::SyncCall;
 
@@ -107,8 +106,7 @@ where
     }
 
     fn limit(&self, now: Instant) -> Instant {
-        let policy = self.policy_of();
-        policy.deadline_at(now, self.own_deadline()).min(inherited::deadline(policy.clock()))
+        self.policy_of().deadline_at(now, self.own_deadline())
     }
 
     fn shorten(self: Pin<&mut Self>, limit: Duration) {

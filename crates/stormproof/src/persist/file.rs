@@ -16,7 +16,14 @@ const MOST_BYTES: u64 = 64 << 20;
 #[derive(Debug)]
 pub(super) struct StateFile {
     path: PathBuf,
-    _lock: File,
+    lock: File,
+}
+
+impl Drop for StateFile {
+    /// A process that is just being started has a copy of the lock: closing ours would not give it back.
+    fn drop(&mut self) {
+        let _ = self.lock.unlock();
+    }
 }
 
 impl StateFile {
@@ -25,7 +32,7 @@ impl StateFile {
         let lock = private(OpenOptions::new().create(true).truncate(false).write(true)).open(&lock_path);
         let lock = lock.map_err(|error| io_error("open", &lock_path, &error))?;
         match lock.try_lock() {
-            Ok(()) => Ok(Self { path: path.to_owned(), _lock: lock }),
+            Ok(()) => Ok(Self { path: path.to_owned(), lock }),
             Err(TryLockError::WouldBlock) => Err(Error::InUse { path: path.to_owned() }),
             Err(TryLockError::Error(error)) => Err(io_error("lock", &lock_path, &error)),
         }
