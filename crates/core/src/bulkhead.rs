@@ -73,6 +73,7 @@ pub struct Stats {
 }
 
 /// No slot is free.
+#[derive(Clone, Copy)]
 struct Full;
 
 /// What every admission writes.
