@@ -107,7 +107,9 @@ fn write_events(runtime: &Handle, mut events: Receiver<Arc<Told>>, interval: Dur
     let clock = Clock::system();
     let mut damper = Damper::new(interval);
     let write = |summaries: Vec<Suppressed>| {
-        summaries.iter().for_each(|summary| write_line(&log::suppressed(summary, SystemTime::now())));
+        for summary in summaries {
+            write_line(&log::suppressed(summary, SystemTime::now()));
+        }
     };
     loop {
         let until_due = damper.next_due().since(clock.now());

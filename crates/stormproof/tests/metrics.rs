@@ -1,5 +1,5 @@
 //! Whatever stages are called and whatever they count, the text is one that a strict reader takes.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test may stop at the first surprise")]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may stop at the first surprise")]
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -8,12 +8,14 @@ use stormproof::metrics::{Exposition, Names, Text};
 use stormproof::snapshot::{Sample, Snapshot};
 use stormproof::{Clock, Policy, Retry, Stage, breaker, budget, bulkhead, rate};
 
+type Labels = Vec<(String, String)>;
+
 #[derive(Debug, Default)]
 struct Family {
     kind: String,
     help: bool,
     unit: Option<String>,
-    series: Vec<(String, Vec<(String, String)>, f64)>,
+    series: Vec<(String, Labels, f64)>,
 }
 
 /// Reads a text as strictly as the format allows, and gives its families.
@@ -47,7 +49,10 @@ fn read(text: &str, format: Exposition) -> BTreeMap<String, Family> {
         let end = line.find(['{', ' ']).unwrap();
         let (name, rest) = line.split_at(end);
         assert!(is_name(name), "{name:?}");
-        let (labels, value) = if rest.starts_with('{') { read_labels(&rest[1..]) } else { (Vec::new(), &rest[1..]) };
+        let (labels, value) = match rest.strip_prefix('{') {
+            Some(labels) => read_labels(labels),
+            None => (Vec::new(), &rest[1..]),
+        };
         let value: f64 = match value {
             "+Inf" => f64::INFINITY,
             "-Inf" => f64::NEG_INFINITY,
@@ -60,7 +65,9 @@ fn read(text: &str, format: Exposition) -> BTreeMap<String, Family> {
         let family = families.get_mut(&present).unwrap_or_else(|| panic!("{line} without a type"));
         family.series.push((name.strip_prefix(&present).unwrap().into(), labels, value));
     }
-    families.iter().for_each(|(name, family)| check(name, family, open));
+    for (name, family) in &families {
+        check(name, family, open);
+    }
     families
 }
 
@@ -110,14 +117,13 @@ fn check(name: &str, family: &Family, open: bool) {
         assert_eq!(names.len(), labels.len(), "a label stands twice");
         let edge = |wanted: &str| labels.iter().any(|(label, _)| label == wanted);
         match (&*family.kind, &**suffix) {
-            ("gauge", "") => {}
             ("counter", suffix) => {
                 assert_eq!((suffix, name.ends_with("_total")), if open { ("_total", false) } else { ("", true) });
                 assert!(*value >= 0.0, "{name} is {value}");
             }
             ("summary", "") => assert!(edge("quantile")),
             ("histogram", "_bucket") => assert!(edge("le")),
-            ("summary" | "histogram", "_sum" | "_count") => {}
+            ("gauge", "") | ("summary" | "histogram", "_sum" | "_count") => {}
             (kind, suffix) => panic!("{name}{suffix} of a {kind}"),
         }
     }
@@ -127,7 +133,7 @@ fn check(name: &str, family: &Family, open: bool) {
 }
 
 fn check_buckets(name: &str, family: &Family) {
-    let mut buckets: HashMap<Vec<(String, String)>, Vec<(f64, f64)>> = HashMap::new();
+    let mut buckets: HashMap<Labels, Vec<(f64, f64)>> = HashMap::new();
     for (_, labels, value) in family.series.iter().filter(|(suffix, ..)| suffix == "_bucket") {
         let (limit, others): (Vec<_>, Vec<_>) = labels.iter().cloned().partition(|(label, _)| label == "le");
         let limit = if limit[0].1 == "+Inf" { f64::INFINITY } else { limit[0].1.parse().unwrap() };

@@ -104,7 +104,7 @@ proptest! {
         sorted.sort_unstable();
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a rank among a few samples")]
         let rank = ((q * sorted.len() as f64).ceil() as usize).clamp(1, sorted.len());
-        let (exact, found) = (sorted[rank - 1], nanos(latency.quantile(now, q).unwrap()));
+        let (exact, found) = (sorted[rank - 1], crate::time::nanos(latency.quantile(now, q).unwrap()));
         let allowed = (exact / 32).max(32);
         prop_assert!(found.abs_diff(exact) <= allowed, "{exact} found as {found}");
     }
