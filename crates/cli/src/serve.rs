@@ -106,7 +106,7 @@ fn say_aside(event: &'static str, more: Value) -> JoinHandle<()> {
 fn write_events(runtime: &Handle, mut events: Receiver<Arc<Told>>, interval: Duration) {
     let clock = Clock::system();
     let mut damper = Damper::new(interval);
-    let write = |summaries: Vec<Suppressed>| {
+    let write = |summaries: &[Suppressed]| {
         for summary in summaries {
             write_line(&log::suppressed(&summary, SystemTime::now()));
         }
@@ -122,14 +122,14 @@ fn write_events(runtime: &Handle, mut events: Receiver<Arc<Told>>, interval: Dur
             Ok(Err(RecvError::Closed)) => break,
             Err(_due) => None,
         };
-        write(damper.due(clock.now()));
+        write(&damper.due(clock.now()));
         if let Some(told) = told
             && damper.offer(clock.now(), &told.event)
         {
             write_line(&told.json());
         }
     }
-    write(damper.finish(clock.now()));
+    write(&damper.finish(clock.now()));
 }
 
 fn say(event: &str, more: Value) {
