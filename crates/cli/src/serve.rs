@@ -108,7 +108,7 @@ fn write_events(runtime: &Handle, mut events: Receiver<Arc<Told>>, interval: Dur
     let mut damper = Damper::new(interval);
     let write = |summaries: &[Suppressed]| {
         for summary in summaries {
-            write_line(&log::suppressed(&summary, SystemTime::now()));
+            write_line(&log::suppressed(summary, SystemTime::now()));
         }
     };
     loop {
