@@ -256,15 +256,25 @@ impl Registry {
             return found;
         }
         let config = self.settings().of(name).clone();
-        let made = |name| Ok((Policy::make_in(self, name, config.clone())?, config));
-        let asked = self.0.shelves.policies.get_or_make(name, self.now(), no_room, made);
-        let policy = asked.and_then(|asked| self.welcome(name, asked, None));
+        let policy = self.policy_made_with(name, config).and_then(|asked| self.welcome(name, asked, None));
         policy.unwrap_or_else(|_: Error| Policy::bare(name, self.clock()))
     }
 
     /// The policy called `name`, made with `config` if there is none, like [`breaker_with`](Self::breaker_with).
     pub fn policy_with(&self, name: &str, config: policy::Config) -> Result<Policy, Error> {
-        self.find_or_make_with(name, config)
+        if let Some(policy) = self.find(name) {
+            self.compare(name, &policy, &config)?;
+            return Ok(policy);
+        }
+        let asked = self.policy_made_with(name, config.clone())?;
+        self.welcome(name, asked, Some(&config))
+    }
+
+    /// The policy called `name`, put together before it has its place: that is under a lock, and listeners may hear of its
+    /// stages.
+    fn policy_made_with(&self, name: &str, config: policy::Config) -> Result<Asked<Policy>, Error> {
+        let policy = self.assemble(&name.into(), &config)?;
+        self.0.shelves.policies.get_or_make(name, self.now(), no_room, |_| Ok((policy, config)))
     }
 
     /// Registers what was made elsewhere under its own name, and gives it back; if the name exists, gives what is there

@@ -20,7 +20,7 @@ use crate::classify::Classify;
 use crate::clock::Sleep;
 use crate::error::Error;
 use crate::held::Held;
-use crate::policy::{AsyncEdge, Policy};
+use crate::policy::{DoorEdge, Policy};
 use crate::waiters;
 
 pin_project! {
@@ -54,7 +54,7 @@ pin_project! {
             this.attempts.as_mut().clear();
             if let Some(call) = this.call {
                 let policy = &(*this.policy).borrow().0;
-                call.abandon(&policy.core, &mut AsyncEdge(policy));
+                call.abandon(&policy.core, &mut DoorEdge(policy));
             }
             unpark(this.parked);
         }
@@ -100,7 +100,7 @@ impl<P: Borrow<Policy>, Fut: Future> Run<P, Fut> {
         let mut this = self.project();
         let policy: &Policy = (*this.policy).borrow();
         let (core, clock) = (&policy.0.core, &policy.0.clock);
-        let mut edge = AsyncEdge(&policy.0);
+        let mut edge = DoorEdge(&policy.0);
         let mut parked_now = None;
 
         let call = this.call.get_or_insert_with(|| options.begin(policy, hold));
