@@ -28,6 +28,7 @@ impl Drop for StateFile {
 
 impl StateFile {
     pub(super) fn open(path: &Path) -> Result<Self, Error> {
+        let path = &behind_links(path);
         let lock_path = beside(path, ".lock");
         let lock = private(OpenOptions::new().create(true).truncate(false).write(true)).open(&lock_path);
         let lock = lock.map_err(|error| io_error("open", &lock_path, &error))?;
@@ -96,6 +97,18 @@ fn sync_folder(path: &Path) -> Result<(), Error> {
     }
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     File::open(folder).and_then(|folder| folder.sync_all()).map_err(|error| io_error("sync", folder, &error))
+}
+
+/// Where the file itself is, or will be: a link to it stays one, and two ways to it meet at one lock.
+fn behind_links(path: &Path) -> PathBuf {
+    // Of more the system itself says that they are too many.
+    const MOST_LINKS: usize = 40;
+    let mut path = path.to_owned();
+    for _ in 0..MOST_LINKS {
+        let Ok(target) = fs::read_link(&path) else { break };
+        path = path.parent().unwrap_or(Path::new("")).join(target);
+    }
+    path
 }
 
 fn beside(path: &Path, ending: &str) -> PathBuf {
