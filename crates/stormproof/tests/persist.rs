@@ -207,6 +207,21 @@ fn a_link_to_the_file_stays_a_link() {
 }
 
 #[test]
+fn what_could_not_be_read_again_is_not_written() {
+    let folder = Folder::new("large");
+    let (registry, ..) = process(&folder);
+    registry.breaker("a");
+    registry.save().unwrap();
+    for n in 0..65 {
+        registry.breaker(&format!("{n}{}", "x".repeat(1 << 20)));
+    }
+    let refused = registry.save();
+    assert!(matches!(refused, Err(Error::Io { kind: std::io::ErrorKind::FileTooLarge, .. })), "{refused:?}");
+    drop(registry);
+    assert_eq!(process(&folder).2, 1, "what was there before");
+}
+
+#[test]
 fn windows_and_growing_waits_go_on() {
     let folder = Folder::new("windows");
     let config = breaker::Config {

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use super::Error;
 use super::document::Document;
 
-/// A file larger than this is not one of ours.
+/// A file larger than this is not one of ours: neither read nor written.
 const MOST_BYTES: u64 = 64 << 20;
 
 /// The file, locked against others for as long as this lives. The system gives the lock back when the process ends,
@@ -59,6 +59,10 @@ impl StateFile {
     /// Replaces the file. The new one is on the disk before it takes the place, and the place before this returns.
     pub(super) fn write(&self, document: &Document) -> Result<(), Error> {
         let text = document.to_text().map_err(|error| io_error("write", &self.path, &error.into()))?;
+        if text.len() as u64 > MOST_BYTES {
+            let error = io::Error::new(io::ErrorKind::FileTooLarge, format!("more than {MOST_BYTES} bytes"));
+            return Err(io_error("write", &self.path, &error));
+        }
         let new = beside(&self.path, ".tmp");
         let written = self.replace(&new, &text);
         if written.is_err() {
