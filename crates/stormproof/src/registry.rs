@@ -12,7 +12,7 @@ mod reload;
 pub mod stats;
 mod target;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -371,13 +371,9 @@ impl Registry {
         let bulkheads = self.0.shelves.bulkheads.list().into_iter().flat_map(|(_, stage)| stage.policy().snapshots());
         let limiters = self.0.shelves.limiters.list().into_iter().flat_map(|(_, stage)| stage.policy().snapshots());
         let mut all: Vec<Snapshot> = breakers.chain(bulkheads).chain(limiters).collect();
-        for (_, policy) in self.0.shelves.policies.list() {
-            for snapshot in policy.snapshots() {
-                if !all.iter().any(|known| known.stage == snapshot.stage && known.name == snapshot.name) {
-                    all.push(snapshot);
-                }
-            }
-        }
+        let mut known: HashSet<_> = all.iter().map(|snapshot| (snapshot.stage, snapshot.name.clone())).collect();
+        let of_policies = self.0.shelves.policies.list().into_iter().flat_map(|(_, policy)| policy.snapshots());
+        all.extend(of_policies.filter(|snapshot| known.insert((snapshot.stage, snapshot.name.clone()))));
         all
     }
 
