@@ -28,12 +28,12 @@ impl Call {
             Ok((delay, until)) => {
                 let (until, refusal) = self.refused_then(turn, until);
                 if let Some(refusal) = refusal {
-                    self.first.permits.settle_attempt(turn.policy, turn.now, verdict, turn.edge);
+                    self.first.permits.settle_attempt(turn.policy, turn.now, counted, turn.edge);
                     return self.refused(turn, refusal);
                 }
                 // Last, so that a retry is paid for only if it takes place.
                 if turn.policy.budget.as_ref().is_none_or(|budget| budget.withdraw(turn.now)) {
-                    self.first.permits.settle_attempt(turn.policy, turn.now, verdict, turn.edge);
+                    self.first.permits.settle_attempt(turn.policy, turn.now, counted, turn.edge);
                     let (retry, delay) = (self.retries.saturating_add(1), delay.max(until.since(turn.now)));
                     turn.emit(|| Kind::RetryAttempted { retry, delay, error: error.into() });
                     return self.back_off(turn, delay, until);
@@ -43,7 +43,7 @@ impl Call {
             Err(stop) => stop,
         };
         if !self.keeps || limit.is_some() {
-            self.first.permits.settle_attempt(turn.policy, turn.now, verdict, turn.edge);
+            self.first.permits.settle_attempt(turn.policy, turn.now, counted, turn.edge);
         }
         self.gave_up(turn, stop, error);
         // An operation that failed before has failed, however its last attempt counts.
