@@ -104,6 +104,35 @@ fn an_operation_that_failed_between_attempts_names_a_cause() {
     }
 }
 
+#[test]
+fn a_call_that_runs_out_of_time_between_attempts_has_given_up() {
+    let backoff = Backoff::constant(ms(1)).jitter(Jitter::None);
+    let policy = policy(policy::Config {
+        deadline: Some(ms(10)),
+        retry: Some(retry::Config { backoff, ..Default::default() }),
+        ..Default::default()
+    });
+    let mut call = begin(&policy, at(0));
+    let _ = resume(&mut call, &policy, at(0));
+    let _ = call.next(&policy, at(0), Input::Finished(1, Verdict::failure("E")), &mut NoEdge);
+    assert!(matches!(resume(&mut call, &policy, at(10)), Step::Done(End::TimedOut(..))), "whoever woke it was late");
+    let snapshot = policy.retry.unwrap().snapshot(&"tests".into());
+    assert_eq!(snapshot.get("gave_up", "deadline"), Some(1.0));
+}
+
+#[test]
+fn what_is_inherited_twice_is_inherited_once() {
+    let breaker = breaker::Config { trip: vec![Trip::consecutive(1)], ..Default::default() };
+    let policy = policy(policy::Config { breaker: Some(breaker), ..Default::default() });
+    let mut call = begin(&policy, at(0));
+    call.inherit(at(20));
+    call.inherit(at(10));
+    let _ = resume(&mut call, &policy, at(0));
+    assert!(matches!(resume(&mut call, &policy, at(10)), Step::Cancel { number: 1 }));
+    assert!(matches!(resume(&mut call, &policy, at(10)), Step::Done(End::TimedOut(..))));
+    assert_eq!(policy.breaker.unwrap().stats(at(10)).failures, 1, "it is the only limit there is");
+}
+
 /// Notes who was woken.
 #[derive(Default)]
 struct Woken(Vec<Ticket>);

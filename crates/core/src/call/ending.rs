@@ -104,6 +104,9 @@ impl Call {
         let limit = if self.whose == Whose::Own { Limit::Call } else { Limit::Inherited };
         let after = turn.now.since(self.started);
         turn.emit(|| Kind::TimedOut { limit, after });
+        if self.attempts > 0 {
+            self.gave_up(turn, Stop::Deadline, TIMED_OUT);
+        }
         self.stopped_outside(turn, TIMED_OUT, End::TimedOut(limit, Stop::Deadline))
     }
 
