@@ -4,7 +4,9 @@
 
 use std::time::Duration;
 
-use stormproof_core::{Call, Input, Instant, NoEdge, Policy, Step, Verdict, adaptive, bulkhead, hedge, policy};
+use stormproof_core::{
+    Call, Input, Instant, NoEdge, Policy, Step, Verdict, adaptive, bulkhead, hedge, latency, policy,
+};
 
 fn ms(n: u64) -> Duration {
     Duration::from_millis(n)
@@ -61,7 +63,7 @@ fn a_percentile_does_not_run_away_because_of_the_hedges_it_starts() {
 
 #[test]
 fn an_answer_that_is_judged_later_is_measured() {
-    let config = policy::Config { latency: Some(Default::default()), ..Default::default() };
+    let config = policy::Config { latency: Some(latency::Config::default()), ..Default::default() };
     let policy = config.build("tests", 7).unwrap();
     let mut call = Call::new(Instant::ZERO, Instant::FAR_FUTURE);
     let _ = call.next(&policy, Instant::ZERO, Input::Resume, &mut NoEdge);
