@@ -67,12 +67,18 @@ impl Call {
 
     #[inline]
     fn succeed<'p>(&mut self, turn: &mut Turn<'p, '_, impl Edge>, verdict: &Verdict<'_>) -> Step<'p> {
-        if let Some(latency) = &turn.policy.latency {
-            latency.record(turn.now, turn.now.since(self.first.started));
-        }
+        self.measure(turn);
         self.first.permits.settle_breaker(turn.policy, turn.now, verdict, turn.edge);
         self.first.permits.settle_attempt(turn.policy, turn.now, verdict, turn.edge);
         self.close(None)
+    }
+
+    /// Records how long the attempt took that counts.
+    #[inline]
+    fn measure(&self, turn: &Turn<'_, '_, impl Edge>) {
+        if let Some(latency) = &turn.policy.latency {
+            latency.record(turn.now, turn.now.since(self.first.started));
+        }
     }
 
     #[cold]
@@ -102,12 +108,21 @@ impl Call {
 
     /// An attempt has an answer that is judged later.
     #[cold]
-    pub(super) fn answered<'p>(&mut self, turn: &mut Turn<'p, '_, impl Edge>, number: u32) -> Step<'p> {
+    pub(super) fn answered<'p>(
+        &mut self,
+        turn: &mut Turn<'p, '_, impl Edge>,
+        number: u32,
+        outcome: Outcome,
+    ) -> Step<'p> {
         if !self.is_running(number) {
             return self.go_on(turn);
         }
         self.keeps = true;
         self.win(turn, number);
+        // What comes after an answer's beginning is the pace of whoever reads it.
+        if outcome == Outcome::Success {
+            self.measure(turn);
+        }
         self.close(None)
     }
 
@@ -206,7 +221,7 @@ impl Call {
         let last = self.running().count() == 1;
         if limit == Limit::Attempt || last {
             let after = turn.now.since(self.started);
-            turn.emit(|| Kind::TimedOut { limit, after });
+            turn.timed_out(limit, after);
         }
         let has_own = self.whose == Whose::Inherited || turn.policy.attempt_timeout.is_some();
         let counted = if limit == Limit::Inherited && has_own {

@@ -103,7 +103,7 @@ impl Call {
     pub(super) fn timed_out<'p>(&mut self, turn: &mut Turn<'p, '_, impl Edge>) -> Step<'p> {
         let limit = if self.whose == Whose::Own { Limit::Call } else { Limit::Inherited };
         let after = turn.now.since(self.started);
-        turn.emit(|| Kind::TimedOut { limit, after });
+        turn.timed_out(limit, after);
         self.stopped_outside(turn, TIMED_OUT, End::TimedOut(limit, Stop::Deadline))
     }
 
