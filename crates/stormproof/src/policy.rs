@@ -169,7 +169,18 @@ impl Policy {
     /// ```
     #[must_use]
     pub fn once(&self) -> Self {
-        let core = core::Policy { retry: None, hedge: None, ..self.0.core.clone() };
+        self.but(core::Policy { retry: None, hedge: None, ..self.0.core.clone() })
+    }
+
+    /// The same policy for calls whose time is limited elsewhere: it shares all stages and listeners, and has neither
+    /// `deadline` nor `attempt_timeout`.
+    #[must_use]
+    pub fn untimed(&self) -> Self {
+        self.but(core::Policy { deadline: None, attempt_timeout: None, ..self.0.core.clone() })
+    }
+
+    /// With these stages, which are its own, and the same listeners.
+    fn but(&self, core: core::Policy) -> Self {
         let Shared { clock, listeners, stage_listeners, .. } = &*self.0;
         let (clock, listeners, stage_listeners) = (clock.clone(), listeners.clone(), stage_listeners.clone());
         Self(Arc::new(Shared { core, clock, listeners, stage_listeners, _origin: Some(self.clone()) }))

@@ -148,7 +148,7 @@ impl<P: Borrow<Policy>, Fut: Future> Run<P, Fut> {
                         }
                         // Without a value there is nobody to hand the permits to.
                         let input = if hold && result.is_ok() && verdict.outcome != Outcome::Failure {
-                            Input::Answered(number)
+                            Input::Answered(number, verdict.outcome)
                         } else {
                             Input::Finished(number, verdict)
                         };

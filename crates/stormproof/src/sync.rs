@@ -199,7 +199,7 @@ impl<'p> Running<'p> {
                     }
                     // Without a value there is nobody to hand the permits to.
                     let input = if hold && result.is_ok() && verdict.outcome != Outcome::Failure {
-                        Input::Answered(number)
+                        Input::Answered(number, verdict.outcome)
                     } else {
                         Input::Finished(number, verdict)
                     };

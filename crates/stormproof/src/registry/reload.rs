@@ -189,6 +189,12 @@ fn adopt(
         stage.update(*config)?;
         core.budget = Some(stage.clone());
     }
+    if let (Some(stage), Some(present)) = (&core.latency, &former.latency)
+        && stage.config() == present.config()
+    {
+        core.latency = Some(present.clone());
+    }
+    core.timed_out = former.timed_out.clone();
     Ok(())
 }
 
