@@ -38,6 +38,12 @@ macro_rules! part {
             }
         }
 
+        impl From<$stage> for Part<$config, $stage> {
+            fn from(stage: $stage) -> Self {
+                Self::Shared(stage)
+            }
+        }
+
         impl From<&$stage> for Part<$config, $stage> {
             fn from(stage: &$stage) -> Self {
                 Self::Shared(stage.clone())
