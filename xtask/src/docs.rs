@@ -73,6 +73,37 @@ mod tests {
     }
 
     #[test]
+    fn every_page_with_rust_is_compiled() {
+        let root = step::root().unwrap();
+        let crate_root = fs::read_to_string(root.join("crates/stormproof/src/lib.rs")).unwrap();
+        let with_rust = pages(&root.join("docs/src")).into_iter().filter(|page| {
+            let text = fs::read_to_string(page).unwrap();
+            text.lines().any(|line| line.starts_with("```rust"))
+        });
+        let names = with_rust.map(|page| page.strip_prefix(&root).unwrap().display().to_string());
+        let missing: Vec<_> = names.filter(|name| !crate_root.contains(name.as_str())).collect();
+        assert!(missing.is_empty(), "not in `mod pages` of crates/stormproof/src/lib.rs: {missing:#?}");
+    }
+
+    #[test]
+    fn pages_of_patterns_have_the_same_parts() {
+        const PARTS: [&str; 6] = [
+            "## About",
+            "## Usage",
+            "## Settings",
+            "## Events and metrics",
+            "## When to use it, and when not",
+            "## Mistakes people make",
+        ];
+        for page in pages(&step::root().unwrap().join("docs/src/patterns")) {
+            let text = fs::read_to_string(&page).unwrap();
+            let parts: Vec<_> = text.lines().filter(|line| line.starts_with("## ")).collect();
+            assert_eq!(parts, PARTS, "{}", page.display());
+            assert!(text.contains("<!-- defaults:"), "{}", page.display());
+        }
+    }
+
+    #[test]
     fn every_page_is_in_the_summary() {
         let book = step::root().unwrap().join("docs/src");
         let summary = book.join("SUMMARY.md");
