@@ -125,6 +125,7 @@ fn schema(path: &str) -> Option<Value> {
         "health.checks" => Some(of::<stormproof_core::health::Checks>(None, "")),
         "queue" => Some(of::<stormproof::queue::Config>(None, "")),
         "timeouts" => Some(of::<stormproof::Timeouts>(None, "")),
+        "registry.limits" => Some(of::<stormproof::registry::Limits>(None, "")),
         "registry" => Some(of::<stormproof::registry::Config>(None, "")),
         _ => None,
     };
