@@ -11,18 +11,17 @@ const MDBOOK: Tool = Tool {
 
 /// Builds the site into `target/book` and says where it is; with `open`, shows it in a browser.
 pub(crate) fn run(open: bool) -> Result<(), String> {
+    // The book comes last, as it empties its folder before it is written.
+    let book = if open { "mdbook build docs --open" } else { "mdbook build docs" };
     step::run_all(vec![
-        Step::new("book", "mdbook build docs").needs(&MDBOOK),
         Step::new("reference", "cargo doc --workspace --no-deps --all-features --locked --target-dir target"),
+        Step::new("book", book).needs(&MDBOOK),
     ])?;
     let target = step::root()?.join("target");
     copy(&target.join("doc"), &target.join("book/reference"))
         .map_err(|error| format!("copying the reference: {error}"))?;
     let first = target.join("book/index.html");
     println!("{}", first.display());
-    if open {
-        step::run_all(vec![Step::new("open", "mdbook build docs --open")])?;
-    }
     Ok(())
 }
 
