@@ -52,13 +52,34 @@ mod tests {
         nested.flatten().collect()
     }
 
-    /// The files that a page links to, as seen from its folder; links into the web are left out.
-    fn links(page: &Path) -> Vec<PathBuf> {
+    /// The files that a page links to, and the headings in them; links into the web are left out.
+    fn targets(page: &Path) -> Vec<(PathBuf, String)> {
         let text = fs::read_to_string(page).unwrap();
         let targets = text.split("](").skip(1).filter_map(|rest| rest.split(')').next());
-        let files = targets.map(|target| target.split('#').next().unwrap_or(target));
-        let files = files.filter(|target| !target.is_empty() && !target.contains("://") && !target.contains(' '));
-        files.map(|target| page.parent().unwrap().join(target)).collect()
+        let targets = targets.filter(|target| !target.is_empty() && !target.contains("://") && !target.contains(' '));
+        let split = targets.map(|target| target.split_once('#').unwrap_or((target, "")));
+        split
+            .map(|(file, heading)| match file {
+                "" => (page.to_owned(), heading.to_owned()),
+                file => (page.parent().unwrap().join(file), heading.to_owned()),
+            })
+            .collect()
+    }
+
+    fn links(page: &Path) -> Vec<PathBuf> {
+        targets(page).into_iter().map(|(file, _)| file).collect()
+    }
+
+    /// The names by which the headings of a page are linked to.
+    fn headings(page: &Path) -> BTreeSet<String> {
+        let text = fs::read_to_string(page).unwrap();
+        let lines = text.lines().filter_map(|line| line.strip_prefix('#'));
+        let titles = lines.map(|line| line.trim_start_matches('#').trim().to_lowercase());
+        let kept = |letter: char| match letter {
+            ' ' => Some('-'),
+            letter => Some(letter).filter(|letter| letter.is_alphanumeric() || "-_".contains(*letter)),
+        };
+        titles.map(|title| title.chars().filter_map(kept).collect()).collect()
     }
 
     #[test]
@@ -68,6 +89,17 @@ mod tests {
         all.extend(["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md"].map(|name| root.join(name)));
         let links = all.iter().flat_map(|page| links(page).into_iter().map(move |link| (page, link)));
         let broken: Vec<_> = links.filter(|(_, link)| !link.exists()).collect();
+        assert!(broken.is_empty(), "{broken:#?}");
+    }
+
+    #[test]
+    fn every_link_to_a_heading_leads_to_one() {
+        let all = pages(&step::root().unwrap().join("docs"));
+        let links =
+            all.iter().flat_map(|page| targets(page).into_iter().map(move |(file, heading)| (page, file, heading)));
+        let broken: Vec<_> = links
+            .filter(|(_, file, heading)| !heading.is_empty() && file.exists() && !headings(file).contains(heading))
+            .collect();
         assert!(broken.is_empty(), "{broken:#?}");
     }
 
