@@ -25,10 +25,11 @@ pub(crate) fn run(args: &Args) -> ExitCode {
         Ok((kind, policies)) => {
             let count = policies.len();
             let kind = if count == 1 { kind.0 } else { kind.1 };
-            println!("{}: ok ({count} {kind})", args.file.display());
+            let mut text = format!("{}: ok ({count} {kind})\n", args.file.display());
             if !args.quiet {
-                policies.iter().for_each(explain);
+                text.extend(policies.iter().map(explain));
             }
+            crate::print(&text);
             ExitCode::SUCCESS
         }
         Err(wrong @ Unloaded::Unreadable(_)) => {
@@ -36,7 +37,7 @@ pub(crate) fn run(args: &Args) -> ExitCode {
             wrong.code()
         }
         Err(wrong) => {
-            println!("{wrong}");
+            crate::print(&format!("{wrong}\n"));
             wrong.code()
         }
     }
@@ -49,7 +50,7 @@ pub(crate) type Kind = (&'static str, &'static str);
 pub(crate) fn read(path: &Path) -> Result<(Kind, Vec<(String, config::Config)>), Unloaded> {
     let text = crate::text(path)?;
     if is_settings(&text) {
-        let settings = Settings::parse_with(&text, &crate::environment());
+        let settings = crate::read_with(|environment| Settings::parse_with(&text, environment));
         let settings = settings.map_err(|mistakes| crate::invalid(path, &mistakes))?;
         return Ok((("policy", "policies"), settings.policies.into_iter().collect()));
     }
@@ -78,9 +79,8 @@ fn is_settings(text: &str) -> bool {
     text.lines().any(begins)
 }
 
-fn explain((name, policy): &(String, config::Config)) {
-    println!("\n{name}");
-    for line in policy.explain().to_string().lines() {
-        println!("  {line}");
-    }
+fn explain((name, policy): &(String, config::Config)) -> String {
+    let explained = policy.explain().to_string();
+    let lines = explained.lines().map(|line| format!("  {line}\n"));
+    format!("\n{name}\n{}", lines.collect::<String>())
 }

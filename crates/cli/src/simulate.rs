@@ -108,9 +108,9 @@ fn simulate(args: &Args) -> Result<(), Failed> {
     let comparison =
         compare(&setup, named).map_err(|mistakes| Failed(FAILED, format!("stormproof: the policy: {mistakes}")))?;
     if args.json {
-        println!("{:#}", as_json(&comparison));
+        crate::print(&format!("{:#}\n", as_json(&comparison)));
     } else {
-        print!("{}", table(&comparison));
+        crate::print(&table(&comparison).to_string());
     }
     let (Some(path), Some(kind)) = (&args.report, kind) else { return Ok(()) };
     let text = match kind {

@@ -66,8 +66,7 @@ pub struct Config {
     #[cfg_attr(feature = "serde", serde(with = "crate::time::duration::option"))]
     #[cfg_attr(feature = "schema", schemars(with = "Option<crate::time::duration::Written>"))]
     pub half_open_timeout: Option<Duration>,
-    /// Kinds of failure that say nothing about the callee and are ignored; one covers those below
-    /// it, as `ConnectionError` does `ConnectionError.ConnectionReset`. Default: none.
+    /// Kinds of failure that say nothing about the callee and are ignored, each with its particular ones. Default: none.
     #[cfg_attr(feature = "serde", serde(alias = "excluded_exceptions"))]
     pub ignore: Vec<String>,
     /// What one outcome is in a policy that retries. Default: each attempt.
