@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use stormproof_core::breaker::{self, Scope};
 use stormproof_core::{
-    Backoff, Call, Edge, End, Input, Instant, Jitter, NoEdge, Policy, Step, Ticket, Trip, Verdict, bulkhead, policy,
-    rate, retry,
+    Backoff, Call, Edge, End, Input, Instant, Jitter, Limit, NoEdge, Outcome, Policy, Step, Ticket, Trip, Verdict,
+    bulkhead, latency, policy, rate, retry,
 };
 
 fn ms(n: u64) -> Duration {
@@ -77,10 +77,47 @@ fn there_is_nothing_to_hold_outside_an_attempt() {
     assert!(second.hold().is_empty());
     second.abandon(&policy, &mut NoEdge);
     assert!(first.hold().is_empty(), "it is not over");
-    assert!(matches!(first.next(&policy, at(1), Input::Answered(1), &mut NoEdge), Step::Done(_)));
+    assert!(matches!(first.next(&policy, at(1), Input::Answered(1, Outcome::Success), &mut NoEdge), Step::Done(_)));
     first.hold().settle(&policy, at(1), &Verdict::success(), &mut NoEdge);
     let stats = policy.bulkhead.unwrap().stats();
     assert_eq!((stats.active, stats.queued), (0, 0));
+}
+
+#[test]
+fn an_answer_that_is_judged_later_is_measured_to_its_beginning() {
+    let policy = policy(policy::Config { latency: Some(latency::Config::default()), ..Default::default() });
+    for (took, outcome) in [(20, Outcome::Success), (500, Outcome::Ignored)] {
+        let mut call = begin(&policy, at(0));
+        assert!(matches!(resume(&mut call, &policy, at(0)), Step::Attempt { .. }));
+        assert!(matches!(call.next(&policy, at(took), Input::Answered(1, outcome), &mut NoEdge), Step::Done(_)));
+        call.hold().settle(&policy, at(9_000), &Verdict::failure("broken"), &mut NoEdge);
+    }
+    let measured = policy.latency.as_ref().unwrap();
+    assert_eq!((measured.count(), measured.sum()), (1, ms(20)));
+}
+
+#[test]
+fn time_that_runs_out_is_counted_by_limit() {
+    let limits = policy::Config { deadline: Some(ms(100)), attempt_timeout: Some(ms(40)), ..Default::default() };
+    let retry = retry::Config { backoff: Backoff::constant(ms(5)).jitter(Jitter::None), ..Default::default() };
+    let policy = policy(policy::Config { retry: Some(retry), ..limits });
+    let (mut call, mut now, mut inherited) = (begin(&policy, at(0)), at(0), begin(&policy, at(0)));
+    let until = |step: &Step<'_>| match *step {
+        Step::Attempt { until, .. } | Step::BackOff { until } => Some(until),
+        _ => None,
+    };
+    let mut step = resume(&mut call, &policy, now);
+    while !matches!(step, Step::Done(_)) {
+        now = until(&step).unwrap_or(now);
+        step = resume(&mut call, &policy, now);
+    }
+    inherited.inherit(at(0));
+    assert!(matches!(resume(&mut inherited, &policy, at(0)), Step::Done(End::TimedOut(Limit::Inherited, _))));
+    let times = [Limit::Attempt, Limit::Call, Limit::Inherited].map(|limit| policy.timed_out.times(limit));
+    assert_eq!(times, [2, 1, 1]);
+    let snapshots = policy.snapshots(now);
+    let snapshot = snapshots.iter().find(|snapshot| snapshot.stage.as_str() == "timeout").unwrap();
+    assert_eq!(snapshot.get("timed_out", "attempt"), Some(2.0));
 }
 
 #[test]

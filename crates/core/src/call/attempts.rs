@@ -100,13 +100,21 @@ impl Call {
 
     /// An attempt has an answer that is judged later.
     #[cold]
-    pub(super) fn answered<'p>(&mut self, turn: &mut Turn<'p, '_, impl Edge>, number: u32) -> Step<'p> {
+    pub(super) fn answered<'p>(
+        &mut self,
+        turn: &mut Turn<'p, '_, impl Edge>,
+        number: u32,
+        outcome: Outcome,
+    ) -> Step<'p> {
         if !self.is_running(number) {
             return self.go_on(turn);
         }
         self.keeps = true;
         self.win(turn, number);
-        measure(turn, &self.first);
+        // What comes after an answer's beginning is the pace of whoever reads it.
+        if outcome == Outcome::Success {
+            measure(turn, &self.first);
+        }
         self.close(None)
     }
 
@@ -210,7 +218,7 @@ impl Call {
         let last = self.running().count() == 1;
         if limit == Limit::Attempt || last {
             let after = turn.now.since(self.started);
-            turn.emit(|| Kind::TimedOut { limit, after });
+            turn.timed_out(limit, after);
         }
         let has_own = self.whose == Whose::Inherited || turn.policy.attempt_timeout.is_some();
         let counted = if limit == Limit::Inherited && has_own {

@@ -110,7 +110,7 @@ impl Call {
     pub(super) fn timed_out<'p>(&mut self, turn: &mut Turn<'p, '_, impl Edge>) -> Step<'p> {
         let limit = if self.whose == Whose::Own { Limit::Call } else { Limit::Inherited };
         let after = turn.now.since(self.started);
-        turn.emit(|| Kind::TimedOut { limit, after });
+        turn.timed_out(limit, after);
         if self.attempts > 0 {
             self.gave_up(turn, Stop::Deadline, TIMED_OUT);
         }

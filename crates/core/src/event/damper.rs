@@ -33,6 +33,8 @@ const MOST: usize = 4096;
 pub struct Damper {
     interval: Duration,
     storms: BTreeMap<(Name, &'static str), Storm>,
+    /// No interval is over before: until then nobody has to look at all of them.
+    quiet_until: Instant,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -58,7 +60,7 @@ pub struct Suppressed {
 impl Damper {
     /// One summary an `interval` for each kind and policy. With zero every event is told.
     pub fn new(interval: Duration) -> Self {
-        Self { interval, storms: BTreeMap::new() }
+        Self { interval, storms: BTreeMap::new(), quiet_until: Instant::ZERO }
     }
 
     /// Whether this event is to be told. If not, it is in the next summary.
@@ -91,6 +93,9 @@ impl Damper {
     /// for an interval, the storm is over.
     pub fn due(&mut self, now: Instant) -> Vec<Suppressed> {
         let mut due = Vec::new();
+        if now < self.quiet_until {
+            return due;
+        }
         let interval = self.interval;
         self.storms.retain(|(policy, event_type), storm| {
             if now < storm.began + interval {
@@ -103,12 +108,15 @@ impl Damper {
             *storm = Storm { began: now, suppressed: 0 };
             true
         });
+        // Those that begin later are over later.
+        self.quiet_until = self.storms.values().map(|storm| storm.began + interval).min().unwrap_or(Instant::ZERO);
         due
     }
 
     /// All that was held back and not told, and forgets it: for the end of a log.
     pub fn finish(&mut self, now: Instant) -> Vec<Suppressed> {
         let storms = std::mem::take(&mut self.storms);
+        self.quiet_until = Instant::ZERO;
         let untold = storms.iter().filter(|(_, storm)| storm.suppressed > 0);
         untold.map(|((policy, event_type), storm)| summary(policy, event_type, storm, now)).collect()
     }
