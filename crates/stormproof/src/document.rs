@@ -151,6 +151,12 @@ impl<'a> Reader<'a> {
         'a: 't,
     {
         let mut found = Vec::new();
+        let mut twice = Vec::new();
+        for (path, policy) in self.policies.map_or_else(Vec::new, |path| tree::at_path(tree, path)) {
+            if let toml::de::DeValue::Table(policy) = policy.get_mut() {
+                tree::gather_backoff(policy, &path, &mut twice);
+            }
+        }
         if let Some(environment) = self.environment {
             for (at, message) in environment.lay_over(tree, places.text.len() + 1) {
                 found.push(places.mistake(at, String::new(), message));
@@ -159,16 +165,15 @@ impl<'a> Reader<'a> {
         let policies = self.policies.map_or_else(Vec::new, |path| tree::at_path(tree, path));
         for (path, policy) in policies {
             let toml::de::DeValue::Table(policy) = policy.get_mut() else { continue };
-            let mut twice = Vec::new();
             tree::take_out_twice(policy, "policy", &path, &mut twice);
-            found.extend(twice.into_iter().map(|tree::Twice { path, name, other, at }| {
-                let message = format!("says the same as `{other}`: set one of them");
-                places.mistake(at, format!("{path}.{name}"), message)
-            }));
             if let Err((at, message)) = preset::expand(policy, self.environment) {
                 found.push(places.mistake(at, format!("{path}.preset"), message));
             }
         }
+        found.extend(twice.into_iter().map(|tree::Twice { path, name, other, at }| {
+            let message = format!("says the same as `{other}`: set one of them");
+            places.mistake(at, format!("{path}.{name}"), message)
+        }));
         found
     }
 }

@@ -187,7 +187,11 @@ impl<P: Borrow<Policy>, Fut: Future> Run<P, Fut> {
                 Step::BackOff { until } => until,
                 Step::Done(end) => {
                     unpark(this.parked);
-                    return Poll::Ready(conclude(policy, call, now, end, this.last.take()));
+                    let result = conclude(policy, call, now, end, this.last.take());
+                    if result.is_err() {
+                        call.abandon(core, &mut edge);
+                    }
+                    return Poll::Ready(result);
                 }
             };
             // A timer's grain is a millisecond; what is due needs none.

@@ -78,6 +78,11 @@ impl Damper {
             storm.suppressed = storm.suppressed.saturating_add(1);
             return false;
         }
+        if self.storms.len() >= MOST {
+            // Those with nothing to say are never due, so that nobody may have asked for summaries.
+            let interval = self.interval;
+            self.storms.retain(|_, storm| storm.suppressed > 0 || now < storm.began + interval);
+        }
         if self.storms.len() < MOST {
             self.storms.insert(key, Storm { began: now, suppressed: 0 });
         }
@@ -198,6 +203,17 @@ mod tests {
         }
         let mut open = Damper::new(Duration::ZERO);
         assert!(open.offer(at(0), &refused("p")) && open.offer(at(0), &refused("p")));
+    }
+
+    #[test]
+    fn storms_that_are_over_make_room_though_nobody_asks_for_summaries() {
+        let mut damper = Damper::new(TEN);
+        for number in 0..MOST {
+            assert!(damper.offer(at(0), &refused(&format!("p{number}"))));
+        }
+        assert_eq!(damper.next_due(), Instant::FAR_FUTURE);
+        assert!(damper.offer(at(10), &refused("q")));
+        assert!(!damper.offer(at(10), &refused("q")));
     }
 
     #[test]
