@@ -169,3 +169,22 @@ fn cause<'e>(error: &'e (dyn StdError + 'static)) -> Option<&'e (dyn StdError + 
         None => error.source(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("the call failed")]
+    struct Wrapper(#[source] Box<dyn StdError + Send + Sync>);
+
+    #[test]
+    fn t_65_causes_are_found_however_deep() {
+        let reset = || io::Error::from(io::ErrorKind::ConnectionReset);
+        let deep = Wrapper(Box::new(io::Error::other(Wrapper(Box::new(reset())))));
+        assert_eq!(Error::of_exchange(&deep), Error::ConnectionReset);
+        assert_eq!(Error::of_connecting(&Wrapper(Box::new(reset()))), Error::ConnectionReset);
+        let nothing = Wrapper("no route, port 500".into());
+        assert_eq!(Error::of_exchange(&nothing), Error::Other, "a number in a text is no status");
+    }
+}

@@ -370,3 +370,47 @@ async fn row_25_a_fallback_of_any_form_and_every_cause_of_a_chain_that_fails() {
     let causes: Vec<_> = failed.causes().iter().map(|cause| *cause.last().unwrap()).collect();
     assert_eq!(causes, ["down", "first", "second"]);
 }
+
+#[tokio::test(start_paused = true)]
+async fn c_16_a_retry_without_a_wait_is_told_too() {
+    let clock = Clock::tokio();
+    let retry = Retry::constant(Duration::ZERO).max_retries(3);
+    let policy = Policy::builder("p").retry(retry).attempt_timeout(s(1)).clock(&clock).build().unwrap();
+    let noted = RefCell::new(Vec::new());
+    let call = policy
+        .call(|cx| async move {
+            match cx.attempt() {
+                2 => std::future::pending().await,
+                attempt => Err::<(), _>(attempt),
+            }
+        })
+        .on_retry(|retry, result, _| noted.borrow_mut().push((retry, result.copied().unwrap_err().to_owned())));
+    assert_eq!(call.await.unwrap_err().attempts(), 4);
+    assert_eq!(*noted.borrow(), [(1, 1), (3, 3)], "the second attempt came to nothing that could be shown");
+    noted.borrow_mut().clear();
+    let call = policy.call_sync(|cx| Err::<(), _>(cx.attempt()));
+    let call =
+        call.on_retry(|retry, result, _| noted.borrow_mut().push((retry, result.copied().unwrap_err().to_owned())));
+    assert_eq!(call.run().unwrap_err().attempts(), 4);
+    assert_eq!(*noted.borrow(), [(1, 1), (2, 2), (3, 3)]);
+}
+
+/// Row 36: a failed probe opens the circuit again and takes nothing from the count; closing does.
+#[tokio::test]
+async fn row_36_failures_in_a_row_are_kept_over_a_reopening_and_gone_after_a_close() {
+    let clock = Clock::manual();
+    let breaker = CircuitBreaker::with_clock("b", trips(Trip::consecutive(2)), &clock).unwrap();
+    fail(&breaker).await;
+    fail(&breaker).await;
+    clock.advance(s(60));
+    fail(&breaker).await;
+    assert_eq!((breaker.state(), breaker.stats().consecutive_failures, breaker.stats().failures), (State::Open, 3, 3));
+    clock.advance(s(60));
+    for _ in 0..2 {
+        breaker.call(|_| async { Ok::<_, &str>(()) }).await.unwrap();
+    }
+    assert_eq!(
+        (breaker.state(), breaker.stats().consecutive_failures, breaker.stats().failures),
+        (State::Closed, 0, 3)
+    );
+}
