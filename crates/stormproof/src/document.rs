@@ -132,6 +132,9 @@ impl<'a> Reader<'a> {
         let mut found = self.prepare(&mut tree, &places);
         let whole = tree.clone();
         let (value, dropped) = deserialize(tree, span, &places, &mut found);
+        if self.policies.is_some() {
+            found.iter_mut().for_each(|(_, mistake)| name_preset(&mut mistake.message));
+        }
         if let Some(value) = &value {
             let about_what_was_read = |mistake: &Invalid| !dropped.iter().any(|path| depends_on(mistake, path));
             found.extend(validate(value).into_iter().filter(about_what_was_read).map(|mistake| {
@@ -227,6 +230,14 @@ fn plain(message: &str) -> String {
             format!("{before}expected a table{after}")
         }
         None => message,
+    }
+}
+
+/// Names `preset` among the settings of a policy: it is replaced before the type, which does not know it, is read.
+fn name_preset(message: &mut String) {
+    const POLICY: &str = "expected one of `deadline`, ";
+    if message.starts_with("unknown field") && message.contains(POLICY) {
+        *message = message.replace(POLICY, "expected one of `preset`, `deadline`, ");
     }
 }
 

@@ -58,7 +58,7 @@ pub mod registry;
 #[cfg(feature = "toml")]
 pub mod reload;
 pub mod resource;
-mod retry;
+pub mod retry;
 mod run;
 #[cfg(feature = "schema")]
 pub mod schema;

@@ -107,4 +107,9 @@ fn settings_written_out_are_the_settings_read() {
 fn a_file_is_read_or_says_why_not() {
     let missing = Settings::read("no/such/file.toml", &Environment::none()).unwrap_err();
     assert!(missing.to_string().starts_with("cannot read no/such/file.toml: "), "{missing}");
+    #[cfg(unix)]
+    {
+        let endless = Settings::read("/dev/zero", &Environment::none()).unwrap_err();
+        assert_eq!(endless.to_string(), "cannot read /dev/zero: it is longer than 1048576 bytes");
+    }
 }
