@@ -95,9 +95,8 @@ impl Error {
             return Self::RequestBroken;
         }
         // What the connection says is more precise than what the protocol makes of it.
-        if let Some(io) = find::<io::Error>(error)
-            && let Some(known) = of_io(io)
-        {
+        let known = chain(error).filter_map(|error| error.downcast_ref::<io::Error>()).find_map(of_io);
+        if let Some(known) = known {
             return known;
         }
         let Some(protocol) = find::<hyper::Error>(error) else { return Self::Other };
