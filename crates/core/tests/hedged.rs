@@ -67,7 +67,7 @@ fn an_answer_that_is_judged_later_is_measured() {
     let policy = config.build("tests", 7).unwrap();
     let mut call = Call::new(Instant::ZERO, Instant::FAR_FUTURE);
     let _ = call.next(&policy, Instant::ZERO, Input::Resume, &mut NoEdge);
-    let _ = call.next(&policy, Instant::ZERO + ms(30), Input::Answered(1), &mut NoEdge);
+    let _ = call.next(&policy, Instant::ZERO + ms(30), Input::Answered(1, Outcome::Success), &mut NoEdge);
     call.hold().settle(&policy, Instant::ZERO + ms(9_000), &Verdict::success(), &mut NoEdge);
     let latency = policy.latency.unwrap();
     assert_eq!((latency.count(), latency.sum()), (1, ms(30)));

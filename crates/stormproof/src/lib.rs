@@ -112,13 +112,12 @@ mod pages {
 
     page! {
         Readme: "README.md",
-        QuickStart: "docs/src/quick-start.md",
         Testing: "docs/src/testing.md",
         Doors: "docs/src/doors.md",
         FromBackon: "docs/src/migration/backon.md",
         FromGovernor: "docs/src/migration/governor.md",
+        FromTowerResilience: "docs/src/migration/tower-resilience.md",
         Breaker: "docs/src/patterns/breaker.md",
-        Configuration: "docs/src/configuration.md",
         Retry: "docs/src/patterns/retry.md",
         Hedge: "docs/src/patterns/hedge.md",
         Budget: "docs/src/patterns/budget.md",
@@ -134,6 +133,14 @@ mod pages {
     #[cfg(feature = "macros")]
     page! {
         Macros: "docs/src/macros.md",
+    }
+    #[cfg(feature = "toml")]
+    page! {
+        Configuration: "docs/src/configuration.md",
+    }
+    #[cfg(all(feature = "macros", feature = "toml"))]
+    page! {
+        QuickStart: "docs/src/quick-start.md",
     }
     #[cfg(all(feature = "log", feature = "tracing"))]
     page! {

@@ -27,11 +27,13 @@ pub type KeyedPolicies = Keyed<Policy>;
 /// How many keys, and for how long.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(default, deny_unknown_fields))]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Limits {
     /// So many keys have a stage of their own. Default: 10,000.
     pub max_keys: usize,
     /// A key that was not used for so long may be forgotten with what it has counted. Default: 1 h.
     #[cfg_attr(feature = "serde", serde(with = "stormproof_core::time::duration"))]
+    #[cfg_attr(feature = "schema", schemars(with = "stormproof_core::time::duration::Written"))]
     pub idle: Duration,
 }
 
