@@ -13,6 +13,7 @@
 #![allow(clippy::float_cmp, reason = "what is compared are counts")]
 
 mod acceptance;
+mod acceptance_rest;
 #[path = "../conformance/async_door.rs"]
 mod async_door;
 mod breaker;
