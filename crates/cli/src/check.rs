@@ -54,11 +54,23 @@ pub(crate) fn read(path: &Path) -> Result<(Kind, Vec<(String, config::Config)>),
         let settings = settings.map_err(|mistakes| crate::invalid(path, &mistakes))?;
         return Ok((("policy", "policies"), settings.policies.into_iter().collect()));
     }
-    let upstreams = crate::load(path)?.upstreams;
+    let upstreams = crate::load(path).map_err(|wrong| say_which_kind(wrong, path, &text))?.upstreams;
     Ok((
         ("upstream", "upstreams"),
         upstreams.into_iter().map(|(name, upstream)| (name, upstream.policy_in_force())).collect(),
     ))
+}
+
+/// Adds to the mistakes of a file that is of neither kind which kinds there are.
+fn say_which_kind(wrong: Unloaded, path: &Path, text: &str) -> Unloaded {
+    match wrong {
+        Unloaded::Invalid(mistakes) if !crate::simulate::has_tables(text, &["upstreams", "gateway"]) => {
+            let kinds =
+                "policies of the library stand in [policies.NAME], upstreams of the gateway in [upstreams.NAME]";
+            Unloaded::Invalid(format!("{mistakes}\n{}: {kinds}", path.display()))
+        }
+        other => other,
+    }
 }
 
 /// Whether a text is a settings file of the library: then it has policies at its top.

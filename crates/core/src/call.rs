@@ -223,7 +223,7 @@ impl Call {
     #[inline]
     pub fn inherit(&mut self, deadline: Instant) {
         if deadline < self.deadline {
-            let alone = self.deadline == Instant::FAR_FUTURE;
+            let alone = self.deadline == Instant::FAR_FUTURE || self.whose == Whose::InheritedOnly;
             self.whose = if alone { Whose::InheritedOnly } else { Whose::Inherited };
             self.deadline = deadline;
         }

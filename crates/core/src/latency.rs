@@ -1,4 +1,5 @@
-//! How long successful attempts took: of late as quantiles, and since the beginning as a histogram.
+//! How long successful attempts took: of late as quantiles, and since the beginning as a histogram. An attempt that a hedge
+//! overtook is one of them, with the time it had taken until then.
 //!
 //! Owns a fixed table of counters. Recording is a few atomic additions; reading adds the counters up. What is done with a
 //! quantile is decided elsewhere: in [`hedge`](crate::hedge), on pages, in metrics.

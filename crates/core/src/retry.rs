@@ -25,7 +25,7 @@ pub struct Config {
     pub max_retries: u32,
     /// The waits between attempts. Default: 1 s, doubling, up to 60 s, ±20 %.
     pub backoff: Backoff,
-    /// The kinds of failure that are retried, see [`is_one_of`]; empty (the default): all.
+    /// The kinds of failure that are retried, each with its particular ones; all, if none is named. Default: none.
     pub retry_on: Vec<String>,
     /// The kinds of failure that are never retried, whatever else says so. Default: none.
     pub never_on: Vec<String>,

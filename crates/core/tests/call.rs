@@ -141,6 +141,56 @@ fn an_operation_that_failed_between_attempts_names_a_cause() {
     }
 }
 
+#[test]
+fn a_call_that_runs_out_of_time_between_attempts_has_given_up() {
+    let backoff = Backoff::constant(ms(1)).jitter(Jitter::None);
+    let policy = policy(policy::Config {
+        deadline: Some(ms(10)),
+        retry: Some(retry::Config { backoff, ..Default::default() }),
+        ..Default::default()
+    });
+    let mut call = begin(&policy, at(0));
+    let _ = resume(&mut call, &policy, at(0));
+    let _ = call.next(&policy, at(0), Input::Finished(1, Verdict::failure("E")), &mut NoEdge);
+    assert!(matches!(resume(&mut call, &policy, at(10)), Step::Done(End::TimedOut(..))), "whoever woke it was late");
+    let snapshot = policy.retry.unwrap().snapshot(&"tests".into());
+    assert_eq!(snapshot.get("gave_up", "deadline"), Some(1.0));
+}
+
+#[test]
+fn an_answer_whose_retry_would_be_refused_keeps_its_slot() {
+    let breaker = breaker::Config { trip: vec![Trip::consecutive(1)], ..Default::default() };
+    let policy = policy(policy::Config {
+        retry: Some(retry::Config::default()),
+        breaker: Some(breaker),
+        bulkhead: Some(one_at_a_time()),
+        rate: Some(rate::Config { per: Duration::from_secs(86_400), ..Default::default() }),
+        ..Default::default()
+    });
+    let mut call = begin(&policy, at(0));
+    call.keep();
+    let _ = resume(&mut call, &policy, at(0));
+    let step = call.next(&policy, at(1), Input::Finished(1, Verdict::failure("E")), &mut NoEdge);
+    assert!(matches!(step, Step::Done(End::Refused(_))));
+    let bulkhead = policy.bulkhead.as_ref().unwrap();
+    assert_eq!(bulkhead.stats().active, 1, "its body is still to come");
+    call.hold().abandon(&policy, &mut NoEdge);
+    assert_eq!((bulkhead.stats().active, policy.rate.as_ref().unwrap().stats(at(1)).available), (0, 9));
+}
+
+#[test]
+fn what_is_inherited_twice_is_inherited_once() {
+    let breaker = breaker::Config { trip: vec![Trip::consecutive(1)], ..Default::default() };
+    let policy = policy(policy::Config { breaker: Some(breaker), ..Default::default() });
+    let mut call = begin(&policy, at(0));
+    call.inherit(at(20));
+    call.inherit(at(10));
+    let _ = resume(&mut call, &policy, at(0));
+    assert!(matches!(resume(&mut call, &policy, at(10)), Step::Cancel { number: 1 }));
+    assert!(matches!(resume(&mut call, &policy, at(10)), Step::Done(End::TimedOut(..))));
+    assert_eq!(policy.breaker.unwrap().stats(at(10)).failures, 1, "it is the only limit there is");
+}
+
 /// Notes who was woken.
 #[derive(Default)]
 struct Woken(Vec<Ticket>);

@@ -58,7 +58,7 @@ pub mod registry;
 #[cfg(feature = "toml")]
 pub mod reload;
 pub mod resource;
-mod retry;
+pub mod retry;
 mod run;
 #[cfg(feature = "schema")]
 pub mod schema;
@@ -75,7 +75,7 @@ pub use builder::{Builder, Part};
 #[cfg(feature = "cache")]
 pub use cache::Cache;
 pub use call::{Calling, Cx, Holding};
-pub use classify::{ByFn, Classify, ErrIsFailure, Noted};
+pub use classify::{ByFn, Classify, ErrIsFailure, Nested, Noted};
 pub use clock::{Clock, Joined};
 pub use degrade::Degradation;
 pub use error::{Error, Unavailable};
@@ -95,8 +95,8 @@ pub use stages::{Bulkhead, CircuitBreaker, RateLimiter};
 pub use stormproof_core::retry::Stop;
 pub use stormproof_core::{
     Backoff, Event, Instant, Invalid, Jitter, Limit, Mistakes, Name, Outcome, Reason, Refused, RetryBudget, Snapshot,
-    Stage, Timeouts, Trip, Verdict, adaptive, breaker, budget, bulkhead, event, explain, hedge, latency, outcome,
-    policy as config, rate, snapshot,
+    Stage, Timeouts, Trip, Verdict, adaptive, backoff, breaker, budget, bulkhead, event, explain, hedge, latency,
+    outcome, policy as config, rate, snapshot,
 };
 pub use sync::SyncCall;
 
@@ -112,13 +112,12 @@ mod pages {
 
     page! {
         Readme: "README.md",
-        QuickStart: "docs/src/quick-start.md",
         Testing: "docs/src/testing.md",
         Doors: "docs/src/doors.md",
         FromBackon: "docs/src/migration/backon.md",
         FromGovernor: "docs/src/migration/governor.md",
+        FromTowerResilience: "docs/src/migration/tower-resilience.md",
         Breaker: "docs/src/patterns/breaker.md",
-        Configuration: "docs/src/configuration.md",
         Retry: "docs/src/patterns/retry.md",
         Hedge: "docs/src/patterns/hedge.md",
         Budget: "docs/src/patterns/budget.md",
@@ -134,6 +133,14 @@ mod pages {
     #[cfg(feature = "macros")]
     page! {
         Macros: "docs/src/macros.md",
+    }
+    #[cfg(feature = "toml")]
+    page! {
+        Configuration: "docs/src/configuration.md",
+    }
+    #[cfg(all(feature = "macros", feature = "toml"))]
+    page! {
+        QuickStart: "docs/src/quick-start.md",
     }
     #[cfg(all(feature = "log", feature = "tracing"))]
     page! {

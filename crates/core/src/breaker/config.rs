@@ -66,7 +66,7 @@ pub struct Config {
     #[cfg_attr(feature = "serde", serde(with = "crate::time::duration::option"))]
     #[cfg_attr(feature = "schema", schemars(with = "Option<crate::time::duration::Written>"))]
     pub half_open_timeout: Option<Duration>,
-    /// Kinds of failure that say nothing about the callee and are ignored, see [`crate::outcome::is_one_of`].
+    /// Kinds of failure that say nothing about the callee and are ignored, each with its particular ones. Default: none.
     #[cfg_attr(feature = "serde", serde(alias = "excluded_exceptions"))]
     pub ignore: Vec<String>,
     /// What one outcome is in a policy that retries. Default: each attempt.

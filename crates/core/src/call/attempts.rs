@@ -67,18 +67,10 @@ impl Call {
 
     #[inline]
     fn succeed<'p>(&mut self, turn: &mut Turn<'p, '_, impl Edge>, verdict: &Verdict<'_>) -> Step<'p> {
-        self.measure(turn);
+        measure(turn, &self.first);
         self.first.permits.settle_breaker(turn.policy, turn.now, verdict, turn.edge);
         self.first.permits.settle_attempt(turn.policy, turn.now, verdict, turn.edge);
         self.close(None)
-    }
-
-    /// Records how long the attempt took that counts.
-    #[inline]
-    fn measure(&self, turn: &Turn<'_, '_, impl Edge>) {
-        if let Some(latency) = &turn.policy.latency {
-            latency.record(turn.now, turn.now.since(self.first.started));
-        }
     }
 
     #[cold]
@@ -121,7 +113,7 @@ impl Call {
         self.win(turn, number);
         // What comes after an answer's beginning is the pace of whoever reads it.
         if outcome == Outcome::Success {
-            self.measure(turn);
+            measure(turn, &self.first);
         }
         self.close(None)
     }
@@ -171,6 +163,11 @@ impl Call {
     #[cold]
     pub(super) fn drop_loser<'p>(&mut self, turn: &mut Turn<'p, '_, impl Edge>, stop: Option<Stop>) -> Step<'p> {
         if let Some(mut lane) = self.hedges.pop() {
+            // It took so long at least. Without those that a hedge overtakes only the fast ones would be measured, and a
+            // delay that is a percentile of them would sink with each hedge. A younger one had no time to be slow.
+            if stop.is_none() && lane.number < self.first.number {
+                measure(turn, &lane);
+            }
             lane.permits.abandon(turn.policy, turn.edge);
         }
         self.cancel_loser(stop)
@@ -232,7 +229,7 @@ impl Call {
         self.fail(turn, number, &Verdict::failure(TIMED_OUT), &counted, Some(limit))
     }
 
-    /// An attempt failed: for the breaker as `counted`, else as `verdict`.
+    /// An attempt failed: for what is settled as `counted`, for what follows as `verdict`.
     fn fail<'p>(
         &mut self,
         turn: &mut Turn<'p, '_, impl Edge>,
@@ -251,7 +248,7 @@ impl Call {
         };
         if self.running().count() > 1 {
             // Its place among the lanes is that of a hedge, or it is the first one, which keeps the operation's permit.
-            self.settle_failed(turn, number, verdict, counted);
+            self.settle_failed(turn, number, counted);
             if hedges && self.not_before <= turn.now {
                 // One step starts one attempt.
                 if self.start_hedge(turn, Cause::Failure) {
@@ -270,10 +267,10 @@ impl Call {
             // What is kept for a body is kept until it is known that the failure is not the last word.
             let keeps = self.keeps && limit.is_none();
             if !keeps {
-                self.first.permits.settle_attempt(turn.policy, turn.now, verdict, turn.edge);
+                self.first.permits.settle_attempt(turn.policy, turn.now, counted, turn.edge);
             }
             if self.start_hedge(turn, Cause::Failure) {
-                self.settle_failed(turn, number, verdict, counted);
+                self.settle_failed(turn, number, counted);
                 return self.wait_for_attempts();
             }
         }
@@ -281,20 +278,14 @@ impl Call {
     }
 
     /// Gives back what was taken for an attempt that failed while others run, and forgets it.
-    fn settle_failed(
-        &mut self,
-        turn: &mut Turn<'_, '_, impl Edge>,
-        number: u32,
-        verdict: &Verdict<'_>,
-        counted: &Verdict<'_>,
-    ) {
+    fn settle_failed(&mut self, turn: &mut Turn<'_, '_, impl Edge>, number: u32, counted: &Verdict<'_>) {
         let at = self.hedges.iter().position(|lane| lane.number == number);
         let mut hedge = at.map(|at| self.hedges.swap_remove(at));
         let lane = hedge.as_mut().unwrap_or(&mut self.first);
         if self.scope == Scope::Attempt {
             lane.permits.settle_breaker(turn.policy, turn.now, counted, turn.edge);
         }
-        lane.permits.settle_attempt(turn.policy, turn.now, verdict, turn.edge);
+        lane.permits.settle_attempt(turn.policy, turn.now, counted, turn.edge);
         lane.number = 0;
     }
 
@@ -349,5 +340,13 @@ impl Call {
             }
         }
         Ok(())
+    }
+}
+
+/// Notes how long an attempt took until now.
+#[inline]
+fn measure(turn: &Turn<'_, '_, impl Edge>, lane: &Lane) {
+    if let Some(latency) = &turn.policy.latency {
+        latency.record(turn.now, turn.now.since(lane.started));
     }
 }

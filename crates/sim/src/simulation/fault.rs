@@ -224,4 +224,13 @@ mod tests {
         let hangs = |second| fault.weather(fault.span(&setup), Duration::from_secs(second)).hangs;
         assert_eq!([9, 10, 14, 15, 24, 25, 69, 70].map(hangs), [false, true, true, false, false, true, false, false]);
     }
+
+    proptest::proptest! {
+        #[test]
+        fn whatever_is_written_is_read_or_refused(text in "(outage|none|flapping)?[@+ ]{0,2}[0-9a-z.@+]{0,12}") {
+            if let Ok(fault) = text.parse::<Fault>() {
+                proptest::prop_assert_eq!(fault.to_string().parse::<Fault>(), Ok(fault));
+            }
+        }
+    }
 }

@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may stop at the first surprise")]
 #![allow(clippy::float_cmp, reason = "what is compared are counts")]
 
+mod adaptive;
 mod anything;
 mod async_door;
 mod breaker_closed;
