@@ -136,7 +136,7 @@ impl Proxy {
                     let response = match progress {
                         Some(progress) => patience::of_upstream(upstream.patience, progress, sending)
                             .await
-                            .inspect_err(|error| note(policy, error))?,
+                            .inspect_err(|error| note(policy, *error))?,
                         None => sending.await?,
                     };
                     // Nobody asked for another protocol.
@@ -182,8 +182,8 @@ impl Proxy {
 }
 
 /// Counts a limit of time that is kept here, and not by the policy.
-fn note(policy: &Policy, error: &stormproof_http::Error) {
-    if *error == stormproof_http::Error::Timeout {
+fn note(policy: &Policy, error: stormproof_http::Error) {
+    if error == stormproof_http::Error::Timeout {
         policy.stages().timed_out.count(Limit::Attempt);
     }
 }
