@@ -97,7 +97,7 @@ async fn serve(config: Config, args: &Args) -> Result<(Ended, i32), String> {
     let server = Server::bind(config, token).await.map_err(|error| error.to_string())?;
     let deaf = |error| format!("cannot listen to signals: {error}");
     let ((drain, abort), hangups) = (signals().map_err(deaf)?, Hangups::listen().map_err(deaf)?);
-    tokio::spawn(reload_at(hangups, server.reload(), args.clone()));
+    let reloading = tokio::spawn(reload_at(hangups, server.reload(), args.clone()));
     say(
         "started",
         json!({
@@ -121,6 +121,8 @@ async fn serve(config: Config, args: &Args) -> Result<(Ended, i32), String> {
     let mut signal = 0;
     let abort = async { signal = abort.await };
     let ended = server.serve(drain, abort).await;
+    reloading.abort();
+    let _ = reloading.await;
     // The feed ends with the server, and the writer when it has written what was left; unless nobody reads the log.
     let _ = tokio::time::timeout(LAST_WORDS, writing).await;
     let stopped = say_aside("stopped", json!({ "drained": ended == Ended::Drained }));

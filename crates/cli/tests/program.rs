@@ -287,33 +287,44 @@ fn sighup_reads_the_file_again_and_a_bad_one_changes_nothing() {
     let file = write_config(directory.path(), &url, "policy.breaker = { trip = 1 }\n");
     let mut running = serve(&file);
     assert!(get(running.address, "/up/x").starts_with("HTTP/1.1 502 "));
-    let mut line = |wanted: &str| loop {
+    let line = |log: &mut BufReader<ChildStdout>, wanted: &str| loop {
         let mut line = String::new();
-        assert!(running.log.read_line(&mut line).unwrap() > 0, "no {wanted}");
+        assert!(log.read_line(&mut line).unwrap() > 0, "no {wanted}");
         let told: serde_json::Value = serde_json::from_str(&line).unwrap();
         if told["event"] == wanted {
             return told;
         }
     };
-    line("circuit_opened");
+    line(&mut running.log, "circuit_opened");
 
     std::fs::write(&file, "[upstreams.up]\nurl = 'nowhere'\n").unwrap();
     signal(&running.child, "HUP");
-    let told = line("not_reloaded");
+    let told = line(&mut running.log, "not_reloaded");
     assert!(told["error"].as_str().unwrap().contains(".toml:2:7: upstreams.up.url: is "), "{told}");
     assert!(get(running.address, "/up/x").starts_with("HTTP/1.1 503 "), "the circuit is still open");
 
-    let file =
-        write_config(directory.path(), &url, "policy.breaker = { trip = 2 }\n[upstreams.more]\nurl = 'http://h'\n");
+    let file = write_config(
+        directory.path(),
+        &url,
+        "policy.breaker = { trip = 2 }\n[upstreams.more]\nurl = 'http://127.0.0.1:9'\n",
+    );
     let text = std::fs::read_to_string(&file).unwrap().replace("[gateway]\n", "[gateway]\nmax_connections = 7\n");
     std::fs::write(&file, text).unwrap();
     signal(&running.child, "HUP");
-    let told = line("reloaded");
-    assert_eq!((told["added"].as_u64(), told["changed"].as_u64()), (Some(1), Some(1)), "{told}");
-    line("restart_needed");
+    let patience = Instant::now() + Duration::from_secs(10);
+    while get(running.address, "/more/x").starts_with("HTTP/1.1 404 ") {
+        assert!(Instant::now() < patience, "it is not in force");
+        thread::sleep(Duration::from_millis(20));
+    }
     assert!(get(running.address, "/up/x").starts_with("HTTP/1.1 503 "), "and it still is");
     signal(&running.child, "TERM");
     assert_eq!(running.child.wait().unwrap().code(), Some(0));
+    let mut rest = String::new();
+    running.log.read_to_string(&mut rest).unwrap();
+    assert!(rest.contains("\"event\":\"restart_needed\""), "{rest}");
+    let told = rest.lines().find(|line| line.contains("\"event\":\"reloaded\"")).unwrap();
+    let told: serde_json::Value = serde_json::from_str(told).unwrap();
+    assert_eq!((told["added"].as_u64(), told["changed"].as_u64()), (Some(1), Some(1)), "{told}");
 }
 
 #[test]

@@ -115,7 +115,8 @@ impl Default for TimedOut {
 }
 
 impl TimedOut {
-    pub(crate) fn count(&self, limit: Limit) {
+    /// Counts that this limit ran out. Calls do so by themselves; this is for a limit that is kept elsewhere.
+    pub fn count(&self, limit: Limit) {
         if let Some(count) = self.0.get(limit as usize) {
             count.fetch_add(1, Ordering::Relaxed);
         }

@@ -97,7 +97,7 @@ fn describe(breaker: &CircuitBreaker) -> Value {
         "cooldown_seconds": config.open_duration.as_secs_f64(),
         "cooldown_remaining": stats.remaining.as_secs_f64(),
         "success_rate": stats.success_rate(),
-        "health_score": Reading::of(breaker).health_score(),
+        "health_score": (Reading::of(breaker).health_score() * 1000.0).round() / 1000.0,
         "total_successes": stats.successes,
         "total_failures": stats.failures,
         "total_refused": stats.refused,
@@ -125,7 +125,7 @@ async fn reset_one(State(admin): State<Arc<Admin>>, Path(name): Path<String>) ->
 fn reset(breakers: &[CircuitBreaker], message: &str) -> Value {
     let mut previously_open = Vec::new();
     for breaker in breakers {
-        if breaker.state() != Circuit::Closed {
+        if breaker.state() == Circuit::Open {
             previously_open.push(breaker.name().as_str());
         }
         breaker.reset();

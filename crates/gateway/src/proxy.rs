@@ -6,7 +6,7 @@ use std::time::Duration;
 use http::header::{CONTENT_LENGTH, EXPECT, HOST, HeaderName};
 use http::{HeaderMap, Method, Request, Response, StatusCode, Uri, Version};
 use hyper::body::{Body, Incoming};
-use stormproof::Held;
+use stormproof::{Held, Limit, Policy};
 use stormproof_http::{Client, is_idempotent};
 
 use crate::answer::{Answer, mark};
@@ -134,7 +134,9 @@ impl Proxy {
                     let request = request.ok_or(stormproof_http::Error::InvalidRequest)?;
                     let sending = client.send(request.into_request());
                     let response = match progress {
-                        Some(progress) => patience::of_upstream(upstream.patience, progress, sending).await?,
+                        Some(progress) => patience::of_upstream(upstream.patience, progress, sending)
+                            .await
+                            .inspect_err(|error| note(policy, *error))?,
                         None => sending.await?,
                     };
                     // Nobody asked for another protocol.
@@ -176,6 +178,13 @@ impl Proxy {
         let verdict = upstream.statuses.verdict(parts.status);
         let stream = Stream::new(incoming, held, verdict, upstream.stall_timeout, self.feed.clone());
         Response::from_parts(parts, Reply::Upstream(stream))
+    }
+}
+
+/// Counts a limit of time that is kept here, and not by the policy.
+fn note(policy: &Policy, error: stormproof_http::Error) {
+    if error == stormproof_http::Error::Timeout {
+        policy.stages().timed_out.count(Limit::Attempt);
     }
 }
 
