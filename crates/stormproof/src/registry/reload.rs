@@ -39,9 +39,8 @@ impl Registry {
     pub fn configure(&self, name: &str, config: policy::Config) -> Result<(), Error> {
         let mistakes = config.validate();
         Mistakes::none(mistakes).map_err(|mistakes| Error::Invalid { name: name.into(), mistakes })?;
-        self.reconfigure(name, &config, &mut Changes::default())?;
         self.settings().named.insert(name.into(), config);
-        Ok(())
+        self.bring_into_force(name, &mut Changes::default())
     }
 
     /// Sets all settings at once, as after reading a file again; see [`configure`](Self::configure).
@@ -57,8 +56,8 @@ impl Registry {
             let before = std::mem::replace(&mut self.settings().named, named);
             changes.missing = before.into_keys().filter(|name| !configs.contains_key(name.as_str())).collect();
         }
-        for (name, config) in configs {
-            self.reconfigure(&name, &config, &mut changes).map_err(|error| match error {
+        for name in configs.into_keys() {
+            self.bring_into_force(&name, &mut changes).map_err(|error| match error {
                 Error::Invalid { mistakes, .. } => mistakes,
                 other => Mistakes::from(vec![Invalid::new(name, other.to_string(), "something else")]),
             })?;
@@ -66,21 +65,32 @@ impl Registry {
         Ok(changes)
     }
 
+    /// Puts the settings of `name` in force. Whoever finds that others were set meanwhile puts those in force, too: so the
+    /// last ones are in the end, without a lock under which listeners would be told.
+    fn bring_into_force(&self, name: &str, changes: &mut Changes) -> Result<(), Error> {
+        let wanted = || self.settings().named.get(name).cloned();
+        let mut config = wanted();
+        while let Some(present) = config {
+            self.reconfigure(name, &present, changes)?;
+            config = wanted().filter(|wanted| *wanted != present);
+        }
+        Ok(())
+    }
+
     fn reconfigure(&self, name: &str, config: &policy::Config, changes: &mut Changes) -> Result<(), Error> {
         let (policies, now, name) = (&self.0.shelves.policies, self.now(), Name::from(name));
-        let former = match policies.get(&name, now) {
-            Some(former) => former,
-            None => {
-                // Before it has its place, for that is under a lock, and listeners may hear of its stages.
-                let policy = self.put_together(&name, config, None)?;
-                let asked = policies.get_or_make(&name, now, no_room, |_| Ok::<_, Error>((policy, config.clone())))?;
-                if asked.made {
-                    self.welcome(&name, asked, None)?;
-                    changes.added.push(name);
-                    return Ok(());
-                }
-                asked.stage
+        let former = if let Some(former) = policies.get(&name, now) {
+            former
+        } else {
+            // Before it has its place, for that is under a lock, and listeners may hear of its stages.
+            let policy = self.put_together(&name, config, None)?;
+            let asked = policies.get_or_make(&name, now, no_room, |_| Ok::<_, Error>((policy, config.clone())))?;
+            if asked.made {
+                self.welcome(&name, asked, None)?;
+                changes.added.push(name);
+                return Ok(());
             }
+            asked.stage
         };
         let present = former.stages().config();
         if present == *config {
