@@ -185,8 +185,9 @@ impl Registry {
             self.compare(name, &policy, &config)?;
             return Ok(policy);
         }
-        let asked = self.policy_made_with(name, config.clone())?;
-        self.welcome(name, asked, Some(&config))
+        let asked_for = config.clone();
+        let asked = self.policy_made_with(name, config)?;
+        self.welcome(name, asked, Some(&asked_for))
     }
 
     /// Registers what was made elsewhere under its own name, and gives it back; if the name exists, gives what is there

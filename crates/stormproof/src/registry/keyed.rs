@@ -178,13 +178,21 @@ impl<S: Entry> Keyed<S> {
         self.0.keys.while_none_is_made(|| {
             self.0.config.lock().unwrap_or_else(PoisonError::into_inner).clone_from(config);
         });
-        self.0.others.change(config.clone())?;
-        for (key, stage) in self.list() {
-            if let Some(renewed) = stage.change(config.clone())? {
-                self.0.keys.replace(&key, renewed, config.clone());
+        // Whoever finds that others were set meanwhile gives those to all keys, too: the last ones stay.
+        let mut given = None;
+        loop {
+            let config = self.config();
+            if given.as_ref() == Some(&config) {
+                return Ok(());
             }
+            self.0.others.change(config.clone())?;
+            for (key, stage) in self.list() {
+                if let Some(renewed) = stage.change(config.clone())? {
+                    self.0.keys.replace(&key, renewed, config.clone());
+                }
+            }
+            given = Some(config);
         }
-        Ok(())
     }
 
     /// The stages as data, for metrics and pages: those of at most `most` keys (the ones that are open or in use, then

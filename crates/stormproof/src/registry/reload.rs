@@ -39,9 +39,8 @@ impl Registry {
     pub fn configure(&self, name: &str, config: policy::Config) -> Result<(), Error> {
         let mistakes = config.validate();
         Mistakes::none(mistakes).map_err(|mistakes| Error::Invalid { name: name.into(), mistakes })?;
-        self.reconfigure(name, &config, &mut Changes::default())?;
         self.settings().named.insert(name.into(), config);
-        Ok(())
+        self.bring_into_force(name, &mut Changes::default())
     }
 
     /// Sets all settings at once, as after reading a file again; see [`configure`](Self::configure).
@@ -57,13 +56,25 @@ impl Registry {
             let before = std::mem::replace(&mut self.settings().named, named);
             changes.missing = before.into_keys().filter(|name| !configs.contains_key(name.as_str())).collect();
         }
-        for (name, config) in configs {
-            self.reconfigure(&name, &config, &mut changes).map_err(|error| match error {
+        for name in configs.into_keys() {
+            self.bring_into_force(&name, &mut changes).map_err(|error| match error {
                 Error::Invalid { mistakes, .. } => mistakes,
                 other => Mistakes::from(vec![Invalid::new(name, other.to_string(), "something else")]),
             })?;
         }
         Ok(changes)
+    }
+
+    /// Puts the settings of `name` in force. Whoever finds that others were set meanwhile puts those in force, too: so the
+    /// last ones are in the end, without a lock under which listeners would be told.
+    fn bring_into_force(&self, name: &str, changes: &mut Changes) -> Result<(), Error> {
+        let wanted = || self.settings().named.get(name).cloned();
+        let mut config = wanted();
+        while let Some(present) = config {
+            self.reconfigure(name, &present, changes)?;
+            config = wanted().filter(|wanted| *wanted != present);
+        }
+        Ok(())
     }
 
     fn reconfigure(&self, name: &str, config: &policy::Config, changes: &mut Changes) -> Result<(), Error> {
