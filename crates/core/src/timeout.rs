@@ -1,8 +1,11 @@
-//! How long things may take: the classes of operations and their time limits.
+//! How long things may take: the classes of operations and their time limits, and how often one ran out.
 
 use std::time::Duration;
 
+use crate::decision::{Name, Stage};
 use crate::invalid::{Check, Invalid};
+use crate::snapshot::{Sample, Snapshot};
+use crate::sync::{AtomicU64, Ordering};
 
 /// Time limits by class of operation, as a table that can be changed.
 ///
@@ -94,5 +97,41 @@ impl Limit {
             Self::Call => "call",
             Self::Inherited => "inherited",
         }
+    }
+}
+
+impl Limit {
+    const ALL: [Self; 3] = [Self::Attempt, Self::Call, Self::Inherited];
+}
+
+/// How often time ran out, by limit. Written only then.
+#[derive(Debug)]
+pub struct TimedOut([AtomicU64; Limit::ALL.len()]);
+
+impl Default for TimedOut {
+    fn default() -> Self {
+        Self(std::array::from_fn(|_| AtomicU64::new(0)))
+    }
+}
+
+impl TimedOut {
+    pub(crate) fn count(&self, limit: Limit) {
+        if let Some(count) = self.0.get(limit as usize) {
+            count.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// How often this limit ran out.
+    pub fn times(&self, limit: Limit) -> u64 {
+        self.0.get(limit as usize).map_or(0, |count| count.load(Ordering::Relaxed))
+    }
+
+    /// The same as data, for metrics and pages.
+    pub fn snapshot(&self, name: &Name) -> Snapshot {
+        const HELP: &str =
+            "Time limits that ran out, by limit: of an attempt, of the whole call, or what a call around it had left.";
+        let sample =
+            |limit: Limit| Sample::counter("timed_out", HELP, self.times(limit)).label("limit", limit.as_str());
+        Snapshot { stage: Stage::Timeout, name: name.clone(), samples: Limit::ALL.map(sample).into() }
     }
 }

@@ -58,7 +58,7 @@ pub mod registry;
 #[cfg(feature = "toml")]
 pub mod reload;
 pub mod resource;
-mod retry;
+pub mod retry;
 mod run;
 #[cfg(feature = "schema")]
 pub mod schema;
@@ -75,7 +75,7 @@ pub use builder::{Builder, Part};
 #[cfg(feature = "cache")]
 pub use cache::Cache;
 pub use call::{Calling, Cx, Holding};
-pub use classify::{ByFn, Classify, ErrIsFailure, Noted};
+pub use classify::{ByFn, Classify, ErrIsFailure, Nested, Noted};
 pub use clock::{Clock, Joined};
 pub use degrade::Degradation;
 pub use error::{Error, Unavailable};
@@ -95,8 +95,8 @@ pub use stages::{Bulkhead, CircuitBreaker, RateLimiter};
 pub use stormproof_core::retry::Stop;
 pub use stormproof_core::{
     Backoff, Event, Instant, Invalid, Jitter, Limit, Mistakes, Name, Outcome, Reason, Refused, RetryBudget, Snapshot,
-    Stage, Timeouts, Trip, Verdict, adaptive, breaker, budget, bulkhead, event, explain, hedge, latency, outcome,
-    policy as config, rate, snapshot,
+    Stage, Timeouts, Trip, Verdict, adaptive, backoff, breaker, budget, bulkhead, event, explain, hedge, latency,
+    outcome, policy as config, rate, snapshot,
 };
 pub use sync::SyncCall;
 

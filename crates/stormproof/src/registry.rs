@@ -12,7 +12,7 @@ mod reload;
 pub mod stats;
 mod target;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -256,15 +256,25 @@ impl Registry {
             return found;
         }
         let config = self.settings().of(name).clone();
-        let made = |name| Ok((Policy::make_in(self, name, config.clone())?, config));
-        let asked = self.0.shelves.policies.get_or_make(name, self.now(), no_room, made);
-        let policy = asked.and_then(|asked| self.welcome(name, asked, None));
+        let policy = self.policy_made_with(name, config).and_then(|asked| self.welcome(name, asked, None));
         policy.unwrap_or_else(|_: Error| Policy::bare(name, self.clock()))
     }
 
     /// The policy called `name`, made with `config` if there is none, like [`breaker_with`](Self::breaker_with).
     pub fn policy_with(&self, name: &str, config: policy::Config) -> Result<Policy, Error> {
-        self.find_or_make_with(name, config)
+        if let Some(policy) = self.find(name) {
+            self.compare(name, &policy, &config)?;
+            return Ok(policy);
+        }
+        let asked = self.policy_made_with(name, config.clone())?;
+        self.welcome(name, asked, Some(&config))
+    }
+
+    /// The policy called `name`, put together before it has its place: that is under a lock, and listeners may hear of its
+    /// stages.
+    fn policy_made_with(&self, name: &str, config: policy::Config) -> Result<Asked<Policy>, Error> {
+        let policy = self.assemble(&name.into(), &config)?;
+        self.0.shelves.policies.get_or_make(name, self.now(), no_room, |_| Ok((policy, config)))
     }
 
     /// Registers what was made elsewhere under its own name, and gives it back; if the name exists, gives what is there
@@ -361,13 +371,9 @@ impl Registry {
         let bulkheads = self.0.shelves.bulkheads.list().into_iter().flat_map(|(_, stage)| stage.policy().snapshots());
         let limiters = self.0.shelves.limiters.list().into_iter().flat_map(|(_, stage)| stage.policy().snapshots());
         let mut all: Vec<Snapshot> = breakers.chain(bulkheads).chain(limiters).collect();
-        for (_, policy) in self.0.shelves.policies.list() {
-            for snapshot in policy.snapshots() {
-                if !all.iter().any(|known| known.stage == snapshot.stage && known.name == snapshot.name) {
-                    all.push(snapshot);
-                }
-            }
-        }
+        let mut known: HashSet<_> = all.iter().map(|snapshot| (snapshot.stage, snapshot.name.clone())).collect();
+        let of_policies = self.0.shelves.policies.list().into_iter().flat_map(|(_, policy)| policy.snapshots());
+        all.extend(of_policies.filter(|snapshot| known.insert((snapshot.stage, snapshot.name.clone()))));
         all
     }
 

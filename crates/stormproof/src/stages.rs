@@ -16,7 +16,7 @@ use crate::clock::Clock;
 use crate::error::Error;
 use crate::events::Listener;
 use crate::held::Held;
-use crate::policy::Policy;
+use crate::policy::{Policy, StageListeners};
 use crate::sync::SyncCall;
 use crate::waiters;
 
@@ -75,7 +75,7 @@ macro_rules! stage {
                 let stage = Arc::new(stage);
                 let mut policy = core::Policy::new(stage.name().clone());
                 policy.$field = Some(stage.clone());
-                Self { policy: Policy::from_core(policy, clock.clone(), Vec::new()), stage }
+                Self { policy: Policy::from_core(policy, clock.clone(), StageListeners::default()), stage }
             }
         }
     };

@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::saved::Counted;
 use crate::invalid::{Check, Invalid};
 use crate::time::Instant;
-use crate::window::{CountWindow, MAX_SAMPLES, RecentTimes, Tally, TimeWindow};
+use crate::window::{CountWindow, RecentTimes, Tally, TimeWindow};
 
 /// A rule that opens a circuit. Where a breaker has several, each counts by itself and the first to trip opens it.
 ///
@@ -354,11 +354,7 @@ impl Rule {
                     times.record(now);
                 }
             }
-            Memory::Calls(window) => {
-                for n in 0..u32::try_from(MAX_SAMPLES).map_or(saved.calls, |most| saved.calls.min(most)) {
-                    window.record(n < saved.failures, n < saved.slow);
-                }
-            }
+            Memory::Calls(window) => window.restore(saved),
             Memory::Buckets(window) => window.restore(now, saved),
         }
     }

@@ -15,7 +15,7 @@ use super::shared::{Fallback, Running};
 use super::{Fallible, Served, Source};
 use crate::error::Error;
 use crate::inherited;
-use crate::policy::{AsyncEdge, Policy};
+use crate::policy::{DoorEdge, Policy};
 
 /// Why fallbacks run, and how far they have come.
 #[derive(Debug)]
@@ -30,7 +30,7 @@ pub struct Failure<E> {
 
 impl<E> Failure<E> {
     pub(super) fn of<Call: Fallible<Error = E>>(call: &Call, error: Error<E>) -> Self {
-        let listens = AsyncEdge(&call.policy().0).listens();
+        let listens = DoorEdge(&call.policy().0).listens();
         Self { kind: listens.then(|| call.kind(&error)), causes: vec![error], position: 0 }
     }
 

@@ -175,7 +175,9 @@ impl<S: Entry> Keyed<S> {
     /// Changes the settings of all keys and keeps their state, or says all that is wrong with them.
     pub fn update(&self, config: &S::Config) -> Result<(), Mistakes> {
         Mistakes::none(S::validate(config))?;
-        self.0.config.lock().unwrap_or_else(PoisonError::into_inner).clone_from(config);
+        self.0.keys.while_none_is_made(|| {
+            self.0.config.lock().unwrap_or_else(PoisonError::into_inner).clone_from(config);
+        });
         self.0.others.change(config.clone())?;
         for (key, stage) in self.list() {
             if let Some(renewed) = stage.change(config.clone())? {

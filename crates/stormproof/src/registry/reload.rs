@@ -64,21 +64,28 @@ impl Registry {
     }
 
     fn reconfigure(&self, name: &str, config: &policy::Config, changes: &mut Changes) -> Result<(), Error> {
-        let made = |name: Name| Ok::<_, Error>((self.put_together(&name, config, None)?, config.clone()));
-        let asked = self.0.shelves.policies.get_or_make(name, self.now(), no_room, made)?;
-        let name = Name::from(name);
-        if asked.made {
-            self.welcome(&name, asked, None)?;
-            changes.added.push(name);
-            return Ok(());
-        }
-        let present = asked.stage.stages().config();
+        let (policies, now, name) = (&self.0.shelves.policies, self.now(), Name::from(name));
+        let former = match policies.get(&name, now) {
+            Some(former) => former,
+            None => {
+                // Before it has its place, for that is under a lock, and listeners may hear of its stages.
+                let policy = self.put_together(&name, config, None)?;
+                let asked = policies.get_or_make(&name, now, no_room, |_| Ok::<_, Error>((policy, config.clone())))?;
+                if asked.made {
+                    self.welcome(&name, asked, None)?;
+                    changes.added.push(name);
+                    return Ok(());
+                }
+                asked.stage
+            }
+        };
+        let present = former.stages().config();
         if present == *config {
             changes.unchanged.push(name);
             return Ok(());
         }
-        let policy = self.put_together(&name, config, Some(&asked.stage))?;
-        self.0.shelves.policies.replace(&name, policy, config.clone());
+        let policy = self.put_together(&name, config, Some(&former))?;
+        policies.replace(&name, policy, config.clone());
         changes.changed.push((name, differences(&present, config)));
         Ok(())
     }
@@ -105,30 +112,29 @@ impl Registry {
         let none = core::Policy::new(name.clone());
         let has = former.map_or(&none, Policy::stages);
         adopt(&mut core, has, config, self.now()).map_err(invalid)?;
-        let (listeners, mut stage_listeners) =
-            former.map(|former| (former.0.listeners.clone(), former.0.stage_listeners.clone())).unwrap_or_default();
-        let mut hear = |policy: &Policy| stage_listeners.push(policy.0.listeners.clone());
+        let (listeners, mut heard) =
+            former.map(|former| (former.0.listeners.clone(), former.0.stage_listeners.of(config))).unwrap_or_default();
         if let (Some(config), None) = (&config.breaker, &has.breaker) {
             let stage: CircuitBreaker = self.stage(name, config, in_force)?;
-            hear(stage.policy());
+            heard.breaker = Some(stage.policy().0.listeners.clone());
             core.breaker = Some(stage.core().clone());
         }
         if let (Some(config), None) = (&config.bulkhead, &has.bulkhead) {
             let stage: Bulkhead = self.stage(name, config, in_force)?;
-            hear(stage.policy());
+            heard.bulkhead = Some(stage.policy().0.listeners.clone());
             core.bulkhead = Some(stage.core().clone());
         }
         if let (Some(config), None) = (&config.rate, &has.rate) {
             let stage: RateLimiter = self.stage(name, config, in_force)?;
-            hear(stage.policy());
+            heard.rate = Some(stage.policy().0.listeners.clone());
             core.rate = Some(stage.core().clone());
         }
         if let (Some(config), None) = (&config.tokens, &has.tokens) {
             let stage: RateLimiter = self.stage(&format!("{name}-tokens"), config, in_force)?;
-            hear(stage.policy());
+            heard.tokens = Some(stage.policy().0.listeners.clone());
             core.tokens = Some(stage.core().clone());
         }
-        let policy = Policy::with_listeners(core, self.clock().clone(), listeners, stage_listeners);
+        let policy = Policy::with_listeners(core, self.clock().clone(), listeners, heard);
         self.attach(&policy);
         Ok(policy)
     }
@@ -152,7 +158,7 @@ impl Registry {
 pub(super) fn renewed(former: &Policy, config: &policy::Config) -> Result<Policy, Mistakes> {
     let mut core = config.clone().build(former.name().clone(), crate::random_seed())?;
     adopt(&mut core, former.stages(), config, former.clock().now())?;
-    let (listeners, stage_listeners) = (former.0.listeners.clone(), former.0.stage_listeners.clone());
+    let (listeners, stage_listeners) = (former.0.listeners.clone(), former.0.stage_listeners.of(config));
     Ok(Policy::with_listeners(core, former.clock().clone(), listeners, stage_listeners))
 }
 
@@ -183,6 +189,12 @@ fn adopt(
         stage.update(*config)?;
         core.budget = Some(stage.clone());
     }
+    if let (Some(stage), Some(present)) = (&core.latency, &former.latency)
+        && stage.config() == present.config()
+    {
+        core.latency = Some(present.clone());
+    }
+    core.timed_out = former.timed_out.clone();
     Ok(())
 }
 
