@@ -110,7 +110,7 @@ fn simulate(args: &Args) -> Result<(), Failed> {
     if args.json {
         crate::print(&format!("{:#}\n", as_json(&comparison)));
     } else {
-        crate::print(&table(&comparison).to_string());
+        crate::print(&table(&comparison));
     }
     let (Some(path), Some(kind)) = (&args.report, kind) else { return Ok(()) };
     let text = match kind {

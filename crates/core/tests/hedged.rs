@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use stormproof_core::{
-    Call, Input, Instant, NoEdge, Policy, Step, Verdict, adaptive, bulkhead, hedge, latency, policy,
+    Call, Input, Instant, NoEdge, Outcome, Policy, Step, Verdict, adaptive, bulkhead, hedge, latency, policy,
 };
 
 fn ms(n: u64) -> Duration {

@@ -133,7 +133,9 @@ impl<'a> Reader<'a> {
         let whole = tree.clone();
         let (value, dropped) = deserialize(tree, span, &places, &mut found);
         if self.policies.is_some() {
-            found.iter_mut().for_each(|(_, mistake)| name_preset(&mut mistake.message));
+            for (_, mistake) in &mut found {
+                name_preset(&mut mistake.message);
+            }
         }
         if let Some(value) = &value {
             let about_what_was_read = |mistake: &Invalid| !dropped.iter().any(|path| depends_on(mistake, path));

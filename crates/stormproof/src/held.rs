@@ -54,7 +54,7 @@ mod tests {
     #[tokio::test]
     async fn an_error_that_counts_neither_way_is_not_held() {
         let bulkhead = Bulkhead::with_config("b", bulkhead::Config::default()).unwrap();
-        let policy = Policy::builder("p").bulkhead(&bulkhead).breaker(&CircuitBreaker::new("c")).build().unwrap();
+        let policy = Policy::builder("p").bulkhead(&bulkhead).breaker(CircuitBreaker::new("c")).build().unwrap();
         let call = policy.call(|_| async { Err::<(), _>("the caller's fault") });
         let result = call.classify_with(|_| Verdict::ignored("ClientError")).hold().await;
         assert_eq!(result.unwrap_err().into_last(), Some("the caller's fault"));

@@ -123,7 +123,7 @@ proptest! {
     #[test]
     fn limits_are_written_as_they_count(at in 0usize..LIMITS.len()) {
         let (nanos, text) = LIMITS[at];
-        prop_assert_eq!(Duration::from_nanos(nanos).as_secs_f64(), text.parse::<f64>().unwrap());
+        prop_assert_eq!(Duration::from_nanos(nanos).as_secs_f64().to_bits(), text.parse::<f64>().unwrap().to_bits());
     }
 
     #[test]

@@ -65,19 +65,18 @@ impl Registry {
 
     fn reconfigure(&self, name: &str, config: &policy::Config, changes: &mut Changes) -> Result<(), Error> {
         let (policies, now, name) = (&self.0.shelves.policies, self.now(), Name::from(name));
-        let former = match policies.get(&name, now) {
-            Some(former) => former,
-            None => {
-                // Before it has its place, for that is under a lock, and listeners may hear of its stages.
-                let policy = self.put_together(&name, config, None)?;
-                let asked = policies.get_or_make(&name, now, no_room, |_| Ok::<_, Error>((policy, config.clone())))?;
-                if asked.made {
-                    self.welcome(&name, asked, None)?;
-                    changes.added.push(name);
-                    return Ok(());
-                }
-                asked.stage
+        let former = if let Some(former) = policies.get(&name, now) {
+            former
+        } else {
+            // Before it has its place, for that is under a lock, and listeners may hear of its stages.
+            let policy = self.put_together(&name, config, None)?;
+            let asked = policies.get_or_make(&name, now, no_room, |_| Ok::<_, Error>((policy, config.clone())))?;
+            if asked.made {
+                self.welcome(&name, asked, None)?;
+                changes.added.push(name);
+                return Ok(());
             }
+            asked.stage
         };
         let present = former.stages().config();
         if present == *config {
