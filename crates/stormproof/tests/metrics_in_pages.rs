@@ -23,6 +23,7 @@ async fn pages_of_patterns_name_the_metrics_there_are() {
 
 async fn snapshots() -> Vec<Snapshot> {
     let policy = Policy::builder("p")
+        .attempt_timeout(std::time::Duration::from_secs(1))
         .breaker(breaker::Config::default())
         .bulkhead(bulkhead::Config { adaptive: Some(adaptive::Config::default()), ..Default::default() })
         .rate(rate::Config::default())

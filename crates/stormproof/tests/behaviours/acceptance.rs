@@ -45,10 +45,12 @@ async fn a_12_a_13_a_breaker_needs_neither_settings_nor_a_name() {
 #[tokio::test(start_paused = true)]
 async fn a_18_calls_of_one_breaker_run_at_the_same_time() {
     let breaker = CircuitBreaker::with_clock("b", breaker::Config::default(), &Clock::tokio()).unwrap();
-    let slow = || breaker.call(|_| async {
-        tokio::time::sleep(s(1)).await;
-        Ok::<_, &str>(())
-    });
+    let slow = || {
+        breaker.call(|_| async {
+            tokio::time::sleep(s(1)).await;
+            Ok::<_, &str>(())
+        })
+    };
     let began = tokio::time::Instant::now();
     let (one, two) = tokio::join!(slow(), slow());
     assert!(one.is_ok() && two.is_ok());
