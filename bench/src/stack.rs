@@ -3,7 +3,7 @@
 //! Everybody has the same limits, none of which is ever reached, and the same order; where a limit is reached they
 //! would wait rather than refuse.
 
-use std::future::{Future, poll_fn, ready};
+use std::future::{Future, Ready, poll_fn, ready};
 use std::hint::black_box;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,10 +11,11 @@ use std::time::Duration;
 use backon::{ConstantBuilder, Retryable};
 use governor::DefaultDirectRateLimiter;
 use recloser::{AsyncRecloser, Recloser};
-use stormproof::{Policy, Retry, breaker, bulkhead};
+use stormproof::tower::PolicyLayer;
+use stormproof::{Builder, Policy, Retry, breaker, bulkhead};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
-use tower::{Service, ServiceBuilder, service_fn};
+use tower::{Layer, Service, ServiceBuilder, service_fn};
 use tower_resilience::bulkhead::BulkheadLayer;
 use tower_resilience::circuitbreaker::CircuitBreakerLayer;
 use tower_resilience::ratelimiter::RateLimiterLayer;
@@ -29,17 +30,30 @@ const DEADLINE: Duration = Duration::from_secs(30);
 const ATTEMPT: Duration = Duration::from_secs(10);
 const DELAY: Duration = Duration::from_millis(10);
 const OPEN: Duration = Duration::from_secs(60);
+const HEDGE_AFTER: Duration = Duration::from_secs(5);
 const SLOTS: u32 = 64;
 
 pub fn cases() -> Vec<Case> {
-    let at_once = |n| ready(Ok(black_box(n)));
     let later = |n| PendingOnce::new(black_box(n));
     vec![
         case("whole stack, ready future", Some(150.0), 1, at_once),
         case("whole stack, ready future, two threads", None, 2, at_once),
         case("whole stack, future pending once", None, 1, later),
         case("whole stack, future pending once, two threads", None, 2, later),
+        variant("whole stack, a hedge that is not needed", hedged()),
+        variant("whole stack, a fallback that is not needed", with_fallback()),
+        variant("whole stack, through the tower door", through_tower()),
+        variant("whole stack, through the sync door", sync()),
     ]
+}
+
+/// Ours alone: nobody else has the like, and the peers of the plain stack stand beside that.
+fn variant(name: &'static str, ours: Contender) -> Case {
+    Case { name, target: None, threads: 1, ours, peers: Vec::new() }
+}
+
+fn at_once(n: u64) -> Ready<Result<u64, Broken>> {
+    ready(Ok(black_box(n)))
 }
 
 /// What is protected: made anew from a number for each attempt.
@@ -53,19 +67,21 @@ where
     Case { name, target, threads, ours: ours(work), peers: vec![by_hand(work), tower_resilience(work)] }
 }
 
-fn ours<Fut>(work: impl Work<Fut>) -> Contender
-where
-    Fut: Future<Output = Result<u64, Broken>> + 'static,
-{
-    let policy = Policy::builder("bench")
+fn stack() -> Builder {
+    Policy::builder("bench")
         .deadline(DEADLINE)
         .retry(Retry::constant(DELAY).max_retries(3))
         .breaker(breaker::Config { open_duration: OPEN, ..Default::default() })
         .bulkhead(bulkhead::Config { max_concurrent: SLOTS, ..Default::default() })
         .rate(rate::config())
         .attempt_timeout(ATTEMPT)
-        .build()
-        .expect("valid");
+}
+
+fn ours<Fut>(work: impl Work<Fut>) -> Contender
+where
+    Fut: Future<Output = Result<u64, Broken>> + 'static,
+{
+    let policy = stack().build().expect("valid");
     Contender::new("stormproof", move |n| {
         drive(async {
             let mut as_meant = true;
@@ -74,6 +90,55 @@ where
             }
             as_meant
         })
+    })
+}
+
+fn hedged() -> Contender {
+    let policy = stack().hedge(HEDGE_AFTER).build().expect("valid");
+    Contender::new("stormproof", move |n| {
+        drive(async {
+            let mut as_meant = true;
+            for i in 0..n {
+                as_meant &= black_box(black_box(&policy).call(|_| at_once(i)).await).is_ok();
+            }
+            as_meant
+        })
+    })
+}
+
+fn with_fallback() -> Contender {
+    let policy = stack().build().expect("valid");
+    Contender::new("stormproof", move |n| {
+        drive(async {
+            let mut as_meant = true;
+            for i in 0..n {
+                as_meant &= black_box(black_box(&policy).call(|_| at_once(i)).fallback(0).await).is_ok();
+            }
+            as_meant
+        })
+    })
+}
+
+fn through_tower() -> Contender {
+    let policy = stack().build().expect("valid");
+    let service = PolicyLayer::new(&policy).layer(service_fn(at_once));
+    Contender::new("stormproof", move |n| {
+        let mut service = service.clone();
+        drive(async {
+            let mut as_meant = true;
+            for i in 0..n {
+                as_meant &= poll_fn(|cx| service.poll_ready(cx)).await.is_ok();
+                as_meant &= black_box(black_box(&mut service).call(i).await).is_ok();
+            }
+            as_meant
+        })
+    })
+}
+
+fn sync() -> Contender {
+    let policy = stack().build().expect("valid");
+    Contender::new("stormproof", move |n| {
+        (0..n).fold(true, |all, i| all & black_box(black_box(&policy).call_sync(|_| Ok::<_, Broken>(black_box(i))).run()).is_ok())
     })
 }
 

@@ -5,7 +5,7 @@ use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Child, ChildStderr, ChildStdout, Command, Output, Stdio};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -175,13 +175,25 @@ fn signal(child: &Child, name: &str) {
     assert!(Command::new("kill").args(["-s", name, &child.id().to_string()]).status().unwrap().success());
 }
 
-/// Sends requests on one connection until it ends. Returns how many were answered; fails if one was begun and lost.
-fn keep_asking(address: SocketAddr, stop: &AtomicBool) -> usize {
-    let mut answered = 0;
-    while !stop.load(Ordering::Relaxed) {
-        let Ok(mut stream) = TcpStream::connect(address) else { return answered };
+/// Waits until something is so, however busy the machine is.
+fn wait_until(is_so: impl Fn() -> bool) {
+    let patience = Instant::now() + Duration::from_secs(30);
+    while !is_so() {
+        assert!(Instant::now() < patience, "it never came");
+        thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// Waits until nobody listens at the address any more: the first signal has been heard.
+fn wait_until_closed(address: SocketAddr) {
+    wait_until(|| TcpStream::connect(address).is_err());
+}
+
+/// Sends requests on one connection until it ends, and counts those that were answered; fails if one was begun and lost.
+fn keep_asking(address: SocketAddr, answered: &AtomicUsize) {
+    while let Ok(mut stream) = TcpStream::connect(address) {
         stream.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
-        let before = answered;
+        let mut is_first = true;
         loop {
             stream.write_all(b"GET /up/x HTTP/1.1\r\nhost: x\r\n\r\n").unwrap();
             let mut text = Vec::new();
@@ -190,19 +202,19 @@ fn keep_asking(address: SocketAddr, stop: &AtomicBool) -> usize {
                 let read = match stream.read(&mut block) {
                     Ok(read) => read,
                     // It came in the instant in which the listener was closed, and was never accepted.
-                    Err(error) if error.kind() == ErrorKind::ConnectionReset && answered == before => return answered,
+                    Err(error) if error.kind() == ErrorKind::ConnectionReset && is_first => return,
                     Err(error) => panic!("an answer was lost: {error}"),
                 };
                 assert!(read > 0, "an answer was lost: {}", String::from_utf8_lossy(&text));
                 text.extend_from_slice(&block[..read]);
             }
-            answered += 1;
+            is_first = false;
+            answered.fetch_add(1, Ordering::Relaxed);
             if String::from_utf8_lossy(&text).to_ascii_lowercase().contains("connection: close") {
                 break;
             }
         }
     }
-    answered
 }
 
 #[test]
@@ -214,15 +226,14 @@ fn sigterm_under_load_loses_nothing_and_exits_with_zero() {
         "policy.bulkhead = { max_concurrent = 8 }\n",
     );
     let mut running = serve(&file);
-    let (stop, answered) = (AtomicBool::new(false), AtomicUsize::new(0));
+    let answered = AtomicUsize::new(0);
     thread::scope(|scope| {
         for _ in 0..16 {
-            scope.spawn(|| answered.fetch_add(keep_asking(running.address, &stop), Ordering::Relaxed));
+            scope.spawn(|| keep_asking(running.address, &answered));
         }
-        thread::sleep(Duration::from_millis(500));
+        wait_until(|| answered.load(Ordering::Relaxed) > 50);
         signal(&running.child, "TERM");
     });
-    assert!(answered.load(Ordering::Relaxed) > 50, "{answered:?}");
     assert_eq!(running.child.wait().unwrap().code(), Some(0));
     let mut rest = String::new();
     running.log.read_to_string(&mut rest).unwrap();
@@ -231,7 +242,7 @@ fn sigterm_under_load_loses_nothing_and_exits_with_zero() {
 }
 
 /// A gateway with a call under way that will not end by itself.
-fn busy(directory: &Path, settings: &str) -> (Running, TcpListener, TcpStream) {
+fn busy(directory: &Path, settings: &str) -> (Running, TcpStream, TcpStream) {
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
     let file = write_config(directory, &format!("http://{}", silent.local_addr().unwrap()), "");
     let text = std::fs::read_to_string(&file).unwrap().replace("[gateway]\n", &format!("[gateway]\n{settings}\n"));
@@ -239,8 +250,8 @@ fn busy(directory: &Path, settings: &str) -> (Running, TcpListener, TcpStream) {
     let running = serve(&file);
     let mut hung = TcpStream::connect(running.address).unwrap();
     hung.write_all(b"GET /up/x HTTP/1.1\r\nhost: x\r\n\r\n").unwrap();
-    thread::sleep(Duration::from_millis(200));
-    (running, silent, hung)
+    let (upstream, _) = silent.accept().unwrap();
+    (running, upstream, hung)
 }
 
 #[test]
@@ -249,7 +260,7 @@ fn a_second_signal_ends_it_at_once_with_its_number() {
         let directory = tempfile::tempdir().unwrap();
         let (mut running, _silent, _hung) = busy(directory.path(), "");
         signal(&running.child, first);
-        thread::sleep(Duration::from_millis(200));
+        wait_until_closed(running.address);
         assert_eq!(running.child.try_wait().unwrap(), None, "it waits for what is under way");
         let start = Instant::now();
         signal(&running.child, second);

@@ -202,9 +202,10 @@ impl CircuitBreaker {
     #[inline]
     pub fn look(&self, now: Instant) -> Result<(), Refusal<'_>> {
         let word = self.published.0.word.load(Ordering::Acquire);
-        if word & ADMIT != 0 {
-            return Ok(());
-        }
+        if word & ADMIT != 0 { Ok(()) } else { self.look_closer(word, now) }
+    }
+
+    fn look_closer(&self, word: u64, now: Instant) -> Result<(), Refusal<'_>> {
         if let Some(refusal) = self.refusal_by_word(word, now) {
             return Err(refusal);
         }

@@ -265,6 +265,16 @@ impl Call {
     pub fn next<'p>(&mut self, policy: &'p Policy, now: Instant, input: Input<'_>, edge: &mut impl Edge) -> Step<'p> {
         let turn = &mut Turn { policy, now, edge };
         match (self.phase, &input) {
+            (Phase::Ready, Input::Resume) => self.prepare(turn),
+            (Phase::Attempting, Input::Finished(number, verdict)) => self.finished(turn, *number, verdict),
+            _ => self.next_otherwise(turn, &input),
+        }
+    }
+
+    /// What a call that passes at once and succeeds does without.
+    #[cold]
+    fn next_otherwise<'p>(&mut self, turn: &mut Turn<'p, '_, impl Edge>, input: &Input<'_>) -> Step<'p> {
+        match (self.phase, input) {
             (Phase::Ready, _) => self.prepare(turn),
             (Phase::Attempting, Input::Finished(number, verdict)) => self.finished(turn, *number, verdict),
             (Phase::Attempting, Input::Answered(number, outcome)) => self.answered(turn, *number, *outcome),
@@ -272,7 +282,7 @@ impl Call {
             (Phase::Expiring(number), _) => self.attempt_timed_out(turn, number),
             (Phase::Closing(stop), _) => self.drop_loser(turn, stop),
             (Phase::Queued(queue, ticket), _) => self.poll(turn, queue, ticket),
-            (Phase::BackingOff, _) if now >= self.until => self.prepare(turn),
+            (Phase::BackingOff, _) if turn.now >= self.until => self.prepare(turn),
             (Phase::BackingOff, _) => Step::BackOff { until: self.until },
             (Phase::Ended, _) => Step::Done(End::Finished(None)),
         }

@@ -1,5 +1,10 @@
 //! What a call has taken from the stages and has to give back.
 
+#![expect(
+    clippy::inline_always,
+    reason = "what every call passes is one function, however often its parts are used elsewhere"
+)]
+
 use crate::Ticket;
 use crate::breaker::Permit;
 use crate::bulkhead::{Adjusted, Slot};
@@ -59,7 +64,14 @@ impl Permits {
         self.settle_attempt(policy, now, verdict, edge);
     }
 
-    #[inline]
+    /// The same, where it is part of every call.
+    #[inline(always)]
+    pub(crate) fn settle_all(&mut self, policy: &Policy, now: Instant, verdict: &Verdict<'_>, edge: &mut impl Edge) {
+        self.settle_breaker(policy, now, verdict, edge);
+        self.settle_attempt(policy, now, verdict, edge);
+    }
+
+    #[inline(always)]
     pub(crate) fn settle_breaker(
         &mut self,
         policy: &Policy,
@@ -74,7 +86,7 @@ impl Permits {
         self.breaker = None;
     }
 
-    #[inline]
+    #[inline(always)]
     pub(crate) fn settle_attempt(
         &mut self,
         policy: &Policy,
@@ -90,8 +102,15 @@ impl Permits {
     }
 
     /// Tells an adaptive bulkhead how long it took.
-    #[inline]
+    #[inline(always)]
     fn observe(&self, policy: &Policy, now: Instant, verdict: &Verdict<'_>, edge: &mut impl Edge) {
+        if policy.bulkhead.as_ref().is_some_and(|stage| stage.adapts()) {
+            self.measure(policy, now, verdict, edge);
+        }
+    }
+
+    #[cold]
+    fn measure(&self, policy: &Policy, now: Instant, verdict: &Verdict<'_>, edge: &mut impl Edge) {
         let (Some(stage), Some(slot)) = (&policy.bulkhead, &self.slot) else { return };
         let Some(Adjusted { wake, told }) = stage.observe(now, slot, verdict) else { return };
         for ticket in wake {

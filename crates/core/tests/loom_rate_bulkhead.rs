@@ -166,6 +166,37 @@ fn a_resize_and_a_release_free_two_slots_for_two_who_wait() {
 }
 
 #[test]
+fn a_limit_that_shrinks_holds_for_whoever_comes_later_and_evicts_nobody() {
+    loom::model(|| {
+        let bulkhead = bulkhead(2, 1);
+        let mut held = bulkhead.try_acquire().unwrap();
+        let other = {
+            let bulkhead = bulkhead.clone();
+            thread::spawn(move || {
+                assert!(bulkhead.resize(1).unwrap().is_empty());
+                assert!(bulkhead.try_acquire().is_err(), "one is held");
+            })
+        };
+        let second = bulkhead.acquire();
+        other.join().unwrap();
+        match second {
+            Admission::Granted(mut slot) => {
+                assert_eq!((bulkhead.stats().active, bulkhead.release(&mut slot)), (2, None));
+                assert_eq!(bulkhead.release(&mut held), None);
+            }
+            Admission::Queued(ticket) => {
+                assert_eq!(bulkhead.release(&mut held), Some(ticket));
+                let _ = bulkhead.release(&mut follow(&bulkhead, Some(ticket)).unwrap());
+            }
+            Admission::Refused(refusal) => panic!("the queue has a place: {refusal:?}"),
+        }
+        assert_eq!(bulkhead.stats().active, 0);
+        let _only = bulkhead.try_acquire().unwrap();
+        assert!(bulkhead.try_acquire().is_err());
+    });
+}
+
+#[test]
 fn the_last_permit_passes_one_of_two() {
     loom::model(|| {
         let limiter = limiter(1);

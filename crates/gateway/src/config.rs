@@ -320,6 +320,8 @@ fn port_of(authority: &http::uri::Authority) -> &str {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn shown(text: &str) -> Vec<String> {
@@ -464,5 +466,33 @@ mod tests {
             shown.starts_with("STORMPROOF_UPSTREAMS__A__URL: upstreams.a.url: is not valid, allowed is"),
             "{shown}"
         );
+    }
+
+    /// Arbitrary text, and the sample with a few of its words in other places.
+    fn any_text() -> impl Strategy<Value = String> {
+        let sample = include_str!("../../../stormproof.sample.toml").replace("\n# ", "\n");
+        let words: Vec<String> = sample.split_inclusive([' ', '\n', '.', '"']).map(str::to_owned).collect();
+        let moved = prop::collection::vec((any::<prop::sample::Index>(), any::<prop::sample::Index>()), 0..8);
+        let shuffled = moved.prop_map(move |moved| {
+            let mut words = words.clone();
+            for (one, other) in moved {
+                let (one, other) = (one.index(words.len()), other.index(words.len()));
+                words.swap(one, other);
+            }
+            words.concat()
+        });
+        prop_oneof![any::<String>(), shuffled]
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_a_gateway_or_mistakes_within_it(text in any_text(), has_token in any::<bool>()) {
+            if let Err(found) = Config::parse_with(&text, has_token, &Environment::none()) {
+                prop_assert!(!found.is_empty());
+                for mistake in found {
+                    prop_assert!((1..=text.split('\n').count()).contains(&mistake.line), "{mistake}");
+                }
+            }
+        }
     }
 }

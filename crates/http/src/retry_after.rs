@@ -75,5 +75,18 @@ mod tests {
         fn no_value_panics(value in ".*", seconds in any::<u32>()) {
             let _ = parse(&value, SystemTime::UNIX_EPOCH + Duration::from_secs(seconds.into()));
         }
+
+        #[test]
+        fn no_headers_panic_and_none_shortens_the_wait(
+            values in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..12), 0..4),
+            seconds in any::<u32>(),
+        ) {
+            let mut headers = HeaderMap::new();
+            headers.append(RETRY_AFTER, seconds.into());
+            for value in values.into_iter().filter_map(|bytes| http::HeaderValue::from_bytes(&bytes).ok()) {
+                headers.append(RETRY_AFTER, value);
+            }
+            prop_assert!(from_headers(&headers, SystemTime::now) >= Some(Duration::from_secs(seconds.into())));
+        }
     }
 }

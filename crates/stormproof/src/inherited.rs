@@ -26,6 +26,7 @@ pub(crate) fn scope<R>(clock: &Clock, deadline: Instant, inside: impl FnOnce() -
     struct Restore((usize, Instant));
 
     impl Drop for Restore {
+        #[inline]
         fn drop(&mut self) {
             CURRENT.set(self.0);
         }

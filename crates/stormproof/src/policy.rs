@@ -240,6 +240,7 @@ impl Policy {
         DoorEdge(&self.0).event(event);
     }
 
+    #[inline]
     pub(crate) fn deadline_at(&self, now: Instant, own: Option<Duration>) -> Instant {
         own.map_or_else(|| self.0.core.deadline_at(now), |limit| now + limit)
     }

@@ -169,7 +169,7 @@ impl<P: Borrow<Policy>, Fut: Future> Run<P, Fut> {
                 }
                 Step::Cancel { number } => {
                     this.attempts.as_mut().cancel(number);
-                    step = call.next(core, now, Input::Resume, &mut edge);
+                    step = resume(call, core, now, &mut edge);
                     continue;
                 }
                 Step::Queued { ticket, until } => {
@@ -179,7 +179,7 @@ impl<P: Borrow<Policy>, Fut: Future> Run<P, Fut> {
                         waiters::park(ticket, cx.waker());
                         *this.parked = Some(ticket);
                         parked_now = Some(ticket);
-                        step = call.next(core, now, Input::Resume, &mut edge);
+                        step = resume(call, core, now, &mut edge);
                         continue;
                     }
                     until
@@ -199,9 +199,15 @@ impl<P: Borrow<Policy>, Fut: Future> Run<P, Fut> {
                 ready!(this.timer.as_mut().poll(policy, until, cx));
             }
             now = clock.now().max(until);
-            step = call.next(core, now, Input::Resume, &mut edge);
+            step = resume(call, core, now, &mut edge);
         }
     }
+}
+
+/// Goes on after a wait. Apart from how a call begins, so that there only what a beginning needs is in the way.
+#[cold]
+fn resume<'p>(call: &mut core::Call, policy: &'p core::Policy, now: Instant, edge: &mut AsyncEdge<'_>) -> Step<'p> {
+    call.next(policy, now, Input::Resume, edge)
 }
 
 #[inline]

@@ -191,3 +191,25 @@ fn a_key_that_is_made_during_an_update_has_the_new_settings() {
         }
     }
 }
+
+/// Whoever asks for a name that is new at the same time as others gets what the others get.
+#[test]
+fn under_threads_a_new_name_is_made_once() {
+    const THREADS: usize = 8;
+    let registry = Registry::new();
+    let map = KeyedBreakers::new("m", breaker::Config::default()).unwrap();
+    for round in 0..300 {
+        let (name, start) = (round.to_string(), std::sync::Barrier::new(THREADS));
+        std::thread::scope(|scope| {
+            for _ in 0..THREADS {
+                scope.spawn(|| {
+                    start.wait();
+                    for breaker in [registry.breaker(&name), map.get(&name)] {
+                        breaker.call_sync(|_| Ok::<_, ()>(())).run().unwrap();
+                    }
+                });
+            }
+        });
+        assert_eq!([registry.breaker(&name), map.get(&name)].map(|one| one.stats().successes), [THREADS as u64; 2]);
+    }
+}

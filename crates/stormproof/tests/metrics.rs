@@ -192,6 +192,14 @@ proptest! {
     }
 
     #[test]
+    fn any_text_names_a_set_of_metrics_or_is_told_which_there_are(text in any::<String>()) {
+        match text.parse::<Names>() {
+            Ok(names) => prop_assert_eq!(names.as_str(), text),
+            Err(mistake) => prop_assert!(mistake.value.chars().count() <= 40 && mistake.allowed.contains("aragora")),
+        }
+    }
+
+    #[test]
     fn any_accept_header_is_understood(accept in any::<String>()) {
         let _ = Exposition::accepted_by(&accept);
     }

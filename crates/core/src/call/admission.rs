@@ -1,5 +1,10 @@
 //! The way to an attempt: steps 1 to 4 of the fixed order, and the waits between them.
 
+#![expect(
+    clippy::inline_always,
+    reason = "what every call passes is one function, however often its parts are used elsewhere"
+)]
+
 use crate::breaker::{Change, Scope};
 use crate::call::{Call, Phase, Step, Turn};
 use crate::decision::{Admission, Progress, Refusal, Ticket};
@@ -18,7 +23,7 @@ pub(super) enum Queue {
 
 impl Call {
     /// Step 1: look at the breaker; with one for the whole operation, take its permit.
-    #[inline]
+    #[inline(never)] // so that `next` stays small enough to be part of the door
     pub(super) fn prepare<'p>(&mut self, turn: &mut Turn<'p, '_, impl Edge>) -> Step<'p> {
         if turn.now >= self.deadline {
             return self.timed_out(turn);
@@ -29,7 +34,7 @@ impl Call {
         }
         let may_wait = bulkhead.is_some() || rate.is_some() || tokens.is_some();
         let passed = match (breaker, self.scope) {
-            (Some(_), Scope::Operation) if self.attempts == 0 => self.take_permit(turn),
+            (Some(_), Scope::Operation) if self.attempts == 0 => self.take_permit_for_all(turn),
             (Some(breaker), Scope::Attempt) if may_wait => breaker.look(turn.now),
             _ => Ok(()),
         };
@@ -40,7 +45,7 @@ impl Call {
     }
 
     /// Steps 2 and 3, from `queue` on: a slot, requests, tokens.
-    #[inline]
+    #[inline(always)]
     fn take<'p>(&mut self, turn: &mut Turn<'p, '_, impl Edge>, queue: Queue) -> Step<'p> {
         if queue == Queue::Slot
             && let Some(bulkhead) = &turn.policy.bulkhead
@@ -83,7 +88,7 @@ impl Call {
                 Progress::Granted { token, wake: next } => {
                     wake(turn.edge, next);
                     self.first.permits.slot = Some(token);
-                    self.take(turn, Queue::Requests)
+                    self.take_after_wait(turn, Queue::Requests)
                 }
                 Progress::Waiting { .. } if turn.now >= self.until && turn.now < self.deadline => {
                     let (next, refusal) = bulkhead.time_out(ticket);
@@ -96,7 +101,7 @@ impl Call {
                 Progress::Granted { token, wake: next } => {
                     wake(turn.edge, next);
                     self.first.permits.rate = Some(token);
-                    self.take(turn, Queue::Tokens)
+                    self.take_after_wait(turn, Queue::Tokens)
                 }
                 Progress::Waiting { until } => self.wait(turn, ticket, until),
             },
@@ -104,13 +109,25 @@ impl Call {
                 Progress::Granted { token, wake: next } => {
                     wake(turn.edge, next);
                     self.first.permits.tokens = Some(token);
-                    self.start(turn)
+                    self.start_after_wait(turn)
                 }
                 Progress::Waiting { until } => self.wait(turn, ticket, until),
             },
             // Not reached: who waits does so in a stage that the policy has.
-            _ => self.start(turn),
+            _ => self.start_after_wait(turn),
         }
+    }
+
+    /// [`take`](Self::take) where it is rare.
+    #[cold]
+    fn take_after_wait<'p>(&mut self, turn: &mut Turn<'p, '_, impl Edge>, queue: Queue) -> Step<'p> {
+        self.take(turn, queue)
+    }
+
+    /// [`start`](Self::start) where it is rare.
+    #[cold]
+    fn start_after_wait<'p>(&mut self, turn: &mut Turn<'p, '_, impl Edge>) -> Step<'p> {
+        self.start(turn)
     }
 
     /// Stays in the queue, until the deadline at the latest.
@@ -133,7 +150,7 @@ impl Call {
     }
 
     /// Steps 4 and 5: take the permit and begin.
-    #[inline]
+    #[inline(always)]
     fn start<'p>(&mut self, turn: &mut Turn<'p, '_, impl Edge>) -> Step<'p> {
         // The waits may have used up all the time there was: what is left undone is no failure of the callee.
         if turn.now >= self.deadline {
@@ -152,7 +169,13 @@ impl Call {
         self.begin_round(turn)
     }
 
-    #[inline]
+    /// With the operation's scope: before the first attempt, for all of them.
+    #[cold]
+    fn take_permit_for_all<'p>(&mut self, turn: &mut Turn<'p, '_, impl Edge>) -> Result<(), Refusal<'p>> {
+        self.take_permit(turn)
+    }
+
+    #[inline(always)]
     fn take_permit<'p>(&mut self, turn: &mut Turn<'p, '_, impl Edge>) -> Result<(), Refusal<'p>> {
         if let Some(breaker) = &turn.policy.breaker {
             let permit = self.first.permits.breaker.insert(breaker.admit(turn.now)?);

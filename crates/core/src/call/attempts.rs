@@ -1,5 +1,10 @@
 //! Attempts side by side: the first one of a round, its hedges, and what ends them.
 
+#![expect(
+    clippy::inline_always,
+    reason = "what every call passes is one function, however often its parts are used elsewhere"
+)]
+
 use crate::breaker::{Change, Scope};
 use crate::call::{Call, Phase, Step, TIMED_OUT, Turn, Whose};
 use crate::event::Kind;
@@ -23,7 +28,7 @@ pub(super) struct Lane {
 
 impl Call {
     /// Step 5: the first attempt of a round begins.
-    #[inline]
+    #[inline(always)]
     pub(super) fn begin_round<'p>(&mut self, turn: &mut Turn<'p, '_, impl Edge>) -> Step<'p> {
         self.attempts = self.attempts.saturating_add(1);
         self.phase = Phase::Attempting;
@@ -65,11 +70,10 @@ impl Call {
         self.finished_otherwise(turn, number, verdict)
     }
 
-    #[inline]
+    #[inline(never)] // so that `finished` stays small enough to be part of the door
     fn succeed<'p>(&mut self, turn: &mut Turn<'p, '_, impl Edge>, verdict: &Verdict<'_>) -> Step<'p> {
         measure(turn, &self.first);
-        self.first.permits.settle_breaker(turn.policy, turn.now, verdict, turn.edge);
-        self.first.permits.settle_attempt(turn.policy, turn.now, verdict, turn.edge);
+        self.first.permits.settle_all(turn.policy, turn.now, verdict, turn.edge);
         self.close(None)
     }
 
@@ -144,7 +148,7 @@ impl Call {
     }
 
     /// Ends the call with the result of the first lane, once those that lost are dropped.
-    #[inline]
+    #[inline(always)]
     fn close<'p>(&mut self, stop: Option<Stop>) -> Step<'p> {
         if self.hedges.is_empty() {
             return self.finish(stop);

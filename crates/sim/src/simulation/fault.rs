@@ -205,6 +205,8 @@ impl fmt::Display for Fault {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -225,12 +227,42 @@ mod tests {
         assert_eq!([9, 10, 14, 15, 24, 25, 69, 70].map(hangs), [false, true, true, false, false, true, false, false]);
     }
 
-    proptest::proptest! {
+    fn words() -> impl Strategy<Value = String> {
+        let word = prop::sample::select(vec![
+            "outage",
+            "flapping",
+            "@",
+            "+",
+            "1m",
+            "30s",
+            " ",
+            "-1",
+            "9".repeat(30).leak(),
+            "y",
+        ]);
+        prop_oneof![any::<String>(), prop::collection::vec(word, 0..6).prop_map(|words| words.concat())]
+    }
+
+    proptest! {
         #[test]
-        fn whatever_is_written_is_read_or_refused(text in "(outage|none|flapping)?[@+ ]{0,2}[0-9a-z.@+]{0,12}") {
+        fn no_text_panics_and_what_is_read_is_read_again(text in words(), at in any::<Duration>()) {
             if let Ok(fault) = text.parse::<Fault>() {
-                proptest::prop_assert_eq!(fault.to_string().parse::<Fault>(), Ok(fault));
+                prop_assert_eq!(fault.to_string().parse(), Ok(fault.clone()), "{}", text);
+                let setup = Setup::default();
+                let weather = fault.weather(fault.span(&setup), at);
+                prop_assert!(weather.slowness.is_finite() && (0.0..=1.0).contains(&weather.failing));
             }
+        }
+
+        #[test]
+        fn any_fault_is_read_as_it_is_written(
+            kind in 0..KINDS.len(),
+            start in any::<Option<Duration>>(),
+            length in any::<Option<Duration>>(),
+        ) {
+            // A length is written behind a beginning.
+            let fault = Fault { kind: &KINDS[kind], start, length: length.filter(|_| start.is_some()) };
+            prop_assert_eq!(fault.to_string().parse(), Ok(fault));
         }
     }
 }

@@ -1,47 +1,167 @@
-//! Adaptive concurrency (case 49). Case 50 needs a server that calls wait in: the tests of `core/src/adaptive` and of
-//! `sim/tests/simulation.rs` have one.
+//! Adaptive concurrency (cases 49 and 50): the limit against a callee whose best limit is known.
 
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use stormproof::{Stage, adaptive, bulkhead};
-use stormproof_sim::{Call, Scenario, Trace};
+use stormproof::{Bulkhead, Clock, Policy, Stage, adaptive, bulkhead};
+use stormproof_sim::{Reply, Scenario};
 
-use crate::given::{S, ms, policy, run, slots};
+use crate::given::{S, ms, policy, run, s, slots};
 
-fn adapting() -> Scenario {
-    let adaptive = Some(adaptive::Config::default());
-    Scenario::new(policy(|p| p.bulkhead = Some(bulkhead::Config { adaptive, ..slots(10, 10) })))
+const WINDOW: Duration = ms(200);
+
+fn adapts(start: u32) -> bulkhead::Config {
+    let adaptive = adaptive::Config { window: WINDOW, ..Default::default() };
+    bulkhead::Config { adaptive: Some(adaptive), queue_timeout: s(60), ..slots(start, 100) }
 }
 
-fn limit(trace: &Trace) -> f64 {
-    trace.stat(Stage::Bulkhead, "max_concurrent", "")
-}
-
-fn windows(trace: &Trace) -> f64 {
-    trace.stat(Stage::Bulkhead, "windows", "")
+/// One call at a time, each 20 ms, after a first one.
+fn one_at_a_time(first: Reply) -> Scenario {
+    let scenario = Scenario::new(policy(|p| p.bulkhead = Some(adapts(10)))).at(s(0), first);
+    (1..400).fold(scenario, |all, n| all.at(ms(30 * n), S.after(ms(20))))
 }
 
 #[test]
 fn case_49_a_limit_that_is_not_used_does_not_grow() {
-    let trace = run(&adapting().every(ms(25), (0..1_000).map(|_| Call::of([S.after(ms(20))]))));
-    assert!(windows(&trace) >= 15.0);
-    assert_eq!(limit(&trace), 10.0);
+    let trace = run(&one_at_a_time(S.after(ms(20))));
+    assert!(trace.stat(Stage::Bulkhead, "windows", "") > 15.0);
+    assert_eq!(trace.stat(Stage::Bulkhead, "max_concurrent", ""), 10.0);
 }
 
 #[test]
-fn case_49_one_lucky_sample_does_not_collapse_the_limit() {
-    let lucky = adapting().every(ms(25), [Call::of([S.after(Duration::from_micros(50))])]);
-    let steady = (0..400).fold(lucky, |scenario, round| {
-        // All slots are used.
-        scenario.all_at(ms(25 * (round + 1)), (0..10).map(|_| Call::of([S.after(ms(20))])))
-    });
-    let trace = run(&steady);
-    assert!(windows(&trace) >= 8.0);
-    assert!(limit(&trace) >= 9.0, "{}", limit(&trace));
-    assert!(
-        trace
-            .events_named("limit_changed")
-            .iter()
-            .all(|event| { matches!(event.kind, stormproof::event::Kind::LimitChanged { from, to, .. } if to > from) })
-    );
+fn case_49_one_lucky_answer_does_not_collapse_the_limit() {
+    // An answer from nowhere: quicker than any clock here can tell.
+    let trace = run(&one_at_a_time(S));
+    assert!(trace.stat(Stage::Bulkhead, "windows", "") > 15.0);
+    assert!(trace.stat(Stage::Bulkhead, "max_concurrent", "") >= 8.0);
+}
+
+const WORKERS: u32 = 10;
+const CLIENTS: usize = 40;
+
+/// Clients that never rest, an adaptive bulkhead, and a callee with so many workers.
+#[derive(Clone)]
+struct Load {
+    clock: Clock,
+    bulkhead: Bulkhead,
+    callee: Policy,
+    /// What a worker takes for a call, in milliseconds.
+    service: Arc<AtomicU64>,
+    /// The longest wait for a worker since it was last asked for, likewise.
+    waited: Arc<AtomicU64>,
+    over: Arc<AtomicBool>,
+}
+
+impl Load {
+    fn on(clock: Clock) -> Self {
+        let workers = bulkhead::Config { queue_timeout: s(600), ..slots(WORKERS, 10_000) };
+        let callee = Policy::builder("callee").bulkhead(workers).clock(&clock).build().unwrap();
+        let bulkhead = Bulkhead::with_clock("caller", adapts(5), &clock).unwrap();
+        Self {
+            clock,
+            bulkhead,
+            callee,
+            service: Arc::new(AtomicU64::new(10)),
+            waited: Arc::default(),
+            over: Arc::default(),
+        }
+    }
+
+    /// A worker begins: how long it will take.
+    fn begin(&self, asked: stormproof::Instant) -> Duration {
+        let waited = self.clock.now().since(asked).as_millis();
+        self.waited.fetch_max(u64::try_from(waited).unwrap(), Ordering::Relaxed);
+        ms(self.service.load(Ordering::Relaxed))
+    }
+
+    async fn call(&self) {
+        let op = |_: stormproof::Cx<'_>| async {
+            let asked = self.clock.now();
+            let work = |_: stormproof::Cx<'_>| async {
+                tokio::time::sleep(self.begin(asked)).await;
+                Ok::<_, Infallible>(())
+            };
+            self.callee.call(work).await
+        };
+        while !self.over.load(Ordering::Relaxed) {
+            self.bulkhead.call(op).await.unwrap();
+        }
+    }
+
+    fn call_sync(&self) {
+        let op = |_: stormproof::Cx<'_>| {
+            let asked = self.clock.now();
+            self.callee.call_sync(|_| Ok::<_, Infallible>(self.clock.sleep(self.begin(asked)))).run()
+        };
+        while !self.over.load(Ordering::Relaxed) {
+            self.bulkhead.call_sync(op).run().unwrap();
+        }
+    }
+
+    /// So many windows, which last as long as five calls if that is longer.
+    fn windows(&self, number: u32) -> Duration {
+        WINDOW.max(ms(self.service.load(Ordering::Relaxed)) * 8) * number
+    }
+
+    fn assert_settled(&self, door: &str) {
+        let (limit, service) = (self.bulkhead.stats().max_concurrent, self.service.load(Ordering::Relaxed));
+        assert!(limit * 5 >= WORKERS * 4 && limit * 5 <= WORKERS * 6, "{door}: {limit} at {service} ms");
+    }
+
+    fn assert_short_waits(&self, door: &str) {
+        let (waited, service) = (self.waited.swap(0, Ordering::Relaxed), self.service.load(Ordering::Relaxed));
+        assert!(waited <= service + 2, "{door}: calls of {service} ms waited {waited} ms");
+    }
+}
+
+const STEPS: [u64; 3] = [10, 100, 10];
+
+#[tokio::test(start_paused = true)]
+async fn case_50_the_limit_follows_the_callee_through_the_async_door() {
+    let load = Load::on(Clock::tokio());
+    let clients: Vec<_> = (0..CLIENTS)
+        .map(|_| {
+            let load = load.clone();
+            tokio::spawn(async move { load.call().await })
+        })
+        .collect();
+    for service in STEPS {
+        load.service.store(service, Ordering::Relaxed);
+        tokio::time::sleep(load.windows(20)).await;
+        load.assert_settled("async");
+        load.waited.store(0, Ordering::Relaxed);
+        tokio::time::sleep(load.windows(20)).await;
+        load.assert_settled("async");
+        load.assert_short_waits("async");
+    }
+    load.over.store(true, Ordering::Relaxed);
+    for client in clients {
+        client.await.unwrap();
+    }
+}
+
+#[test]
+fn case_50_the_limit_follows_the_callee_through_the_sync_door() {
+    let load = Load::on(Clock::stepping());
+    let clients: Vec<_> = (0..CLIENTS)
+        .map(|_| {
+            let client = load.clone();
+            load.clock.spawn(move || client.call_sync())
+        })
+        .collect();
+    for service in STEPS {
+        load.service.store(service, Ordering::Relaxed);
+        load.clock.sleep(load.windows(20));
+        load.assert_settled("sync");
+        load.waited.store(0, Ordering::Relaxed);
+        load.clock.sleep(load.windows(20));
+        load.assert_settled("sync");
+        load.assert_short_waits("sync");
+    }
+    load.over.store(true, Ordering::Relaxed);
+    for client in clients {
+        client.join().unwrap();
+    }
 }

@@ -4,11 +4,11 @@ use std::iter::repeat_n;
 use std::sync::Arc;
 
 use stormproof::breaker::Window;
-use stormproof::{Instant, Reason, Stage, Trip, Verdict};
+use stormproof::{CircuitBreaker, Instant, Reason, Stage, Trip, Verdict};
 use stormproof_core as core;
 use stormproof_sim::{Action, Reply, Scenario};
 
-use crate::given::{F, I, S, ms, run, s, with_breaker};
+use crate::given::{F, I, S, ms, run, s, trips, with_breaker};
 
 #[test]
 fn case_01_consecutive_failures() {
@@ -124,4 +124,38 @@ fn case_10_totals_of_many_threads_are_exact() {
     let stats = breaker.stats(Instant::ZERO);
     let (third, rest) = (EACH / 3 * 4, 4);
     assert_eq!([stats.successes, stats.failures, stats.ignored], [third + rest, third, third].map(|n| n as u64));
+}
+
+#[test]
+fn case_10_totals_of_many_threads_are_exact_through_the_doors() {
+    const EACH: usize = 3_000;
+    fn judge<'a>(result: Result<&'a (), &'a usize>) -> Verdict<'a> {
+        match result {
+            Ok(()) => Verdict::success(),
+            Err(1) => Verdict::failure("E"),
+            Err(_) => Verdict::ignored("C"),
+        }
+    }
+
+    let breaker = CircuitBreaker::with_config("b", trips(Trip::consecutive(u32::MAX))).unwrap();
+    let result = |n: usize| if n.is_multiple_of(3) { Ok(()) } else { Err(n % 3) };
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                for n in 0..EACH {
+                    let _ = breaker.call_sync(|_| result(n)).classify_with(judge).run();
+                }
+            });
+            scope.spawn(|| {
+                let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+                runtime.block_on(async {
+                    for n in 0..EACH {
+                        let _ = breaker.call(|_| std::future::ready(result(n))).classify_with(judge).await;
+                    }
+                });
+            });
+        }
+    });
+    let (stats, each) = (breaker.stats(), 4 * EACH as u64 / 3);
+    assert_eq!([stats.successes, stats.failures, stats.ignored], [each; 3]);
 }

@@ -1,11 +1,11 @@
-//! Composition and misuse (cases 51 to 54, 57 and 58). Case 53 here: that the breaker has all failures under a retry; with
-//! a fallback around it, in `tests/fallback.rs`.
+//! Composition and misuse (cases 51 to 53, 57 and 58). Case 53 here: that the breaker has all failures under a retry; with
+//! a fallback around it, in `fallback.rs`.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use stormproof::breaker::{Mode, Scope};
-use stormproof::{Policy, Reason, Stage, Stop, Trip, config, rate};
+use stormproof::{Error, Policy, Reason, Stage, Stop, Trip, config, rate};
 use stormproof_sim::{Call, End, Scenario};
 
 use crate::given::{F, S, each_second, ms, per_second, policy, run, s, slots, trips};
@@ -216,13 +216,28 @@ fn case_57_a_field_that_does_not_exist_is_named() {
 
 #[tokio::test]
 async fn case_58_a_listener_that_panics_breaks_nothing() {
-    let policy = Policy::builder("p").breaker(trips(Trip::consecutive(1))).build().unwrap();
+    let policy = Policy::builder("p").breaker(trips(Trip::consecutive(3))).build().unwrap();
     let heard = Arc::new(AtomicU32::new(0));
     let noted = heard.clone();
     policy.on_event(|_| panic!("as the case says"));
     policy.on_event(move |_| _ = noted.fetch_add(1, Ordering::Relaxed));
     let error = policy.call(|_| async { Err::<(), _>("down") }).await.unwrap_err();
-    assert_eq!(error.into_last(), Some("down"));
-    assert_eq!(heard.load(Ordering::Relaxed), 2, "the circuit opened, the call failed");
-    assert_eq!(policy.stages().breaker.as_ref().unwrap().stats(policy.clock().now()).failures, 1);
+    assert_eq!((error.into_last(), heard.swap(0, Ordering::Relaxed)), (Some("down"), 1), "the call failed");
+    let error = policy.call_sync(|_| Err::<(), _>("down")).run().unwrap_err();
+    assert_eq!((error.into_last(), heard.swap(0, Ordering::Relaxed)), (Some("down"), 1), "in the sync door, too");
+    let error = by_request(&policy).await.unwrap_err();
+    assert_eq!((error.into_last(), heard.swap(0, Ordering::Relaxed)), (Some("down"), 2), "and the circuit opened");
+    assert_eq!(policy.stages().breaker.as_ref().unwrap().stats(policy.clock().now()).failures, 3);
+}
+
+/// A call that fails, as a request through tower if that is there.
+async fn by_request(policy: &Policy) -> Result<(), Error<&'static str>> {
+    #[cfg(feature = "tower")]
+    {
+        use tower::{Layer, ServiceExt, service_fn};
+        let service = service_fn(|()| async { Err::<(), _>("down") });
+        stormproof::tower::PolicyLayer::new(policy).layer(service).oneshot(()).await
+    }
+    #[cfg(not(feature = "tower"))]
+    policy.call(|_| async { Err("down") }).await
 }

@@ -1,5 +1,5 @@
-//! Timeouts (cases 43 to 45). The fallback that case 44 skips comes with the fallback pattern: until then, that the
-//! deadline and the caller's cancellation end the call for good, and are told apart.
+//! Timeouts (cases 43 to 45). Case 44 here: that the deadline and the caller's cancellation end the call for good, and are
+//! told apart; that fallbacks are skipped then, in `tests/fallback.rs`.
 
 use std::cell::Cell;
 
