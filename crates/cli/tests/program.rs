@@ -36,6 +36,16 @@ fn check_says_when_a_file_is_well() {
 }
 
 #[test]
+fn check_says_where_policies_stand_in_a_file_of_neither_kind() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("policy.toml");
+    std::fs::write(&file, "[retry]\nmax_retries = 2\n").unwrap();
+    let (code, out, _) = said(&run(&["check", file.to_str().unwrap()]));
+    assert_eq!(code, 1);
+    assert!(out.contains("policies of the library stand in [policies.NAME]"), "{out}");
+}
+
+#[test]
 fn check_explains_each_policy_in_numbers() {
     let (code, out, _) = said(&run(&["check", "../../../stormproof.sample.toml"]));
     assert_eq!(code, 0);

@@ -89,5 +89,5 @@ fn alone<T: DeserializeOwned>(value: toml::Value, validate: impl Fn(&T) -> Vec<I
 }
 
 fn told(found: Result<(), Vec<Mistake>>) -> Result<(), String> {
-    found.map_err(|mistakes| mistakes.iter().map(|mistake| format!("{mistake}\n")).collect())
+    found.map_err(|mistakes| mistakes.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))
 }

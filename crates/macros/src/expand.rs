@@ -61,8 +61,9 @@ pub(crate) fn expand(settings: &Settings, function: &ItemFn) -> Result<TokenStre
             }
         }
         (false, true) => {
-            let statements = &block.stmts;
-            quote!(let #call = ::stormproof::Policy::call_sync(#policy, |_| -> #result { #clones #(#statements)* });)
+            // Its statements, not the block: braces around braces are what a compiler warns of.
+            let body = &block.stmts;
+            quote!(let #call = ::stormproof::Policy::call_sync(#policy, |_| -> #result { #clones #(#body)* });)
         }
         (false, false) => quote! {
             let mut #body = ::core::option::Option::Some(move || -> #result #block);
@@ -119,6 +120,12 @@ fn check(settings: &Settings, function: &ItemFn) -> Result<Type> {
         mistakes.add(Error::new_spanned(sig.fn_token, why));
     }
     let result = match &sig.output {
+        ReturnType::Type(_, result) if sig.asyncness.is_none() && is_pinned(result) => {
+            let why = "it returns a future that something else made of an `async fn`, such as `#[async_trait]`: let the \
+                       method call a function that has the attribute";
+            mistakes.add(Error::new_spanned(result, why));
+            None
+        }
         ReturnType::Type(_, result) if !has_impl(result) => Some((**result).clone()),
         ReturnType::Type(_, result) => {
             mistakes
@@ -163,6 +170,11 @@ fn is_shared(receiver: &Receiver) -> bool {
         ReceiverKind::Typed(_, ty) => matches!(&**ty, Type::Reference(reference) if reference.mutability.is_none()),
         _ => false,
     }
+}
+
+/// Whether this is `Pin<…>`: nothing of a result.
+fn is_pinned(result: &Type) -> bool {
+    matches!(result, Type::Path(path) if path.path.segments.last().is_some_and(|last| last.ident == "Pin"))
 }
 
 /// Whether the type cannot be written a second time.

@@ -50,6 +50,28 @@ where
     items.first().ok_or_else(|| std::io::Error::other("none"))
 }
 
+#[deny(unused, reason = "the expansion must not look like careless code")]
+mod short {
+    #[rustfmt::skip]
+    #[stormproof::retry]
+    pub(super) fn sync() -> std::io::Result<u32> { Ok(1) }
+
+    #[stormproof::retry]
+    pub(super) async fn waits() -> std::io::Result<u32> {
+        Ok(1)
+    }
+
+    #[stormproof::circuit_breaker]
+    pub(super) fn sync_once() -> std::io::Result<u32> {
+        Ok(1)
+    }
+
+    #[stormproof::circuit_breaker]
+    pub(super) async fn waits_once() -> std::io::Result<u32> {
+        Ok(1)
+    }
+}
+
 #[retry(base_delay = "1ms")]
 fn elided(text: &str) -> std::io::Result<&str> {
     Ok(text.trim())
@@ -108,6 +130,8 @@ fn consumed(mut items: Vec<u32>, more: &mut Vec<u32>) -> std::io::Result<usize> 
 async fn every_shape_of_a_function_can_have_attributes() {
     assert_eq!(shadowed::number("1", 2, 3, 4).unwrap(), 10);
     assert_eq!(shadowed::waits(1).await.unwrap(), 5);
+    assert_eq!(short::sync().unwrap() + short::waits().await.unwrap(), 2);
+    assert_eq!(short::sync_once().unwrap() + short::waits_once().await.unwrap(), 2);
     assert_eq!(*first(&[3, 4], "").unwrap(), 3);
     assert_eq!(elided(" a ").unwrap(), "a");
     assert_eq!(elided_later(" b ").await.unwrap(), "b");

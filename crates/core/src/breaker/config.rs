@@ -28,9 +28,9 @@ pub struct Config {
     /// Default: 5 in a row.
     #[cfg_attr(
         feature = "serde",
-        serde(alias = "failure_threshold", deserialize_with = "super::trip::one_or_many::deserialize")
+        serde(alias = "failure_threshold", deserialize_with = "super::trip::document::deserialize")
     )]
-    #[cfg_attr(feature = "schema", schemars(with = "super::trip::OneOrMany"))]
+    #[cfg_attr(feature = "schema", schemars(with = "super::trip::document::OneOrMany"))]
     pub trip: Vec<Trip>,
     /// How long the circuit stays open before it lets probes through. Default: 60 s.
     #[cfg_attr(

@@ -3,6 +3,7 @@
 
 use super::*;
 use crate::breaker::Window;
+use crate::window::Tally;
 
 const NO_WAIT: Duration = Duration::ZERO;
 

@@ -129,6 +129,13 @@ pub(crate) fn gather_backoff(policy: &mut DeTable<'_>, path: &str, found: &mut V
 
 /// Finds the names that mean the same in the tables of a policy.
 pub(crate) fn take_out_twice(policy: &mut DeTable<'_>, table: &str, path: &str, found: &mut Vec<Twice>) {
+    // Whether there is any jitter, and how much, may be said side by side.
+    let any = policy.get("jitter").and_then(|jitter| jitter.get_ref().as_bool()).filter(|_| table == "backoff");
+    if let Some(any) = any
+        && policy.contains_key("jitter_factor")
+    {
+        policy.remove(if any { "jitter" } else { "jitter_factor" });
+    }
     for (_, names) in SAME.iter().filter(|(of, _)| *of == table) {
         let mut there: Vec<Key<'_>> =
             policy.keys().filter(|key| names.contains(&key.get_ref().as_ref())).cloned().collect();

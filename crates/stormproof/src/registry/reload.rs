@@ -7,8 +7,11 @@ use std::collections::BTreeMap;
 use stormproof_core as core;
 use stormproof_core::{Instant, Invalid, Mistakes, Name, policy};
 
+use super::bounded::Asked;
+use super::difference::differences;
 use super::entry::sealed::Kept;
-use super::{Asked, Error, Registry, differences, no_room};
+use super::making::no_room;
+use super::{Error, Registry};
 use crate::policy::Policy;
 use crate::stages::{Bulkhead, CircuitBreaker, RateLimiter};
 use crate::waiters;

@@ -113,3 +113,9 @@ fn a_file_is_read_or_says_why_not() {
         assert_eq!(endless.to_string(), "cannot read /dev/zero: it is longer than 1048576 bytes");
     }
 }
+
+#[test]
+fn what_a_policy_may_hold_is_named_with_the_preset() {
+    let found = Settings::parse("[policies.a]\nretries = 3\n").unwrap_err();
+    assert!(found[0].message.contains("expected one of `preset`, `deadline`, "), "{found:?}");
+}
