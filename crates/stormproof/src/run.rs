@@ -206,7 +206,7 @@ impl<P: Borrow<Policy>, Fut: Future> Run<P, Fut> {
 
 /// Goes on after a wait. Apart from how a call begins, so that there only what a beginning needs is in the way.
 #[cold]
-fn resume<'p>(call: &mut core::Call, policy: &'p core::Policy, now: Instant, edge: &mut AsyncEdge<'_>) -> Step<'p> {
+fn resume<'p>(call: &mut core::Call, policy: &'p core::Policy, now: Instant, edge: &mut DoorEdge<'_>) -> Step<'p> {
     call.next(policy, now, Input::Resume, edge)
 }
 
