@@ -179,7 +179,6 @@ impl Registry {
     }
 
     /// The policy called `name`, made with `config` if there is none, like [`breaker_with`](Self::breaker_with).
-    #[expect(clippy::needless_pass_by_value, reason = "as the stages' settings are given")]
     pub fn policy_with(&self, name: &str, config: policy::Config) -> Result<Policy, Error> {
         if let Some(policy) = self.find(name) {
             self.compare(name, &policy, &config)?;
