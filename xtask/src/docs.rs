@@ -11,18 +11,17 @@ const MDBOOK: Tool = Tool {
 
 /// Builds the site into `target/book` and says where it is; with `open`, shows it in a browser.
 pub(crate) fn run(open: bool) -> Result<(), String> {
+    // The book comes last, as it empties its folder before it is written.
+    let book = if open { "mdbook build docs --open" } else { "mdbook build docs" };
     step::run_all(vec![
-        Step::new("book", "mdbook build docs").needs(&MDBOOK),
         Step::new("reference", "cargo doc --workspace --no-deps --all-features --locked --target-dir target"),
+        Step::new("book", book).needs(&MDBOOK),
     ])?;
     let target = step::root()?.join("target");
     copy(&target.join("doc"), &target.join("book/reference"))
         .map_err(|error| format!("copying the reference: {error}"))?;
     let first = target.join("book/index.html");
     println!("{}", first.display());
-    if open {
-        step::run_all(vec![Step::new("open", "mdbook build docs --open")])?;
-    }
     Ok(())
 }
 
@@ -53,13 +52,34 @@ mod tests {
         nested.flatten().collect()
     }
 
-    /// The files that a page links to, as seen from its folder; links into the web are left out.
-    fn links(page: &Path) -> Vec<PathBuf> {
+    /// The files that a page links to, and the headings in them; links into the web are left out.
+    fn targets(page: &Path) -> Vec<(PathBuf, String)> {
         let text = fs::read_to_string(page).unwrap();
         let targets = text.split("](").skip(1).filter_map(|rest| rest.split(')').next());
-        let files = targets.map(|target| target.split('#').next().unwrap_or(target));
-        let files = files.filter(|target| !target.is_empty() && !target.contains("://") && !target.contains(' '));
-        files.map(|target| page.parent().unwrap().join(target)).collect()
+        let targets = targets.filter(|target| !target.is_empty() && !target.contains("://") && !target.contains(' '));
+        let split = targets.map(|target| target.split_once('#').unwrap_or((target, "")));
+        split
+            .map(|(file, heading)| match file {
+                "" => (page.to_owned(), heading.to_owned()),
+                file => (page.parent().unwrap().join(file), heading.to_owned()),
+            })
+            .collect()
+    }
+
+    fn links(page: &Path) -> Vec<PathBuf> {
+        targets(page).into_iter().map(|(file, _)| file).collect()
+    }
+
+    /// The names by which the headings of a page are linked to.
+    fn headings(page: &Path) -> BTreeSet<String> {
+        let text = fs::read_to_string(page).unwrap();
+        let lines = text.lines().filter_map(|line| line.strip_prefix('#'));
+        let titles = lines.map(|line| line.trim_start_matches('#').trim().to_lowercase());
+        let kept = |letter: char| match letter {
+            ' ' => Some('-'),
+            letter => Some(letter).filter(|letter| letter.is_alphanumeric() || "-_".contains(*letter)),
+        };
+        titles.map(|title| title.chars().filter_map(kept).collect()).collect()
     }
 
     #[test]
@@ -70,6 +90,48 @@ mod tests {
         let links = all.iter().flat_map(|page| links(page).into_iter().map(move |link| (page, link)));
         let broken: Vec<_> = links.filter(|(_, link)| !link.exists()).collect();
         assert!(broken.is_empty(), "{broken:#?}");
+    }
+
+    #[test]
+    fn every_link_to_a_heading_leads_to_one() {
+        let all = pages(&step::root().unwrap().join("docs"));
+        let links =
+            all.iter().flat_map(|page| targets(page).into_iter().map(move |(file, heading)| (page, file, heading)));
+        let broken: Vec<_> = links
+            .filter(|(_, file, heading)| !heading.is_empty() && file.exists() && !headings(file).contains(heading))
+            .collect();
+        assert!(broken.is_empty(), "{broken:#?}");
+    }
+
+    #[test]
+    fn every_page_with_rust_is_compiled() {
+        let root = step::root().unwrap();
+        let crate_root = fs::read_to_string(root.join("crates/stormproof/src/lib.rs")).unwrap();
+        let with_rust = pages(&root.join("docs/src")).into_iter().filter(|page| {
+            let text = fs::read_to_string(page).unwrap();
+            text.lines().any(|line| line.starts_with("```rust"))
+        });
+        let names = with_rust.map(|page| page.strip_prefix(&root).unwrap().display().to_string());
+        let missing: Vec<_> = names.filter(|name| !crate_root.contains(name.as_str())).collect();
+        assert!(missing.is_empty(), "not in `mod pages` of crates/stormproof/src/lib.rs: {missing:#?}");
+    }
+
+    #[test]
+    fn pages_of_patterns_have_the_same_parts() {
+        const PARTS: [&str; 6] = [
+            "## About",
+            "## Usage",
+            "## Settings",
+            "## Events and metrics",
+            "## When to use it, and when not",
+            "## Mistakes people make",
+        ];
+        for page in pages(&step::root().unwrap().join("docs/src/patterns")) {
+            let text = fs::read_to_string(&page).unwrap();
+            let parts: Vec<_> = text.lines().filter(|line| line.starts_with("## ")).collect();
+            assert_eq!(parts, PARTS, "{}", page.display());
+            assert!(text.contains("<!-- defaults:"), "{}", page.display());
+        }
     }
 
     #[test]

@@ -25,10 +25,11 @@ pub(crate) fn run(args: &Args) -> ExitCode {
         Ok((kind, policies)) => {
             let count = policies.len();
             let kind = if count == 1 { kind.0 } else { kind.1 };
-            println!("{}: ok ({count} {kind})", args.file.display());
+            let mut text = format!("{}: ok ({count} {kind})\n", args.file.display());
             if !args.quiet {
-                policies.iter().for_each(explain);
+                text.extend(policies.iter().map(explain));
             }
+            crate::print(&text);
             ExitCode::SUCCESS
         }
         Err(wrong @ Unloaded::Unreadable(_)) => {
@@ -36,7 +37,7 @@ pub(crate) fn run(args: &Args) -> ExitCode {
             wrong.code()
         }
         Err(wrong) => {
-            println!("{wrong}");
+            crate::print(&format!("{wrong}\n"));
             wrong.code()
         }
     }
@@ -49,15 +50,27 @@ pub(crate) type Kind = (&'static str, &'static str);
 pub(crate) fn read(path: &Path) -> Result<(Kind, Vec<(String, config::Config)>), Unloaded> {
     let text = crate::text(path)?;
     if is_settings(&text) {
-        let settings = Settings::parse_with(&text, &crate::environment());
+        let settings = crate::read_with(|environment| Settings::parse_with(&text, environment));
         let settings = settings.map_err(|mistakes| crate::invalid(path, &mistakes))?;
         return Ok((("policy", "policies"), settings.policies.into_iter().collect()));
     }
-    let upstreams = crate::load(path)?.upstreams;
+    let upstreams = crate::load(path).map_err(|wrong| say_which_kind(wrong, path, &text))?.upstreams;
     Ok((
         ("upstream", "upstreams"),
         upstreams.into_iter().map(|(name, upstream)| (name, upstream.policy_in_force())).collect(),
     ))
+}
+
+/// Adds to the mistakes of a file that is of neither kind which kinds there are.
+fn say_which_kind(wrong: Unloaded, path: &Path, text: &str) -> Unloaded {
+    match wrong {
+        Unloaded::Invalid(mistakes) if !crate::simulate::has_tables(text, &["upstreams", "gateway"]) => {
+            let kinds =
+                "policies of the library stand in [policies.NAME], upstreams of the gateway in [upstreams.NAME]";
+            Unloaded::Invalid(format!("{mistakes}\n{}: {kinds}", path.display()))
+        }
+        other => other,
+    }
 }
 
 /// Whether a text is a settings file of the library: then it has policies at its top.
@@ -66,9 +79,8 @@ fn is_settings(text: &str) -> bool {
     text.lines().any(begins)
 }
 
-fn explain((name, policy): &(String, config::Config)) {
-    println!("\n{name}");
-    for line in policy.explain().to_string().lines() {
-        println!("  {line}");
-    }
+fn explain((name, policy): &(String, config::Config)) -> String {
+    let explained = policy.explain().to_string();
+    let lines = explained.lines().map(|line| format!("  {line}\n"));
+    format!("\n{name}\n{}", lines.collect::<String>())
 }

@@ -7,6 +7,7 @@ mod serve;
 mod simulate;
 
 use std::fmt;
+use std::io::Write;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -61,6 +62,11 @@ fn block_on<T>(main: impl Future<Output = Result<T, String>>) -> Result<T, Strin
     result
 }
 
+/// Prints to the standard output. Whoever reads it may stop: `stormproof schema | head` is no failure.
+fn print(text: &str) {
+    let _ = std::io::stdout().lock().write_all(text.as_bytes());
+}
+
 /// Why there is no configuration, as it is told.
 #[derive(Debug)]
 enum Unloaded {
@@ -88,7 +94,9 @@ impl fmt::Display for Unloaded {
 /// Reads a configuration file of the gateway. Of one that is not valid, each mistake is a line.
 fn load(path: &Path) -> Result<Config, Unloaded> {
     let has_token = std::env::var_os(TOKEN).is_some();
-    Config::parse_with(&text(path)?, has_token, &environment()).map_err(|mistakes| invalid(path, &mistakes))
+    let text = text(path)?;
+    read_with(|environment| Config::parse_with(&text, has_token, environment))
+        .map_err(|mistakes| invalid(path, &mistakes))
 }
 
 /// The text of a configuration file.
@@ -102,13 +110,14 @@ fn text(path: &Path) -> Result<String, Unloaded> {
     })
 }
 
-/// What the environment says; of what is not valid there, a line each.
-fn environment() -> Environment {
+/// Reads with what the environment says; of what is not valid there, tells a line each.
+fn read_with<T>(read: impl FnOnce(&Environment) -> T) -> T {
     let environment = Environment::of_process();
+    let read = read(&environment);
     for warning in environment.warnings() {
         eprintln!("stormproof: {warning}");
     }
-    environment
+    read
 }
 
 /// Each mistake on a line, with the file it is in.

@@ -23,6 +23,6 @@ pub(crate) fn run(args: &Args) -> ExitCode {
         File::Gateway => stormproof_gateway::schema(),
         File::Settings => stormproof::schema::settings(),
     };
-    println!("{schema:#}");
+    crate::print(&format!("{schema:#}\n"));
     ExitCode::SUCCESS
 }

@@ -10,17 +10,21 @@ use std::time::{Duration, SystemTime};
 use serde_json::{Value, json};
 use stormproof::Clock;
 use stormproof::events::{Damper, Suppressed, log, timestamp};
-use stormproof_gateway::{Config, Ended, Server, Told, signals};
+use stormproof_gateway::{Config, Ended, Hangups, Reload, Server, Told, signals};
 use tokio::runtime::Handle;
 use tokio::sync::broadcast::{Receiver, error::RecvError};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
-use crate::{FAILED, TOKEN};
+use crate::{FAILED, TOKEN, Unloaded};
 
 /// Run the gateway
-#[derive(Debug, clap::Args)]
+///
+/// SIGHUP reads the file again: circuits and limits keep their state, and a file that is bad changes nothing. SIGTERM and
+/// SIGINT let calls under way end; a second one ends at once. The log is on the standard output, a line of JSON for each
+/// event.
+#[derive(Clone, Debug, clap::Args)]
 pub(crate) struct Args {
     /// The configuration file
     #[arg(long, value_name = "FILE")]
@@ -36,17 +40,14 @@ const SIGNALLED: i32 = 128;
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
 pub(crate) fn run(args: &Args) -> ExitCode {
-    let mut config = match crate::load(&args.config) {
+    let config = match load(args) {
         Ok(config) => config,
         Err(wrong) => {
             eprintln!("{wrong}");
             return wrong.code();
         }
     };
-    if let Some(address) = args.listen {
-        config.gateway.listen = address;
-    }
-    match crate::block_on(serve(config)) {
+    match crate::block_on(serve(config, args)) {
         Ok((Ended::Aborted, signal)) => ExitCode::from(u8::try_from(SIGNALLED + signal).unwrap_or(FAILED)),
         Ok((Ended::TimedOut, _)) => {
             eprintln!("stormproof: calls were still under way after drain_timeout and were cut off");
@@ -60,14 +61,43 @@ pub(crate) fn run(args: &Args) -> ExitCode {
     }
 }
 
+fn load(args: &Args) -> Result<Config, Unloaded> {
+    let mut config = crate::load(&args.config)?;
+    if let Some(address) = args.listen {
+        config.gateway.listen = address;
+    }
+    Ok(config)
+}
+
+/// Reads the file again at each SIGHUP. One that is bad changes nothing, and the log says what is wrong with it.
+async fn reload_at(mut hangups: Hangups, reload: Reload, args: Args) {
+    loop {
+        hangups.next().await;
+        let (reload, args) = (reload.clone(), args.clone());
+        let reloading = tokio::task::spawn_blocking(move || match load(&args) {
+            Ok(config) => {
+                if reload.apply(&config).is_ok_and(|reloaded| reloaded.needs_restart) {
+                    say("restart_needed", json!({ "changed": "gateway" }));
+                }
+            }
+            Err(wrong) => reload.refused(&wrong.to_string()),
+        });
+        if reloading.await.is_err() {
+            return;
+        }
+    }
+}
+
 /// How it ended, and by which second signal if by one.
-async fn serve(config: Config) -> Result<(Ended, i32), String> {
+async fn serve(config: Config, args: &Args) -> Result<(Ended, i32), String> {
     let token = std::env::var_os(TOKEN).map(|token| token.into_string().map_err(|_| format!("{TOKEN} is not UTF-8")));
     let token = token.transpose()?;
     let upstreams: Vec<_> = config.upstreams.keys().cloned().collect();
     let log_interval = config.gateway.log_interval;
     let server = Server::bind(config, token).await.map_err(|error| error.to_string())?;
-    let (drain, abort) = signals().map_err(|error| format!("cannot listen to signals: {error}"))?;
+    let deaf = |error| format!("cannot listen to signals: {error}");
+    let ((drain, abort), hangups) = (signals().map_err(deaf)?, Hangups::listen().map_err(deaf)?);
+    let reloading = tokio::spawn(reload_at(hangups, server.reload(), args.clone()));
     say(
         "started",
         json!({
@@ -91,6 +121,8 @@ async fn serve(config: Config) -> Result<(Ended, i32), String> {
     let mut signal = 0;
     let abort = async { signal = abort.await };
     let ended = server.serve(drain, abort).await;
+    reloading.abort();
+    let _ = reloading.await;
     // The feed ends with the server, and the writer when it has written what was left; unless nobody reads the log.
     let _ = tokio::time::timeout(LAST_WORDS, writing).await;
     let stopped = say_aside("stopped", json!({ "drained": ended == Ended::Drained }));

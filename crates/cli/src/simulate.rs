@@ -27,8 +27,8 @@ Examples:
 pub(crate) struct Args {
     /// A file with a policy, a configuration of the gateway, or the name of a built-in comparison
     policy: PathBuf,
-    /// Whose policy, of a configuration with several upstreams
-    #[arg(long, value_name = "NAME")]
+    /// Whose policy, of a configuration with several upstreams or policies
+    #[arg(long, visible_alias = "policy", value_name = "NAME")]
     upstream: Option<String>,
     /// What goes wrong: its name, or with its beginning and length, such as outage@1m+30s
     #[arg(long, value_name = "SCENARIO", default_value = "outage", value_parser = |text: &str| text.parse::<Fault>())]
@@ -108,9 +108,9 @@ fn simulate(args: &Args) -> Result<(), Failed> {
     let comparison =
         compare(&setup, named).map_err(|mistakes| Failed(FAILED, format!("stormproof: the policy: {mistakes}")))?;
     if args.json {
-        println!("{:#}", as_json(&comparison));
+        crate::print(&format!("{:#}\n", as_json(&comparison)));
     } else {
-        print!("{}", table(&comparison));
+        crate::print(&table(&comparison));
     }
     let (Some(path), Some(kind)) = (&args.report, kind) else { return Ok(()) };
     let text = match kind {
@@ -194,7 +194,7 @@ fn unloaded(wrong: Unloaded) -> Failed {
 }
 
 /// Whether one of these tables begins in the text.
-fn has_tables(text: &str, names: &[&str]) -> bool {
+pub(crate) fn has_tables(text: &str, names: &[&str]) -> bool {
     let begins =
         |line: &str| line.trim_start().strip_prefix('[').map(|table| table.trim_start_matches(['[', ' ']).to_owned());
     let is_named = |table: &String| {

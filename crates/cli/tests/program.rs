@@ -36,10 +36,23 @@ fn check_says_when_a_file_is_well() {
 }
 
 #[test]
+fn check_says_where_policies_stand_in_a_file_of_neither_kind() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("policy.toml");
+    std::fs::write(&file, "[retry]\nmax_retries = 2\n").unwrap();
+    let (code, out, _) = said(&run(&["check", file.to_str().unwrap()]));
+    assert_eq!(code, 1);
+    assert!(out.contains("policies of the library stand in [policies.NAME]"), "{out}");
+}
+
+#[test]
 fn check_explains_each_policy_in_numbers() {
     let (code, out, _) = said(&run(&["check", "../../../stormproof.sample.toml"]));
     assert_eq!(code, 0);
-    assert!(out.contains("\nopenai\n  a call: 120s at most, 4 attempts at most\n"), "{out}");
+    assert!(
+        out.contains("\nopenai\n  a call: 120s at most, 4 attempts at most, 16 when nested in a policy like it\n"),
+        "{out}"
+    );
     assert!(out.contains("if calls hang, after 60s (all at once) to 300s (one after the other)"), "{out}");
     assert!(out.contains("\nsearch\n  a call: 5s at most, 1 attempt at most\n"), "{out}");
 
@@ -243,7 +256,7 @@ fn busy(directory: &Path, settings: &str) -> (Running, TcpStream, TcpStream) {
 
 #[test]
 fn a_second_signal_ends_it_at_once_with_its_number() {
-    for (first, second, code) in [("TERM", "INT", 130), ("INT", "TERM", 143), ("HUP", "HUP", 129)] {
+    for (first, second, code) in [("TERM", "INT", 130), ("INT", "TERM", 143)] {
         let directory = tempfile::tempdir().unwrap();
         let (mut running, _silent, _hung) = busy(directory.path(), "");
         signal(&running.child, first);
@@ -260,11 +273,69 @@ fn a_second_signal_ends_it_at_once_with_its_number() {
 fn a_drain_that_cuts_calls_off_fails_and_says_so() {
     let directory = tempfile::tempdir().unwrap();
     let (mut running, _silent, _hung) = busy(directory.path(), "drain_timeout = '100ms'");
-    signal(&running.child, "HUP");
+    signal(&running.child, "TERM");
     assert_eq!(running.child.wait().unwrap().code(), Some(1));
     let mut said = String::new();
     running.errors.read_to_string(&mut said).unwrap();
     assert_eq!(said, "stormproof: calls were still under way after drain_timeout and were cut off\n");
+}
+
+/// The answer to `GET path` as text.
+fn get(address: SocketAddr, path: &str) -> String {
+    let mut stream = TcpStream::connect(address).unwrap();
+    let head = format!("GET {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n");
+    stream.write_all(head.as_bytes()).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer
+}
+
+#[test]
+fn sighup_reads_the_file_again_and_a_bad_one_changes_nothing() {
+    let directory = tempfile::tempdir().unwrap();
+    let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let url = format!("http://{closed}");
+    let file = write_config(directory.path(), &url, "policy.breaker = { trip = 1 }\n");
+    let mut running = serve(&file);
+    assert!(get(running.address, "/up/x").starts_with("HTTP/1.1 502 "));
+    let line = |log: &mut BufReader<ChildStdout>, wanted: &str| loop {
+        let mut line = String::new();
+        assert!(log.read_line(&mut line).unwrap() > 0, "no {wanted}");
+        let told: serde_json::Value = serde_json::from_str(&line).unwrap();
+        if told["event"] == wanted {
+            return told;
+        }
+    };
+    line(&mut running.log, "circuit_opened");
+
+    std::fs::write(&file, "[upstreams.up]\nurl = 'nowhere'\n").unwrap();
+    signal(&running.child, "HUP");
+    let told = line(&mut running.log, "not_reloaded");
+    assert!(told["error"].as_str().unwrap().contains(".toml:2:7: upstreams.up.url: is "), "{told}");
+    assert!(get(running.address, "/up/x").starts_with("HTTP/1.1 503 "), "the circuit is still open");
+
+    let file = write_config(
+        directory.path(),
+        &url,
+        "policy.breaker = { trip = 2 }\n[upstreams.more]\nurl = 'http://127.0.0.1:9'\n",
+    );
+    let text = std::fs::read_to_string(&file).unwrap().replace("[gateway]\n", "[gateway]\nmax_connections = 7\n");
+    std::fs::write(&file, text).unwrap();
+    signal(&running.child, "HUP");
+    let patience = Instant::now() + Duration::from_secs(10);
+    while get(running.address, "/more/x").starts_with("HTTP/1.1 404 ") {
+        assert!(Instant::now() < patience, "it is not in force");
+        thread::sleep(Duration::from_millis(20));
+    }
+    assert!(get(running.address, "/up/x").starts_with("HTTP/1.1 503 "), "and it still is");
+    signal(&running.child, "TERM");
+    assert_eq!(running.child.wait().unwrap().code(), Some(0));
+    let mut rest = String::new();
+    running.log.read_to_string(&mut rest).unwrap();
+    assert!(rest.contains("\"event\":\"restart_needed\""), "{rest}");
+    let told = rest.lines().find(|line| line.contains("\"event\":\"reloaded\"")).unwrap();
+    let told: serde_json::Value = serde_json::from_str(told).unwrap();
+    assert_eq!((told["added"].as_u64(), told["changed"].as_u64()), (Some(1), Some(1)), "{told}");
 }
 
 #[test]

@@ -5,11 +5,14 @@
 
 use std::time::Duration;
 
+pub use self::jitter::Jitter;
+
 use crate::invalid::{Check, Invalid};
 use crate::rng::Rng;
 
 #[cfg(feature = "serde")]
 mod document;
+mod jitter;
 
 /// The waits between attempts: a schedule, where it starts, what it never passes, and how far it is spread.
 ///
@@ -71,32 +74,6 @@ impl PartialEq for Schedule {
             (Self::Custom(a), Self::Custom(b)) => std::ptr::fn_addr_eq(*a, *b),
             _ => std::mem::discriminant(self) == std::mem::discriminant(other),
         }
-    }
-}
-
-/// How a wait d is spread, so that callers who failed together do not come back together.
-#[derive(Clone, Copy, Debug, PartialEq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "snake_case"))]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-#[non_exhaustive]
-pub enum Jitter {
-    /// Exactly d.
-    None,
-    /// Within d · (1 ± f), f from 0 to 1. The default, with 0.2.
-    Symmetric(#[cfg_attr(feature = "schema", schemars(range(min = 0.0, max = 1.0)))] f64),
-    /// Within d · `[low, high)`.
-    Range(f64, f64),
-    /// Within `[0, d)`.
-    Full,
-    /// Within `[d/2, d)`.
-    Equal,
-    /// Within d · `[1, 1 + f)`.
-    Additive(#[cfg_attr(feature = "schema", schemars(range(min = 0.0)))] f64),
-}
-
-impl Default for Jitter {
-    fn default() -> Self {
-        Self::Symmetric(0.2)
     }
 }
 
@@ -233,7 +210,7 @@ impl Backoff {
 
     /// The longest that [`upward`](Self::upward) makes of a wait.
     pub(crate) fn longest_upward(&self, least: Duration) -> Duration {
-        least.saturating_add(scale(least, self.upward_fraction(), Duration::MAX))
+        least.saturating_add(scale(least, self.jitter.upward(), Duration::MAX))
     }
 
     /// The waits one after another, without end; the same for the same seed.
@@ -247,48 +224,7 @@ impl Backoff {
         if self.jitter == Jitter::None {
             return least;
         }
-        least.saturating_add(scale(least, self.upward_fraction() * rng.unit(), Duration::MAX))
-    }
-
-    fn upward_fraction(&self) -> f64 {
-        match self.jitter {
-            Jitter::None => 0.0,
-            Jitter::Symmetric(f) | Jitter::Additive(f) => f,
-            Jitter::Range(_, high) => (high - 1.0).max(0.0),
-            Jitter::Full => 1.0,
-            Jitter::Equal => 0.5,
-        }
-    }
-}
-
-impl Jitter {
-    /// What is wrong with the fractions; empty if nothing is.
-    pub fn validate(&self) -> Vec<Invalid> {
-        let mut check = Check::default();
-        match *self {
-            Self::None | Self::Full | Self::Equal => {}
-            Self::Symmetric(f) => check.that((0.0..=1.0).contains(&f), "symmetric", f, "from 0 to 1"),
-            Self::Additive(f) => check.that(f.is_finite() && f >= 0.0, "additive", f, "a finite number, 0 or more"),
-            Self::Range(low, high) => check.that(
-                0.0 <= low && low <= high && high.is_finite(),
-                "range",
-                (low, high),
-                "two finite numbers, 0 or more, the lower one first",
-            ),
-        }
-        check.done()
-    }
-
-    /// What a wait is multiplied by, for a `unit` in `[0, 1)`.
-    fn multiplier(self, unit: f64) -> f64 {
-        match self {
-            Self::None => 1.0,
-            Self::Symmetric(f) => 1.0 - f + 2.0 * f * unit,
-            Self::Range(low, high) => low + (high - low) * unit,
-            Self::Full => unit,
-            Self::Equal => 0.5 + 0.5 * unit,
-            Self::Additive(f) => 1.0 + f * unit,
-        }
+        least.saturating_add(scale(least, self.jitter.upward() * rng.unit(), Duration::MAX))
     }
 }
 
@@ -335,53 +271,4 @@ fn fibonacci(base: Duration, retry: u32, max: Duration) -> Duration {
 }
 
 #[cfg(all(test, not(loom)))]
-mod tests {
-    use super::*;
-
-    const fn secs(n: u64) -> Duration {
-        Duration::from_secs(n)
-    }
-
-    fn first(backoff: Backoff) -> [u64; 6] {
-        let mut waits = backoff.jitter(Jitter::None).iter(0);
-        std::array::from_fn(|_| waits.next().map_or(0, |wait| wait.as_secs()))
-    }
-
-    #[test]
-    fn schedules_are_exact_without_jitter() {
-        assert_eq!(first(Backoff::default()), [1, 2, 4, 8, 16, 32]);
-        assert_eq!(first(Backoff::default().factor(3.0)), [1, 3, 9, 27, 60, 60]);
-        assert_eq!(first(Backoff::linear(secs(1))), [1, 2, 3, 4, 5, 6]);
-        assert_eq!(first(Backoff::linear(secs(1)).increment(secs(20))), [1, 21, 41, 60, 60, 60]);
-        assert_eq!(first(Backoff::constant(secs(5))), [5; 6]);
-        assert_eq!(first(Backoff::constant(secs(90))), [90; 6]);
-        assert_eq!(first(Backoff::fibonacci(secs(1))), [1, 1, 2, 3, 5, 8]);
-        assert_eq!(first(Backoff::custom(|retry| secs(u64::from(retry) * 30))), [0, 30, 60, 60, 60, 60]);
-    }
-
-    #[test]
-    fn jitters_keep_to_their_formula() {
-        let thousandths = |multiplier| Duration::from_secs_f64(multiplier).as_millis();
-        let ends = |jitter: Jitter| [0.0, 1.0].map(|unit| thousandths(jitter.multiplier(unit)));
-        assert_eq!(ends(Jitter::None), [1_000, 1_000]);
-        assert_eq!(ends(Jitter::Symmetric(0.1)), [900, 1_100]);
-        assert_eq!(ends(Jitter::Symmetric(0.2)), [800, 1_200]);
-        assert_eq!(ends(Jitter::Range(0.5, 1.5)), [500, 1_500]);
-        assert_eq!(ends(Jitter::Full), [0, 1_000]);
-        assert_eq!(ends(Jitter::Equal), [500, 1_000]);
-        assert_eq!(ends(Jitter::Additive(0.3)), [1_000, 1_300]);
-    }
-
-    #[test]
-    fn mistakes_are_named() {
-        let fields = |backoff: Backoff| backoff.validate().into_iter().map(|m| m.field).collect::<Vec<_>>();
-        assert!(fields(Backoff::default()).is_empty());
-        for factor in [f64::NAN, f64::INFINITY, -1.0, 0.0] {
-            assert_eq!(fields(Backoff::default().factor(factor)), ["factor"]);
-        }
-        assert_eq!(fields(Backoff::default().max_delay(secs(0))), ["base_delay"]);
-        assert_eq!(fields(Backoff::default().jitter(Jitter::Symmetric(1.1))), ["jitter.symmetric"]);
-        assert_eq!(fields(Backoff::default().jitter(Jitter::Range(2.0, 1.0))), ["jitter.range"]);
-        assert_eq!(fields(Backoff::default().jitter(Jitter::Additive(f64::NAN))), ["jitter.additive"]);
-    }
-}
+mod tests;

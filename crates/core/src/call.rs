@@ -28,7 +28,7 @@ use std::time::Duration;
 use crate::breaker::Scope;
 use crate::decision::{Refusal, Ticket};
 use crate::event::Kind;
-use crate::outcome::Verdict;
+use crate::outcome::{Outcome, Verdict};
 use crate::permits::{Edge, Permits, emit};
 use crate::policy::Policy;
 use crate::retry::Stop;
@@ -96,9 +96,9 @@ pub enum Input<'v> {
     Resume,
     /// The attempt with this number ended.
     Finished(u32, Verdict<'v>),
-    /// The attempt with this number has an answer that is judged later: the call ends with it, and
+    /// The attempt with this number has an answer that looks like this and is judged later: the call ends with it, and
     /// [`hold`](Call::hold) hands over what was taken for it.
-    Answered(u32),
+    Answered(u32, Outcome),
 }
 
 /// A call under way: plain data, driven by [`next`](Self::next).
@@ -180,6 +180,12 @@ impl<E: Edge> Turn<'_, '_, E> {
     fn emit(&mut self, kind: impl FnOnce() -> Kind) {
         emit(self.policy, self.now, self.edge, kind);
     }
+
+    /// Counts and tells that the call has run out of this time, so long after it began.
+    fn timed_out(&mut self, limit: Limit, after: Duration) {
+        self.policy.timed_out.count(limit);
+        self.emit(|| Kind::TimedOut { limit, after });
+    }
 }
 
 /// The kind of failure that running out of time is.
@@ -217,7 +223,7 @@ impl Call {
     #[inline]
     pub fn inherit(&mut self, deadline: Instant) {
         if deadline < self.deadline {
-            let alone = self.deadline == Instant::FAR_FUTURE;
+            let alone = self.deadline == Instant::FAR_FUTURE || self.whose == Whose::InheritedOnly;
             self.whose = if alone { Whose::InheritedOnly } else { Whose::Inherited };
             self.deadline = deadline;
         }
@@ -271,7 +277,7 @@ impl Call {
         match (self.phase, input) {
             (Phase::Ready, _) => self.prepare(turn),
             (Phase::Attempting, Input::Finished(number, verdict)) => self.finished(turn, *number, verdict),
-            (Phase::Attempting, Input::Answered(number)) => self.answered(turn, *number),
+            (Phase::Attempting, Input::Answered(number, outcome)) => self.answered(turn, *number, *outcome),
             (Phase::Attempting, Input::Resume) => self.go_on(turn),
             (Phase::Expiring(number), _) => self.attempt_timed_out(turn, number),
             (Phase::Closing(stop), _) => self.drop_loser(turn, stop),

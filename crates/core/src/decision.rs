@@ -152,6 +152,8 @@ pub enum Stage {
     Hedge,
     /// How long attempts took.
     Latency,
+    /// The limits of time.
+    Timeout,
 }
 
 impl Stage {
@@ -168,6 +170,7 @@ impl Stage {
             Self::Queue => "queue",
             Self::Hedge => "hedge",
             Self::Latency => "latency",
+            Self::Timeout => "timeout",
         }
     }
 }

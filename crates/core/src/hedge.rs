@@ -109,6 +109,9 @@ impl Config {
     }
 }
 
+/// A percentile is not older, or one of a long window would be that of its first samples for hours.
+const LONGEST_FRESH: Duration = Duration::from_secs(1);
+
 /// Why a hedge started.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Cause {
@@ -204,7 +207,8 @@ impl Hedge {
         self.config
     }
 
-    /// How long an attempt that starts at `now` runs alone. A percentile is read anew each 64th of the window.
+    /// How long an attempt that starts at `now` runs alone. A percentile is read anew each 64th of the window, at the
+    /// latest after a second.
     #[inline]
     pub fn delay(&self, now: Instant, latency: Option<&Latency>) -> Duration {
         match self.config.delay {
@@ -227,7 +231,8 @@ impl Hedge {
         let measured = recent.quantile(percentile).filter(|_| enough);
         let delay = measured.map_or(otherwise, |delay| delay.max(at_least));
         self.delay.store(nanos(delay), Ordering::Relaxed);
-        self.fresh_until.store((now + latency.window() / 64).as_nanos(), Ordering::Release);
+        let fresh = (latency.window() / 64).min(LONGEST_FRESH);
+        self.fresh_until.store((now + fresh).as_nanos(), Ordering::Release);
         delay
     }
 

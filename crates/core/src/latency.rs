@@ -1,4 +1,5 @@
-//! How long successful attempts took of late, as quantiles.
+//! How long successful attempts took: of late as quantiles, and since the beginning as a histogram. An attempt that a hedge
+//! overtook is one of them, with the time it had taken until then.
 //!
 //! Owns a fixed table of counters. Recording is a few atomic additions; reading adds the counters up. What is done with a
 //! quantile is decided elsewhere: in [`hedge`](crate::hedge), on pages, in metrics.
@@ -82,8 +83,8 @@ pub struct Latency {
     width: u64,
     totals: Padded<Totals>,
     slices: [Slice; SLICES],
-    /// Held by whoever begins a slice anew.
-    turning: Mutex<()>,
+    /// What slices held that were begun anew, by [`LIMITS`]. Locked while a slice is begun anew.
+    forgotten: Mutex<[u64; LIMITS.len()]>,
 }
 
 #[derive(Debug)]
@@ -95,12 +96,31 @@ struct Totals {
 
 #[derive(Debug)]
 struct Slice {
-    /// Which stretch of time it holds, [`NONE`] for none. Written while `turning` is held.
+    /// Which stretch of time it holds, [`NONE`] for none. Written while `forgotten` is locked.
     epoch: AtomicU64,
     counts: Box<[AtomicU32]>,
 }
 
 const NONE: u64 = u64::MAX;
+
+/// The buckets of the histogram, in nanoseconds and as metrics write them, in seconds.
+const LIMITS: [(u64, &str); 15] = [
+    (5_000_000, "0.005"),
+    (10_000_000, "0.01"),
+    (25_000_000, "0.025"),
+    (50_000_000, "0.05"),
+    (100_000_000, "0.1"),
+    (250_000_000, "0.25"),
+    (500_000_000, "0.5"),
+    (1_000_000_000, "1.0"),
+    (2_500_000_000, "2.5"),
+    (5_000_000_000, "5.0"),
+    (10_000_000_000, "10.0"),
+    (30_000_000_000, "30.0"),
+    (60_000_000_000, "60.0"),
+    (120_000_000_000, "120.0"),
+    (300_000_000_000, "300.0"),
+];
 
 impl Latency {
     /// An empty table, or all mistakes in `config`.
@@ -116,7 +136,7 @@ impl Latency {
             width: (nanos(config.window) / SLICES as u64).max(1),
             totals: Padded(Totals { count: AtomicU64::new(0), sum: AtomicU64::new(0) }),
             slices: std::array::from_fn(|_| slice()),
-            turning: Mutex::new(()),
+            forgotten: Mutex::new([0; LIMITS.len()]),
         })
     }
 
@@ -159,10 +179,12 @@ impl Latency {
     /// Begins `slice` anew, once in its time. False if it already holds a later time: `now` is long past.
     #[cold]
     fn turn(&self, slice: &Slice, epoch: u64) -> bool {
-        let _turning = self.turning.lock();
+        let mut forgotten = self.forgotten.lock();
         let present = slice.epoch.load(Ordering::Relaxed);
         if present == NONE || present < epoch {
-            slice.counts.iter().for_each(|count| count.store(0, Ordering::Relaxed));
+            for (at, count) in slice.counts.iter().enumerate() {
+                add(&mut forgotten, at, count.swap(0, Ordering::Relaxed));
+            }
             slice.epoch.store(epoch, Ordering::Release);
             return true;
         }
@@ -200,14 +222,41 @@ impl Latency {
         Duration::from_micros(self.totals.0.sum.load(Ordering::Relaxed))
     }
 
+    /// How many of all that were ever recorded took at most so long, by growing limits in seconds. What is near a limit
+    /// may stand on its other side, by as much as quantiles are wrong. The last limits' count may be less than
+    /// [`count`](Self::count): some took longer.
+    pub fn histogram(&self) -> [(&'static str, u64); LIMITS.len()] {
+        let mut counts = {
+            let forgotten = self.forgotten.lock();
+            let mut counts = *forgotten;
+            for slice in &self.slices {
+                for (at, count) in slice.counts.iter().enumerate() {
+                    add(&mut counts, at, count.load(Ordering::Relaxed));
+                }
+            }
+            counts
+        };
+        let mut below = 0_u64;
+        for count in &mut counts {
+            below = below.saturating_add(*count);
+            *count = below;
+        }
+        std::array::from_fn(|at| (LIMITS[at].1, counts[at]))
+    }
+
     /// The same as data, for metrics and pages. Without samples in the window there are no quantiles.
     pub fn snapshot(&self, now: Instant) -> Snapshot {
         const HELP: &str = "How long successful attempts took, of late.";
+        const ALL: &str = "How long successful attempts took, in buckets.";
         let recent = self.recent(now);
         let quantile = |(q, label)| Some((label, recent.quantile(q)?.as_secs_f64()));
         let quantiles: Vec<_> =
             [(0.5, "0.5"), (0.95, "0.95"), (0.99, "0.99")].into_iter().filter_map(quantile).collect();
-        let samples = Sample::summary("seconds", HELP, &quantiles, self.sum().as_secs_f64(), self.count());
+        let (sum, buckets) = (self.sum().as_secs_f64(), self.histogram());
+        // A recording under way may stand in one of them alone.
+        let count = self.count().max(buckets[LIMITS.len() - 1].1);
+        let mut samples = Sample::summary("seconds", HELP, &quantiles, sum, count);
+        samples.extend(Sample::histogram("buckets_seconds", ALL, &buckets, sum, count));
         Snapshot { stage: Stage::Latency, name: self.name.clone(), samples }
     }
 }
@@ -249,6 +298,18 @@ fn bucket(nanos: u64) -> usize {
     let above = octave.saturating_sub(LOWEST) as usize;
     let at = above * PER_OCTAVE + usize::try_from(nanos >> shift).unwrap_or(BUCKETS);
     at.min(BUCKETS - 1)
+}
+
+/// Adds what is in a bucket to those of the histogram; what took longer than its last limit stands in none.
+fn add(histogram: &mut [u64; LIMITS.len()], bucket: usize, count: u32) {
+    if count == 0 {
+        return;
+    }
+    let middle = middle(bucket);
+    let found = LIMITS.iter().position(|(limit, _)| middle <= *limit);
+    if let Some(sum) = found.and_then(|at| histogram.get_mut(at)) {
+        *sum = sum.saturating_add(count.into());
+    }
 }
 
 /// The time in the middle of a bucket, in nanoseconds.

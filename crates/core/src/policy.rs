@@ -16,6 +16,7 @@ use crate::rate::{self, RateLimiter};
 use crate::retry::{self, Retry};
 use crate::snapshot::Snapshot;
 use crate::time::Instant;
+use crate::timeout::TimedOut;
 
 /// The stages of a call. Stages are shared, so several policies can hold the same breaker, limiter or budget, and a
 /// reloaded policy keeps the state of the one before.
@@ -43,6 +44,8 @@ pub struct Policy {
     pub attempt_timeout: Option<Duration>,
     /// How long successful attempts took.
     pub latency: Option<Arc<Latency>>,
+    /// How often its calls ran out of time.
+    pub timed_out: Arc<TimedOut>,
 }
 
 impl Policy {
@@ -60,6 +63,7 @@ impl Policy {
             tokens: None,
             attempt_timeout: None,
             latency: None,
+            timed_out: Arc::default(),
         }
     }
 
@@ -97,6 +101,10 @@ impl Policy {
         self.latency.as_deref().filter(|latency| !needed || latency.config() != latency::Config::default())
     }
 
+    fn limits_time(&self) -> bool {
+        self.deadline.is_some() || self.attempt_timeout.is_some()
+    }
+
     /// Whether any stage asks when a call succeeded. If not, the time of its start does as well.
     #[inline]
     pub fn success_needs_time(&self) -> bool {
@@ -126,6 +134,7 @@ impl Policy {
             self.hedge.as_ref().map(|stage| stage.snapshot(&self.name)),
             self.budget.as_ref().map(|stage| stage.snapshot(now)),
             self.latency.as_ref().map(|stage| stage.snapshot(now)),
+            self.limits_time().then(|| self.timed_out.snapshot(&self.name)),
         ]
         .into_iter()
         .flatten()

@@ -3,15 +3,23 @@
 //! Owns the filter of failures, the number of retries, and the order in which a decision is made. The waits come from
 //! [`backoff`](crate::backoff), the limit on all callers together from [`budget`](crate::budget).
 
+#[cfg(feature = "serde")]
+mod document;
+mod stats;
+
 use std::time::Duration;
 
+#[cfg(feature = "serde")]
+use self::document::Document;
+pub use self::stats::Stats;
+
+use self::stats::Counters;
+
 use crate::backoff::Backoff;
-use crate::decision::{Name, Reason, Stage};
+use crate::decision::Reason;
 use crate::invalid::{Check, Invalid, Mistakes};
 use crate::outcome::{Outcome, Verdict, is_one_of};
 use crate::rng::Rng;
-use crate::snapshot::{Sample, Snapshot};
-use crate::sync::{AtomicU64, Ordering};
 use crate::time::Instant;
 
 /// What is retried, how often and how fast.
@@ -25,7 +33,7 @@ pub struct Config {
     pub max_retries: u32,
     /// The waits between attempts. Default: 1 s, doubling, up to 60 s, ±20 %.
     pub backoff: Backoff,
-    /// The kinds of failure that are retried, see [`is_one_of`]; empty (the default): all.
+    /// The kinds of failure that are retried, each with its particular ones; all, if none is named. Default: none.
     pub retry_on: Vec<String>,
     /// The kinds of failure that are never retried, whatever else says so. Default: none.
     pub never_on: Vec<String>,
@@ -147,38 +155,6 @@ pub struct Retry {
     counters: Counters,
 }
 
-/// Written only when something went wrong.
-#[derive(Debug)]
-struct Counters {
-    calls: AtomicU64,
-    retries: AtomicU64,
-    half_open_waits: AtomicU64,
-    stopped: [AtomicU64; Stop::COUNTED.len()],
-}
-
-impl Counters {
-    fn new() -> Self {
-        let zero = || AtomicU64::new(0);
-        Self { calls: zero(), retries: zero(), half_open_waits: zero(), stopped: std::array::from_fn(|_| zero()) }
-    }
-}
-
-/// What has become of retries.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Stats {
-    /// Calls that were tried again at least once.
-    pub calls: u64,
-    /// Retries, waits for a half-open circuit among them.
-    pub retries: u64,
-    /// Waits for a half-open circuit.
-    pub half_open_waits: u64,
-    /// Calls that failed with all retries used up.
-    pub exhausted: u64,
-    /// Calls that failed because the budget was used up.
-    pub budget_denied: u64,
-}
-
 impl Retry {
     /// Retries as `config` says, the jitter from a fixed seed: see [`Retry::seed`].
     ///
@@ -279,54 +255,6 @@ impl Retry {
         if spread < deadline { spread } else { now + least }
     }
 
-    pub(crate) fn count_retry(&self, first: bool) {
-        self.counters.calls.fetch_add(u64::from(first), Ordering::Relaxed);
-        self.counters.retries.fetch_add(1, Ordering::Relaxed);
-    }
-
-    pub(crate) fn count_wait(&self) {
-        self.counters.half_open_waits.fetch_add(1, Ordering::Relaxed);
-    }
-
-    pub(crate) fn count_stop(&self, stop: Stop) {
-        let counter = Stop::COUNTED.iter().position(|counted| *counted == stop);
-        if let Some(counter) = counter.and_then(|at| self.counters.stopped.get(at)) {
-            counter.fetch_add(1, Ordering::Relaxed);
-        }
-    }
-
-    fn stopped(&self, stop: Stop) -> u64 {
-        let counters = Stop::COUNTED.iter().zip(&self.counters.stopped);
-        counters.filter(|(counted, _)| **counted == stop).map(|(_, counter)| counter.load(Ordering::Relaxed)).sum()
-    }
-
-    /// What has become of retries so far.
-    pub fn stats(&self) -> Stats {
-        let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        Stats {
-            calls: get(&self.counters.calls),
-            retries: get(&self.counters.retries),
-            half_open_waits: get(&self.counters.half_open_waits),
-            exhausted: self.stopped(Stop::Exhausted),
-            budget_denied: self.stopped(Stop::BudgetDenied),
-        }
-    }
-
-    /// The same as data, under the name of the policy.
-    pub fn snapshot(&self, name: &Name) -> Snapshot {
-        let stats = self.stats();
-        let mut samples = vec![
-            Sample::counter("calls", "Calls that were tried again at least once.", stats.calls),
-            Sample::counter("retries", "Retries, waits for a half-open circuit among them.", stats.retries),
-            Sample::counter("half_open_waits", "Waits for a half-open circuit.", stats.half_open_waits),
-        ];
-        samples.extend(Stop::COUNTED.map(|stop| {
-            Sample::counter("gave_up", "Calls that failed for good, by reason.", self.stopped(stop))
-                .label("reason", stop.as_str())
-        }));
-        Snapshot { stage: Stage::Retry, name: name.clone(), samples }
-    }
-
     /// The backoff, or the server's hint if that is longer.
     fn delay(
         &self,
@@ -342,40 +270,6 @@ impl Retry {
             return backoff;
         }
         self.spread(now, hint, deadline).since(now)
-    }
-}
-
-/// A configuration as it is written: how often, in one of two ways.
-#[cfg(feature = "serde")]
-#[derive(Default, serde::Deserialize)]
-#[serde(deny_unknown_fields, default, rename = "retry")]
-struct Document {
-    max_retries: Option<u32>,
-    max_attempts: Option<u32>,
-    backoff: Backoff,
-    #[serde(alias = "retry_exceptions")]
-    retry_on: Vec<String>,
-    #[serde(alias = "dont_retry_on", alias = "exclude", alias = "exclude_exceptions")]
-    never_on: Vec<String>,
-    #[serde(with = "crate::time::duration::option")]
-    retry_after_cap: Option<Duration>,
-    wait_for_half_open: bool,
-}
-
-#[cfg(feature = "serde")]
-impl TryFrom<Document> for Config {
-    type Error = &'static str;
-
-    fn try_from(read: Document) -> Result<Self, Self::Error> {
-        let max_retries = match (read.max_retries, read.max_attempts) {
-            (Some(_), Some(_)) => return Err("`max_retries` and `max_attempts` say the same thing: set one of them"),
-            (None, Some(0)) => return Err("max_attempts is 0, allowed is 1 or more (it counts the first call)"),
-            (None, Some(attempts)) => attempts - 1,
-            (Some(retries), None) => retries,
-            (None, None) => Self::DEFAULT_RETRIES,
-        };
-        let Document { backoff, retry_on, never_on, retry_after_cap, wait_for_half_open, .. } = read;
-        Ok(Self { max_retries, backoff, retry_on, never_on, retry_after_cap, wait_for_half_open })
     }
 }
 

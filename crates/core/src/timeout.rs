@@ -1,8 +1,11 @@
-//! How long things may take: the classes of operations and their time limits.
+//! How long things may take: the classes of operations and their time limits, and how often one ran out.
 
 use std::time::Duration;
 
+use crate::decision::{Name, Stage};
 use crate::invalid::{Check, Invalid};
+use crate::snapshot::{Sample, Snapshot};
+use crate::sync::{AtomicU64, Ordering};
 
 /// Time limits by class of operation, as a table that can be changed.
 ///
@@ -17,18 +20,23 @@ use crate::invalid::{Check, Invalid};
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(default, deny_unknown_fields))]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Timeouts {
-    /// Is it alive? Default: 10 s.
+    /// The question whether somebody is well. Default: 10 s.
     #[cfg_attr(feature = "serde", serde(with = "crate::time::duration"))]
+    #[cfg_attr(feature = "schema", schemars(with = "crate::time::duration::Written"))]
     pub health_check: Duration,
     /// An ordinary request, and every class without a name here. Default: 30 s.
     #[cfg_attr(feature = "serde", serde(with = "crate::time::duration"))]
+    #[cfg_attr(feature = "schema", schemars(with = "crate::time::duration::Written"))]
     pub standard_request: Duration,
     /// A long operation, such as a model's answer. Default: 120 s.
     #[cfg_attr(feature = "serde", serde(with = "crate::time::duration"))]
+    #[cfg_attr(feature = "schema", schemars(with = "crate::time::duration::Written"))]
     pub long_operation: Duration,
     /// A batch. Default: 300 s.
     #[cfg_attr(feature = "serde", serde(with = "crate::time::duration"))]
+    #[cfg_attr(feature = "schema", schemars(with = "crate::time::duration::Written"))]
     pub batch_operation: Duration,
 }
 
@@ -89,5 +97,42 @@ impl Limit {
             Self::Call => "call",
             Self::Inherited => "inherited",
         }
+    }
+}
+
+impl Limit {
+    const ALL: [Self; 3] = [Self::Attempt, Self::Call, Self::Inherited];
+}
+
+/// How often time ran out, by limit. Written only then.
+#[derive(Debug)]
+pub struct TimedOut([AtomicU64; Limit::ALL.len()]);
+
+impl Default for TimedOut {
+    fn default() -> Self {
+        Self(std::array::from_fn(|_| AtomicU64::new(0)))
+    }
+}
+
+impl TimedOut {
+    /// Counts that this limit ran out. Calls do so by themselves; this is for a limit that is kept elsewhere.
+    pub fn count(&self, limit: Limit) {
+        if let Some(count) = self.0.get(limit as usize) {
+            count.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// How often this limit ran out.
+    pub fn times(&self, limit: Limit) -> u64 {
+        self.0.get(limit as usize).map_or(0, |count| count.load(Ordering::Relaxed))
+    }
+
+    /// The same as data, for metrics and pages.
+    pub fn snapshot(&self, name: &Name) -> Snapshot {
+        const HELP: &str =
+            "Time limits that ran out, by limit: of an attempt, of the whole call, or what a call around it had left.";
+        let sample =
+            |limit: Limit| Sample::counter("timed_out", HELP, self.times(limit)).label("limit", limit.as_str());
+        Snapshot { stage: Stage::Timeout, name: name.clone(), samples: Limit::ALL.map(sample).into() }
     }
 }

@@ -160,6 +160,14 @@ impl CountWindow {
         self.tally
     }
 
+    /// Holds `tally` instead of what is there, as far as there is room, failed and slow calls first.
+    pub(crate) fn restore(&mut self, tally: Tally) {
+        self.clear();
+        for n in 0..u32::try_from(self.size).unwrap_or(u32::MAX).min(tally.calls) {
+            self.record(n < tally.failures, n < tally.slow);
+        }
+    }
+
     /// Forgets all calls.
     pub fn clear(&mut self) {
         // The bits may stay: a place is only read once the window is full again.

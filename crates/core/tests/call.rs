@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use stormproof_core::breaker::{self, Scope};
 use stormproof_core::{
-    Backoff, Call, Edge, End, Input, Instant, Jitter, NoEdge, Policy, Step, Ticket, Trip, Verdict, bulkhead, policy,
-    rate, retry,
+    Backoff, Call, Edge, End, Input, Instant, Jitter, Limit, NoEdge, Outcome, Policy, Step, Ticket, Trip, Verdict,
+    bulkhead, latency, policy, rate, retry,
 };
 
 fn ms(n: u64) -> Duration {
@@ -77,10 +77,47 @@ fn there_is_nothing_to_hold_outside_an_attempt() {
     assert!(second.hold().is_empty());
     second.abandon(&policy, &mut NoEdge);
     assert!(first.hold().is_empty(), "it is not over");
-    assert!(matches!(first.next(&policy, at(1), Input::Answered(1), &mut NoEdge), Step::Done(_)));
+    assert!(matches!(first.next(&policy, at(1), Input::Answered(1, Outcome::Success), &mut NoEdge), Step::Done(_)));
     first.hold().settle(&policy, at(1), &Verdict::success(), &mut NoEdge);
     let stats = policy.bulkhead.unwrap().stats();
     assert_eq!((stats.active, stats.queued), (0, 0));
+}
+
+#[test]
+fn an_answer_that_is_judged_later_is_measured_to_its_beginning() {
+    let policy = policy(policy::Config { latency: Some(latency::Config::default()), ..Default::default() });
+    for (took, outcome) in [(20, Outcome::Success), (500, Outcome::Ignored)] {
+        let mut call = begin(&policy, at(0));
+        assert!(matches!(resume(&mut call, &policy, at(0)), Step::Attempt { .. }));
+        assert!(matches!(call.next(&policy, at(took), Input::Answered(1, outcome), &mut NoEdge), Step::Done(_)));
+        call.hold().settle(&policy, at(9_000), &Verdict::failure("broken"), &mut NoEdge);
+    }
+    let measured = policy.latency.as_ref().unwrap();
+    assert_eq!((measured.count(), measured.sum()), (1, ms(20)));
+}
+
+#[test]
+fn time_that_runs_out_is_counted_by_limit() {
+    let limits = policy::Config { deadline: Some(ms(100)), attempt_timeout: Some(ms(40)), ..Default::default() };
+    let retry = retry::Config { backoff: Backoff::constant(ms(5)).jitter(Jitter::None), ..Default::default() };
+    let policy = policy(policy::Config { retry: Some(retry), ..limits });
+    let (mut call, mut now, mut inherited) = (begin(&policy, at(0)), at(0), begin(&policy, at(0)));
+    let until = |step: &Step<'_>| match *step {
+        Step::Attempt { until, .. } | Step::BackOff { until } => Some(until),
+        _ => None,
+    };
+    let mut step = resume(&mut call, &policy, now);
+    while !matches!(step, Step::Done(_)) {
+        now = until(&step).unwrap_or(now);
+        step = resume(&mut call, &policy, now);
+    }
+    inherited.inherit(at(0));
+    assert!(matches!(resume(&mut inherited, &policy, at(0)), Step::Done(End::TimedOut(Limit::Inherited, _))));
+    let times = [Limit::Attempt, Limit::Call, Limit::Inherited].map(|limit| policy.timed_out.times(limit));
+    assert_eq!(times, [2, 1, 1]);
+    let snapshots = policy.snapshots(now);
+    let snapshot = snapshots.iter().find(|snapshot| snapshot.stage.as_str() == "timeout").unwrap();
+    assert_eq!(snapshot.get("timed_out", "attempt"), Some(2.0));
 }
 
 #[test]
@@ -102,6 +139,56 @@ fn an_operation_that_failed_between_attempts_names_a_cause() {
         assert!(matches!(resume(&mut call, &policy, at(back)), Step::Done(_)));
         assert_eq!(policy.breaker.unwrap().last_cause().as_deref(), Some(cause));
     }
+}
+
+#[test]
+fn a_call_that_runs_out_of_time_between_attempts_has_given_up() {
+    let backoff = Backoff::constant(ms(1)).jitter(Jitter::None);
+    let policy = policy(policy::Config {
+        deadline: Some(ms(10)),
+        retry: Some(retry::Config { backoff, ..Default::default() }),
+        ..Default::default()
+    });
+    let mut call = begin(&policy, at(0));
+    let _ = resume(&mut call, &policy, at(0));
+    let _ = call.next(&policy, at(0), Input::Finished(1, Verdict::failure("E")), &mut NoEdge);
+    assert!(matches!(resume(&mut call, &policy, at(10)), Step::Done(End::TimedOut(..))), "whoever woke it was late");
+    let snapshot = policy.retry.unwrap().snapshot(&"tests".into());
+    assert_eq!(snapshot.get("gave_up", "deadline"), Some(1.0));
+}
+
+#[test]
+fn an_answer_whose_retry_would_be_refused_keeps_its_slot() {
+    let breaker = breaker::Config { trip: vec![Trip::consecutive(1)], ..Default::default() };
+    let policy = policy(policy::Config {
+        retry: Some(retry::Config::default()),
+        breaker: Some(breaker),
+        bulkhead: Some(one_at_a_time()),
+        rate: Some(rate::Config { per: Duration::from_secs(86_400), ..Default::default() }),
+        ..Default::default()
+    });
+    let mut call = begin(&policy, at(0));
+    call.keep();
+    let _ = resume(&mut call, &policy, at(0));
+    let step = call.next(&policy, at(1), Input::Finished(1, Verdict::failure("E")), &mut NoEdge);
+    assert!(matches!(step, Step::Done(End::Refused(_))));
+    let bulkhead = policy.bulkhead.as_ref().unwrap();
+    assert_eq!(bulkhead.stats().active, 1, "its body is still to come");
+    call.hold().abandon(&policy, &mut NoEdge);
+    assert_eq!((bulkhead.stats().active, policy.rate.as_ref().unwrap().stats(at(1)).available), (0, 9));
+}
+
+#[test]
+fn what_is_inherited_twice_is_inherited_once() {
+    let breaker = breaker::Config { trip: vec![Trip::consecutive(1)], ..Default::default() };
+    let policy = policy(policy::Config { breaker: Some(breaker), ..Default::default() });
+    let mut call = begin(&policy, at(0));
+    call.inherit(at(20));
+    call.inherit(at(10));
+    let _ = resume(&mut call, &policy, at(0));
+    assert!(matches!(resume(&mut call, &policy, at(10)), Step::Cancel { number: 1 }));
+    assert!(matches!(resume(&mut call, &policy, at(10)), Step::Done(End::TimedOut(..))));
+    assert_eq!(policy.breaker.unwrap().stats(at(10)).failures, 1, "it is the only limit there is");
 }
 
 /// Notes who was woken.

@@ -8,8 +8,8 @@ use proptest::prelude::*;
 use stormproof_core::breaker::{self, Mode, Scope};
 use stormproof_core::event::{Event, Kind};
 use stormproof_core::{
-    Backoff, Call, Edge, End, Input, Instant, Jitter, Permits, Policy, Stage, Step, Ticket, Trip, Verdict, budget,
-    bulkhead, hedge, policy, rate, retry,
+    Backoff, Call, Edge, End, Input, Instant, Jitter, Outcome, Permits, Policy, Stage, Step, Ticket, Trip, Verdict,
+    budget, bulkhead, hedge, policy, rate, retry,
 };
 
 /// What happens next, as far as it can; `usize` chooses among the calls to which it can happen.
@@ -334,7 +334,7 @@ impl World {
                     if attempting(caller) {
                         let attempt = caller.pick(attempt);
                         caller.running.retain(|number| *number != attempt);
-                        self.perform(at, Input::Answered(attempt));
+                        self.perform(at, Input::Answered(attempt, Outcome::Success));
                         let caller = &mut self.callers[at];
                         assert_eq!(caller.doing, Doing::Over, "an answer ends a call");
                         self.held.push((caller.call.hold(), caller.cost));

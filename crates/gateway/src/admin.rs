@@ -15,6 +15,7 @@ use http_body_util::channel::Channel;
 use serde_json::{Value, json};
 use stormproof::breaker::State as Circuit;
 use stormproof::metrics::{Exposition, Names};
+use stormproof::registry::stats::Reading;
 use stormproof::{CircuitBreaker, Instant, Trip, events, metrics};
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::watch;
@@ -22,7 +23,7 @@ use tokio::sync::watch;
 use crate::connection::Phase;
 use crate::feed::{Feed, Told};
 use crate::guard::{self, Guard};
-use crate::upstream::Upstream;
+use crate::upstreams::Upstreams;
 
 /// So often a follower of events hears that the connection lives.
 const HEARTBEAT: Duration = Duration::from_secs(15);
@@ -30,14 +31,14 @@ const HEARTBEAT: Duration = Duration::from_secs(15);
 /// What the admin API shows and changes.
 #[derive(Debug)]
 pub(crate) struct Admin {
-    pub(crate) upstreams: Vec<Arc<Upstream>>,
+    pub(crate) upstreams: Upstreams,
     pub(crate) feed: Feed,
     pub(crate) phase: watch::Receiver<Phase>,
 }
 
 impl Admin {
-    fn breakers(&self) -> impl Iterator<Item = &CircuitBreaker> {
-        self.upstreams.iter().filter_map(|upstream| upstream.breaker.as_ref())
+    fn breakers(&self) -> Vec<CircuitBreaker> {
+        self.upstreams.present().iter().filter_map(|upstream| upstream.breaker.clone()).collect()
     }
 }
 
@@ -59,19 +60,21 @@ pub(crate) fn router(admin: Arc<Admin>, guard: Guard) -> Router {
 }
 
 async fn health(State(admin): State<Arc<Admin>>) -> Response {
-    let breakers = admin.breakers().count();
-    let open = admin.breakers().filter(|breaker| breaker.state() == Circuit::Open).count();
+    let breakers = admin.breakers();
+    let open = breakers.iter().filter(|breaker| breaker.state() == Circuit::Open).count();
     let (code, status) = match open {
         _ if *admin.phase.borrow() != Phase::Serving => (StatusCode::SERVICE_UNAVAILABLE, "draining"),
         0 => (StatusCode::OK, "healthy"),
-        _ if open == breakers && breakers == admin.upstreams.len() => (StatusCode::SERVICE_UNAVAILABLE, "unhealthy"),
+        _ if open == breakers.len() && open == admin.upstreams.present().len() => {
+            (StatusCode::SERVICE_UNAVAILABLE, "unhealthy")
+        }
         _ => (StatusCode::OK, "degraded"),
     };
     answer(code, &json!({ "status": status, "timestamp": events::timestamp(SystemTime::now()) }))
 }
 
 async fn circuits(State(admin): State<Arc<Admin>>) -> Response {
-    let breakers: Vec<_> = admin.breakers().map(describe).collect();
+    let breakers: Vec<_> = admin.breakers().iter().map(describe).collect();
     let total = breakers.len();
     let timestamp = events::timestamp(SystemTime::now());
     answer(StatusCode::OK, &json!({ "breakers": breakers, "total": total, "available": true, "timestamp": timestamp }))
@@ -94,6 +97,7 @@ fn describe(breaker: &CircuitBreaker) -> Value {
         "cooldown_seconds": config.open_duration.as_secs_f64(),
         "cooldown_remaining": stats.remaining.as_secs_f64(),
         "success_rate": stats.success_rate(),
+        "health_score": (Reading::of(breaker).health_score() * 1000.0).round() / 1000.0,
         "total_successes": stats.successes,
         "total_failures": stats.failures,
         "total_refused": stats.refused,
@@ -105,23 +109,23 @@ fn describe(breaker: &CircuitBreaker) -> Value {
 }
 
 async fn reset_all(State(admin): State<Arc<Admin>>) -> Response {
-    let breakers: Vec<_> = admin.breakers().collect();
-    answer(StatusCode::OK, &reset(&breakers, "All circuit breakers have been reset"))
+    answer(StatusCode::OK, &reset(&admin.breakers(), "All circuit breakers have been reset"))
 }
 
 async fn reset_one(State(admin): State<Arc<Admin>>, Path(name): Path<String>) -> Response {
-    match admin.breakers().find(|breaker| breaker.name().as_str() == name) {
+    match admin.breakers().into_iter().find(|breaker| breaker.name().as_str() == name) {
         Some(breaker) => {
-            answer(StatusCode::OK, &reset(&[breaker], &format!("Circuit breaker {} has been reset", breaker.name())))
+            let message = format!("Circuit breaker {name} has been reset");
+            answer(StatusCode::OK, &reset(&[breaker], &message))
         }
         None => refuse(StatusCode::NOT_FOUND, "not_found", "no circuit breaker has this name"),
     }
 }
 
-fn reset(breakers: &[&CircuitBreaker], message: &str) -> Value {
+fn reset(breakers: &[CircuitBreaker], message: &str) -> Value {
     let mut previously_open = Vec::new();
     for breaker in breakers {
-        if breaker.state() != Circuit::Closed {
+        if breaker.state() == Circuit::Open {
             previously_open.push(breaker.name().as_str());
         }
         breaker.reset();
@@ -141,7 +145,7 @@ async fn scrape(State(admin): State<Arc<Admin>>, RawQuery(query): RawQuery, head
             Err(wrong) => return refuse(StatusCode::BAD_REQUEST, "unknown_names", &wrong.to_string()),
         }
     }
-    let snapshots: Vec<_> = admin.upstreams.iter().flat_map(|upstream| upstream.policy.snapshots()).collect();
+    let snapshots: Vec<_> = admin.upstreams.present().iter().flat_map(|upstream| upstream.policy.snapshots()).collect();
     respond(StatusCode::OK, format.content_type(), Body::from(text.write(&snapshots)))
 }
 

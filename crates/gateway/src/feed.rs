@@ -4,12 +4,9 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
-use stormproof::event::Kind;
 use stormproof::events::{QUEUE, Record};
-use stormproof::{Clock, Event};
+use stormproof::{Clock, Event, Registry};
 use tokio::sync::broadcast;
-
-use crate::upstream::Upstream;
 
 /// The events of all upstreams, the last [`QUEUE`] of them kept for whoever comes back. Cheap to clone; clones are the
 /// same feed.
@@ -50,26 +47,10 @@ impl Default for Feed {
 }
 
 impl Feed {
-    /// Takes in everything that happens at an upstream.
-    pub(crate) fn listen_to(&self, upstream: &Upstream) {
-        // A breaker tells by itself what it does, also what an operator made it do.
-        let is_circuit = |event: &Event| matches!(event.kind, Kind::Circuit { .. } | Kind::CircuitWouldOpen { .. });
-        for policy in [&upstream.policy, &upstream.streamed] {
-            let (feed, clock) = (self.clone(), policy.clock().clone());
-            policy.on_event(move |event| {
-                if !is_circuit(event) {
-                    feed.tell(event, &clock);
-                }
-            });
-        }
-        if let Some(breaker) = &upstream.breaker {
-            let (feed, clock) = (self.clone(), upstream.policy.clock().clone());
-            breaker.policy().on_event(move |event| {
-                if is_circuit(event) {
-                    feed.tell(event, &clock);
-                }
-            });
-        }
+    /// Takes in everything that happens to what the registry has. It tells each event once.
+    pub(crate) fn listen_to(&self, registry: &Registry) {
+        let (feed, clock) = (self.clone(), registry.clock().clone());
+        registry.on_event(move |event| feed.tell(event, &clock));
     }
 
     pub(crate) fn tell(&self, event: &Event, clock: &Clock) {

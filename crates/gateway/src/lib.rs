@@ -33,10 +33,12 @@ mod server;
 mod signals;
 mod upload;
 mod upstream;
+mod upstreams;
 
 pub use config::Config;
 #[cfg(feature = "schema")]
 pub use config::schema;
 pub use feed::{Feed, Told};
 pub use server::{Ended, Server, StartError};
-pub use signals::signals;
+pub use signals::{Hangups, signals};
+pub use upstreams::{Reload, Reloaded};

@@ -6,7 +6,7 @@ use std::time::Duration;
 use http::header::{CONTENT_LENGTH, EXPECT, HOST, HeaderName};
 use http::{HeaderMap, Method, Request, Response, StatusCode, Uri, Version};
 use hyper::body::{Body, Incoming};
-use stormproof::Held;
+use stormproof::{Held, Limit, Policy};
 use stormproof_http::{Client, is_idempotent};
 
 use crate::answer::{Answer, mark};
@@ -17,6 +17,7 @@ use crate::headers::remove_hop_by_hop;
 use crate::patience;
 use crate::upload::{Awaited, SMALL, Unreceived, Upload};
 use crate::upstream::Upstream;
+use crate::upstreams::Upstreams;
 
 static IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
@@ -26,7 +27,7 @@ const LONGEST_NAME: usize = 64;
 /// What the data plane needs to know.
 #[derive(Debug)]
 pub(crate) struct Proxy {
-    upstreams: Vec<Arc<Upstream>>,
+    upstreams: Upstreams,
     client: Client<Upload>,
     feed: Feed,
     max_replay_bytes: usize,
@@ -58,15 +59,16 @@ impl Outgoing {
 }
 
 impl Proxy {
-    pub(crate) fn new(upstreams: Vec<Arc<Upstream>>, client: Client<Upload>, feed: Feed, settings: &Settings) -> Self {
+    pub(crate) fn new(upstreams: Upstreams, client: Client<Upload>, feed: Feed, settings: &Settings) -> Self {
         let &Settings { max_replay_bytes, client_timeout, .. } = settings;
         Self { upstreams, client, feed, max_replay_bytes, client_timeout }
     }
 
     /// The answer to a request, whatever happens.
     pub(crate) async fn answer(&self, request: Request<Incoming>) -> Response<Reply> {
-        let Some((upstream, path)) = self.route(request.uri()) else {
-            let message = self.unknown(request.uri().path());
+        let upstreams = self.upstreams.present();
+        let Some((upstream, path)) = route(&upstreams, request.uri()) else {
+            let message = unknown(&upstreams, request.uri().path());
             return Answer::new(StatusCode::NOT_FOUND, "unknown_upstream", message).response();
         };
         let name = upstream.name().as_str();
@@ -81,26 +83,6 @@ impl Proxy {
             Ok((outgoing, repeatable)) => self.call(upstream, outgoing, repeatable).await,
             Err(answer) => answer.from(name).response(),
         }
-    }
-
-    /// The upstream that the first segment of the path names, and the rest of the path; or the only one there is.
-    fn route<'r>(&self, uri: &'r Uri) -> Option<(&Arc<Upstream>, &'r str)> {
-        let path = uri.path_and_query().map_or("/", |path| path.as_str());
-        let first = first_segment(path);
-        let named = self.upstreams.iter().find(|upstream| upstream.name().as_str() == first);
-        if let Some(upstream) = named {
-            return Some((upstream, path.get(first.len() + 1..).filter(|rest| !rest.is_empty()).unwrap_or("/")));
-        }
-        let [only] = &*self.upstreams else { return None };
-        Some((only, path))
-    }
-
-    /// What is told to who asks for a name that no upstream has.
-    fn unknown(&self, path: &str) -> String {
-        let plain = |c: char| if c.is_ascii_alphanumeric() || "-_.".contains(c) { c } else { '?' };
-        let asked: String = first_segment(path).chars().take(LONGEST_NAME).map(plain).collect();
-        let known: Vec<_> = self.upstreams.iter().map(|upstream| upstream.name().as_str()).collect();
-        format!("no upstream is called \"{asked}\"; there are: {}", known.join(", "))
     }
 
     /// The request as it goes out, and whether it may be sent again.
@@ -152,7 +134,9 @@ impl Proxy {
                     let request = request.ok_or(stormproof_http::Error::InvalidRequest)?;
                     let sending = client.send(request.into_request());
                     let response = match progress {
-                        Some(progress) => patience::of_upstream(upstream.patience, progress, sending).await?,
+                        Some(progress) => patience::of_upstream(upstream.patience, progress, sending)
+                            .await
+                            .inspect_err(|error| note(policy, *error))?,
                         None => sending.await?,
                     };
                     // Nobody asked for another protocol.
@@ -175,6 +159,7 @@ impl Proxy {
         mark(&mut response, &upstream.label, attempts);
         response
     }
+
     /// The upstream's answer as the client gets it; its body owns what the call has taken.
     fn pass_back(
         &self,
@@ -194,6 +179,33 @@ impl Proxy {
         let stream = Stream::new(incoming, held, verdict, upstream.stall_timeout, self.feed.clone());
         Response::from_parts(parts, Reply::Upstream(stream))
     }
+}
+
+/// Counts a limit of time that is kept here, and not by the policy.
+fn note(policy: &Policy, error: stormproof_http::Error) {
+    if error == stormproof_http::Error::Timeout {
+        policy.stages().timed_out.count(Limit::Attempt);
+    }
+}
+
+/// The upstream that the first segment of the path names, and the rest of the path; or the only one there is.
+fn route<'u, 'r>(upstreams: &'u [Arc<Upstream>], uri: &'r Uri) -> Option<(&'u Arc<Upstream>, &'r str)> {
+    let path = uri.path_and_query().map_or("/", |path| path.as_str());
+    let first = first_segment(path);
+    let named = upstreams.iter().find(|upstream| upstream.name().as_str() == first);
+    if let Some(upstream) = named {
+        return Some((upstream, path.get(first.len() + 1..).filter(|rest| !rest.is_empty()).unwrap_or("/")));
+    }
+    let [only] = upstreams else { return None };
+    Some((only, path))
+}
+
+/// What is told to who asks for a name that no upstream has.
+fn unknown(upstreams: &[Arc<Upstream>], path: &str) -> String {
+    let plain = |c: char| if c.is_ascii_alphanumeric() || "-_.".contains(c) { c } else { '?' };
+    let asked: String = first_segment(path).chars().take(LONGEST_NAME).map(plain).collect();
+    let known: Vec<_> = upstreams.iter().map(|upstream| upstream.name().as_str()).collect();
+    format!("no upstream is called \"{asked}\"; there are: {}", known.join(", "))
 }
 
 /// The part of a path that may name an upstream.

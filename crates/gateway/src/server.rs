@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use hyper::body::Incoming;
 use hyper::{Request, Response};
-use stormproof::Mistakes;
+use stormproof::{Mistakes, Registry};
 use stormproof_http::{Client, client};
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, mpsc, watch};
@@ -20,7 +20,7 @@ use crate::connection::{Door, Phase, Room, Serve, builder};
 use crate::feed::Feed;
 use crate::guard::Guard;
 use crate::proxy::Proxy;
-use crate::upstream::Upstream;
+use crate::upstreams::{Reload, Upstreams};
 
 /// Connections of the admin API at a time.
 const ADMIN_CONNECTIONS: usize = 256;
@@ -32,9 +32,8 @@ pub struct Server {
     data: TcpListener,
     admin: TcpListener,
     addresses: (SocketAddr, SocketAddr),
-    upstreams: Vec<Arc<Upstream>>,
+    reload: Reload,
     proxy: Proxy,
-    feed: Feed,
     token: Option<String>,
 }
 
@@ -62,13 +61,8 @@ pub enum StartError {
     #[error("STORMPROOF_ADMIN_TOKEN is set but empty")]
     EmptyToken,
     /// The configuration is not valid.
-    #[error("upstream {upstream}: {mistakes}")]
-    Config {
-        /// The upstream.
-        upstream: String,
-        /// All that is wrong with it.
-        mistakes: Mistakes,
-    },
+    #[error("the configuration: {0}")]
+    Config(Mistakes),
     /// The client for the upstreams could not be set up.
     #[error("the client for the upstreams: {0}")]
     Client(stormproof_http::Error),
@@ -93,28 +87,25 @@ impl Server {
     /// # Errors
     /// If the configuration is not valid, an address cannot be taken, or the admin API would be open to everybody.
     pub async fn bind(config: Config, token: Option<String>) -> Result<Self, StartError> {
-        let settings = config.gateway;
         // A file or a shell easily puts a line's end behind it.
         let token = token.map(|token| token.trim().to_owned());
         if token.as_ref().is_some_and(String::is_empty) {
             return Err(StartError::EmptyToken);
         }
-        if !settings.admin.ip().is_loopback() && token.is_none() {
-            return Err(StartError::PublicAdmin(settings.admin));
+        let admin = config.gateway.admin;
+        if !admin.ip().is_loopback() && token.is_none() {
+            return Err(StartError::PublicAdmin(admin));
         }
-        let feed = Feed::default();
-        let mut upstreams = Vec::new();
-        for (name, upstream) in &config.upstreams {
-            let wrong = |mistakes| StartError::Config { upstream: name.clone(), mistakes };
-            let upstream = Arc::new(Upstream::new(name, upstream).map_err(wrong)?);
-            feed.listen_to(&upstream);
-            upstreams.push(upstream);
-        }
+        let (feed, registry, upstreams) = (Feed::default(), Registry::new(), Upstreams::default());
+        feed.listen_to(&registry);
+        let reload = Reload { upstreams, registry, feed, settings: config.gateway.clone() };
+        reload.put_in_force(&config).map_err(StartError::Config)?;
+        let settings = config.gateway;
         let client = Client::new(&client::Config::default()).map_err(StartError::Client)?;
-        let proxy = Proxy::new(upstreams.clone(), client, feed.clone(), &settings);
+        let proxy = Proxy::new(reload.upstreams.clone(), client, reload.feed.clone(), &settings);
         let (data, admin) = (listen(settings.listen, "calls").await?, listen(settings.admin, "admin API").await?);
         let addresses = (address(&data, settings.listen), address(&admin, settings.admin));
-        Ok(Self { settings, data, admin, addresses, upstreams, proxy, feed, token })
+        Ok(Self { settings, data, admin, addresses, reload, proxy, token })
     }
 
     /// The address for calls.
@@ -129,14 +120,19 @@ impl Server {
 
     /// The events of all upstreams.
     pub fn feed(&self) -> &Feed {
-        &self.feed
+        &self.reload.feed
+    }
+
+    /// What puts another configuration in force while the gateway serves.
+    pub fn reload(&self) -> Reload {
+        self.reload.clone()
     }
 
     /// Serves until `drain` is ready; then accepts nothing more and lets what is under way end, for at most
     /// `drain_timeout` and until `abort` is ready.
     pub async fn serve<T>(self, drain: impl Future<Output = ()>, abort: impl Future<Output = T>) -> Ended {
         let (stop, phase) = watch::channel(Phase::Serving);
-        let admin = Admin { upstreams: self.upstreams, feed: self.feed, phase: phase.clone() };
+        let admin = Admin { upstreams: self.reload.upstreams, feed: self.reload.feed, phase: phase.clone() };
         let guard = Guard::new(self.addresses.1, self.settings.admin_hosts.clone(), self.token);
         // The admin API goes on while calls drain, so that it can be seen.
         let (stop_admin, admin_phase) = watch::channel(Phase::Serving);

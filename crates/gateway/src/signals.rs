@@ -1,24 +1,22 @@
-//! The signals that stop the gateway.
+//! The signals that stop the gateway, and the one that reloads it.
 
 use std::io;
 
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
-/// Two futures: ready at the first SIGTERM, SIGINT or SIGHUP, and at the second, with its number.
+/// Two futures: ready at the first SIGTERM or SIGINT, and at the second, with its number.
 ///
 /// # Errors
 /// If the signals cannot be listened to. Needs a tokio runtime.
 pub fn signals() -> io::Result<(impl Future<Output = ()>, impl Future<Output = i32>)> {
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-    let mut hangup = signal(SignalKind::hangup())?;
     let (sender, receiver) = watch::channel((0_u32, 0));
     tokio::spawn(async move {
         for count in 1..=2 {
             let kind = tokio::select! {
                 _ = terminate.recv() => SignalKind::terminate(),
                 _ = interrupt.recv() => SignalKind::interrupt(),
-                _ = hangup.recv() => SignalKind::hangup(),
             };
             if sender.send((count, kind.as_raw_value())).is_err() {
                 return;
@@ -30,6 +28,28 @@ pub fn signals() -> io::Result<(impl Future<Output = ()>, impl Future<Output = i
         first.await;
     };
     Ok((first, reached(receiver, 2)))
+}
+
+/// SIGHUP, which asks for a reload. From [`listen`](Self::listen) on it ends the process no more.
+#[derive(Debug)]
+pub struct Hangups(Signal);
+
+impl Hangups {
+    /// Takes the signal.
+    ///
+    /// # Errors
+    /// If it cannot be listened to. Needs a tokio runtime.
+    pub fn listen() -> io::Result<Self> {
+        signal(SignalKind::hangup()).map(Self)
+    }
+
+    /// The next one. Several that come before they are waited for are one.
+    pub async fn next(&mut self) {
+        if self.0.recv().await.is_none() {
+            // Nobody will tell any more.
+            std::future::pending::<()>().await;
+        }
+    }
 }
 
 /// The number of the signal, when there have been so many.

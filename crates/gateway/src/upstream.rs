@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderValue, Uri};
-use stormproof::{Bulkhead, CircuitBreaker, Mistakes, Name, Policy, RateLimiter};
+use stormproof::{CircuitBreaker, Mistakes, Name, Policy, Registry};
 use stormproof_http::Statuses;
 
 use crate::config;
@@ -32,24 +32,18 @@ pub(crate) struct Upstream {
     pub(crate) breaker: Option<CircuitBreaker>,
 }
 
-/// The stages of an upstream, put together in two ways.
-#[derive(Debug)]
-struct Policies {
-    whole: Policy,
-    streamed: Policy,
-    patience: Duration,
-    breaker: Option<CircuitBreaker>,
-}
-
 impl Upstream {
-    /// From its configuration, or all that is wrong with that.
-    pub(crate) fn new(name: &str, config: &config::Upstream) -> Result<Self, Mistakes> {
+    /// From its configuration, with the policy that the registry has for its name; or all that is wrong with its address.
+    pub(crate) fn new(name: &str, config: &config::Upstream, registry: &Registry) -> Result<Self, Mistakes> {
         let base = config.base().map_err(|mistake| Mistakes::from(vec![mistake]))?.into_parts();
         let (Some(scheme), Some(authority)) = (base.scheme, base.authority) else {
             return Err(Mistakes::from(vec![stormproof::Invalid::new("url", "incomplete", "scheme and host")]));
         };
         let name = Name::from(name);
-        let Policies { whole: policy, streamed, patience, breaker } = policies(&name, config)?;
+        let policy = registry.policy(&name);
+        let stages = policy.stages();
+        let breaker = stages.breaker.is_some().then(|| registry.breaker(&name));
+        let limits = [stages.attempt_timeout, stages.deadline];
         Ok(Self {
             label: HeaderValue::from_str(&name).unwrap_or_else(|_| HeaderValue::from_static("unnamed")),
             scheme,
@@ -57,10 +51,10 @@ impl Upstream {
             base: base.path_and_query.map_or_else(String::new, |path| path.path().trim_end_matches('/').to_owned()),
             statuses: config.failure_statuses.clone().map_or_else(Statuses::default, Statuses::only),
             stall_timeout: config.stall_timeout,
+            patience: limits.into_iter().flatten().min().unwrap_or(config.response_timeout),
             once: policy.once(),
+            streamed: policy.once().untimed(),
             policy,
-            streamed,
-            patience,
             breaker,
             name,
         })
@@ -93,29 +87,4 @@ impl Upstream {
 fn climbs(path: &str) -> bool {
     let plain = path.to_ascii_lowercase().replace("%2e", ".").replace("%2f", "/").replace("%5c", "/");
     plain.split(['/', '\\']).any(|segment| segment.split(';').next() == Some(".."))
-}
-
-fn policies(name: &Name, config: &config::Upstream) -> Result<Policies, Mistakes> {
-    let mut stages = config.policy_in_force();
-    let limits = [stages.attempt_timeout, stages.deadline];
-    let patience = limits.into_iter().flatten().min().unwrap_or(config.response_timeout);
-    // Both policies share the stages; the admin API needs a handle to the breaker besides.
-    let breaker = stages.breaker.take().map(|config| CircuitBreaker::with_config(name.clone(), config)).transpose()?;
-    let bulkhead = stages.bulkhead.take().map(|config| Bulkhead::with_config(name.clone(), config)).transpose()?;
-    let rate = stages.rate.take().map(|config| RateLimiter::with_config(name.clone(), config)).transpose()?;
-    let shared = |mut builder: stormproof::Builder| {
-        if let Some(breaker) = &breaker {
-            builder = builder.breaker(breaker);
-        }
-        if let Some(bulkhead) = &bulkhead {
-            builder = builder.bulkhead(bulkhead);
-        }
-        if let Some(rate) = &rate {
-            builder = builder.rate(rate);
-        }
-        builder.build()
-    };
-    let whole = shared(Policy::builder(name.clone()).config(stages))?;
-    let streamed = shared(Policy::builder(name.clone()))?;
-    Ok(Policies { whole, streamed, patience, breaker })
 }

@@ -40,6 +40,7 @@ async fn circuits_are_shown_and_reset() {
     assert_eq!((up["name"].as_str(), up["state"].as_str()), (Some("up"), Some("open")));
     assert_eq!((up["failure_count"].as_u64(), up["failure_threshold"].as_u64()), (Some(2), Some(2)));
     assert_eq!((up["cooldown_seconds"].as_f64(), up["success_rate"].as_f64()), (Some(30.0), Some(0.0)));
+    assert_eq!((up["health_score"].as_f64(), shown["breakers"][1]["health_score"].as_f64()), (Some(0.0), Some(1.0)));
     assert!(up["last_failure"].is_string() && up["cooldown_remaining"].as_f64().unwrap() > 29.0);
 
     let reset = gateway.admin("POST", "/api/admin/circuit-breakers/reset").await.json();
@@ -108,6 +109,72 @@ async fn metrics_come_in_the_format_and_under_the_names_that_are_asked_for() {
     assert!(both.contains("stormproof_breaker_state") && both.contains("\ncircuit_breaker_state{"));
     let wrong = get("/metrics?names=nagios", "").await;
     assert_eq!((wrong.status(), wrong.json()["error"]["type"].as_str()), (400, Some("unknown_names")));
+}
+
+#[tokio::test]
+async fn latency_is_measured_where_it_is_asked_for_and_timeouts_are_counted() {
+    let upstream = Upstream::start().await;
+    let more = "[upstreams.up]\nurl = 'http://{up}'\npolicy = { latency = {}, attempt_timeout = '200ms' }\n";
+    let gateway = Gateway::start(&upstream, more).await;
+    for path in ["/up/ok", "/up/status/404", "/up/slow/3", "/up/status/500"] {
+        gateway.get(path).await;
+    }
+    assert_eq!(gateway.get("/up/hang").await.status(), 504);
+    let aragora = gateway.admin("GET", "/metrics?names=aragora,aragora_code").await.text();
+    for line in [
+        "aragora_resilience_latency_seconds_count{name=\"up\"} 2\n",
+        "aragora_resilience_latency_seconds{name=\"up\",quantile=\"0.99\"} ",
+        "# TYPE aragora_resilience_duration_seconds histogram\n",
+        "aragora_resilience_duration_seconds_bucket{name=\"up\",le=\"0.5\"} 2\n",
+        "aragora_resilience_duration_seconds_bucket{name=\"up\",le=\"+Inf\"} 2\n",
+        "aragora_resilience_duration_seconds_count{name=\"up\"} 2\n",
+        "resilience_timeouts_total{operation_name=\"up\"} 1\n",
+    ] {
+        assert!(aragora.contains(line), "{line} is not in\n{aragora}");
+    }
+    let own = gateway.admin("GET", "/metrics").await.text();
+    assert!(own.contains("stormproof_timeout_timed_out_total{name=\"up\",limit=\"attempt\"} 1\n"), "{own}");
+    assert!(own.contains("stormproof_latency_buckets_seconds_bucket{name=\"up\",le=\"0.5\"} 2\n"), "{own}");
+}
+
+#[tokio::test]
+async fn a_reload_keeps_state_and_the_last_good_configuration() {
+    let upstream = Upstream::start().await;
+    let gateway = Gateway::start(&upstream, TWO).await;
+    for _ in 0..2 {
+        gateway.get("/up/status/500").await;
+    }
+    let read = |text: &str| Config::parse(&text.replace("{up}", &upstream.address.to_string())).unwrap();
+    let circuit = async |name: &str| {
+        let all = gateway.admin("GET", "/api/admin/circuit-breakers").await.json();
+        let found = all["breakers"].as_array().unwrap().iter().find(|breaker| breaker["name"] == name).cloned();
+        found.map(|breaker| (breaker["state"].as_str().unwrap().to_owned(), breaker["failure_threshold"].as_u64()))
+    };
+
+    let new = "[upstreams.new]\nurl = 'http://{up}'\npolicy.breaker = {}\n[upstreams.up]\nurl = 'http://{up}'\n\
+               policy.breaker = { trip = 3, open_duration = '30s' }\n";
+    let reloaded = gateway.reload.apply(&read(new)).unwrap();
+    let names = |names: &[stormproof::Name]| names.iter().map(ToString::to_string).collect::<Vec<_>>();
+    assert_eq!(
+        (names(&reloaded.policies.added), names(&reloaded.policies.missing)),
+        (vec!["new".into()], vec!["well".into()])
+    );
+    assert!(reloaded.needs_restart, "the addresses are others");
+    assert_eq!(circuit("up").await, Some(("open".into(), Some(3))));
+    assert_eq!((circuit("new").await.is_some(), circuit("well").await), (true, None));
+    assert_eq!((gateway.get("/up/ok").await.status(), gateway.get("/new/ok").await.status()), (503, 200));
+    assert_eq!(gateway.get("/well/ok").await.status(), 404);
+
+    let mut bad = read(new);
+    bad.upstreams.get_mut("up").unwrap().url = "nowhere".into();
+    assert!(gateway.reload.apply(&bad).is_err());
+    assert_eq!(gateway.get("/new/ok").await.status(), 200);
+    let told: Vec<_> = gateway.events().iter().map(|event| event["event"].as_str().unwrap().to_owned()).collect();
+    assert_eq!(
+        told.iter().filter(|event| event.contains("reloaded")).collect::<Vec<_>>(),
+        ["reloaded", "not_reloaded"]
+    );
+    assert_eq!(told.iter().filter(|event| *event == "circuit_opened").count(), 1, "told once: {told:?}");
 }
 
 async fn follow(gateway: &Gateway, headers: &str) -> TcpStream {

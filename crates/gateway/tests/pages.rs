@@ -1,6 +1,7 @@
 //! The tables of defaults in the book: written from the configuration types, so that they say what is so.
 //!
-//! Between `<!-- defaults:PATH -->` and `<!-- /defaults -->` stands the table of the settings at PATH.
+//! Between `<!-- defaults:PATH -->` and `<!-- /defaults -->` stands the table of the settings at PATH; names behind the path
+//! pick some of them.
 //! Between `<!-- presets -->` and `<!-- /presets -->` stands that of the presets. `cargo xtask generate` writes them; as a test this fails when one is out of date.
 #![cfg(feature = "schema")]
 #![allow(clippy::unwrap_used, clippy::panic, missing_docs)]
@@ -123,6 +124,8 @@ fn schema(path: &str) -> Option<Value> {
         "health" => Some(of::<stormproof_core::health::Config>(None, "")),
         "health.checks" => Some(of::<stormproof_core::health::Checks>(None, "")),
         "queue" => Some(of::<stormproof::queue::Config>(None, "")),
+        "timeouts" => Some(of::<stormproof::Timeouts>(None, "")),
+        "registry.limits" => Some(of::<stormproof::registry::Limits>(None, "")),
         "registry" => Some(of::<stormproof::registry::Config>(None, "")),
         _ => None,
     };
@@ -135,16 +138,28 @@ fn schema(path: &str) -> Option<Value> {
         let names = std::iter::once(first).chain(rest.into_iter().flat_map(|rest| rest.split('.')));
         names.into_iter().try_fold(whole, |schema, name| match name {
             "NAME" => schema.get("additionalProperties").cloned(),
-            _ => schema.get("properties")?.get(name).cloned(),
+            _ => schema.get("properties").or_else(|| table_among(&schema))?.get(name).cloned(),
         })
     })
 }
 
-fn table(path: &str) -> Result<String, String> {
+/// The settings of the table that is one of several forms.
+fn table_among(schema: &Value) -> Option<&Value> {
+    schema["anyOf"].as_array()?.iter().find_map(|form| form.get("properties"))
+}
+
+fn table(marker: &str) -> Result<String, String> {
+    let (path, picked) = marker.split_once(' ').unwrap_or((marker, ""));
+    let picked: Vec<_> = picked.split_whitespace().collect();
     let schema = schema(path).ok_or_else(|| format!("no settings are called {path}"))?;
-    let settings = schema["properties"].as_object().ok_or_else(|| format!("{path} is no table"))?;
+    let settings = schema.get("properties").or_else(|| table_among(&schema));
+    let settings = settings.and_then(Value::as_object).ok_or_else(|| format!("{path} is no table"))?;
+    if let Some(unknown) = picked.iter().find(|name| !settings.contains_key(**name)) {
+        return Err(format!("{path} has no setting {unknown}"));
+    }
     let mut table = String::from("| setting | default | meaning | allowed |\n|---|---|---|---|\n");
-    for (name, setting) in settings.iter().filter(|(_, setting)| !is_alias(setting)) {
+    let wanted = |name: &String| picked.is_empty() || picked.contains(&name.as_str());
+    for (name, setting) in settings.iter().filter(|(name, setting)| wanted(name) && !is_alias(setting)) {
         let (meaning, said) = split(setting["description"].as_str().unwrap_or_default());
         // Where a whole table has a default, its settings have theirs from it.
         let default = setting.get("default").or_else(|| schema["default"].get(name));
@@ -182,7 +197,9 @@ fn short(value: &Value, setting: &Value) -> String {
         Value::Array(items) if items.len() == 1 && items[0]["consecutive"].is_u64() => {
             format!("`{}`", items[0]["consecutive"])
         }
-        Value::Object(_) if setting["properties"].is_object() => "see there".to_owned(),
+        Value::Object(_) if setting["properties"].is_object() || table_among(setting).is_some() => {
+            "see there".to_owned()
+        }
         value => format!("`{}`", toml(value)),
     }
 }

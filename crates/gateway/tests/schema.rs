@@ -62,6 +62,7 @@ fn what_the_reader_takes_the_schema_takes() {
         "retry.backoff = { kind = 'fixed', delay = 2, jitter = { range = [0.5, 1.5] } }",
         "retry.backoff = { backoff_strategy = 'exponential', multiplier = 3, jitter = true }",
         "retry.backoff.jitter_factor = 0.3",
+        "retry = { backoff_strategy = 'exponential', initial_delay = 1, backoff_multiplier = 2, max_delay = 9, jitter = 0.1 }",
         "bulkhead = { max_waiting = 0, timeout = '5s' }",
         "rate = { requests_per_second = 5, burst_size = 9 }",
         "tokens = { rate = 90000, period = '1m', max_wait = 0 }",

@@ -112,6 +112,7 @@ mod tests {
         (verdict.outcome, verdict.kind.to_owned())
     }
 
+    /// X18, X23: by the number of the status, and before anything else.
     #[test]
     fn servers_fail_and_callers_err() {
         for (status, outcome, kind) in [

@@ -95,9 +95,8 @@ impl Error {
             return Self::RequestBroken;
         }
         // What the connection says is more precise than what the protocol makes of it.
-        if let Some(io) = find::<io::Error>(error)
-            && let Some(known) = of_io(io)
-        {
+        let known = chain(error).filter_map(|error| error.downcast_ref::<io::Error>()).find_map(of_io);
+        if let Some(known) = known {
             return known;
         }
         let Some(protocol) = find::<hyper::Error>(error) else { return Self::Other };
@@ -167,5 +166,24 @@ fn cause<'e>(error: &'e (dyn StdError + 'static)) -> Option<&'e (dyn StdError + 
     match error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
         Some(wrapped) => Some(wrapped),
         None => error.source(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("the call failed")]
+    struct Wrapper(#[source] Box<dyn StdError + Send + Sync>);
+
+    #[test]
+    fn t_65_causes_are_found_however_deep() {
+        let reset = || io::Error::from(io::ErrorKind::ConnectionReset);
+        let deep = Wrapper(Box::new(io::Error::other(Wrapper(Box::new(reset())))));
+        assert_eq!(Error::of_exchange(&deep), Error::ConnectionReset);
+        assert_eq!(Error::of_connecting(&Wrapper(Box::new(reset()))), Error::ConnectionReset);
+        let nothing = Wrapper("no route, port 500".into());
+        assert_eq!(Error::of_exchange(&nothing), Error::Other, "a number in a text is no status");
     }
 }

@@ -1,17 +1,27 @@
 //! What a function becomes: the same function, its body handed to a policy.
 
 use proc_macro2::{Span, TokenStream};
-use quote::{ToTokens, quote};
+use quote::{ToTokens, quote, quote_spanned};
+use syn::spanned::Spanned as _;
 use syn::visit::{self, Visit};
 use syn::{Error, FnArg, Ident, ItemFn, Pat, PatIdent, PatType, Receiver, ReceiverKind, Result, ReturnType, Type};
 
 use crate::literal::duration_tokens;
 use crate::settings::{Elsewhere, Mistakes, Settings};
 
-/// An argument: its name in the signature, and the pattern the body knows it by.
+/// An argument: its name in the signature, the pattern the body knows it by, and its type.
 struct Given {
     name: Ident,
     pattern: Pat,
+    ty: Type,
+}
+
+impl Given {
+    /// A clone of it. Where it cannot be cloned the compiler points at its type.
+    fn clone_tokens(&self) -> TokenStream {
+        let Self { name, ty, .. } = self;
+        quote_spanned!(Span::mixed_site().located_at(ty.span())=> ::core::clone::Clone::clone(&#name))
+    }
 }
 
 pub(crate) fn expand(settings: &Settings, function: &ItemFn) -> Result<TokenStream> {
@@ -32,7 +42,10 @@ pub(crate) fn expand(settings: &Settings, function: &ItemFn) -> Result<TokenStre
     let made = policy_tokens(settings, &sig.ident, &policy);
     let clones: TokenStream = given
         .iter()
-        .map(|Given { name, pattern }| quote!(let #pattern = ::core::clone::Clone::clone(&#name);))
+        .map(|given| {
+            let (pattern, clone) = (&given.pattern, given.clone_tokens());
+            quote!(let #pattern = #clone;)
+        })
         .collect();
     let waits = sig.asyncness.is_some();
     let attempt = match (waits, repeats) {
@@ -48,7 +61,9 @@ pub(crate) fn expand(settings: &Settings, function: &ItemFn) -> Result<TokenStre
             }
         }
         (false, true) => {
-            quote!(let #call = ::stormproof::Policy::call_sync(#policy, |_| -> #result { #clones #block });)
+            // Its statements, not the block: braces around braces are what a compiler warns of.
+            let body = &block.stmts;
+            quote!(let #call = ::stormproof::Policy::call_sync(#policy, |_| -> #result { #clones #(#body)* });)
         }
         (false, false) => quote! {
             let mut #body = ::core::option::Option::Some(move || -> #result #block);
@@ -59,8 +74,7 @@ pub(crate) fn expand(settings: &Settings, function: &ItemFn) -> Result<TokenStre
     let deadline = settings.deadline.filter(|_| settings.elsewhere.is_some()).map(duration_tokens);
     let deadline = deadline.map(|limit| quote!(.deadline(#limit)));
     let classify = settings.classify.as_ref().map(|classify| quote!(.classify_with(#classify)));
-    let arguments: Vec<_> =
-        given.iter().map(|Given { name, .. }| quote!(::core::clone::Clone::clone(&#name))).collect();
+    let arguments: Vec<_> = given.iter().map(Given::clone_tokens).collect();
     let backup = settings.backup.as_ref().map(|backup| backup.tokens(&arguments, &result, waits));
     Ok(quote! {
         #(#attrs)*
@@ -78,6 +92,8 @@ pub(crate) fn expand(settings: &Settings, function: &ItemFn) -> Result<TokenStre
 /// The body as a future whose type is known: neither `?` nor `return` know it otherwise.
 fn typed(result: &Type, block: &syn::Block) -> TokenStream {
     let never = Ident::new("never", Span::mixed_site());
+    // Not the block as a whole: within another one its braces are needless, and the compiler would say so of the user's.
+    let statements = &block.stmts;
     quote! {
         async move {
             #[allow(unreachable_code, unused_variables, clippy::all, clippy::pedantic)]
@@ -85,7 +101,7 @@ fn typed(result: &Type, block: &syn::Block) -> TokenStream {
                 let #never: #result = loop {};
                 return #never;
             }
-            #block
+            #(#statements)*
         }
     }
 }
@@ -104,6 +120,12 @@ fn check(settings: &Settings, function: &ItemFn) -> Result<Type> {
         mistakes.add(Error::new_spanned(sig.fn_token, why));
     }
     let result = match &sig.output {
+        ReturnType::Type(_, result) if sig.asyncness.is_none() && is_pinned(result) => {
+            let why = "it returns a future that something else made of an `async fn`, such as `#[async_trait]`: let the \
+                       method call a function that has the attribute";
+            mistakes.add(Error::new_spanned(result, why));
+            None
+        }
         ReturnType::Type(_, result) if !has_impl(result) => Some((**result).clone()),
         ReturnType::Type(_, result) => {
             mistakes
@@ -150,6 +172,11 @@ fn is_shared(receiver: &Receiver) -> bool {
     }
 }
 
+/// Whether this is `Pin<…>`: nothing of a result.
+fn is_pinned(result: &Type) -> bool {
+    matches!(result, Type::Path(path) if path.path.segments.last().is_some_and(|last| last.ident == "Pin"))
+}
+
 /// Whether the type cannot be written a second time.
 fn has_impl(result: &Type) -> bool {
     struct Found(bool);
@@ -177,7 +204,7 @@ fn name_it(at: usize, argument: &mut PatType) -> Given {
     };
     *argument.pat =
         Pat::Ident(PatIdent { attrs: Vec::new(), by_ref: None, mutability: None, ident: name.clone(), subpat: None });
-    Given { name, pattern }
+    Given { name, pattern, ty: (*argument.ty).clone() }
 }
 
 /// Brings the policy into scope.

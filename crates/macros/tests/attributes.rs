@@ -346,6 +346,21 @@ async fn methods_have_policies_too() {
 }
 
 #[tokio::test]
+async fn a_body_of_one_expression_draws_no_warning() {
+    #![deny(unused_braces)]
+
+    #[rustfmt::skip]
+    #[retry(max_retries = 0)]
+    async fn read() -> io::Result<u32> { Ok(1) }
+
+    #[rustfmt::skip]
+    #[policy("one expression")]
+    fn read_now() -> io::Result<u32> { Ok(2) }
+
+    assert_eq!((read().await.unwrap(), read_now().unwrap()), (1, 2));
+}
+
+#[tokio::test]
 async fn t_28_success_and_failure_count_and_a_return_ends_the_body_alone() {
     #[circuit_breaker(name = "t28", failure_threshold = 9)]
     async fn fetch(fail: bool) -> Result<u32, ApiError> {

@@ -7,8 +7,8 @@ use stormproof_core as core;
 use stormproof_core::{Invalid, Mistakes, Name, RetryBudget, breaker, budget, bulkhead, hedge, latency, rate, retry};
 
 use crate::clock::Clock;
-use crate::events::{EventBus, Listeners};
-use crate::policy::Policy;
+use crate::events::EventBus;
+use crate::policy::{Policy, StageListeners};
 use crate::stages::{Bulkhead, CircuitBreaker, RateLimiter};
 
 /// A stage for a policy: one of its own from a configuration, or one that others share.
@@ -35,6 +35,12 @@ macro_rules! part {
         impl From<$config> for Part<$config, $stage> {
             fn from(config: $config) -> Self {
                 Self::Own(config)
+            }
+        }
+
+        impl From<$stage> for Part<$config, $stage> {
+            fn from(stage: $stage) -> Self {
+                Self::Shared(stage)
             }
         }
 
@@ -169,29 +175,29 @@ impl Builder {
 
     /// The policy, or all that is wrong with it.
     pub fn build(self) -> Result<Policy, Mistakes> {
-        let shared: Vec<(&Clock, Listeners)> = [
-            self.breaker.as_ref().map(CircuitBreaker::policy),
-            self.bulkhead.as_ref().map(Bulkhead::policy),
-            self.rate.as_ref().map(RateLimiter::policy),
-            self.tokens.as_ref().map(RateLimiter::policy),
-        ]
-        .into_iter()
-        .flatten()
-        .map(|stage| (stage.clock(), stage.0.listeners.clone()))
-        .collect();
-        let clock = self.clock.or_else(|| shared.first().map(|(clock, _)| (*clock).clone())).unwrap_or_default();
+        let breaker = self.breaker.as_ref().map(CircuitBreaker::policy);
+        let bulkhead = self.bulkhead.as_ref().map(Bulkhead::policy);
+        let [rate, tokens] = [&self.rate, &self.tokens].map(|limiter| limiter.as_ref().map(RateLimiter::policy));
+        let shared = || [breaker, bulkhead, rate, tokens].into_iter().flatten().map(Policy::clock);
+        let clock = self.clock.or_else(|| shared().next().cloned()).unwrap_or_default();
 
         let mut mistakes = self.own.validate();
         if self.budget.is_some() && self.own.retry.is_none() && self.own.hedge.is_none() {
             mistakes.push(Invalid::new("budget", "set without retry", "only together with retry or hedge"));
         }
-        if shared.iter().any(|(other, _)| other.identity() != clock.identity()) {
+        if shared().any(|other| other.identity() != clock.identity()) {
             mistakes.push(Invalid::new("clock", "not that of a shared stage", "one clock for a policy and its stages"));
         }
         if !mistakes.is_empty() {
             return Err(mistakes.into());
         }
-        let listeners = shared.into_iter().map(|(_, listeners)| listeners).collect();
+        let heard = |stage: Option<&Policy>| stage.map(|stage| stage.0.listeners.clone());
+        let listeners = StageListeners {
+            breaker: heard(breaker),
+            bulkhead: heard(bulkhead),
+            rate: heard(rate),
+            tokens: heard(tokens),
+        };
         let seed = self.seed.unwrap_or_else(crate::random_seed);
         let mut core = self.own.build(self.name, seed)?;
         core.breaker = self.breaker.map(|stage| stage.core().clone()).or(core.breaker);

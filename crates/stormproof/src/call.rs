@@ -125,7 +125,8 @@ where
     }
 
     /// Calls `note` before each wait for another attempt: the retry's number from 1, the result that is retried, and the
-    /// wait. A `note` that panics is passed over.
+    /// wait. A `note` that panics is passed over. The retry of an attempt that ran out of time has no result and is told as
+    /// an event alone.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]

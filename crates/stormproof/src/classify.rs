@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use stormproof_core::Verdict;
 
+use crate::error::Error;
+
 /// Judges results. See [`Verdict`] for what a judgement can say.
 ///
 /// ```
@@ -54,6 +56,51 @@ impl<T, E> Classify<T, E> for ErrIsFailure {
         match result {
             Ok(_) => Verdict::success(),
             Err(_) => Verdict::failure(short_name(std::any::type_name::<E>())),
+        }
+    }
+}
+
+/// Judges the errors of a policy inside another one: what its stages refused was not tried, so it is ignored by the outer
+/// breaker and not retried. The operation's own errors go to the classifier in it, and a timeout is a failure.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use std::time::Duration;
+/// use stormproof::{CircuitBreaker, ErrIsFailure, Nested, Retry, breaker::Mode};
+///
+/// let retry = Retry::constant(Duration::from_millis(1)).build("retry")?;
+/// let breaker = CircuitBreaker::new("openai");
+/// breaker.set_mode(Mode::ForcedOpen);
+/// let call = retry.call(|_| breaker.call(|_| async { Ok::<_, &str>(42) })).classify(Nested(ErrIsFailure));
+/// assert_eq!(call.await.unwrap_err().attempts(), 1);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Nested<C>(pub C);
+
+impl<C> Nested<C> {
+    fn error<'a, T: 'a, E>(&self, error: &'a Error<E>) -> Verdict<'a>
+    where
+        C: Classify<T, E>,
+    {
+        match error {
+            Error::Failed { error, .. } => self.0.classify(Err(error)),
+            Error::Refused { refused, .. } => Verdict::ignored(refused.reason.as_str()),
+            Error::TimedOut { .. } => Verdict::failure("TimeoutError"),
+            Error::AllFailed { causes } => {
+                causes.first().map_or(Verdict::failure(""), |cause| self.error::<T, E>(cause))
+            }
+        }
+    }
+}
+
+impl<T, E, C: Classify<T, E>> Classify<T, Error<E>> for Nested<C> {
+    fn classify<'a>(&self, result: Result<&'a T, &'a Error<E>>) -> Verdict<'a> {
+        match result {
+            Ok(value) => self.0.classify(Ok(value)),
+            Err(error) => self.error::<T, E>(error),
         }
     }
 }

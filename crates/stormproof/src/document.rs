@@ -132,6 +132,11 @@ impl<'a> Reader<'a> {
         let mut found = self.prepare(&mut tree, &places);
         let whole = tree.clone();
         let (value, dropped) = deserialize(tree, span, &places, &mut found);
+        if self.policies.is_some() {
+            for (_, mistake) in &mut found {
+                name_preset(&mut mistake.message);
+            }
+        }
         if let Some(value) = &value {
             let about_what_was_read = |mistake: &Invalid| !dropped.iter().any(|path| depends_on(mistake, path));
             found.extend(validate(value).into_iter().filter(about_what_was_read).map(|mistake| {
@@ -151,6 +156,12 @@ impl<'a> Reader<'a> {
         'a: 't,
     {
         let mut found = Vec::new();
+        let mut twice = Vec::new();
+        for (path, policy) in self.policies.map_or_else(Vec::new, |path| tree::at_path(tree, path)) {
+            if let toml::de::DeValue::Table(policy) = policy.get_mut() {
+                tree::gather_backoff(policy, &path, &mut twice);
+            }
+        }
         if let Some(environment) = self.environment {
             for (at, message) in environment.lay_over(tree, places.text.len() + 1) {
                 found.push(places.mistake(at, String::new(), message));
@@ -159,16 +170,15 @@ impl<'a> Reader<'a> {
         let policies = self.policies.map_or_else(Vec::new, |path| tree::at_path(tree, path));
         for (path, policy) in policies {
             let toml::de::DeValue::Table(policy) = policy.get_mut() else { continue };
-            let mut twice = Vec::new();
             tree::take_out_twice(policy, "policy", &path, &mut twice);
-            found.extend(twice.into_iter().map(|tree::Twice { path, name, other, at }| {
-                let message = format!("says the same as `{other}`: set one of them");
-                places.mistake(at, format!("{path}.{name}"), message)
-            }));
             if let Err((at, message)) = preset::expand(policy, self.environment) {
                 found.push(places.mistake(at, format!("{path}.preset"), message));
             }
         }
+        found.extend(twice.into_iter().map(|tree::Twice { path, name, other, at }| {
+            let message = format!("says the same as `{other}`: set one of them");
+            places.mistake(at, format!("{path}.{name}"), message)
+        }));
         found
     }
 }
@@ -222,6 +232,14 @@ fn plain(message: &str) -> String {
             format!("{before}expected a table{after}")
         }
         None => message,
+    }
+}
+
+/// Names `preset` among the settings of a policy: it is replaced before the type, which does not know it, is read.
+fn name_preset(message: &mut String) {
+    const POLICY: &str = "expected one of `deadline`, ";
+    if message.starts_with("unknown field") && message.contains(POLICY) {
+        *message = message.replace(POLICY, "expected one of `preset`, `deadline`, ");
     }
 }
 

@@ -3,12 +3,17 @@
 //! Reads no process's environment unless asked to. Values are kept only of variables that are settings; of one that may
 //! hold a secret, only that it is there.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::ops::Range;
 use std::str::FromStr;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use toml::de::{DeTable, DeValue};
+use serde::Deserialize;
+use stormproof_core::Backoff;
+use toml::Spanned;
+use toml::de::{DeTable, DeValue, Deserializer};
 
 use crate::document::tree;
 
@@ -40,6 +45,8 @@ pub struct Environment {
     aragora: String,
     a2a: String,
     warnings: Vec<Warning>,
+    /// What did not fit a policy that it speaks to: found where policies are read.
+    misfits: Arc<Mutex<BTreeSet<Warning>>>,
 }
 
 impl fmt::Debug for Environment {
@@ -55,7 +62,7 @@ impl fmt::Debug for Environment {
 }
 
 /// A variable that is not valid and therefore ignored. Its value is not told.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[non_exhaustive]
 pub struct Warning {
     /// The variable.
@@ -160,9 +167,10 @@ impl Environment {
         &self.known
     }
 
-    /// The variables that are not valid.
-    pub fn warnings(&self) -> &[Warning] {
-        &self.warnings
+    /// The variables that are not valid, or did not fit a policy that was read with this environment so far.
+    pub fn warnings(&self) -> Vec<Warning> {
+        let misfits = self.misfits.lock().unwrap_or_else(PoisonError::into_inner);
+        self.warnings.iter().chain(&*misfits).cloned().collect()
     }
 
     /// Puts our own variables into a document's tree. The n-th has the span from `base + 2n`, of one byte. Returns
@@ -190,7 +198,13 @@ impl Environment {
         let (said, _) = DeTable::parse_recoverable(text);
         let to_stages =
             said.into_inner().into_iter().filter(|(stage, _)| policy.contains_key(stage.get_ref().as_ref()));
-        let said = tree::placed_table(to_stages.collect(), span);
+        let mut said = tree::placed_table(to_stages.collect(), span);
+        for (name, variable, allowed) in DELAYS {
+            if family == Family::Aragora && takes_delay(&mut said, name, |said| contradicts(policy, said)) {
+                let mut misfits = self.misfits.lock().unwrap_or_else(PoisonError::into_inner);
+                misfits.insert(Warning { variable, allowed });
+            }
+        }
         tree::lay_over(policy, said, "policy");
     }
 
@@ -198,6 +212,37 @@ impl Environment {
     pub(crate) fn variable(&self, offset: usize) -> Option<&str> {
         self.settings.get(offset / 2).map(|(name, ..)| name.as_str())
     }
+}
+
+/// The waits that variables set, and what a policy asks of them.
+const DELAYS: [(&str, &str, &str); 2] = [
+    ("max_delay", "ARAGORA_RETRY_MAX_DELAY", "at least the first delay of each policy that it speaks to"),
+    ("base_delay", "ARAGORA_RETRY_INITIAL_DELAY", "at most the longest delay of each policy that it speaks to"),
+];
+
+/// Takes a wait out of what is said, if that is wrong with it; whether it did.
+fn takes_delay<'t>(said: &mut DeTable<'t>, name: &str, wrong: impl Fn(&DeTable<'t>) -> bool) -> bool {
+    if !wrong(said) {
+        return false;
+    }
+    let backoff = said.get_mut("retry").and_then(|retry| match retry.get_mut() {
+        DeValue::Table(retry) => retry.get_mut("backoff"),
+        _ => None,
+    });
+    match backoff.map(Spanned::get_mut) {
+        Some(DeValue::Table(backoff)) => backoff.remove(name).is_some(),
+        _ => false,
+    }
+}
+
+/// Whether the waits of a policy, with what is said laid over it, contradict each other.
+fn contradicts<'t>(policy: &DeTable<'t>, said: &DeTable<'t>) -> bool {
+    let mut whole = policy.clone();
+    tree::lay_over(&mut whole, said.clone(), "policy");
+    let Some(DeValue::Table(retry)) = whole.remove("retry").map(Spanned::into_inner) else { return false };
+    let Some(DeValue::Table(backoff)) = retry.get("backoff").map(Spanned::get_ref) else { return false };
+    let read = Backoff::deserialize(Deserializer::from(Spanned::new(0..0, backoff.clone())));
+    read.is_ok_and(|backoff| backoff.base_delay > backoff.max_delay)
 }
 
 /// Ranges, as they are told.

@@ -70,7 +70,6 @@ pub enum Error<E> {
     },
 }
 
-/// What is asked of [`Error::AllFailed`] is answered for the call itself, not for its fallbacks.
 /// What a limit is a limit of.
 const fn whose(limit: Limit) -> &'static str {
     match limit {
@@ -80,6 +79,7 @@ const fn whose(limit: Limit) -> &'static str {
     }
 }
 
+/// What is asked of [`Error::AllFailed`] is answered for the call itself, not for its fallbacks.
 impl<E> Error<E> {
     /// The operation's own last error.
     pub fn last(&self) -> Option<&E> {

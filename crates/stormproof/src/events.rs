@@ -199,7 +199,7 @@ impl Listeners {
         self.0.publish(&heard);
     }
 
-    fn is(&self, other: &Self) -> bool {
+    pub(crate) fn is(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.0, &other.0)
     }
 

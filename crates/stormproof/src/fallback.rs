@@ -3,14 +3,15 @@
 //! Owns how fallbacks are attached to a call and run. When one is due is decided in [`core::fallback`].
 
 mod alternatives;
+mod failure;
 mod fallible;
+mod served;
 mod shared;
 mod sync;
 
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
 
 use pin_project_lite::pin_project;
 
@@ -18,65 +19,13 @@ use crate::call::{Calling, Cx};
 use crate::classify::Classify;
 use crate::error::Error;
 
-use alternatives::{Alternatives, Failure};
+use alternatives::Alternatives;
 pub use alternatives::{Kept, Nothing, Now, Shared, Then, Value, With};
+use failure::Failure;
 pub use fallible::{Awaited, Fallible};
+pub use served::{Served, Source};
 pub use shared::Fallback;
 pub use stormproof_core::fallback::{Kind, Used};
-
-/// An answer, and where it came from.
-///
-/// ```
-/// # #[tokio::main(flavor = "current_thread")]
-/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// use stormproof::{Policy, Source};
-///
-/// let policy = Policy::builder("weather").build()?;
-/// let served = policy.call(|_| async { Err("down") }).fallback("unknown").served().await;
-/// let served = served.expect("a value cannot fail");
-/// assert_eq!((served.value, served.source), ("unknown", Source::Fallback { position: 1 }));
-/// # Ok(())
-/// # }
-/// ```
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Served<T> {
-    /// The answer.
-    pub value: T,
-    /// Where it came from.
-    pub source: Source,
-}
-
-impl<T> Served<T> {
-    pub(crate) fn new(value: T, source: Source) -> Self {
-        Self { value, source }
-    }
-
-    /// Whether it is less than what was asked for: from a fallback, or from a cache after its time.
-    pub fn is_degraded(&self) -> bool {
-        !matches!(self.source, Source::Call | Source::Cache { stale: false, .. })
-    }
-}
-
-/// Where an answer came from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Source {
-    /// The call itself.
-    Call,
-    /// A fallback.
-    Fallback {
-        /// Its place in the chain, from 1.
-        position: u32,
-    },
-    /// A cache.
-    Cache {
-        /// How long ago it was stored.
-        age: Duration,
-        /// Whether it is past the time in which it is served without a call.
-        stale: bool,
-    },
-}
 
 /// What a call with fallbacks gives.
 pub type Answer<Call> = Result<Served<<Call as Fallible>::Value>, Error<<Call as Fallible>::Error>>;

@@ -23,85 +23,104 @@
 //!
 //! The decisions are made in [`stormproof_core`], whose nouns are re-exported here; this crate waits, wakes and tells.
 
-#[cfg(feature = "macros")]
-#[doc(hidden)]
-pub mod attribute;
+// Calls and what protects them.
 mod builder;
+mod call;
+mod classify;
+mod error;
+mod ext;
+mod interrupted;
+mod policy;
+pub mod retry;
+mod stages;
+mod sync;
+#[cfg(feature = "tower")]
+pub mod tower;
+
+pub use builder::{Builder, Part};
+pub use call::{Calling, Cx, Holding};
+pub use classify::{ByFn, Classify, ErrIsFailure, Nested, Noted};
+pub use error::{Error, Unavailable};
+pub use ext::Resilient;
+pub use held::Held;
+pub use interrupted::Interrupted;
+pub use policy::Policy;
+pub use retry::Retry;
+pub use stages::{Bulkhead, CircuitBreaker, RateLimiter};
+#[cfg(feature = "macros")]
+pub use stormproof_macros::{circuit_breaker, policy, retry, with_fallback, with_timeout};
+pub use sync::SyncCall;
+
+// What answers instead.
 #[cfg(feature = "cache")]
 pub mod cache;
-mod call;
-mod caught;
-mod classify;
-mod clock;
 pub mod degrade;
+pub mod fallback;
+
+#[cfg(feature = "cache")]
+pub use cache::Cache;
+pub use degrade::Degradation;
+pub use fallback::{Fallback, Served, Source};
+
+// Beside calls: work, tasks and what they use.
+pub mod executor;
+pub mod queue;
+pub mod resource;
+
+pub use executor::Executor;
+pub use queue::WorkQueue;
+pub use resource::Resource;
+
+// Many policies, their files and their names.
 #[cfg(feature = "toml")]
 pub mod document;
 #[cfg(feature = "toml")]
 pub mod environment;
-mod error;
-pub mod events;
-pub mod executor;
-mod ext;
-pub mod fallback;
-pub mod health;
-mod held;
-mod inherited;
-mod interrupted;
-pub mod metrics;
 #[cfg(feature = "persist")]
 pub mod persist;
-mod policy;
 #[cfg(feature = "toml")]
 pub mod preset;
-pub mod queue;
 pub mod registry;
 #[cfg(feature = "toml")]
 pub mod reload;
-pub mod resource;
-mod retry;
-mod run;
 #[cfg(feature = "schema")]
 pub mod schema;
 #[cfg(feature = "toml")]
 pub mod settings;
-mod stages;
-mod subject;
-mod sync;
-#[cfg(feature = "tower")]
-pub mod tower;
-mod waiters;
 
-pub use builder::{Builder, Part};
-#[cfg(feature = "cache")]
-pub use cache::Cache;
-pub use call::{Calling, Cx, Holding};
-pub use classify::{ByFn, Classify, ErrIsFailure, Noted};
-pub use clock::{Clock, Joined};
-pub use degrade::Degradation;
-pub use error::{Error, Unavailable};
-pub use events::EventBus;
-pub use executor::Executor;
-pub use ext::Resilient;
-pub use fallback::{Fallback, Served, Source};
-pub use health::{HealthAggregator, HealthChecker, HealthTracker};
-pub use held::Held;
-pub use interrupted::Interrupted;
-pub use policy::Policy;
-pub use queue::WorkQueue;
 pub use registry::Registry;
-pub use resource::Resource;
-pub use retry::Retry;
-pub use stages::{Bulkhead, CircuitBreaker, RateLimiter};
+
+// What is seen of them.
+pub mod events;
+pub mod health;
+pub mod metrics;
+
+pub use events::EventBus;
+pub use health::{HealthAggregator, HealthChecker, HealthTracker};
+
+// Time.
+mod clock;
+
+pub use clock::{Clock, Joined};
+
+// The nouns of the core.
 pub use stormproof_core::retry::Stop;
 pub use stormproof_core::{
     Backoff, Event, Instant, Invalid, Jitter, Limit, Mistakes, Name, Outcome, Reason, Refused, RetryBudget, Snapshot,
-    Stage, Timeouts, Trip, Verdict, adaptive, breaker, budget, bulkhead, event, explain, hedge, latency, outcome,
-    policy as config, rate, snapshot,
+    Stage, Timeouts, Trip, Verdict, adaptive, backoff, breaker, budget, bulkhead, event, explain, hedge, latency,
+    outcome, policy as config, rate, snapshot,
 };
-pub use sync::SyncCall;
 
+// How calls are carried out.
 #[cfg(feature = "macros")]
-pub use stormproof_macros::{circuit_breaker, policy, retry, with_fallback, with_timeout};
+#[doc(hidden)]
+pub mod attribute;
+mod caught;
+mod held;
+mod inherited;
+mod run;
+mod subject;
+mod waiters;
 
 /// Compiles and runs what the README and the pages show.
 #[cfg(doctest)]
@@ -112,13 +131,12 @@ mod pages {
 
     page! {
         Readme: "README.md",
-        QuickStart: "docs/src/quick-start.md",
         Testing: "docs/src/testing.md",
         Doors: "docs/src/doors.md",
         FromBackon: "docs/src/migration/backon.md",
         FromGovernor: "docs/src/migration/governor.md",
+        FromTowerResilience: "docs/src/migration/tower-resilience.md",
         Breaker: "docs/src/patterns/breaker.md",
-        Configuration: "docs/src/configuration.md",
         Retry: "docs/src/patterns/retry.md",
         Hedge: "docs/src/patterns/hedge.md",
         Budget: "docs/src/patterns/budget.md",
@@ -134,6 +152,14 @@ mod pages {
     #[cfg(feature = "macros")]
     page! {
         Macros: "docs/src/macros.md",
+    }
+    #[cfg(feature = "toml")]
+    page! {
+        Configuration: "docs/src/configuration.md",
+    }
+    #[cfg(all(feature = "macros", feature = "toml"))]
+    page! {
+        QuickStart: "docs/src/quick-start.md",
     }
     #[cfg(all(feature = "log", feature = "tracing"))]
     page! {

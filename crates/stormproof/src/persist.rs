@@ -25,7 +25,7 @@ pub use saver::Saver;
 /// Where the state is kept, and for how long.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
-    /// The file. Beside it stand `<file>.lock` and, while it is written, `<file>.tmp`.
+    /// The file, or a link to it. Beside it stand `<file>.lock` and, while it is written, `<file>.tmp`.
     pub path: PathBuf,
     /// What is older is not taken over, by the time of day. Default: 72 h.
     pub stale_after: Duration,

@@ -47,14 +47,43 @@ pub(crate) struct Shared {
     /// Listeners of the policy itself.
     pub(crate) listeners: Listeners,
     /// Those of the stages it shares with others.
-    pub(crate) stage_listeners: Vec<Listeners>,
+    pub(crate) stage_listeners: StageListeners,
     /// The policy whose stages these are, if another: who has this one has a handle of that one.
     _origin: Option<Policy>,
 }
 
+/// The listeners of the stages that a policy shares with others. They go with the stage when it is taken out.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct StageListeners {
+    pub(crate) breaker: Option<Listeners>,
+    pub(crate) bulkhead: Option<Listeners>,
+    pub(crate) rate: Option<Listeners>,
+    pub(crate) tokens: Option<Listeners>,
+}
+
+impl StageListeners {
+    fn iter(&self) -> impl Iterator<Item = &Listeners> {
+        let Self { breaker, bulkhead, rate, tokens } = self;
+        // One limiter may be both.
+        let tokens = tokens.as_ref().filter(|tokens| !rate.as_ref().is_some_and(|rate| rate.is(tokens)));
+        [breaker.as_ref(), bulkhead.as_ref(), rate.as_ref(), tokens].into_iter().flatten()
+    }
+
+    /// Those of stages that `config` has.
+    pub(crate) fn of(&self, config: &core::policy::Config) -> Self {
+        let Self { breaker, bulkhead, rate, tokens } = self.clone();
+        Self {
+            breaker: config.breaker.as_ref().and(breaker),
+            bulkhead: config.bulkhead.as_ref().and(bulkhead),
+            rate: config.rate.as_ref().and(rate),
+            tokens: config.tokens.as_ref().and(tokens),
+        }
+    }
+}
+
 impl Shared {
     fn all_listeners(&self) -> impl Iterator<Item = &Listeners> {
-        std::iter::once(&self.listeners).chain(&self.stage_listeners)
+        std::iter::once(&self.listeners).chain(self.stage_listeners.iter())
     }
 }
 
@@ -66,10 +95,12 @@ impl Policy {
 
     /// A policy from a configuration, or all that is wrong with it.
     pub fn from_config(name: impl Into<Name>, config: core::policy::Config) -> Result<Self, Mistakes> {
-        config.build(name, crate::random_seed()).map(|core| Self::from_core(core, Clock::system(), Vec::new()))
+        config
+            .build(name, crate::random_seed())
+            .map(|core| Self::from_core(core, Clock::system(), StageListeners::default()))
     }
 
-    pub(crate) fn from_core(core: core::Policy, clock: Clock, stage_listeners: Vec<Listeners>) -> Self {
+    pub(crate) fn from_core(core: core::Policy, clock: Clock, stage_listeners: StageListeners) -> Self {
         Self::with_listeners(core, clock, Listeners::default(), stage_listeners)
     }
 
@@ -77,14 +108,14 @@ impl Policy {
         core: core::Policy,
         clock: Clock,
         listeners: Listeners,
-        stage_listeners: Vec<Listeners>,
+        stage_listeners: StageListeners,
     ) -> Self {
         Self(Arc::new(Shared { core, clock, listeners, stage_listeners, _origin: None }))
     }
 
     /// Without any stage.
     pub(crate) fn bare(name: impl Into<Name>, clock: &Clock) -> Self {
-        Self::from_core(core::Policy::new(name), clock.clone(), Vec::new())
+        Self::from_core(core::Policy::new(name), clock.clone(), StageListeners::default())
     }
 
     /// Calls `op` through the stages. The operation is made anew for each attempt, from its own context.
@@ -138,7 +169,18 @@ impl Policy {
     /// ```
     #[must_use]
     pub fn once(&self) -> Self {
-        let core = core::Policy { retry: None, hedge: None, ..self.0.core.clone() };
+        self.but(core::Policy { retry: None, hedge: None, ..self.0.core.clone() })
+    }
+
+    /// The same policy for calls whose time is limited elsewhere: it shares all stages and listeners, and has neither
+    /// `deadline` nor `attempt_timeout`.
+    #[must_use]
+    pub fn untimed(&self) -> Self {
+        self.but(core::Policy { deadline: None, attempt_timeout: None, ..self.0.core.clone() })
+    }
+
+    /// With these stages, which are its own, and the same listeners.
+    fn but(&self, core: core::Policy) -> Self {
         let Shared { clock, listeners, stage_listeners, .. } = &*self.0;
         let (clock, listeners, stage_listeners) = (clock.clone(), listeners.clone(), stage_listeners.clone());
         Self(Arc::new(Shared { core, clock, listeners, stage_listeners, _origin: Some(self.clone()) }))
@@ -195,7 +237,7 @@ impl Policy {
     /// Passes on an event that was made outside a call (by an operator's word).
     pub(crate) fn tell(&self, kind: core::event::Kind) {
         let event = Event::new(self.0.clock.now(), self.name().clone(), kind);
-        AsyncEdge(&self.0).event(event);
+        DoorEdge(&self.0).event(event);
     }
 
     #[inline]
@@ -205,9 +247,9 @@ impl Policy {
 }
 
 /// How the doors do what the core asks: wakers and listeners.
-pub(crate) struct AsyncEdge<'a>(pub(crate) &'a Shared);
+pub(crate) struct DoorEdge<'a>(pub(crate) &'a Shared);
 
-impl Edge for AsyncEdge<'_> {
+impl Edge for DoorEdge<'_> {
     fn wake(&mut self, ticket: Ticket) {
         waiters::wake(ticket);
     }

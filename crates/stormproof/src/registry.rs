@@ -1,25 +1,27 @@
 //! Policies and stages by name: one instance a name, wherever it is asked for.
 //!
-//! Owns the names and what is made for them. How many may be kept is in `bounded.rs`, what is common to all that is kept
-//! in `entry.rs`, reloading in `reload.rs`, names from addresses in `target.rs`, maps by key in `keyed.rs`.
+//! Owns the names and what can be asked of them. What it can be told is in `config.rs`, how one is made in `making.rs`, how
+//! many may be kept in `bounded.rs`, what is common to all that is kept in `entry.rs`, reloading in `reload.rs`, names from
+//! addresses in `target.rs`, maps by key in `keyed.rs`.
 
 mod bounded;
+mod config;
 mod difference;
 mod entry;
 mod keyed;
+mod making;
 mod reload;
 #[cfg(feature = "serde")]
 pub mod stats;
 mod target;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use stormproof_core::breaker::{self, State};
 use stormproof_core::event::Kind;
-use stormproof_core::{Event, Instant, Invalid, Mistakes, Name, Snapshot, bulkhead, policy, rate};
+use stormproof_core::{Event, Instant, Mistakes, Name, Snapshot, bulkhead, policy, rate};
 use tokio::sync::broadcast;
 
 use crate::clock::Clock;
@@ -27,90 +29,13 @@ use crate::events::{Listener, Listeners};
 use crate::policy::Policy;
 use crate::stages::{Bulkhead, CircuitBreaker, RateLimiter};
 
-use bounded::{Asked, Bounds, Shelves};
-use difference::differences;
+use bounded::{Bounds, Shelves};
+pub use config::{Config, Error};
 pub use entry::Entry;
-use entry::sealed::Kept;
 pub use keyed::{Keyed, KeyedBreakers, KeyedBulkheads, KeyedLimiters, KeyedPolicies, Limits};
+use making::no_room;
 pub use reload::Changes;
 pub use target::{NoTarget, target};
-
-/// How many names a registry keeps, and what it makes of a contradiction.
-///
-/// ```
-/// use stormproof::{Clock, Registry, registry};
-///
-/// let config = registry::Config { strict: true, ..Default::default() };
-/// let registry = Registry::with_clock(config, &Clock::system())?;
-/// # Ok::<(), stormproof::Mistakes>(())
-/// ```
-#[derive(Clone, Debug, PartialEq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(default, deny_unknown_fields))]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-pub struct Config {
-    /// So many names of each kind; past it those are forgotten that were not used for `stale_after`, are not open, and
-    /// of which nobody has a handle. If there are none, new names are still made. Default: 1000.
-    pub max_entries: usize,
-    /// A name that nobody asked for in so long may be forgotten. Default: 24 h.
-    #[cfg_attr(feature = "serde", serde(with = "stormproof_core::time::duration"))]
-    #[cfg_attr(feature = "schema", schemars(with = "stormproof_core::time::duration::Written"))]
-    pub stale_after: Duration,
-    /// Whether other settings for a name that exists are an error. Default: no, the first ones stay and an event says so.
-    pub strict: bool,
-    /// The stages of what is made for names without settings of their own. Default: for a breaker, bulkhead or limiter
-    /// its own defaults; for a policy no stage.
-    pub defaults: policy::Config,
-}
-
-impl Default for Config {
-    fn default() -> Self {
-        let day = Duration::from_secs(86_400);
-        Self { max_entries: 1000, stale_after: day, strict: false, defaults: policy::Config::default() }
-    }
-}
-
-impl Config {
-    /// All mistakes; empty if there is none.
-    pub fn validate(&self) -> Vec<Invalid> {
-        let mut found = Vec::new();
-        if self.max_entries == 0 {
-            found.push(Invalid::new("max_entries", "0", "1 or more"));
-        }
-        found.extend(self.defaults.validate().into_iter().map(|mut mistake| {
-            mistake.field = format!("defaults.{}", mistake.field);
-            mistake
-        }));
-        found
-    }
-}
-
-/// Why a registry did not give what was asked for.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum Error {
-    /// The settings are not allowed.
-    #[error("{name:?}: {mistakes}")]
-    Invalid {
-        /// The name.
-        name: Name,
-        /// All that is wrong.
-        mistakes: Mistakes,
-    },
-    /// The name exists with other settings, and the registry is strict.
-    #[error("{name:?} is registered with other settings: {differs}")]
-    Differs {
-        /// The name.
-        name: Name,
-        /// What differs.
-        differs: Box<str>,
-    },
-    /// What was to be inserted runs on another clock than the registry.
-    #[error("{name:?} runs on another clock than the registry")]
-    OtherClock {
-        /// The name.
-        name: Name,
-    },
-}
 
 /// Policies, circuit breakers, bulkheads and rate limiters by name. Cheap to clone; clones are the same registry.
 ///
@@ -216,13 +141,6 @@ impl Registry {
         self.breaker_made_with(name, config).unwrap_or_else(|_| CircuitBreaker::on(name, self.clock()))
     }
 
-    /// Like [`breaker_with`](Self::breaker_with), without comparing the settings.
-    fn breaker_made_with(&self, name: &str, config: breaker::Config) -> Result<CircuitBreaker, Error> {
-        let made = |name| Ok((CircuitBreaker::make_in(self, name, config.clone())?, config));
-        let asked = self.0.shelves.breakers.get_or_make(name, self.now(), no_room, made)?;
-        self.welcome(name, asked, None)
-    }
-
     /// The circuit breaker called `name`, made with `config` if there is none. If there is one with other settings,
     /// these stay and an event says what differs; in a strict registry it is an error.
     pub fn breaker_with(&self, name: &str, config: breaker::Config) -> Result<CircuitBreaker, Error> {
@@ -256,15 +174,19 @@ impl Registry {
             return found;
         }
         let config = self.settings().of(name).clone();
-        let made = |name| Ok((Policy::make_in(self, name, config.clone())?, config));
-        let asked = self.0.shelves.policies.get_or_make(name, self.now(), no_room, made);
-        let policy = asked.and_then(|asked| self.welcome(name, asked, None));
+        let policy = self.policy_made_with(name, config).and_then(|asked| self.welcome(name, asked, None));
         policy.unwrap_or_else(|_: Error| Policy::bare(name, self.clock()))
     }
 
     /// The policy called `name`, made with `config` if there is none, like [`breaker_with`](Self::breaker_with).
     pub fn policy_with(&self, name: &str, config: policy::Config) -> Result<Policy, Error> {
-        self.find_or_make_with(name, config)
+        if let Some(policy) = self.find(name) {
+            self.compare(name, &policy, &config)?;
+            return Ok(policy);
+        }
+        let asked_for = config.clone();
+        let asked = self.policy_made_with(name, config)?;
+        self.welcome(name, asked, Some(&asked_for))
     }
 
     /// Registers what was made elsewhere under its own name, and gives it back; if the name exists, gives what is there
@@ -361,13 +283,9 @@ impl Registry {
         let bulkheads = self.0.shelves.bulkheads.list().into_iter().flat_map(|(_, stage)| stage.policy().snapshots());
         let limiters = self.0.shelves.limiters.list().into_iter().flat_map(|(_, stage)| stage.policy().snapshots());
         let mut all: Vec<Snapshot> = breakers.chain(bulkheads).chain(limiters).collect();
-        for (_, policy) in self.0.shelves.policies.list() {
-            for snapshot in policy.snapshots() {
-                if !all.iter().any(|known| known.stage == snapshot.stage && known.name == snapshot.name) {
-                    all.push(snapshot);
-                }
-            }
-        }
+        let mut known: HashSet<_> = all.iter().map(|snapshot| (snapshot.stage, snapshot.name.clone())).collect();
+        let of_policies = self.0.shelves.policies.list().into_iter().flat_map(|(_, policy)| policy.snapshots());
+        all.extend(of_policies.filter(|snapshot| known.insert((snapshot.stage, snapshot.name.clone()))));
         all
     }
 
@@ -384,56 +302,8 @@ impl Registry {
         self.0.settings.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn find_or_make_with<S: Entry>(&self, name: &str, config: S::Config) -> Result<S, Error> {
-        let (kept, now) = (S::shelf(&self.0.shelves), self.now());
-        if let Some(stage) = kept.get(name, now) {
-            self.compare(name, &stage, &config)?;
-            return Ok(stage);
-        }
-        let asked_for = config.clone();
-        let made = move |name| Ok((S::make_in(self, name, config.clone())?, config));
-        let asked = kept.get_or_make(name, now, no_room, made)?;
-        self.welcome(name, asked, Some(&asked_for))
-    }
-
-    /// Tells what there is to tell of an answer: that there are too many names, that the settings were others.
-    fn welcome<S: Entry>(&self, name: &str, asked: Asked<S>, config: Option<&S::Config>) -> Result<S, Error> {
-        if asked.first_too_many {
-            self.tell(Kind::TooManyNames { name: "registry".into(), most: self.0.max_entries });
-        }
-        if asked.made {
-            asked.stage.welcome(self);
-        } else if let Some(config) = config {
-            self.compare(name, &asked.stage, config)?;
-        }
-        Ok(asked.stage)
-    }
-
-    fn compare<S: Entry>(&self, name: &str, stage: &S, config: &S::Config) -> Result<(), Error> {
-        let strict = self.0.strict.load(Ordering::Relaxed);
-        let Some(present) = S::shelf(&self.0.shelves).differs(name, config, strict) else { return Ok(()) };
-        let (name, differs) = (Name::from(name), differences(&present, config).into());
-        if strict {
-            return Err(Error::Differs { name, differs });
-        }
-        let kind = Kind::RegisteredTwice { name, differs };
-        // It is attached to the registry, which so hears of it, too.
-        stage.as_policy().tell(kind);
-        Ok(())
-    }
-
-    /// Brings the events of what the registry has to its listeners. It makes events only while somebody listens.
-    fn attach(&self, policy: &Policy) {
-        policy.0.listeners.attach(&self.0.listeners);
-    }
-
     #[cfg(feature = "persist")]
     pub(crate) fn persistence(&self) -> &crate::persist::Persistence {
         &self.0.persistence
     }
-}
-
-/// A registry grows beyond its bound rather than give two names one stage.
-fn no_room<S>() -> Option<S> {
-    None
 }

@@ -134,7 +134,7 @@ impl Reloader {
     }
 
     fn text(&self) -> Result<Vec<u8>, std::io::Error> {
-        std::fs::read(&self.path)
+        settings::text_of(&self.path)
     }
 
     fn found(&self, text: &Result<Vec<u8>, std::io::Error>) -> Seen {

@@ -138,15 +138,31 @@ impl<T: Send + 'static> Resource<T> {
     /// If it was closed before.
     pub async fn scope<F, Fut>(self, work: F) -> Result<(Fut::Output, Result<(), CloseError>), Closed>
     where
+        T: Sync,
         F: FnOnce(Lease<T>) -> Fut,
         Fut: Future,
     {
         let lease = self.lease().await?;
+        let scope = Scope(&self);
         let done = caught(async move { work(lease).await }).await;
-        let closed = self.close().await;
+        let closed = scope.0.close().await;
+        std::mem::forget(scope);
         match done {
             Ok(value) => Ok((value, closed)),
             Err(panic) => resume_unwind(panic),
+        }
+    }
+}
+
+/// Dropped, closes the resource beside everything else: others may still have it.
+struct Scope<'a, T: Send + Sync + 'static>(&'a Resource<T>);
+
+impl<T: Send + Sync + 'static> Drop for Scope<'_, T> {
+    fn drop(&mut self) {
+        let resource = self.0.clone();
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            // Nobody is left to be told of a failure.
+            drop(runtime.spawn(async move { resource.close().await }));
         }
     }
 }

@@ -1,9 +1,11 @@
-//! Retries in words: a builder for [`core::retry::Config`].
+//! Retries in words: a builder for [`Config`].
 
 use std::time::Duration;
 
 use stormproof_core as core;
 use stormproof_core::{Backoff, Jitter, Mistakes};
+
+pub use stormproof_core::retry::{Config, Stats, Stop};
 
 use crate::policy::Policy;
 

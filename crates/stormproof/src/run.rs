@@ -20,7 +20,7 @@ use crate::classify::Classify;
 use crate::clock::Sleep;
 use crate::error::Error;
 use crate::held::Held;
-use crate::policy::{AsyncEdge, Policy};
+use crate::policy::{DoorEdge, Policy, Shared};
 use crate::waiters;
 
 pin_project! {
@@ -50,14 +50,29 @@ pin_project! {
     {
         fn drop(this: Pin<&mut Self>) {
             let mut this = this.project();
+            // In the end, even if an attempt panics when it is dropped.
+            let policy = &(*this.policy).borrow().0;
+            let _give_back = GiveBack { policy, call: this.call, parked: this.parked };
             // The attempts go first: what protects them is given back when they are over.
             this.attempts.as_mut().clear();
-            if let Some(call) = this.call {
-                let policy = &(*this.policy).borrow().0;
-                call.abandon(&policy.core, &mut AsyncEdge(policy));
-            }
-            unpark(this.parked);
         }
+    }
+}
+
+/// Dropped, gives back what a call has taken.
+struct GiveBack<'a> {
+    policy: &'a Shared,
+    call: &'a mut Option<core::Call>,
+    parked: &'a mut Option<Ticket>,
+}
+
+impl Drop for GiveBack<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        if let Some(call) = self.call {
+            call.abandon(&self.policy.core, &mut DoorEdge(self.policy));
+        }
+        unpark(self.parked);
     }
 }
 
@@ -100,7 +115,7 @@ impl<P: Borrow<Policy>, Fut: Future> Run<P, Fut> {
         let mut this = self.project();
         let policy: &Policy = (*this.policy).borrow();
         let (core, clock) = (&policy.0.core, &policy.0.clock);
-        let mut edge = AsyncEdge(&policy.0);
+        let mut edge = DoorEdge(&policy.0);
         let mut parked_now = None;
 
         let call = this.call.get_or_insert_with(|| options.begin(policy, hold));
@@ -133,7 +148,7 @@ impl<P: Borrow<Policy>, Fut: Future> Run<P, Fut> {
                         }
                         // Without a value there is nobody to hand the permits to.
                         let input = if hold && result.is_ok() && verdict.outcome != Outcome::Failure {
-                            Input::Answered(number)
+                            Input::Answered(number, verdict.outcome)
                         } else {
                             Input::Finished(number, verdict)
                         };
@@ -172,7 +187,11 @@ impl<P: Borrow<Policy>, Fut: Future> Run<P, Fut> {
                 Step::BackOff { until } => until,
                 Step::Done(end) => {
                     unpark(this.parked);
-                    return Poll::Ready(conclude(policy, call, now, end, this.last.take()));
+                    let result = conclude(policy, call, now, end, this.last.take());
+                    if result.is_err() {
+                        call.abandon(core, &mut edge);
+                    }
+                    return Poll::Ready(result);
                 }
             };
             // A timer's grain is a millisecond; what is due needs none.
@@ -187,7 +206,7 @@ impl<P: Borrow<Policy>, Fut: Future> Run<P, Fut> {
 
 /// Goes on after a wait. Apart from how a call begins, so that there only what a beginning needs is in the way.
 #[cold]
-fn resume<'p>(call: &mut core::Call, policy: &'p core::Policy, now: Instant, edge: &mut AsyncEdge<'_>) -> Step<'p> {
+fn resume<'p>(call: &mut core::Call, policy: &'p core::Policy, now: Instant, edge: &mut DoorEdge<'_>) -> Step<'p> {
     call.next(policy, now, Input::Resume, edge)
 }
 

@@ -8,7 +8,7 @@ use schemars::generate::SchemaSettings;
 use schemars::{JsonSchema, SchemaGenerator};
 use serde_json::{Map, Value, json};
 
-use crate::document::tree::SAME;
+use crate::document::tree::{BACKOFF, SAME, names_of};
 use crate::preset;
 
 /// The schema of a [settings file](crate::settings::Settings).
@@ -125,6 +125,25 @@ fn add_aliases(settings: &mut Map<String, Value>, table: &str) {
             }
             settings.insert((*name).to_owned(), setting);
         }
+    }
+    if table == "retry" {
+        add_backoff(settings);
+    }
+}
+
+/// Adds the settings of a retry's backoff beside it.
+fn add_backoff(retry: &mut Map<String, Value>) {
+    let Some(Value::Object(backoff)) = retry.get("backoff").and_then(|backoff| backoff.get("properties")).cloned()
+    else {
+        return;
+    };
+    let names = BACKOFF.iter().flat_map(|name| std::iter::once(name).chain(names_of("backoff", name)));
+    for name in names {
+        let Some(Value::Object(mut setting)) = backoff.get(*name).cloned() else { continue };
+        let meaning = format!("The same as `backoff.{name}`, of which it takes the place.");
+        setting.insert("description".to_owned(), meaning.into());
+        setting.remove("default");
+        retry.insert((*name).to_owned(), setting.into());
     }
 }
 

@@ -1,11 +1,13 @@
 //! The settings file of the library: policies by name.
 
 use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use stormproof_core::{Invalid, Mistakes, policy};
 
-use crate::document::{Mistake, Reader};
+use crate::document::{LONGEST, Mistake, Reader};
 use crate::environment::Environment;
 
 /// Policies by name, as they stand in a file under `[policies.NAME]`.
@@ -92,7 +94,7 @@ impl Settings {
     /// That it cannot be read, or all mistakes.
     pub fn read(path: impl Into<PathBuf>, environment: &Environment) -> Result<Self, Error> {
         let path = path.into();
-        match std::fs::read_to_string(&path) {
+        match text_of(&path).and_then(|text| String::from_utf8(text).map_err(io::Error::other)) {
             Ok(text) => Self::parse_with(&text, environment).map_err(|mistakes| Error::Invalid { path, mistakes }),
             Err(error) => Err(Error::Unreadable { path, error }),
         }
@@ -114,6 +116,16 @@ impl Settings {
         }
         found
     }
+}
+
+/// What stands in a file, unless it is longer than a document may be: of a device that never ends no more is read.
+pub(crate) fn text_of(path: &Path) -> io::Result<Vec<u8>> {
+    let mut text = Vec::new();
+    File::open(path)?.take(LONGEST as u64 + 1).read_to_end(&mut text)?;
+    if text.len() > LONGEST {
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("it is longer than {LONGEST} bytes")));
+    }
+    Ok(text)
 }
 
 fn is_name(name: &str) -> bool {

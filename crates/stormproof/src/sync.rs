@@ -14,7 +14,7 @@ use crate::classify::{ByFn, Classify, ErrIsFailure, Noted};
 use crate::clock::Parked;
 use crate::error::Error;
 use crate::held::Held;
-use crate::policy::{AsyncEdge, Policy};
+use crate::policy::{DoorEdge, Policy};
 use crate::run::{conclude, finish};
 use crate::{inherited, waiters};
 
@@ -165,7 +165,7 @@ struct Running<'p> {
 
 impl Drop for Running<'_> {
     fn drop(&mut self) {
-        self.call.abandon(&self.policy.0.core, &mut AsyncEdge(&self.policy.0));
+        self.call.abandon(&self.policy.0.core, &mut DoorEdge(&self.policy.0));
         self.leave();
     }
 }
@@ -182,7 +182,7 @@ impl<'p> Running<'p> {
     {
         let policy = self.policy;
         let (core, clock) = (&policy.0.core, &policy.0.clock);
-        let mut edge = AsyncEdge(&policy.0);
+        let mut edge = DoorEdge(&policy.0);
         let mut last = None;
         let mut now = self.call.started();
         let mut step = self.call.next(core, now, Input::Resume, &mut edge);
@@ -199,7 +199,7 @@ impl<'p> Running<'p> {
                     }
                     // Without a value there is nobody to hand the permits to.
                     let input = if hold && result.is_ok() && verdict.outcome != Outcome::Failure {
-                        Input::Answered(number)
+                        Input::Answered(number, verdict.outcome)
                     } else {
                         Input::Finished(number, verdict)
                     };

@@ -380,3 +380,24 @@ async fn an_answer_is_not_what_a_later_attempt_that_hangs_came_to() {
     let error = call.classify_with(|_| Verdict::failure("Overloaded")).await.unwrap_err();
     assert!(error.is_timeout() && error.attempts() == 2);
 }
+
+#[tokio::test]
+async fn an_operation_that_panics_when_it_is_dropped_gives_everything_back() {
+    struct Bomb;
+
+    impl Drop for Bomb {
+        fn drop(&mut self) {
+            panic!("dropped");
+        }
+    }
+
+    let bulkhead = slots(1, &Clock::system());
+    let mut call = Box::pin(bulkhead.call(|_| async {
+        let _bomb = Bomb;
+        std::future::pending::<Result<(), &str>>().await
+    }));
+    let waits = std::future::poll_fn(|cx| std::task::Poll::Ready(call.as_mut().poll(cx).is_pending()));
+    assert!(waits.await && bulkhead.stats().active == 1);
+    assert!(std::panic::catch_unwind(AssertUnwindSafe(|| drop(call))).is_err());
+    assert_eq!(bulkhead.stats().active, 0);
+}

@@ -168,6 +168,30 @@ fn under_threads_a_registry_keeps_count() {
     assert_eq!(registry.list().len(), 8, "the count of names is right: all of them have room");
 }
 
+#[test]
+fn a_key_that_is_made_during_an_update_has_the_new_settings() {
+    let (clock, limits) = (Clock::manual(), Limits { max_keys: 1_000_000, idle: Duration::from_secs(1) });
+    for round in 1..200_u32 {
+        let with = |n: u32| bulkhead::Config { max_concurrent: n, ..Default::default() };
+        let keys = Keyed::<Bulkhead>::with_clock("k", with(1), limits, &clock).unwrap();
+        let barrier = std::sync::Barrier::new(3);
+        std::thread::scope(|scope| {
+            for thread in 0..2 {
+                let (keys, barrier) = (&keys, &barrier);
+                scope.spawn(move || {
+                    barrier.wait();
+                    (0..20).for_each(|key| drop(keys.get(&format!("{thread}-{key}"))));
+                });
+            }
+            barrier.wait();
+            keys.update(&with(1 + round)).unwrap();
+        });
+        for (key, bulkhead) in keys.list() {
+            assert_eq!(bulkhead.config().max_concurrent, 1 + round, "{key} in round {round}");
+        }
+    }
+}
+
 /// Whoever asks for a name that is new at the same time as others gets what the others get.
 #[test]
 fn under_threads_a_new_name_is_made_once() {

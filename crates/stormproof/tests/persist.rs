@@ -190,6 +190,37 @@ fn a_file_has_one_owner_and_is_nobody_elses_business() {
     assert_eq!(process(&folder).2, 1);
 }
 
+#[cfg(unix)]
+#[test]
+fn a_link_to_the_file_stays_a_link() {
+    let (folder, elsewhere) = (Folder::new("link"), Folder::new("link-target"));
+    std::os::unix::fs::symlink(elsewhere.file(), folder.file()).unwrap();
+    let (first, ..) = process(&folder);
+    first.breaker("a");
+    first.save().unwrap();
+    assert!(fs::symlink_metadata(folder.file()).unwrap().is_symlink());
+    // Whatever way there is to the file, it has one owner.
+    let second = Registry::new().persist(Config::new(elsewhere.file()));
+    assert!(matches!(second, Err(Error::InUse { .. })), "{second:?}");
+    drop(first);
+    assert_eq!(process(&elsewhere).2, 1);
+}
+
+#[test]
+fn what_could_not_be_read_again_is_not_written() {
+    let folder = Folder::new("large");
+    let (registry, ..) = process(&folder);
+    registry.breaker("a");
+    registry.save().unwrap();
+    for n in 0..65 {
+        registry.breaker(&format!("{n}{}", "x".repeat(1 << 20)));
+    }
+    let refused = registry.save();
+    assert!(matches!(refused, Err(Error::Io { kind: std::io::ErrorKind::FileTooLarge, .. })), "{refused:?}");
+    drop(registry);
+    assert_eq!(process(&folder).2, 1, "what was there before");
+}
+
 #[test]
 fn windows_and_growing_waits_go_on() {
     let folder = Folder::new("windows");

@@ -4,11 +4,12 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
+use std::task::Poll;
 use std::time::Duration;
 
 use stormproof::{
-    Bulkhead, CircuitBreaker, Clock, Error, Instant, Limit, Policy, RateLimiter, Retry, Stop, Verdict, breaker,
-    bulkhead, hedge, rate,
+    Bulkhead, CircuitBreaker, Clock, Error, Fallback, Instant, Limit, Policy, RateLimiter, Retry, Stop, Verdict,
+    breaker, bulkhead, hedge, rate,
 };
 
 const fn s(n: u64) -> Duration {
@@ -223,4 +224,26 @@ fn threads_on_a_stepping_clock_take_turns_and_the_same_ones_each_time() {
     };
     let expected = [(1, 1), (2, 2), (2, 1), (3, 3), (3, 1), (4, 2), (6, 3), (6, 2), (9, 3)];
     assert_eq!((run(), run()), (expected.to_vec(), expected.to_vec()));
+}
+
+#[test]
+fn a_wake_up_is_not_lost_to_a_fallback_that_parks_its_thread_itself() {
+    let parks = Fallback::with(|_: &Error<&str>| {
+        let mut woken = false;
+        std::future::poll_fn(move |cx| {
+            if std::mem::replace(&mut woken, true) {
+                return Poll::Ready(Ok(7));
+            }
+            cx.waker().wake_by_ref();
+            // As any library may that is called here; the sign to wake up is gone.
+            std::thread::park_timeout(Duration::from_millis(1));
+            Poll::Pending
+        })
+    });
+    let (done, is_done) = mpsc::channel();
+    std::thread::spawn(move || {
+        let policy = Policy::builder("p").build().unwrap();
+        let _ = done.send(policy.call_sync(|_| Err("down")).fallback_shared(&parks).run());
+    });
+    assert_eq!(is_done.recv_timeout(s(20)).unwrap(), Ok(7));
 }

@@ -55,7 +55,7 @@ async fn case_33_copies_are_made_before_attempts_that_could_be_retried() {
         assert_eq!(copies.load(Ordering::Relaxed), expected, "{max_retries} retries, {failures} failures");
     }
 
-    let policy = Policy::builder("without retry").breaker(&CircuitBreaker::new("b")).build().unwrap();
+    let policy = Policy::builder("without retry").breaker(CircuitBreaker::new("b")).build().unwrap();
     let request = Counted::default();
     let copies = request.0.clone();
     PolicyService::new(service_fn(|_| ready(Ok::<_, Infallible>(()))), &policy).oneshot(request).await.unwrap();

@@ -28,9 +28,9 @@ pub struct Config {
     /// Default: 5 in a row.
     #[cfg_attr(
         feature = "serde",
-        serde(alias = "failure_threshold", deserialize_with = "super::trip::one_or_many::deserialize")
+        serde(alias = "failure_threshold", deserialize_with = "super::trip::document::deserialize")
     )]
-    #[cfg_attr(feature = "schema", schemars(with = "super::trip::OneOrMany"))]
+    #[cfg_attr(feature = "schema", schemars(with = "super::trip::document::OneOrMany"))]
     pub trip: Vec<Trip>,
     /// How long the circuit stays open before it lets probes through. Default: 60 s.
     #[cfg_attr(
@@ -66,7 +66,7 @@ pub struct Config {
     #[cfg_attr(feature = "serde", serde(with = "crate::time::duration::option"))]
     #[cfg_attr(feature = "schema", schemars(with = "Option<crate::time::duration::Written>"))]
     pub half_open_timeout: Option<Duration>,
-    /// Kinds of failure that say nothing about the callee and are ignored, see [`crate::outcome::is_one_of`].
+    /// Kinds of failure that say nothing about the callee and are ignored, each with its particular ones. Default: none.
     #[cfg_attr(feature = "serde", serde(alias = "excluded_exceptions"))]
     pub ignore: Vec<String>,
     /// What one outcome is in a policy that retries. Default: each attempt.

@@ -3,161 +3,21 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use super::probes::Probes;
 use super::saved::{Loss, MOST_SAVED, Saved};
 use super::trip::Rules;
-use super::{ADMIT, Config, FORCED, HISTORY, Mode, Permit, QUIET, REFUSE, Trip};
+use super::{ADMIT, Cause, Change, Config, FORCED, HISTORY, Mode, Permit, QUIET, REFUSE, State, Transition};
 use crate::decision::Reason;
 use crate::outcome::{Outcome, Verdict};
 use crate::rng::Rng;
 use crate::time::Instant;
 use crate::window::Tally;
 
-/// The three states.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "snake_case"))]
-pub enum State {
-    /// Calls pass, failures are counted.
-    #[default]
-    Closed,
-    /// Calls are refused.
-    Open,
-    /// A few calls pass as probes.
-    #[cfg_attr(feature = "serde", serde(alias = "half-open"))]
-    HalfOpen,
-}
-
-impl State {
-    /// The state in snake case.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Closed => "closed",
-            Self::Open => "open",
-            Self::HalfOpen => "half_open",
-        }
-    }
-}
-
-/// A change of state.
-#[derive(Clone, Copy, Debug, PartialEq)]
-#[non_exhaustive]
-pub struct Transition {
-    /// Grows with each transition of this breaker, so that listeners on several threads can put them in order.
-    pub seq: u64,
-    /// When.
-    pub at: Instant,
-    /// From which state.
-    pub from: State,
-    /// To which state.
-    pub to: State,
-    /// Why.
-    pub cause: Cause,
-    /// What the rule had counted that tripped; zero for other causes.
-    pub counts: Tally,
-    /// How long it stays open; zero unless it opened, [`Duration::MAX`] while forced.
-    pub open_for: Duration,
-}
-
-/// Why a breaker changed its state.
-#[derive(Clone, Copy, Debug, PartialEq)]
-#[non_exhaustive]
-pub enum Cause {
-    /// A trip rule.
-    Tripped(Trip),
-    /// An outcome named the time to stay open itself.
-    Banned,
-    /// A probe failed.
-    ProbeFailed,
-    /// The wait was over.
-    WaitOver,
-    /// Enough probes succeeded.
-    Recovered,
-    /// An operator.
-    Operator,
-    /// It was so when the process ended whose state was taken over.
-    Restored,
-}
-
-impl Cause {
-    /// The cause in snake case, as events and metrics write it.
-    pub const fn as_str(&self) -> &'static str {
-        match self {
-            Self::Tripped(_) => "tripped",
-            Self::Banned => "banned",
-            Self::ProbeFailed => "probe_failed",
-            Self::WaitOver => "wait_over",
-            Self::Recovered => "recovered",
-            Self::Operator => "operator",
-            Self::Restored => "restored",
-        }
-    }
-
-    /// The rule that tripped.
-    pub const fn rule(&self) -> Option<&Trip> {
-        match self {
-            Self::Tripped(rule) => Some(rule),
-            _ => None,
-        }
-    }
-}
-
-impl Transition {
-    pub(super) fn half_open(seq: u64, at: Instant) -> Self {
-        let counts = Tally::default();
-        Self {
-            seq,
-            at,
-            from: State::Open,
-            to: State::HalfOpen,
-            cause: Cause::WaitOver,
-            counts,
-            open_for: Duration::ZERO,
-        }
-    }
-}
-
-/// What a result changed.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Change {
-    /// The state.
-    Moved(Transition),
-    /// Nothing, but in normal mode this rule would have opened the circuit. Said once.
-    WouldOpen(Trip, Tally),
-}
-
 #[derive(Debug)]
 enum Phase {
     Closed,
     Open { until: Instant },
     HalfOpen(Probes),
-}
-
-/// The probes that are out, oldest first. Numbers only grow and times never go back, so that both can be searched.
-#[derive(Debug, Default)]
-struct Probes {
-    next: u64,
-    out: VecDeque<(u64, Instant)>,
-    successes: u32,
-}
-
-impl Probes {
-    fn take(&mut self, now: Instant) -> u64 {
-        // Threads that read a clock and then wait for the lock may come out of order.
-        let since = self.out.back().map_or(now, |&(_, newest)| newest.max(now));
-        self.next += 1;
-        self.out.push_back((self.next, since));
-        self.next
-    }
-
-    /// Takes a probe off and says since when it was out; `None` if it had already lost its place.
-    fn give_back(&mut self, probe: u64) -> Option<Instant> {
-        let at = self.out.binary_search_by_key(&probe, |&(number, _)| number).ok()?;
-        self.out.remove(at).map(|(_, since)| since)
-    }
-
-    /// How many are out that have not used up their time.
-    fn present(&self, now: Instant, timeout: Duration) -> usize {
-        self.out.len() - self.out.partition_point(|&(_, since)| now.since(since) >= timeout)
-    }
 }
 
 #[derive(Debug)]
@@ -257,7 +117,7 @@ impl Machine {
     }
 
     pub(super) fn half_open_calls(&self) -> u32 {
-        if let Phase::HalfOpen(probes) = &self.phase { u32::try_from(probes.out.len()).unwrap_or(u32::MAX) } else { 0 }
+        if let Phase::HalfOpen(probes) = &self.phase { u32::try_from(probes.out()).unwrap_or(u32::MAX) } else { 0 }
     }
 
     /// See [`CircuitBreaker::health_score`](super::CircuitBreaker::health_score).
@@ -304,8 +164,7 @@ impl Machine {
         let timeout = self.config.probe_timeout();
         let probe = match &mut self.phase {
             Phase::HalfOpen(probes) => {
-                let lost = probes.out.len() - probes.present(now, timeout);
-                probes.out.drain(..lost);
+                probes.drop_lapsed(now, timeout);
                 Some(probes.take(now))
             }
             Phase::Closed | Phase::Open { .. } => None,

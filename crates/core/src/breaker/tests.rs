@@ -3,6 +3,7 @@
 
 use super::*;
 use crate::breaker::Window;
+use crate::window::Tally;
 
 const NO_WAIT: Duration = Duration::ZERO;
 
@@ -486,4 +487,47 @@ fn the_failures_a_rule_needs_are_the_fewest_that_open() {
     assert_eq!([ratio(0.5, 20), ratio(0.55, 100), ratio(0.01, 5), ratio(1.0, 7), ratio(0.34, 3)], [10, 55, 1, 7, 2]);
     assert_eq!(ratio(1.0, u32::MAX), u32::MAX);
     assert_eq!([Trip::consecutive(5), Trip::cumulative(9)].map(|trip| trip.failures_needed()), [5, 9]);
+}
+
+#[test]
+fn a_saved_count_larger_than_the_window_fills_it_once() {
+    let rule = Trip::ratio(0.9, 10, Window::Calls(10));
+    let breaker = breaker(|config| config.trip = vec![rule]);
+    for (calls, failures, expected) in [(6, 4, (6, 4)), (u32::MAX, 3, (10, 3)), (2, u32::MAX, (2, 2))] {
+        let rules = vec![Counted { rule, calls, failures, slow: u32::MAX }];
+        breaker.import(at(0), &Saved { rules, ..Saved::default() });
+        let window = breaker.stats(at(0)).window;
+        assert_eq!((window.calls, window.failures, window.slow), (expected.0, expected.1, expected.0));
+    }
+}
+
+#[test]
+fn whatever_was_saved_is_taken_over_within_bounds() {
+    let rules = vec![Trip::consecutive(3), Trip::within(3, ms(50)), Trip::ratio(0.5, 2, Window::Time(ms(100)))];
+    let counted = |rule| Counted { rule, calls: u32::MAX, failures: u32::MAX, slow: u32::MAX };
+    for state in [State::Closed, State::Open, State::HalfOpen] {
+        let breaker = breaker(|config| config.trip = rules.clone());
+        let saved = Saved {
+            state,
+            remaining: Duration::MAX,
+            opened_in_a_row: u32::MAX,
+            generation: u64::MAX,
+            consecutive_failures: u32::MAX,
+            rules: rules.iter().copied().map(counted).collect(),
+            successes: u64::MAX,
+            failures: u64::MAX,
+            refused: u64::MAX,
+            stale: u64::MAX,
+            opened: u64::MAX,
+            last_cause: Some("é".repeat(1_000).into()),
+            ..Saved::default()
+        };
+        breaker.import(at(0), &saved);
+        breaker.import(at(0), &saved);
+        assert_eq!(breaker.state(at(0)), state);
+        breaker.set_mode(at(0), Mode::ForcedOpen);
+        breaker.reset(at(0));
+        assert!(trip(&breaker, at(1)).seq > saved::MOST_SAVED);
+        assert!(breaker.last_cause().is_some_and(|cause| cause.len() <= 128));
+    }
 }

@@ -3,12 +3,15 @@
 //! Owns [`Trip`], its limits, and what each rule remembers. A new rule is a variant of [`Trip`], an arm in
 //! [`Trip::check`], and an arm in each method of [`Rule`]; nothing outside this file knows the rules apart.
 
+#[cfg(feature = "serde")]
+pub(super) mod document;
+
 use std::time::Duration;
 
 use super::saved::Counted;
 use crate::invalid::{Check, Invalid};
 use crate::time::Instant;
-use crate::window::{CountWindow, MAX_SAMPLES, RecentTimes, Tally, TimeWindow};
+use crate::window::{CountWindow, RecentTimes, Tally, TimeWindow};
 
 /// A rule that opens a circuit. Where a breaker has several, each counts by itself and the first to trip opens it.
 ///
@@ -354,11 +357,7 @@ impl Rule {
                     times.record(now);
                 }
             }
-            Memory::Calls(window) => {
-                for n in 0..u32::try_from(MAX_SAMPLES).map_or(saved.calls, |most| saved.calls.min(most)) {
-                    window.record(n < saved.failures, n < saved.slow);
-                }
-            }
+            Memory::Calls(window) => window.restore(saved),
             Memory::Buckets(window) => window.restore(now, saved),
         }
     }
@@ -396,71 +395,5 @@ impl Rule {
             Memory::Calls(window) => window.clear(),
             Memory::Buckets(window) => window.clear(),
         }
-    }
-}
-
-/// How rules are written, for the schema.
-#[cfg(feature = "schema")]
-#[derive(schemars::JsonSchema)]
-#[schemars(untagged)]
-#[expect(dead_code, reason = "only its schema is wanted")]
-pub(super) enum OneOrMany {
-    /// So many failures in a row.
-    Consecutive(#[schemars(range(min = 1))] u32),
-    /// One rule.
-    One(Trip),
-    /// Several, any one of which opens the circuit.
-    Many(#[schemars(length(min = 1))] Vec<Trip>),
-}
-
-/// Reads `5` (that many in a row), one rule, or a list of rules.
-#[cfg(feature = "serde")]
-pub(super) mod one_or_many {
-    use std::fmt;
-
-    use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
-    use serde::de::{self, Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
-
-    use super::Trip;
-
-    pub(in super::super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Trip>, D::Error> {
-        struct Rules;
-
-        impl<'de> Visitor<'de> for Rules {
-            type Value = Vec<Trip>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a number of consecutive failures, a trip rule, or a list of trip rules")
-            }
-
-            fn visit_u64<E: de::Error>(self, n: u64) -> Result<Self::Value, E> {
-                let failures =
-                    u32::try_from(n).map_err(|_| E::invalid_value(de::Unexpected::Unsigned(n), &"1 to 4294967295"))?;
-                Ok(vec![Trip::Consecutive(failures)])
-            }
-
-            fn visit_i64<E: de::Error>(self, n: i64) -> Result<Self::Value, E> {
-                let failures =
-                    u64::try_from(n).map_err(|_| E::invalid_value(de::Unexpected::Signed(n), &"1 to 4294967295"))?;
-                self.visit_u64(failures)
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-                let trip = Trip::deserialize(MapAccessDeserializer::new(&mut map))?;
-                match map.next_key::<String>()? {
-                    None => Ok(vec![trip]),
-                    Some(other) => Err(de::Error::custom(format_args!(
-                        "one rule to a table: put `{}` and `{other}` into a list",
-                        trip.as_str()
-                    ))),
-                }
-            }
-
-            fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<Self::Value, A::Error> {
-                Vec::deserialize(SeqAccessDeserializer::new(seq))
-            }
-        }
-
-        deserializer.deserialize_any(Rules)
     }
 }

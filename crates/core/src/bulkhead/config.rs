@@ -24,7 +24,7 @@ pub struct Config {
     /// Callers that may wait while all slots are taken. Zero: nobody waits, but a free slot is given. Default 50.
     #[cfg_attr(feature = "serde", serde(alias = "max_waiting"))]
     pub max_queue: u32,
-    /// The longest time in the queue; the edge measures it. Default 5 s.
+    /// The longest time in the queue. Default 5 s.
     #[cfg_attr(feature = "serde", serde(with = "crate::time::duration", alias = "timeout"))]
     #[cfg_attr(feature = "schema", schemars(with = "crate::time::duration::Written"))]
     pub queue_timeout: Duration,

@@ -72,9 +72,7 @@ impl Call {
 
     #[inline(never)] // so that `finished` stays small enough to be part of the door
     fn succeed<'p>(&mut self, turn: &mut Turn<'p, '_, impl Edge>, verdict: &Verdict<'_>) -> Step<'p> {
-        if let Some(latency) = &turn.policy.latency {
-            latency.record(turn.now, turn.now.since(self.first.started));
-        }
+        measure(turn, &self.first);
         self.first.permits.settle_all(turn.policy, turn.now, verdict, turn.edge);
         self.close(None)
     }
@@ -106,12 +104,21 @@ impl Call {
 
     /// An attempt has an answer that is judged later.
     #[cold]
-    pub(super) fn answered<'p>(&mut self, turn: &mut Turn<'p, '_, impl Edge>, number: u32) -> Step<'p> {
+    pub(super) fn answered<'p>(
+        &mut self,
+        turn: &mut Turn<'p, '_, impl Edge>,
+        number: u32,
+        outcome: Outcome,
+    ) -> Step<'p> {
         if !self.is_running(number) {
             return self.go_on(turn);
         }
         self.keeps = true;
         self.win(turn, number);
+        // What comes after an answer's beginning is the pace of whoever reads it.
+        if outcome == Outcome::Success {
+            measure(turn, &self.first);
+        }
         self.close(None)
     }
 
@@ -160,6 +167,11 @@ impl Call {
     #[cold]
     pub(super) fn drop_loser<'p>(&mut self, turn: &mut Turn<'p, '_, impl Edge>, stop: Option<Stop>) -> Step<'p> {
         if let Some(mut lane) = self.hedges.pop() {
+            // It took so long at least. Without those that a hedge overtakes only the fast ones would be measured, and a
+            // delay that is a percentile of them would sink with each hedge. A younger one had no time to be slow.
+            if stop.is_none() && lane.number < self.first.number {
+                measure(turn, &lane);
+            }
             lane.permits.abandon(turn.policy, turn.edge);
         }
         self.cancel_loser(stop)
@@ -210,7 +222,7 @@ impl Call {
         let last = self.running().count() == 1;
         if limit == Limit::Attempt || last {
             let after = turn.now.since(self.started);
-            turn.emit(|| Kind::TimedOut { limit, after });
+            turn.timed_out(limit, after);
         }
         let has_own = self.whose == Whose::Inherited || turn.policy.attempt_timeout.is_some();
         let counted = if limit == Limit::Inherited && has_own {
@@ -221,7 +233,7 @@ impl Call {
         self.fail(turn, number, &Verdict::failure(TIMED_OUT), &counted, Some(limit))
     }
 
-    /// An attempt failed: for the breaker as `counted`, else as `verdict`.
+    /// An attempt failed: for what is settled as `counted`, for what follows as `verdict`.
     fn fail<'p>(
         &mut self,
         turn: &mut Turn<'p, '_, impl Edge>,
@@ -240,7 +252,7 @@ impl Call {
         };
         if self.running().count() > 1 {
             // Its place among the lanes is that of a hedge, or it is the first one, which keeps the operation's permit.
-            self.settle_failed(turn, number, verdict, counted);
+            self.settle_failed(turn, number, counted);
             if hedges && self.not_before <= turn.now {
                 // One step starts one attempt.
                 if self.start_hedge(turn, Cause::Failure) {
@@ -259,10 +271,10 @@ impl Call {
             // What is kept for a body is kept until it is known that the failure is not the last word.
             let keeps = self.keeps && limit.is_none();
             if !keeps {
-                self.first.permits.settle_attempt(turn.policy, turn.now, verdict, turn.edge);
+                self.first.permits.settle_attempt(turn.policy, turn.now, counted, turn.edge);
             }
             if self.start_hedge(turn, Cause::Failure) {
-                self.settle_failed(turn, number, verdict, counted);
+                self.settle_failed(turn, number, counted);
                 return self.wait_for_attempts();
             }
         }
@@ -270,20 +282,14 @@ impl Call {
     }
 
     /// Gives back what was taken for an attempt that failed while others run, and forgets it.
-    fn settle_failed(
-        &mut self,
-        turn: &mut Turn<'_, '_, impl Edge>,
-        number: u32,
-        verdict: &Verdict<'_>,
-        counted: &Verdict<'_>,
-    ) {
+    fn settle_failed(&mut self, turn: &mut Turn<'_, '_, impl Edge>, number: u32, counted: &Verdict<'_>) {
         let at = self.hedges.iter().position(|lane| lane.number == number);
         let mut hedge = at.map(|at| self.hedges.swap_remove(at));
         let lane = hedge.as_mut().unwrap_or(&mut self.first);
         if self.scope == Scope::Attempt {
             lane.permits.settle_breaker(turn.policy, turn.now, counted, turn.edge);
         }
-        lane.permits.settle_attempt(turn.policy, turn.now, verdict, turn.edge);
+        lane.permits.settle_attempt(turn.policy, turn.now, counted, turn.edge);
         lane.number = 0;
     }
 
@@ -338,5 +344,13 @@ impl Call {
             }
         }
         Ok(())
+    }
+}
+
+/// Notes how long an attempt took until now.
+#[inline]
+fn measure(turn: &Turn<'_, '_, impl Edge>, lane: &Lane) {
+    if let Some(latency) = &turn.policy.latency {
+        latency.record(turn.now, turn.now.since(lane.started));
     }
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::breaker::Scope;
 use crate::call::{Call, End, Phase, Step, TIMED_OUT, Turn, Whose};
-use crate::decision::{Refusal, Stage};
+use crate::decision::{Reason, Refusal, Stage};
 use crate::event::Kind;
 use crate::outcome::Verdict;
 use crate::permits::Edge;
@@ -23,32 +23,35 @@ impl Call {
         limit: Option<Limit>,
     ) -> Step<'p> {
         self.first.number = 0;
-        let error = verdict.kind;
+        let (mut error, mut refused) = (verdict.kind, None);
         let stop = match self.decide(turn, verdict) {
-            Ok((delay, until)) => {
-                let (until, refusal) = self.refused_then(turn, until);
-                if let Some(refusal) = refusal {
-                    self.first.permits.settle_attempt(turn.policy, turn.now, verdict, turn.edge);
-                    return self.refused(turn, refusal);
+            Ok((delay, until)) => match self.refused_then(turn, until) {
+                Err(refusal) => {
+                    (error, refused) = (refusal.reason.as_str(), Some(refusal));
+                    Stop::Refused
                 }
                 // Last, so that a retry is paid for only if it takes place.
-                if turn.policy.budget.as_ref().is_none_or(|budget| budget.withdraw(turn.now)) {
-                    self.first.permits.settle_attempt(turn.policy, turn.now, verdict, turn.edge);
+                Ok(until) if turn.policy.budget.as_ref().is_none_or(|budget| budget.withdraw(turn.now)) => {
+                    self.first.permits.settle_attempt(turn.policy, turn.now, counted, turn.edge);
                     let (retry, delay) = (self.retries.saturating_add(1), delay.max(until.since(turn.now)));
                     turn.emit(|| Kind::RetryAttempted { retry, delay, error: error.into() });
                     return self.back_off(turn, delay, until);
                 }
-                Stop::BudgetDenied
-            }
+                Ok(_) => Stop::BudgetDenied,
+            },
             Err(stop) => stop,
         };
         if !self.keeps || limit.is_some() {
-            self.first.permits.settle_attempt(turn.policy, turn.now, verdict, turn.edge);
+            self.first.permits.settle_attempt(turn.policy, turn.now, counted, turn.edge);
         }
         self.gave_up(turn, stop, error);
         // An operation that failed before has failed, however its last attempt counts.
         let whole = if self.attempts > 1 { verdict } else { counted };
-        let end = limit.map_or(End::Finished(Some(stop)), |limit| End::TimedOut(limit, stop));
+        let end = match (refused, limit) {
+            (Some(refusal), _) => End::Refused(refusal),
+            (None, Some(limit)) => End::TimedOut(limit, stop),
+            (None, None) => End::Finished(Some(stop)),
+        };
         self.end(turn, whole, end)
     }
 
@@ -83,19 +86,23 @@ impl Call {
         turn.emit(|| Kind::GaveUp { stop, attempts, error: error.into() });
     }
 
-    /// The refusal that a retry at `until` would meet for certain: nobody waits for that. Or when it can be instead.
-    fn refused_then<'p>(&self, turn: &Turn<'p, '_, impl Edge>, until: Instant) -> (Instant, Option<Refusal<'p>>) {
+    /// When a retry that is due at `until` can be, or the refusal that it would meet for certain: nobody waits for that.
+    fn refused_then<'p>(&self, turn: &Turn<'p, '_, impl Edge>, until: Instant) -> Result<Instant, Refusal<'p>> {
         let breaker = turn.policy.breaker.as_ref().filter(|_| self.scope == Scope::Attempt);
         let opens = breaker.and_then(|breaker| breaker.open_until(turn.now)).filter(|opens| *opens > until);
-        let (Some(breaker), Some(opens)) = (breaker, opens) else { return (until, None) };
+        let (Some(breaker), Some(opens)) = (breaker, opens) else { return Ok(until) };
         if let Some(retry) = &turn.policy.retry
             && retry.config().wait_for_half_open
             && opens < self.deadline
             && opens != Instant::FAR_FUTURE
         {
-            return (retry.spread(turn.now, opens.since(turn.now), self.deadline), None);
+            return Ok(retry.spread(turn.now, opens.since(turn.now), self.deadline));
         }
-        (until, breaker.look(turn.now).err())
+        match breaker.look(turn.now) {
+            // Somebody probes meanwhile, and may be done by then.
+            Err(refusal) if refusal.reason != Reason::HalfOpenLimit => Err(refusal),
+            _ => Ok(until),
+        }
     }
 
     /// The deadline passed outside an attempt.
@@ -103,7 +110,10 @@ impl Call {
     pub(super) fn timed_out<'p>(&mut self, turn: &mut Turn<'p, '_, impl Edge>) -> Step<'p> {
         let limit = if self.whose == Whose::Own { Limit::Call } else { Limit::Inherited };
         let after = turn.now.since(self.started);
-        turn.emit(|| Kind::TimedOut { limit, after });
+        turn.timed_out(limit, after);
+        if self.attempts > 0 {
+            self.gave_up(turn, Stop::Deadline, TIMED_OUT);
+        }
         self.stopped_outside(turn, TIMED_OUT, End::TimedOut(limit, Stop::Deadline))
     }
 

@@ -33,6 +33,8 @@ const MOST: usize = 4096;
 pub struct Damper {
     interval: Duration,
     storms: BTreeMap<(Name, &'static str), Storm>,
+    /// No interval is over before: until then nobody has to look at all of them.
+    quiet_until: Instant,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -58,7 +60,7 @@ pub struct Suppressed {
 impl Damper {
     /// One summary an `interval` for each kind and policy. With zero every event is told.
     pub fn new(interval: Duration) -> Self {
-        Self { interval, storms: BTreeMap::new() }
+        Self { interval, storms: BTreeMap::new(), quiet_until: Instant::ZERO }
     }
 
     /// Whether this event is to be told. If not, it is in the next summary.
@@ -76,6 +78,11 @@ impl Damper {
             storm.suppressed = storm.suppressed.saturating_add(1);
             return false;
         }
+        if self.storms.len() >= MOST {
+            // Those with nothing to say are never due, so that nobody may have asked for summaries.
+            let interval = self.interval;
+            self.storms.retain(|_, storm| storm.suppressed > 0 || now < storm.began + interval);
+        }
         if self.storms.len() < MOST {
             self.storms.insert(key, Storm { began: now, suppressed: 0 });
         }
@@ -86,6 +93,9 @@ impl Damper {
     /// for an interval, the storm is over.
     pub fn due(&mut self, now: Instant) -> Vec<Suppressed> {
         let mut due = Vec::new();
+        if now < self.quiet_until {
+            return due;
+        }
         let interval = self.interval;
         self.storms.retain(|(policy, event_type), storm| {
             if now < storm.began + interval {
@@ -98,12 +108,15 @@ impl Damper {
             *storm = Storm { began: now, suppressed: 0 };
             true
         });
+        // Those that begin later are over later.
+        self.quiet_until = self.storms.values().map(|storm| storm.began + interval).min().unwrap_or(Instant::ZERO);
         due
     }
 
     /// All that was held back and not told, and forgets it: for the end of a log.
     pub fn finish(&mut self, now: Instant) -> Vec<Suppressed> {
         let storms = std::mem::take(&mut self.storms);
+        self.quiet_until = Instant::ZERO;
         let untold = storms.iter().filter(|(_, storm)| storm.suppressed > 0);
         untold.map(|((policy, event_type), storm)| summary(policy, event_type, storm, now)).collect()
     }
@@ -190,6 +203,17 @@ mod tests {
         }
         let mut open = Damper::new(Duration::ZERO);
         assert!(open.offer(at(0), &refused("p")) && open.offer(at(0), &refused("p")));
+    }
+
+    #[test]
+    fn storms_that_are_over_make_room_though_nobody_asks_for_summaries() {
+        let mut damper = Damper::new(TEN);
+        for number in 0..MOST {
+            assert!(damper.offer(at(0), &refused(&format!("p{number}"))));
+        }
+        assert_eq!(damper.next_due(), Instant::FAR_FUTURE);
+        assert!(damper.offer(at(10), &refused("q")));
+        assert!(!damper.offer(at(10), &refused("q")));
     }
 
     #[test]

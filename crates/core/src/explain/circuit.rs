@@ -76,12 +76,7 @@ pub(super) fn hung(config: &Config, scope: Scope) -> Option<Duration> {
 
 impl Opening {
     fn of(rule: Trip, hung: Option<Duration>) -> Self {
-        let failures = match rule {
-            Trip::Consecutive(n) | Trip::Cumulative(n) | Trip::Within { failures: n, .. } => n,
-            Trip::Ratio { ratio, minimum_calls, .. } | Trip::Slow { ratio, minimum_calls, .. } => {
-                share_of(minimum_calls, ratio)
-            }
-        };
+        let failures = rule.failures_needed();
         // A ratio needs its minimum of calls; if all hang, all fail.
         let calls = match rule {
             Trip::Ratio { minimum_calls, .. } | Trip::Slow { minimum_calls, .. } => minimum_calls.max(1),
@@ -104,15 +99,4 @@ impl Opening {
         };
         Self { rule, failures, hung_together: hung, hung_in_turn: hung.and_then(in_turn) }
     }
-}
-
-/// The least number of calls among `calls` whose share is `ratio`.
-fn share_of(calls: u32, ratio: f64) -> u32 {
-    let reaches = |n: u32| f64::from(n) / f64::from(calls) >= ratio;
-    let (mut low, mut high) = (0, calls);
-    while low < high {
-        let middle = low + (high - low) / 2;
-        if reaches(middle) { high = middle } else { low = middle + 1 }
-    }
-    low
 }

@@ -211,7 +211,7 @@ fn it_reads_as_english() {
         ..retrying(3, Backoff::default())
     };
     let expected = "\
-a call: 60s at most, 4 attempts at most
+a call: 60s at most, 4 attempts at most, 16 when nested in a policy like it
   10 calls at a time
   10 requests a second in the long run, 10 requests at once
 retries: at most 1.2 attempts a call over all calls, and 3 more in each 10s, if everything fails

@@ -10,7 +10,11 @@ impl fmt::Display for Explanation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let attempts = self.attempts;
         write!(f, "a call: {}, {attempts} attempt{} at most", self.worst_case, plural(attempts))?;
-        if self.without_hints != self.worst_case {
+        if attempts > 1 {
+            let nested = attempts.saturating_mul(attempts);
+            write!(f, ", {nested} when nested in a policy like it")?;
+        }
+        if self.without_hints != self.worst_case && matches!(self.without_hints, Bound::Within(_)) {
             write!(f, "\n  if no server asks to wait longer than the backoff: {}", self.without_hints)?;
         }
         if let Some(Slots { first, adaptive }) = self.slots {

@@ -31,6 +31,15 @@ fn with_too_few_samples_the_delay_is_the_other_one() {
 }
 
 #[test]
+fn a_long_window_does_not_keep_the_delay_of_an_empty_one() {
+    let window = Duration::from_secs(86_400);
+    let (hedge, latency) = (percentile(1), Latency::new("l", latency::Config { window }).unwrap());
+    assert_eq!(hedge.delay(Instant::ZERO, Some(&latency)), ms(700));
+    latency.record(Instant::ZERO, ms(200));
+    assert_ne!(hedge.delay(Instant::ZERO + ms(1_000), Some(&latency)), ms(700));
+}
+
+#[test]
 fn the_delay_is_never_below_its_floor() {
     let (hedge, latency) = (percentile(1), Latency::new("l", latency::Config::default()).unwrap());
     latency.record(Instant::ZERO, ms(1));

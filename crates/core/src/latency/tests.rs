@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 
-use super::{BUCKETS, Config, Latency, bucket, middle};
+use super::{BUCKETS, Config, LIMITS, Latency, bucket, middle};
 use crate::time::Instant;
 
 fn latency(window: Duration) -> Latency {
@@ -90,7 +90,42 @@ fn threads_lose_nothing_within_a_slice_and_keep_to_the_window() {
     assert_eq!(latency.recent(now).samples(), 4 * EACH + 1);
 }
 
+#[test]
+fn the_histogram_holds_all_that_was_ever_recorded() {
+    let latency = latency(Duration::from_secs(4));
+    let at = |n| Instant::ZERO + Duration::from_secs(n);
+    for (n, millis) in [(0, 1), (0, 40), (1, 900), (2, 40), (9, 40), (100, 1_000_000)] {
+        latency.record(at(n), Duration::from_millis(millis));
+    }
+    assert_eq!(latency.recent(at(100)).samples(), 1);
+    let histogram = latency.histogram();
+    let of = |limit: &str| histogram.iter().find(|(name, _)| *name == limit).unwrap().1;
+    assert_eq!([of("0.005"), of("0.025"), of("0.05"), of("0.5"), of("1.0"), of("300.0")], [1, 1, 4, 4, 5, 5]);
+    let snapshot = latency.snapshot(at(100));
+    assert_eq!(snapshot.get("buckets_seconds", ""), Some(6.0), "with what took longer than every limit");
+    assert_eq!(snapshot.get("seconds", ""), Some(6.0));
+}
+
 proptest! {
+    #[test]
+    fn a_histogram_never_shrinks_from_one_limit_to_the_next(
+        records in prop::collection::vec((0u64..20_000_000_000, 0u64..(1 << 43)), 1..100),
+    ) {
+        let latency = latency(Duration::from_secs(4));
+        for (now, took) in &records {
+            latency.record(Instant::from_nanos(*now), Duration::from_nanos(*took));
+        }
+        let counts = latency.histogram().map(|(_, count)| count);
+        prop_assert!(counts.is_sorted());
+        prop_assert!(counts[counts.len() - 1] <= latency.count());
+    }
+
+    #[test]
+    fn limits_are_written_as_they_count(at in 0usize..LIMITS.len()) {
+        let (nanos, text) = LIMITS[at];
+        prop_assert_eq!(Duration::from_nanos(nanos).as_secs_f64().to_bits(), text.parse::<f64>().unwrap().to_bits());
+    }
+
     #[test]
     fn quantiles_are_as_near_as_documented(
         samples in prop::collection::vec(prop_oneof![0u64..5_000, 1_000u64..1_000_000_000, 0u64..(1 << 43)], 1..200),

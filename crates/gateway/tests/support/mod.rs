@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
-use stormproof_gateway::{Config, Ended, Feed, Server};
+use stormproof_gateway::{Config, Ended, Feed, Reload, Server};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
@@ -255,6 +255,7 @@ pub fn find(text: &[u8], part: &[u8]) -> Option<usize> {
 pub struct Gateway {
     pub address: SocketAddr,
     pub admin: SocketAddr,
+    pub reload: Reload,
     feed: Feed,
     drain: Option<oneshot::Sender<()>>,
     abort: Option<oneshot::Sender<()>>,
@@ -275,11 +276,11 @@ impl Gateway {
         let config = Config::parse(text).unwrap_or_else(|found| panic!("{found:#?}\n{text}"));
         let server = Server::bind(config, None).await.unwrap();
         let (address, admin) = (server.address(), server.admin_address());
-        let feed = server.feed().clone();
+        let (feed, reload) = (server.feed().clone(), server.reload());
         let (drain, drains) = oneshot::channel();
         let (abort, aborts) = oneshot::channel();
         let ended = tokio::spawn(server.serve(wait(drains), wait(aborts)));
-        Self { address, admin, feed, drain: Some(drain), abort: Some(abort), ended }
+        Self { address, admin, reload, feed, drain: Some(drain), abort: Some(abort), ended }
     }
 
     pub fn drain(&mut self) {

@@ -60,6 +60,11 @@ async fn has_no_name() -> Result<impl Sized, std::io::Error> {
 }
 
 #[retry]
+fn was_async() -> std::pin::Pin<Box<dyn Future<Output = std::io::Result<()>>>> {
+    Box::pin(async { Ok(()) })
+}
+
+#[retry]
 #[retry]
 async fn twice() -> std::io::Result<()> {
     Ok(())

@@ -34,16 +34,18 @@ struct Panel {
     states: bool,
 }
 
-const PANELS: [Panel; 6] = [
+const PANELS: [Panel; 7] = [
+    Panel {
+        title: "calls that clients make, a second",
+        at_least: 1.0,
+        states: false,
+        reading: |bins, width| Some(a_second(bins, width, |bin| bin.calls)),
+    },
     Panel {
         title: "requests at the server, a second",
         at_least: 1.0,
         states: false,
-        reading: |bins, width| {
-            Some(
-                f64::from(bins.iter().map(|bin| bin.attempts).sum::<u32>()) / (width.as_secs_f64() * bins.len() as f64),
-            )
-        },
+        reading: |bins, width| Some(a_second(bins, width, |bin| bin.attempts)),
     },
     Panel {
         title: "calls that succeed, %",
@@ -89,12 +91,16 @@ const PANELS: [Panel; 6] = [
     },
 ];
 
+fn a_second(bins: &[Bin], width: Duration, count: impl Fn(&Bin) -> u32) -> f64 {
+    f64::from(bins.iter().map(count).fold(0, u32::saturating_add)) / (width.as_secs_f64() * bins.len() as f64)
+}
+
 fn mean(bins: &[Bin], value: impl Fn(&Bin) -> Option<u32>) -> Option<f64> {
     let values: Vec<f64> = bins.iter().filter_map(value).map(f64::from).collect();
     (!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64)
 }
 
-/// The course of both runs, one below the other: load, successes, latency, the server's queue, circuit and slots. What
+/// The course of both runs, one below the other: calls, load, successes, latency, the server's queue, circuit and slots. What
 /// neither has is left out.
 pub fn svg(comparison: &Comparison) -> String {
     let Comparison { setup, sides } = comparison;

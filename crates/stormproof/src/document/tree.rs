@@ -96,8 +96,46 @@ pub(crate) struct Twice {
     pub(crate) at: usize,
 }
 
+/// The settings of a backoff, which may also stand beside it in `retry`, by any of their names.
+pub(crate) const BACKOFF: [&str; 6] = ["kind", "base_delay", "factor", "increment", "max_delay", "jitter"];
+
+fn is_of_backoff(name: &str) -> bool {
+    BACKOFF.iter().any(|of| *of == name || names_of("backoff", of).contains(&name))
+}
+
+/// Puts the settings of a backoff that stand in a policy's `retry` where they belong. Finds those that stand there already.
+pub(crate) fn gather_backoff(policy: &mut DeTable<'_>, path: &str, found: &mut Vec<Twice>) {
+    let Some(retry) = policy.get_mut("retry") else { return };
+    let span = retry.span();
+    let DeValue::Table(retry) = retry.get_mut() else { return };
+    let beside: Vec<Key<'_>> = retry.keys().filter(|key| is_of_backoff(key.get_ref())).cloned().collect();
+    let beside: Vec<_> = beside.iter().filter_map(|key| retry.remove_entry(key.get_ref().as_ref())).collect();
+    if beside.is_empty() {
+        return;
+    }
+    let made = || Spanned::new(span, DeValue::Table(DeTable::new()));
+    let backoff = retry.entry(Spanned::new(NOWHERE, "backoff".into())).or_insert_with(made);
+    let DeValue::Table(backoff) = backoff.get_mut() else { return };
+    for (key, value) in beside {
+        let name = key.get_ref().to_string();
+        if backoff.contains_key(name.as_str()) {
+            let (path, other) = (format!("{path}.retry"), format!("backoff.{name}"));
+            found.push(Twice { path, name, other, at: key.span().start });
+        } else {
+            backoff.insert(key, value);
+        }
+    }
+}
+
 /// Finds the names that mean the same in the tables of a policy.
 pub(crate) fn take_out_twice(policy: &mut DeTable<'_>, table: &str, path: &str, found: &mut Vec<Twice>) {
+    // Whether there is any jitter, and how much, may be said side by side.
+    let any = policy.get("jitter").and_then(|jitter| jitter.get_ref().as_bool()).filter(|_| table == "backoff");
+    if let Some(any) = any
+        && policy.contains_key("jitter_factor")
+    {
+        policy.remove(if any { "jitter" } else { "jitter_factor" });
+    }
     for (_, names) in SAME.iter().filter(|(of, _)| *of == table) {
         let mut there: Vec<Key<'_>> =
             policy.keys().filter(|key| names.contains(&key.get_ref().as_ref())).cloned().collect();
@@ -171,7 +209,9 @@ pub(crate) fn put<'t>(
     let mut table = root;
     let mut parent = String::new();
     let Some((last, way)) = path.split_last() else { return Ok(()) };
-    for (depth, name) in way.iter().enumerate() {
+    let beside = way.last().is_some_and(|table| plain(table) == "retry") && is_of_backoff(&plain(last));
+    let backoff = beside.then(|| "backoff".to_owned());
+    for (depth, name) in way.iter().chain(&backoff).enumerate() {
         let there = table.keys().find(|key| plain(key.get_ref()) == plain(name)).map(|key| key.get_ref().to_string());
         let name = there.unwrap_or_else(|| plain(name));
         let next = table

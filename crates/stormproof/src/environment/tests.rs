@@ -115,3 +115,30 @@ fn name() -> impl Strategy<Value = String> {
     let own = prop::collection::vec(segment, 1..6).prop_map(|path| format!("STORMPROOF_{}", path.join("__")));
     prop_oneof![own, prop::sample::select(VARIABLES.to_vec()).prop_map(str::to_owned)]
 }
+
+#[test]
+fn delays_that_do_not_fit_a_policy_are_ignored_there_and_told() {
+    let text = "[policies.fast]\npreset = 'aragora.memory'\n[policies.slow]\npreset = 'aragora.anthropic'\n";
+    let delays = |variable: &'static str, value: &'static str| {
+        let environment = Environment::of([(variable, value)]);
+        let policies = Settings::parse_with(text, &environment).unwrap().policies;
+        let backoff = |name: &str| {
+            let backoff = &policies[name].retry.as_ref().unwrap().backoff;
+            (backoff.base_delay, backoff.max_delay)
+        };
+        let told: Vec<_> = environment.warnings().iter().map(ToString::to_string).collect();
+        (backoff("fast"), backoff("slow"), told)
+    };
+    let (ms, s) = (Duration::from_millis, Duration::from_secs);
+    let too_short = "ARAGORA_RETRY_MAX_DELAY is not valid and ignored, allowed is at least the first delay of each policy \
+                     that it speaks to";
+    let found = delays("ARAGORA_RETRY_MAX_DELAY", "1.5");
+    assert_eq!(found, ((ms(300), ms(1500)), (s(2), s(120)), vec![too_short.to_owned()]));
+    let (fast, slow, told) = delays("ARAGORA_RETRY_INITIAL_DELAY", "20");
+    assert_eq!((fast, slow, told.len()), ((ms(300), s(15)), (s(20), s(120)), 1));
+    assert!(told[0].starts_with("ARAGORA_RETRY_INITIAL_DELAY is not valid and ignored"), "{told:?}");
+    // What the file itself says wrong is its own mistake.
+    let text = "[policies.a]\npreset = 'aragora'\nretry.backoff = { base_delay = 9, max_delay = 1 }\n";
+    let environment = Environment::of([("ARAGORA_RETRY_MAX_DELAY", "5")]);
+    assert!(Settings::parse_with(text, &environment).is_err());
+}

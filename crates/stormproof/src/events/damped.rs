@@ -1,6 +1,7 @@
 //! A listener that a storm cannot drown.
 
 use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -89,6 +90,7 @@ impl<F: Fn(Said<'_>)> Damped<F> {
 impl<F: Fn(Said<'_>)> Drop for Damped<F> {
     fn drop(&mut self) {
         let rest = self.lock().finish(self.clock.now());
-        self.say(&rest);
+        // Nobody passes over a panic here but we, and a second one would end the process.
+        let _ = catch_unwind(AssertUnwindSafe(|| self.say(&rest)));
     }
 }

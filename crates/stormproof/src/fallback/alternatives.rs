@@ -3,72 +3,15 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
 
 use pin_project_lite::pin_project;
-use stormproof_core::event::Kind;
-use stormproof_core::fallback::{Kind as Told, Used, is_due};
-use stormproof_core::retry::Stop;
-use stormproof_core::{Edge, Instant};
+use stormproof_core::Instant;
+use stormproof_core::fallback::Kind as Told;
 
+use super::failure::{Failure, IntoCause};
 use super::shared::{Fallback, Running};
 use super::{Fallible, Served, Source};
 use crate::error::Error;
-use crate::inherited;
-use crate::policy::{AsyncEdge, Policy};
-
-/// Why fallbacks run, and how far they have come.
-#[derive(Debug)]
-pub struct Failure<E> {
-    /// The call's own error, then those of the fallbacks.
-    causes: Vec<Error<E>>,
-    /// The kind of the call's own error, if anybody listens.
-    kind: Option<Box<str>>,
-    /// The place in the chain of the one tried last.
-    position: u32,
-}
-
-impl<E> Failure<E> {
-    pub(super) fn of<Call: Fallible<Error = E>>(call: &Call, error: Error<E>) -> Self {
-        let listens = AsyncEdge(&call.policy().0).listens();
-        Self { kind: listens.then(|| call.kind(&error)), causes: vec![error], position: 0 }
-    }
-
-    /// The call's own error, for a fallback that may begin now: not once the deadline around the call is over.
-    pub(super) fn begin(&mut self, policy: &Policy) -> Option<&Error<E>> {
-        self.position = self.position.saturating_add(1);
-        let clock = policy.clock();
-        self.causes.first().filter(|_| is_due(clock.now(), inherited::deadline(clock)))
-    }
-
-    pub(super) fn tell(&self, policy: &Policy, source: Told, age: Option<Duration>) {
-        if let Some(kind) = &self.kind {
-            let mut used = Used::new(source, self.position, kind.clone());
-            used.age = age;
-            policy.tell(Kind::FallbackUsed(used));
-        }
-    }
-
-    fn served<T>(&self, value: T) -> Served<T> {
-        Served::new(value, Source::Fallback { position: self.position })
-    }
-
-    fn also(&mut self, cause: Error<E>) {
-        self.causes.push(cause);
-    }
-
-    /// The call's own error if no fallback had one.
-    pub(super) fn into_error(mut self) -> Error<E> {
-        match self.causes.pop() {
-            Some(only) if self.causes.is_empty() => only,
-            Some(last) => {
-                self.causes.push(last);
-                Error::AllFailed { causes: self.causes }
-            }
-            None => Error::AllFailed { causes: Vec::new() },
-        }
-    }
-}
 
 /// What is tried in turn; `None` if nothing gave an answer.
 pub trait Alternatives<Call: Fallible> {
@@ -159,24 +102,6 @@ impl<Call: Fallible> Alternatives<Call> for Value<Call::Value> {
     }
 }
 
-/// An error of a fallback as one of the causes.
-pub trait IntoCause<E> {
-    /// The cause.
-    fn into_cause(self, elapsed: Duration) -> Error<E>;
-}
-
-impl<E> IntoCause<E> for E {
-    fn into_cause(self, elapsed: Duration) -> Error<E> {
-        Error::Failed { error: self, stop: Stop::NoRetry, attempts: 1, elapsed }
-    }
-}
-
-impl<E> IntoCause<E> for Error<E> {
-    fn into_cause(self, _: Duration) -> Self {
-        self
-    }
-}
-
 pin_project! {
     /// A function as a fallback.
     pub struct With<G, Fut> {
@@ -213,18 +138,12 @@ where
             }
             failure.tell(call.policy(), Told::Function, None);
             *this.started = call.policy().clock().now();
-            this.running.set(failure.causes.first().map(make));
+            this.running.set(failure.cause().map(make));
         }
         let Some(running) = this.running.as_mut().as_pin_mut() else { return Poll::Ready(None) };
         let result = ready!(running.poll(cx));
         this.running.set(None);
-        Poll::Ready(match result {
-            Ok(value) => Some(failure.served(value)),
-            Err(error) => {
-                failure.also(error.into_cause(call.policy().clock().now().since(*this.started)));
-                None
-            }
-        })
+        Poll::Ready(failure.or_served(result, call.policy(), *this.started))
     }
 }
 
@@ -256,19 +175,11 @@ where
             return Poll::Ready(None);
         }
         failure.tell(call.policy(), Told::Function, None);
-        let clock = call.policy().clock();
-        let started = clock.now();
-        let Some(result) = self.project().make.take().zip(failure.causes.first()).map(|(make, cause)| make(cause))
-        else {
+        let started = call.policy().clock().now();
+        let Some(result) = self.project().make.take().zip(failure.cause()).map(|(make, cause)| make(cause)) else {
             return Poll::Ready(None);
         };
-        Poll::Ready(match result {
-            Ok(value) => Some(failure.served(value)),
-            Err(error) => {
-                failure.also(error.into_cause(clock.now().since(started)));
-                None
-            }
-        })
+        Poll::Ready(failure.or_served(result, call.policy(), started))
     }
 }
 
@@ -298,12 +209,8 @@ impl<Call: Fallible> Alternatives<Call> for Shared<'_, Call::Value, Call::Error>
             if let Some(running) = &mut this.running {
                 let result = ready!(running.as_mut().poll(cx));
                 this.running = None;
-                match result {
-                    Ok(value) => return Poll::Ready(Some(failure.served(value))),
-                    Err(error) => {
-                        let elapsed = call.policy().clock().now().since(this.started);
-                        failure.also(error.into_cause(elapsed));
-                    }
+                if let Some(served) = failure.or_served(result, call.policy(), this.started) {
+                    return Poll::Ready(Some(served));
                 }
             }
             let Some(step) = this.fallback.step(this.at) else { return Poll::Ready(None) };
@@ -311,7 +218,7 @@ impl<Call: Fallible> Alternatives<Call> for Shared<'_, Call::Value, Call::Error>
             if failure.begin(call.policy()).is_some_and(|cause| step.wants(cause)) {
                 failure.tell(call.policy(), step.source(), None);
                 this.started = call.policy().clock().now();
-                this.running = failure.causes.first().map(|cause| step.start(cause));
+                this.running = failure.cause().map(|cause| step.start(cause));
             }
         }
     }

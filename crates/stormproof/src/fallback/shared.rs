@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use stormproof_core::fallback::Kind as Told;
 
-use super::alternatives::IntoCause;
+use super::failure::IntoCause;
 use crate::error::Error;
 
 /// A fallback under way.

@@ -2,6 +2,7 @@
 
 use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, Thread};
 use std::time::Duration;
@@ -63,21 +64,29 @@ where
     /// Makes the call, on this thread, and tells where the answer came from.
     pub fn run_served(self) -> Result<Served<T>, Error<E>> {
         let mut call = pin!(self);
-        let waker = Waker::from(Arc::new(Unpark(thread::current())));
+        let unpark = Arc::new(Unpark { woken: AtomicBool::new(false), thread: thread::current() });
+        let waker = Waker::from(unpark.clone());
         loop {
             if let Poll::Ready(answer) = call.as_mut().poll_served(&mut Context::from_waker(&waker)) {
                 return answer;
             }
-            thread::park();
+            while !unpark.woken.swap(false, Ordering::Acquire) {
+                thread::park();
+            }
         }
     }
 }
 
-struct Unpark(Thread);
+/// Keeps its own note of having been woken: a fallback may park this thread, too, and use up what unparks it.
+struct Unpark {
+    woken: AtomicBool,
+    thread: Thread,
+}
 
 impl Wake for Unpark {
     fn wake(self: Arc<Self>) {
-        self.0.unpark();
+        self.woken.store(true, Ordering::Release);
+        self.thread.unpark();
     }
 }
 

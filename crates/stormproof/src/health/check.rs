@@ -7,6 +7,8 @@ use stormproof_core::health::{ERROR_BYTES, Status, bounded};
 use stormproof_core::snapshot::Sample;
 use stormproof_core::{Instant, Name, Snapshot, Stage};
 
+use crate::error::Error;
+
 /// What a check found: made from `Result<(), E>`, from a [`Status`], or from both.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -21,6 +23,39 @@ impl Finding {
     /// A component's status, with what is wrong.
     pub fn new(status: Status, message: Option<&str>) -> Self {
         Self { status, message: message.map(|text| bounded(text, ERROR_BYTES).into()) }
+    }
+
+    /// What a check that goes through a policy found: circuit open if the breaker did not let it through, unknown if
+    /// another stage did not (nothing was asked), unhealthy if it failed or took too long.
+    ///
+    /// Give such a check more time than its policy has: one that the checker gives up counts neither way for the breaker.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use std::time::Duration;
+    /// use stormproof::{HealthChecker, Policy, health::{self, Finding, Registration, Status}};
+    ///
+    /// # async fn agent_card() -> Result<(), &'static str> { Err("no route") }
+    /// let policy = Policy::from_config("billing agent", health::check_policy())?; // opens after three failures
+    /// let longer = Registration { timeout: Some(Duration::from_secs(15)), ..Default::default() };
+    /// let checker = HealthChecker::new();
+    /// checker.register_with("billing agent", longer, move || {
+    ///     let policy = policy.clone();
+    ///     async move { Finding::of_call(&policy.call(|_| agent_card()).await) }
+    /// })?;
+    /// assert_eq!(checker.check_all().await["billing agent"].status, Status::Unhealthy);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn of_call<T, E: fmt::Display>(result: &Result<T, Error<E>>) -> Self {
+        let Err(error) = result else { return Status::Healthy.into() };
+        let status = match error.refused().map(|refused| refused.stage) {
+            Some(Stage::Breaker) => Status::CircuitOpen,
+            Some(_) => Status::Unknown,
+            None => Status::Unhealthy,
+        };
+        Self::new(status, Some(&error.to_string()))
     }
 }
 

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use super::Error;
 use super::document::Document;
 
-/// A file larger than this is not one of ours.
+/// A file larger than this is not one of ours: neither read nor written.
 const MOST_BYTES: u64 = 64 << 20;
 
 /// The file, locked against others for as long as this lives. The system gives the lock back when the process ends,
@@ -28,6 +28,7 @@ impl Drop for StateFile {
 
 impl StateFile {
     pub(super) fn open(path: &Path) -> Result<Self, Error> {
+        let path = &behind_links(path);
         let lock_path = beside(path, ".lock");
         let lock = private(OpenOptions::new().create(true).truncate(false).write(true)).open(&lock_path);
         let lock = lock.map_err(|error| io_error("open", &lock_path, &error))?;
@@ -58,6 +59,10 @@ impl StateFile {
     /// Replaces the file. The new one is on the disk before it takes the place, and the place before this returns.
     pub(super) fn write(&self, document: &Document) -> Result<(), Error> {
         let text = document.to_text().map_err(|error| io_error("write", &self.path, &error.into()))?;
+        if text.len() as u64 > MOST_BYTES {
+            let error = io::Error::new(io::ErrorKind::FileTooLarge, format!("more than {MOST_BYTES} bytes"));
+            return Err(io_error("write", &self.path, &error));
+        }
         let new = beside(&self.path, ".tmp");
         let written = self.replace(&new, &text);
         if written.is_err() {
@@ -96,6 +101,18 @@ fn sync_folder(path: &Path) -> Result<(), Error> {
     }
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     File::open(folder).and_then(|folder| folder.sync_all()).map_err(|error| io_error("sync", folder, &error))
+}
+
+/// Where the file itself is, or will be: a link to it stays one, and two ways to it meet at one lock.
+fn behind_links(path: &Path) -> PathBuf {
+    // Of more the system itself says that they are too many.
+    const MOST_LINKS: usize = 40;
+    let mut path = path.to_owned();
+    for _ in 0..MOST_LINKS {
+        let Ok(target) = fs::read_link(&path) else { break };
+        path = path.parent().unwrap_or(Path::new("")).join(target);
+    }
+    path
 }
 
 fn beside(path: &Path, ending: &str) -> PathBuf {

@@ -102,6 +102,8 @@ fn jitter_is_a_number_a_table_or_whether_there_is_any() {
     assert_eq!(jitter("preset = 'a2a'\nretry.backoff.jitter = true\n"), Jitter::Range(0.5, 1.5));
     assert_eq!(jitter("preset = 'a2a'\nretry.backoff.jitter = false\n"), Jitter::None);
     assert_eq!(jitter("preset = 'a2a'\nretry.backoff.jitter_factor = 0.3\n"), Jitter::Symmetric(0.3));
+    let both = |any: bool| format!("preset = 'khive'\nretry = {{ jitter = {any}, jitter_factor = 0.3 }}\n");
+    assert_eq!((jitter(&both(true)), jitter(&both(false))), (Jitter::Symmetric(0.3), Jitter::None));
     assert_eq!(jitter("preset = 'a2a'\nretry.backoff.jitter = { additive = 1 }\n"), Jitter::Additive(1.0));
     assert_eq!(jitter("retry.backoff.jitter = true\n"), Jitter::Symmetric(0.2));
 }

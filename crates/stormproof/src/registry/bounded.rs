@@ -149,6 +149,12 @@ impl<S: Entry> Bounded<S> {
         Ok(Asked { stage, made: true, first_too_many })
     }
 
+    /// Makes `change` while none is made: what is made later sees it, what was made before is there.
+    pub(crate) fn while_none_is_made(&self, change: impl FnOnce()) {
+        let _growth = self.growth.lock().unwrap_or_else(PoisonError::into_inner);
+        change();
+    }
+
     /// The present settings, if `config` is other than they and those given first, and unless `always` also other than
     /// what was asked for just before.
     pub(crate) fn differs(&self, name: &str, config: &S::Config, always: bool) -> Option<S::Config> {

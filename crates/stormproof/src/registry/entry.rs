@@ -54,7 +54,7 @@ pub(crate) mod sealed {
         /// Where a registry keeps it.
         fn shelf(registry: &Shelves) -> &Bounded<Self>;
 
-        /// Makes one for a registry.
+        /// Makes one for a registry, under the lock of its shelf.
         fn make_in(registry: &Registry, name: Name, config: Self::Config) -> Result<Self, Error> {
             let made = Self::make(name.clone(), config, registry.clock());
             let made = made.map_err(|mistakes| Error::Invalid { name, mistakes })?;
@@ -221,10 +221,6 @@ impl sealed::Kept for Policy {
 
     fn shelf(registry: &Shelves) -> &Bounded<Self> {
         &registry.policies
-    }
-
-    fn make_in(registry: &Registry, name: Name, config: policy::Config) -> Result<Self, Error> {
-        registry.assemble(&name, &config)
     }
 
     fn config(&self) -> policy::Config {

@@ -27,11 +27,13 @@ pub type KeyedPolicies = Keyed<Policy>;
 /// How many keys, and for how long.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(default, deny_unknown_fields))]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Limits {
     /// So many keys have a stage of their own. Default: 10,000.
     pub max_keys: usize,
     /// A key that was not used for so long may be forgotten with what it has counted. Default: 1 h.
     #[cfg_attr(feature = "serde", serde(with = "stormproof_core::time::duration"))]
+    #[cfg_attr(feature = "schema", schemars(with = "stormproof_core::time::duration::Written"))]
     pub idle: Duration,
 }
 
@@ -173,14 +175,24 @@ impl<S: Entry> Keyed<S> {
     /// Changes the settings of all keys and keeps their state, or says all that is wrong with them.
     pub fn update(&self, config: &S::Config) -> Result<(), Mistakes> {
         Mistakes::none(S::validate(config))?;
-        self.0.config.lock().unwrap_or_else(PoisonError::into_inner).clone_from(config);
-        self.0.others.change(config.clone())?;
-        for (key, stage) in self.list() {
-            if let Some(renewed) = stage.change(config.clone())? {
-                self.0.keys.replace(&key, renewed, config.clone());
+        self.0.keys.while_none_is_made(|| {
+            self.0.config.lock().unwrap_or_else(PoisonError::into_inner).clone_from(config);
+        });
+        // Whoever finds that others were set meanwhile gives those to all keys, too: the last ones stay.
+        let mut given = None;
+        loop {
+            let config = self.config();
+            if given.as_ref() == Some(&config) {
+                return Ok(());
             }
+            self.0.others.change(config.clone())?;
+            for (key, stage) in self.list() {
+                if let Some(renewed) = stage.change(config.clone())? {
+                    self.0.keys.replace(&key, renewed, config.clone());
+                }
+            }
+            given = Some(config);
         }
-        Ok(())
     }
 
     /// The stages as data, for metrics and pages: those of at most `most` keys (the ones that are open or in use, then

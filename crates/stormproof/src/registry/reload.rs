@@ -7,8 +7,11 @@ use std::collections::BTreeMap;
 use stormproof_core as core;
 use stormproof_core::{Instant, Invalid, Mistakes, Name, policy};
 
+use super::bounded::Asked;
+use super::difference::differences;
 use super::entry::sealed::Kept;
-use super::{Asked, Error, Registry, differences, no_room};
+use super::making::no_room;
+use super::{Error, Registry};
 use crate::policy::Policy;
 use crate::stages::{Bulkhead, CircuitBreaker, RateLimiter};
 use crate::waiters;
@@ -36,9 +39,8 @@ impl Registry {
     pub fn configure(&self, name: &str, config: policy::Config) -> Result<(), Error> {
         let mistakes = config.validate();
         Mistakes::none(mistakes).map_err(|mistakes| Error::Invalid { name: name.into(), mistakes })?;
-        self.reconfigure(name, &config, &mut Changes::default())?;
         self.settings().named.insert(name.into(), config);
-        Ok(())
+        self.bring_into_force(name, &mut Changes::default())
     }
 
     /// Sets all settings at once, as after reading a file again; see [`configure`](Self::configure).
@@ -54,8 +56,8 @@ impl Registry {
             let before = std::mem::replace(&mut self.settings().named, named);
             changes.missing = before.into_keys().filter(|name| !configs.contains_key(name.as_str())).collect();
         }
-        for (name, config) in configs {
-            self.reconfigure(&name, &config, &mut changes).map_err(|error| match error {
+        for name in configs.into_keys() {
+            self.bring_into_force(&name, &mut changes).map_err(|error| match error {
                 Error::Invalid { mistakes, .. } => mistakes,
                 other => Mistakes::from(vec![Invalid::new(name, other.to_string(), "something else")]),
             })?;
@@ -63,22 +65,40 @@ impl Registry {
         Ok(changes)
     }
 
-    fn reconfigure(&self, name: &str, config: &policy::Config, changes: &mut Changes) -> Result<(), Error> {
-        let made = |name: Name| Ok::<_, Error>((self.put_together(&name, config, None)?, config.clone()));
-        let asked = self.0.shelves.policies.get_or_make(name, self.now(), no_room, made)?;
-        let name = Name::from(name);
-        if asked.made {
-            self.welcome(&name, asked, None)?;
-            changes.added.push(name);
-            return Ok(());
+    /// Puts the settings of `name` in force. Whoever finds that others were set meanwhile puts those in force, too: so the
+    /// last ones are in the end, without a lock under which listeners would be told.
+    fn bring_into_force(&self, name: &str, changes: &mut Changes) -> Result<(), Error> {
+        let wanted = || self.settings().named.get(name).cloned();
+        let mut config = wanted();
+        while let Some(present) = config {
+            self.reconfigure(name, &present, changes)?;
+            config = wanted().filter(|wanted| *wanted != present);
         }
-        let present = asked.stage.stages().config();
+        Ok(())
+    }
+
+    fn reconfigure(&self, name: &str, config: &policy::Config, changes: &mut Changes) -> Result<(), Error> {
+        let (policies, now, name) = (&self.0.shelves.policies, self.now(), Name::from(name));
+        let former = if let Some(former) = policies.get(&name, now) {
+            former
+        } else {
+            // Before it has its place, for that is under a lock, and listeners may hear of its stages.
+            let policy = self.put_together(&name, config, None)?;
+            let asked = policies.get_or_make(&name, now, no_room, |_| Ok::<_, Error>((policy, config.clone())))?;
+            if asked.made {
+                self.welcome(&name, asked, None)?;
+                changes.added.push(name);
+                return Ok(());
+            }
+            asked.stage
+        };
+        let present = former.stages().config();
         if present == *config {
             changes.unchanged.push(name);
             return Ok(());
         }
-        let policy = self.put_together(&name, config, Some(&asked.stage))?;
-        self.0.shelves.policies.replace(&name, policy, config.clone());
+        let policy = self.put_together(&name, config, Some(&former))?;
+        policies.replace(&name, policy, config.clone());
         changes.changed.push((name, differences(&present, config)));
         Ok(())
     }
@@ -105,30 +125,29 @@ impl Registry {
         let none = core::Policy::new(name.clone());
         let has = former.map_or(&none, Policy::stages);
         adopt(&mut core, has, config, self.now()).map_err(invalid)?;
-        let (listeners, mut stage_listeners) =
-            former.map(|former| (former.0.listeners.clone(), former.0.stage_listeners.clone())).unwrap_or_default();
-        let mut hear = |policy: &Policy| stage_listeners.push(policy.0.listeners.clone());
+        let (listeners, mut heard) =
+            former.map(|former| (former.0.listeners.clone(), former.0.stage_listeners.of(config))).unwrap_or_default();
         if let (Some(config), None) = (&config.breaker, &has.breaker) {
             let stage: CircuitBreaker = self.stage(name, config, in_force)?;
-            hear(stage.policy());
+            heard.breaker = Some(stage.policy().0.listeners.clone());
             core.breaker = Some(stage.core().clone());
         }
         if let (Some(config), None) = (&config.bulkhead, &has.bulkhead) {
             let stage: Bulkhead = self.stage(name, config, in_force)?;
-            hear(stage.policy());
+            heard.bulkhead = Some(stage.policy().0.listeners.clone());
             core.bulkhead = Some(stage.core().clone());
         }
         if let (Some(config), None) = (&config.rate, &has.rate) {
             let stage: RateLimiter = self.stage(name, config, in_force)?;
-            hear(stage.policy());
+            heard.rate = Some(stage.policy().0.listeners.clone());
             core.rate = Some(stage.core().clone());
         }
         if let (Some(config), None) = (&config.tokens, &has.tokens) {
             let stage: RateLimiter = self.stage(&format!("{name}-tokens"), config, in_force)?;
-            hear(stage.policy());
+            heard.tokens = Some(stage.policy().0.listeners.clone());
             core.tokens = Some(stage.core().clone());
         }
-        let policy = Policy::with_listeners(core, self.clock().clone(), listeners, stage_listeners);
+        let policy = Policy::with_listeners(core, self.clock().clone(), listeners, heard);
         self.attach(&policy);
         Ok(policy)
     }
@@ -152,7 +171,7 @@ impl Registry {
 pub(super) fn renewed(former: &Policy, config: &policy::Config) -> Result<Policy, Mistakes> {
     let mut core = config.clone().build(former.name().clone(), crate::random_seed())?;
     adopt(&mut core, former.stages(), config, former.clock().now())?;
-    let (listeners, stage_listeners) = (former.0.listeners.clone(), former.0.stage_listeners.clone());
+    let (listeners, stage_listeners) = (former.0.listeners.clone(), former.0.stage_listeners.of(config));
     Ok(Policy::with_listeners(core, former.clock().clone(), listeners, stage_listeners))
 }
 
@@ -183,6 +202,12 @@ fn adopt(
         stage.update(*config)?;
         core.budget = Some(stage.clone());
     }
+    if let (Some(stage), Some(present)) = (&core.latency, &former.latency)
+        && stage.config() == present.config()
+    {
+        core.latency = Some(present.clone());
+    }
+    core.timed_out = former.timed_out.clone();
     Ok(())
 }
 

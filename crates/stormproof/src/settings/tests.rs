@@ -41,6 +41,48 @@ fn every_name_that_means_the_same_is_read() {
     }
 }
 
+/// C2 to C8: the settings of a retry in the inherited systems are those of its backoff as well.
+#[test]
+fn the_settings_of_a_backoff_may_stand_beside_it() {
+    let read = |retry: &str| Settings::parse(&format!("[policies.p]\n{retry}\n"));
+    let retry = |text: &str| read(text).unwrap().policies["p"].retry.clone().unwrap();
+    let nested = retry("retry = { max_retries = 5, backoff = { kind = 'linear', base_delay = 2, jitter = 0.1 } }");
+    assert_eq!(
+        retry("retry = { max_retries = 5, backoff_strategy = 'linear', initial_delay = 2, jitter = 0.1 }"),
+        nested
+    );
+    assert_eq!(retry("[policies.p.retry]\nmax_retries = 5\nkind = 'linear'\nbase = 2\njitter_factor = 0.1"), nested);
+    let text = "retry = { backoff = { max_delay = 9 }, base_delay = 3, backoff_factor = 3 }";
+    let backoff = "retry = { backoff = { base_delay = 3, factor = 3, max_delay = 9 } }";
+    assert_eq!(retry(text), retry(backoff), "some there, some here");
+    let over = retry("preset = 'aragora'\nretry.initial_delay = 5\nretry.jitter = true");
+    assert_eq!((over.backoff.base_delay.as_secs(), over.backoff.max_delay.as_secs()), (5, 30));
+    assert_eq!(over.backoff.jitter, stormproof_core::Jitter::Symmetric(0.1));
+
+    let found = shown("[policies.p.retry]\nbase_delay = 3\nbackoff.base_delay = 3\n");
+    assert_eq!(found, ["2:1: policies.p.retry.base_delay: says the same as `backoff.base_delay`: set one of them"]);
+    let found = shown("[policies.p.retry]\nbase_delay = 3\nbackoff.initial = 3\n");
+    assert!(found[0].contains("says the same as `base_delay`"), "{found:?}");
+    let found = shown("[policies.p.retry]\nmax_retries = 2\nbase_delay = 'soon'\nfactor = 0.5\nbogus = 1\n");
+    let starts = [
+        "3:14: policies.p.retry.backoff.base_delay: ",
+        "4:10: policies.p.retry.backoff.factor: ",
+        "5:1: policies.p.retry.bogus: ",
+    ];
+    assert_eq!(found.len(), 3, "{found:#?}");
+    assert!(found.iter().zip(starts).all(|(found, start)| found.starts_with(start)), "{found:#?}");
+    let found = shown("[policies.p.retry]\nkind = 'linear'\nfactor = 2\n");
+    assert!(found.len() == 1 && found[0].contains("`factor` belongs to the kind"), "{found:#?}");
+    assert_eq!(shown("[policies.p.retry]\nbackoff = 'linear'\nbase_delay = 2\n").len(), 1);
+
+    for (file, variable) in [("initial_delay", "BACKOFF__BASE_DELAY"), ("backoff.base_delay", "INITIAL_DELAY")] {
+        let environment = Environment::of([(format!("STORMPROOF_POLICIES__P__RETRY__{variable}"), "7")]);
+        let text = format!("[policies.p]\nretry.{file} = 3\n");
+        let settings = Settings::parse_with(&text, &environment).unwrap();
+        assert_eq!(settings.policies["p"].retry.as_ref().unwrap().backoff.base_delay.as_secs(), 7, "{file} {variable}");
+    }
+}
+
 #[test]
 fn names_of_policies_are_bounded() {
     assert!(shown("[policies.'a b']\n")[0].starts_with("1:11: policies.a b: is \"a b\", allowed is a name of"));
@@ -65,4 +107,15 @@ fn settings_written_out_are_the_settings_read() {
 fn a_file_is_read_or_says_why_not() {
     let missing = Settings::read("no/such/file.toml", &Environment::none()).unwrap_err();
     assert!(missing.to_string().starts_with("cannot read no/such/file.toml: "), "{missing}");
+    #[cfg(unix)]
+    {
+        let endless = Settings::read("/dev/zero", &Environment::none()).unwrap_err();
+        assert_eq!(endless.to_string(), "cannot read /dev/zero: it is longer than 1048576 bytes");
+    }
+}
+
+#[test]
+fn what_a_policy_may_hold_is_named_with_the_preset() {
+    let found = Settings::parse("[policies.a]\nretries = 3\n").unwrap_err();
+    assert!(found[0].message.contains("expected one of `preset`, `deadline`, "), "{found:?}");
 }

@@ -1,18 +1,19 @@
 //! The behavioural cases T and the defects X that a port must pass, each under its number.
 //!
-//! T75's `fallback=` and T76 are in `tests/fallback.rs`; T76's cache and X24's cached values in `tests/cache.rs`.
+//! Elsewhere: T27 in `stormproof-macros`, T42 also beside the presets and the environment, T43 and T44 in
+//! `tests/persist.rs`, T45 beside the shapes of the statistics, T46 in the gateway's `tests/admin.rs`, T65, X18 and X23
+//! in `stormproof-http`, T67's waiting in `tests/conformance/waiting.rs`, T75's `fallback=` and T76 in
+//! `tests/fallback.rs`, T76's cache and X24's cached values in `tests/cache.rs`, T86 in the program's `tests/demo.rs`.
 //!
 //! These wait for later stages:
-//! - T27, T28's syntax: macros and the Python package (T28's substance is here).
-//! - T46: the admin API.
-//! - T63, T64, T65: the classification of HTTP errors (what a verdict makes of it is here: X31).
-//! - T67's option to wait for half-open: not there yet; its default is here.
-//! - T79: the loop guard. T80: the journal. T81, T82, T84: streams, the HTTP client, A2A. T85: session pinning.
-//! - T86: the demo.
-//! - X18, X23: reading an HTTP status. X25: the loop guard. X26: checkpoints.
+//! - T63, T64: what providers say by their quotas (what a verdict makes of it is here: X31).
+//! - T79, X25: the loop guard. T80, X26: the journal.
+//! - T81, T82, T84: streams, the HTTP client, A2A. T85: session pinning.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may stop at the first surprise")]
 #![allow(clippy::float_cmp, reason = "what is compared are counts")]
 
+mod acceptance;
+mod acceptance_rest;
 #[path = "../conformance/async_door.rs"]
 mod async_door;
 mod breaker;

@@ -64,6 +64,17 @@ async fn t_83_what_nobody_waits_for_any_more_is_closed_too() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn t_83_a_scope_that_nobody_waits_for_closes_what_others_still_know() {
+    let (resource, closed, mark) = resource();
+    let other = resource.clone();
+    let scope = resource.scope(|_lease| pending::<()>());
+    assert!(tokio::time::timeout(ms(1), scope).await.is_err());
+    tokio::time::sleep(ms(20)).await;
+    assert_eq!((count(&closed), Arc::strong_count(&mark)), (1, 1));
+    assert!(other.lease().await.is_err());
+}
+
+#[tokio::test(start_paused = true)]
 async fn t_83_ten_users_at_once_close_it_once_after_the_last_has_given_it_back() {
     let (resource, closed, mark) = resource();
     let users: Vec<_> = (0..10)

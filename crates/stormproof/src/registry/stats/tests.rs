@@ -132,7 +132,8 @@ fn victors_statistics() {
         victor::Breaker::from(&reading),
         json!({
             "name": "openai", "state": "open", "total_calls": 15, "total_failures": 5, "total_rejected": 1,
-            "failure_count": 5, "success_count": 0, "last_failure_time": 1_700_000_010.0, "state_changes": 1
+            "failure_count": 5, "success_count": 0, "success_rate": 10.0 / 15.0,
+            "last_failure_time": 1_700_000_010.0, "state_changes": 1
         }),
     );
     same(
@@ -160,7 +161,8 @@ fn victors_statistics() {
         victor::Policy::from(&policy),
         json!({
             "name": "api",
-            "bulkhead": {"name": "api", "max_concurrent": 10, "active_count": 0, "waiting_count": 0, "available": 10},
+            "bulkhead": {"name": "api", "max_concurrent": 10, "active_count": 0, "waiting_count": 0, "queue_size": 0,
+                         "rejected_count": 0, "available": 10},
             "rate_limiter": {"name": "api", "rate": 0.5, "capacity": 30, "tokens_available": 30}
         }),
     );

@@ -27,6 +27,8 @@ pub struct Breaker {
     pub failure_count: u32,
     /// Successful probes of the present half-open state.
     pub success_count: u32,
+    /// Successful among counted calls, 0 to 1.
+    pub success_rate: f64,
     /// Seconds since 1970.
     pub last_failure_time: Option<f64>,
     /// Changes of state that are remembered, at most 100.
@@ -43,6 +45,7 @@ impl From<&Reading> for Breaker {
             total_rejected: reading.stats.refused,
             failure_count: reading.failures(),
             success_count: reading.stats.half_open_successes,
+            success_rate: reading.stats.success_rate(),
             last_failure_time: reading.unix(reading.stats.last_failure),
             state_changes: reading.history.len(),
         }
@@ -136,6 +139,10 @@ pub struct Bulkhead {
     pub active_count: u32,
     /// Callers that wait.
     pub waiting_count: usize,
+    /// The same.
+    pub queue_size: usize,
+    /// Callers that were refused.
+    pub rejected_count: u64,
     /// Slots that are free.
     pub available: u32,
 }
@@ -148,6 +155,8 @@ impl From<&Slots> for Bulkhead {
             max_concurrent: stats.max_concurrent,
             active_count: stats.active,
             waiting_count: stats.queued,
+            queue_size: stats.queued,
+            rejected_count: stats.refused,
             available: stats.max_concurrent.saturating_sub(stats.active),
         }
     }

@@ -1,0 +1,119 @@
+//! What a breaker shows of itself.
+
+use std::time::Duration;
+
+use super::{CircuitBreaker, Mode, State};
+use crate::decision::Stage;
+use crate::snapshot::{Sample, Snapshot};
+use crate::sync::{AtomicU64, Ordering};
+use crate::time::Instant;
+use crate::window::Tally;
+
+/// What a breaker has counted, at one moment.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct Stats {
+    /// The state at that moment.
+    pub state: State,
+    /// The mode.
+    pub mode: Mode,
+    /// Successful calls since the breaker was made.
+    pub successes: u64,
+    /// Failed calls since the breaker was made.
+    pub failures: u64,
+    /// Calls that counted neither way (caller's fault, cancelled).
+    pub ignored: u64,
+    /// Calls that were not let through.
+    pub refused: u64,
+    /// Results that came back into a later state than they were admitted in, and so moved nothing.
+    pub stale: u64,
+    /// Failures since the last success, zero after a close.
+    pub consecutive_failures: u32,
+    /// Successes since the last failure.
+    pub consecutive_successes: u64,
+    /// What the first trip rule counts.
+    pub window: Tally,
+    /// Successful probes of the present half-open state.
+    pub half_open_successes: u32,
+    /// Probes that are out.
+    pub half_open_calls: u32,
+    /// How often the circuit opened.
+    pub opened: u64,
+    /// How long until probes pass; zero unless open.
+    pub remaining: Duration,
+    /// When the state last changed.
+    pub last_change: Option<Instant>,
+    /// When a call last failed.
+    pub last_failure: Option<Instant>,
+    /// When a call last succeeded.
+    pub last_success: Option<Instant>,
+    /// Kind of the last failure.
+    pub last_cause: Option<Box<str>>,
+}
+
+impl Stats {
+    /// Successful among counted calls, 1 when there were none.
+    pub fn success_rate(&self) -> f64 {
+        let counted = self.successes.saturating_add(self.failures);
+        if counted == 0 { 1.0 } else { self.successes as f64 / counted as f64 }
+    }
+}
+
+impl CircuitBreaker {
+    /// What the breaker has counted.
+    pub fn stats(&self, now: Instant) -> Stats {
+        let counter = |c: &AtomicU64| c.load(Ordering::Relaxed);
+        let mut machine = self.machine.lock();
+        let successes = counter(&self.counters.0.successes);
+        Stats {
+            state: machine.state(now),
+            mode: machine.mode,
+            successes,
+            failures: counter(&self.counters.0.failures),
+            ignored: counter(&self.counters.0.ignored),
+            refused: counter(&self.counters.0.refused),
+            stale: machine.stale,
+            consecutive_failures: machine.consecutive_failures,
+            consecutive_successes: successes.saturating_sub(machine.successes_at_failure),
+            window: machine.rules.counts(now),
+            half_open_successes: machine.half_open_successes(),
+            half_open_calls: machine.half_open_calls(),
+            opened: machine.opened,
+            remaining: machine.remaining(now),
+            last_change: machine.history.back().map(|transition| transition.at),
+            last_failure: machine.last_failure,
+            last_success: counter(&self.counters.0.last_success).checked_sub(1).map(Instant::from_nanos),
+            last_cause: machine.last_cause(),
+        }
+    }
+
+    /// The same as data, for metrics and pages.
+    pub fn snapshot(&self, now: Instant) -> Snapshot {
+        const CALLS: &str = "Calls by how they counted.";
+        const STATE: &str = "1 for the present state, 0 for the others.";
+        let stats = self.stats(now);
+        let is = |state| f64::from(u8::from(stats.state == state));
+        let code = |state| match state {
+            State::Closed => 0.0,
+            State::Open => 1.0,
+            State::HalfOpen => 2.0,
+        };
+        let samples = vec![
+            Sample::counter("calls", CALLS, stats.successes).label("outcome", "success"),
+            Sample::counter("calls", CALLS, stats.failures).label("outcome", "failure"),
+            Sample::counter("calls", CALLS, stats.ignored).label("outcome", "ignored"),
+            Sample::counter("refused", "Calls that were not let through.", stats.refused),
+            Sample::counter("stale", "Results of an earlier state, which moved nothing.", stats.stale),
+            Sample::counter("opened", "How often the circuit opened.", stats.opened),
+            Sample::gauge("state", STATE, is(State::Closed)).label("state", "closed"),
+            Sample::gauge("state", STATE, is(State::Open)).label("state", "open"),
+            Sample::gauge("state", STATE, is(State::HalfOpen)).label("state", "half_open"),
+            Sample::gauge("state_code", "The present state: 0 closed, 1 open, 2 half_open.", code(stats.state)),
+            Sample::gauge("window_calls", "Calls the first trip rule counts.", stats.window.calls.into()),
+            Sample::gauge("window_failures", "Failures the first trip rule counts.", stats.window.failures.into()),
+            Sample::gauge("half_open_calls", "Probes that are out.", stats.half_open_calls.into()),
+            Sample::gauge("open_remaining_seconds", "Time until probes pass.", stats.remaining.as_secs_f64()),
+        ];
+        Snapshot { stage: Stage::Breaker, name: self.name.clone(), samples }
+    }
+}

@@ -1,0 +1,119 @@
+//! The three states, and a change from one to another.
+
+use std::time::Duration;
+
+use super::Trip;
+use crate::time::Instant;
+use crate::window::Tally;
+
+/// The three states.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "snake_case"))]
+pub enum State {
+    /// Calls pass, failures are counted.
+    #[default]
+    Closed,
+    /// Calls are refused.
+    Open,
+    /// A few calls pass as probes.
+    #[cfg_attr(feature = "serde", serde(alias = "half-open"))]
+    HalfOpen,
+}
+
+impl State {
+    /// The state in snake case.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Closed => "closed",
+            Self::Open => "open",
+            Self::HalfOpen => "half_open",
+        }
+    }
+}
+
+/// A change of state.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct Transition {
+    /// Grows with each transition of this breaker, so that listeners on several threads can put them in order.
+    pub seq: u64,
+    /// When.
+    pub at: Instant,
+    /// From which state.
+    pub from: State,
+    /// To which state.
+    pub to: State,
+    /// Why.
+    pub cause: Cause,
+    /// What the rule had counted that tripped; zero for other causes.
+    pub counts: Tally,
+    /// How long it stays open; zero unless it opened, [`Duration::MAX`] while forced.
+    pub open_for: Duration,
+}
+
+/// Why a breaker changed its state.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum Cause {
+    /// A trip rule.
+    Tripped(Trip),
+    /// An outcome named the time to stay open itself.
+    Banned,
+    /// A probe failed.
+    ProbeFailed,
+    /// The wait was over.
+    WaitOver,
+    /// Enough probes succeeded.
+    Recovered,
+    /// An operator.
+    Operator,
+    /// It was so when the process ended whose state was taken over.
+    Restored,
+}
+
+impl Cause {
+    /// The cause in snake case, as events and metrics write it.
+    pub const fn as_str(&self) -> &'static str {
+        match self {
+            Self::Tripped(_) => "tripped",
+            Self::Banned => "banned",
+            Self::ProbeFailed => "probe_failed",
+            Self::WaitOver => "wait_over",
+            Self::Recovered => "recovered",
+            Self::Operator => "operator",
+            Self::Restored => "restored",
+        }
+    }
+
+    /// The rule that tripped.
+    pub const fn rule(&self) -> Option<&Trip> {
+        match self {
+            Self::Tripped(rule) => Some(rule),
+            _ => None,
+        }
+    }
+}
+
+impl Transition {
+    pub(super) fn half_open(seq: u64, at: Instant) -> Self {
+        let counts = Tally::default();
+        Self {
+            seq,
+            at,
+            from: State::Open,
+            to: State::HalfOpen,
+            cause: Cause::WaitOver,
+            counts,
+            open_for: Duration::ZERO,
+        }
+    }
+}
+
+/// What a result changed.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Change {
+    /// The state.
+    Moved(Transition),
+    /// Nothing, but in normal mode this rule would have opened the circuit. Said once.
+    WouldOpen(Trip, Tally),
+}

@@ -1,0 +1,38 @@
+//! How retries are written in a configuration file.
+
+use std::time::Duration;
+
+use super::Config;
+use crate::backoff::Backoff;
+
+/// A configuration as it is written: how often, in one of two ways.
+#[derive(Default, serde::Deserialize)]
+#[serde(deny_unknown_fields, default, rename = "retry")]
+pub(super) struct Document {
+    max_retries: Option<u32>,
+    max_attempts: Option<u32>,
+    backoff: Backoff,
+    #[serde(alias = "retry_exceptions")]
+    retry_on: Vec<String>,
+    #[serde(alias = "dont_retry_on", alias = "exclude", alias = "exclude_exceptions")]
+    never_on: Vec<String>,
+    #[serde(with = "crate::time::duration::option")]
+    retry_after_cap: Option<Duration>,
+    wait_for_half_open: bool,
+}
+
+impl TryFrom<Document> for Config {
+    type Error = &'static str;
+
+    fn try_from(read: Document) -> Result<Self, Self::Error> {
+        let max_retries = match (read.max_retries, read.max_attempts) {
+            (Some(_), Some(_)) => return Err("`max_retries` and `max_attempts` say the same thing: set one of them"),
+            (None, Some(0)) => return Err("max_attempts is 0, allowed is 1 or more (it counts the first call)"),
+            (None, Some(attempts)) => attempts - 1,
+            (Some(retries), None) => retries,
+            (None, None) => Self::DEFAULT_RETRIES,
+        };
+        let Document { backoff, retry_on, never_on, retry_after_cap, wait_for_half_open, .. } = read;
+        Ok(Self { max_retries, backoff, retry_on, never_on, retry_after_cap, wait_for_half_open })
+    }
+}
