@@ -141,9 +141,13 @@ pub mod duration {
     pub mod option {
         use super::{Deserializer, Duration, Serializer};
 
-        /// Reads a duration that stands there.
+        /// Reads a duration, or nothing (`null`, where the format has that).
         pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
-            super::deserialize(deserializer).map(Some)
+            #[derive(serde::Deserialize)]
+            #[serde(transparent)]
+            struct There(#[serde(with = "crate::time::duration")] Duration);
+
+            Ok(<Option<There> as serde::Deserialize>::deserialize(deserializer)?.map(|There(duration)| duration))
         }
 
         /// Writes the duration, or nothing.

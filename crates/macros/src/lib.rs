@@ -3,7 +3,7 @@
 //! They are used through `stormproof`, feature `macros`, and decide nothing themselves: an attribute becomes calls of that
 //! crate. What is written in it is checked when the function is compiled, by the code that checks it anywhere else.
 //!
-//! Owns the grammar of the attributes ([`settings`]) and what they expand to ([`expand`]).
+//! Owns the grammar of the attributes (`settings`) and what they expand to (`expand`).
 
 mod backup;
 mod expand;

@@ -93,7 +93,7 @@ impl<'a> Reader<'a> {
         Self::default()
     }
 
-    /// Policies stand at this path, such as `policies.*`: there `preset` names a [preset](crate::preset), and two names
+    /// Policies stand at this path, such as `policies.*`: there `preset` names a preset, and two names
     /// that mean the same are a mistake.
     pub fn policies(mut self, path: &'a str) -> Self {
         self.policies = Some(path);

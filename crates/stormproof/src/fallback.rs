@@ -1,6 +1,6 @@
 //! What a caller gets when a call fails: another value, another function, an earlier answer.
 //!
-//! Owns how fallbacks are attached to a call and run. When one is due is decided in [`core::fallback`].
+//! Owns how fallbacks are attached to a call and run. When one is due is decided in [`stormproof_core::fallback`].
 
 mod alternatives;
 mod failure;

@@ -18,6 +18,14 @@ fn text() -> impl Strategy<Value = String> {
     prop_oneof![any::<String>(), made]
 }
 
+#[test]
+fn a_configuration_is_read_as_it_is_written_also_where_nothing_is_null() {
+    let config = Config { deadline: Some(Duration::from_millis(1_500)), ..Config::default() };
+    let json = serde_json::to_string(&config).unwrap();
+    assert!(json.contains("\"attempt_timeout\":null"), "{json}");
+    assert_eq!(serde_json::from_str::<Config>(&json).unwrap(), config);
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
