@@ -138,7 +138,9 @@ fn through_tower() -> Contender {
 fn sync() -> Contender {
     let policy = stack().build().expect("valid");
     Contender::new("stormproof", move |n| {
-        (0..n).fold(true, |all, i| all & black_box(black_box(&policy).call_sync(|_| Ok::<_, Broken>(black_box(i))).run()).is_ok())
+        (0..n).fold(true, |all, i| {
+            all & black_box(black_box(&policy).call_sync(|_| Ok::<_, Broken>(black_box(i))).run()).is_ok()
+        })
     })
 }
 
