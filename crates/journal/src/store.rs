@@ -1,0 +1,340 @@
+//! What a store of runs must do, and the two that do it.
+//!
+//! The engine above decides; a store writes and reads. Everything that must not be seen half is one method, hence one
+//! transaction. Times in requests are durations: each store adds them to a clock of its own ([`Millis`]).
+//!
+//! Rules that hold in both stores, tested in `tests/store`:
+//! - **The fence.** A method that takes a [`Fence`] writes only while the run is `running` with that very epoch. Else
+//!   nothing is written and the answer is [`Written::Fenced`], unless what is there was written by the same attempt
+//!   (`attempt_id` for a step; the same epoch and end state for a run): [`Written::Already`].
+//! - **Epochs.** A claim, a cancellation and a resumption set `epoch = max(epoch + 1, now in ms)`.
+//! - **A step that is `done` is never changed.** `begun` and `failed` become `done`, `failed` or `begun` again.
+//! - **A lost answer.** If it is not known whether a transaction was committed, the store asks again by itself (each
+//!   method can be repeated with the same arguments), for as long as the caller waits.
+
+#[cfg(feature = "postgres")]
+pub(crate) mod postgres;
+pub(crate) mod sqlite;
+
+use std::time::Duration;
+
+use crate::error::StoreError;
+use crate::run::{Epoch, Failure, Millis, Run, RunId, State, Step};
+
+/// Which run in which epoch a write belongs to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Fence {
+    pub(crate) run: RunId,
+    pub(crate) epoch: Epoch,
+}
+
+/// What became of a fenced write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub(crate) enum Written {
+    /// It stands.
+    Done,
+    /// It stood already, by this very attempt.
+    Already,
+    /// The run is somebody else's. Nothing was written.
+    Fenced,
+}
+
+/// A process that takes runs.
+#[derive(Clone, Debug)]
+pub(crate) struct Worker {
+    /// Drawn anew at each start of a process.
+    pub(crate) id: String,
+    pub(crate) host: String,
+    pub(crate) version: String,
+    /// So long after its last heartbeat its runs are anybody's.
+    pub(crate) ttl: Duration,
+}
+
+/// A run to be made.
+#[derive(Clone, Debug)]
+pub(crate) struct NewRun {
+    pub(crate) id: RunId,
+    pub(crate) name: String,
+    pub(crate) version: String,
+    pub(crate) input: Box<str>,
+    pub(crate) fp: String,
+    pub(crate) parent: Option<RunId>,
+    /// Not before so long from now.
+    pub(crate) delay: Duration,
+    /// How long it is remembered, from now. `None`: by the journal's retention.
+    pub(crate) ttl: Option<Duration>,
+}
+
+/// What became of a start.
+#[derive(Clone, Debug)]
+pub(crate) enum Started {
+    /// It is there, and new.
+    New,
+    /// It was there and stays as it was. The engine compares name, version and fingerprint.
+    Exists(Box<Run>),
+}
+
+/// A run that a worker has, with all its steps in order.
+#[derive(Clone, Debug)]
+pub(crate) struct Claimed {
+    pub(crate) run: Run,
+    pub(crate) steps: Vec<Step>,
+}
+
+/// What a worker may claim.
+#[derive(Clone, Debug)]
+pub(crate) struct Wanted {
+    /// Names and versions of workflows.
+    pub(crate) workflows: Vec<(String, String)>,
+    /// At most so many runs.
+    pub(crate) limit: u32,
+    /// A run with so many attempts is not claimed but blocked, with the failure `too_many_attempts`.
+    pub(crate) max_attempts: u32,
+}
+
+/// What came of looking for work.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Found {
+    pub(crate) claimed: Vec<Claimed>,
+    /// Those that were blocked because they had too many attempts.
+    pub(crate) blocked: Vec<RunId>,
+    /// When the next queued run is due that is not due now, if there is one that is wanted.
+    pub(crate) next_due: Option<Duration>,
+}
+
+/// Whether a single run could be claimed.
+#[derive(Clone, Debug)]
+pub(crate) enum Taken {
+    /// It is the worker's now.
+    Claimed(Box<Claimed>),
+    /// Another worker has it, alive for at least so long.
+    Busy { lease: Duration },
+    /// It has ended or is blocked, or is not due yet.
+    NotNow(Box<Run>),
+    /// There is none.
+    Missing,
+}
+
+/// How a worker leaves a run.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum End {
+    /// With its result, as JSON.
+    Ok(Box<str>),
+    /// With an error. `Failure::keep` says whether it is the answer from now on.
+    Err(Failure),
+    /// Until an operator decides.
+    Blocked(Failure),
+    /// Given back, due after this. `attempts` is not counted if the run only waits (`parked`).
+    Queued { after: Duration, parked: bool },
+}
+
+/// What came of a signal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Signalled {
+    /// It is in the inbox; if the run was parked, it is due now.
+    Sent,
+    /// One with this id was there already.
+    Duplicate,
+    /// The run has ended.
+    Ended(State),
+    /// There is no such run.
+    Missing,
+}
+
+/// What came of an operator's word.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Changed {
+    /// Done; the run as it is now.
+    Now(Box<Run>),
+    /// Not possible in its state; the run as it is.
+    Not(Box<Run>),
+    /// There is no such run.
+    Missing,
+}
+
+/// What an operator says of the step that stands in the way.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Decision {
+    /// Nothing: an effect is probed again, a failed step runs again.
+    Ask,
+    /// It did not happen, and may run again: the step is forgotten.
+    Rerun,
+    /// It happened, with this value as JSON: the step is done.
+    Done(Box<str>),
+}
+
+/// Which runs to list. Newest first.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Filter {
+    /// Only of this workflow.
+    pub(crate) workflow: Option<String>,
+    /// Only in one of these states; empty: in any.
+    pub(crate) states: Vec<State>,
+    /// Only those that were created, or are running without change, since longer than this.
+    pub(crate) older_than: Option<Duration>,
+    /// Only ids that contain this text.
+    pub(crate) contains: Option<String>,
+    /// At most so many.
+    pub(crate) limit: u32,
+}
+
+/// What may be forgotten.
+#[derive(Clone, Debug)]
+pub(crate) struct Retention {
+    /// Runs that ended so long ago and have no time of their own (`expires_at`).
+    pub(crate) ended: Duration,
+    /// At most so many ended runs are kept, the youngest. `None`: any number.
+    pub(crate) most: Option<u64>,
+    /// So many are forgotten in one transaction.
+    pub(crate) batch: u32,
+    /// Only count.
+    pub(crate) dry_run: bool,
+}
+
+/// What was forgotten in one batch. Zero runs: nothing is left to forget.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Forgotten {
+    pub(crate) runs: u64,
+    pub(crate) steps: u64,
+    pub(crate) tasks: u64,
+    pub(crate) workers: u64,
+}
+
+/// The size of a journal.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Size {
+    /// Runs by state, in the order of [`State::ALL`].
+    pub(crate) runs: [u64; 6],
+    pub(crate) steps: u64,
+    pub(crate) workers_alive: u64,
+    pub(crate) bytes: u64,
+    /// How long the oldest run that is due has waited.
+    pub(crate) oldest_due: Duration,
+}
+
+/// A loop guard's memory of a task.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Task {
+    /// Grows with each write.
+    pub(crate) rev: i64,
+    pub(crate) state: Box<str>,
+}
+
+/// One store. Every method can be dropped at any await point: then it happened or it did not.
+pub(crate) trait Keep: Send + Sync {
+    /// Makes the worker known with a lease of its `ttl`, and (SQLite) holds a lock of the file system for as long as the
+    /// process lives, so that a restarted process need not wait for the lease.
+    fn join(&self, worker: &Worker) -> impl Future<Output = Result<(), StoreError>> + Send;
+
+    /// Renews the lease. The answer lists those of `mine` that are no longer this worker's (claimed by another,
+    /// cancelled). `None`: the worker is not known any more; all its runs are lost.
+    fn beat(
+        &self,
+        worker: &Worker,
+        mine: &[Fence],
+    ) -> impl Future<Output = Result<Option<Vec<RunId>>, StoreError>> + Send;
+
+    /// Takes the worker away; what it still has is queued, due now, and the attempt does not count.
+    fn leave(&self, worker: &Worker) -> impl Future<Output = Result<(), StoreError>> + Send;
+
+    /// Makes a run, unless one with its id is there. An ended run whose `expires_at` has passed is not there: it is
+    /// replaced.
+    fn start(&self, run: &NewRun) -> impl Future<Output = Result<Started, StoreError>> + Send;
+
+    /// Makes a run that `worker` has at once, with the effect it begins, in one transaction: the first half of
+    /// [`once`](crate::Journal::once). The answer to a new one is its epoch.
+    fn start_claimed(
+        &self,
+        run: &NewRun,
+        worker: &Worker,
+        first: &Step,
+    ) -> impl Future<Output = Result<Result<Epoch, Box<Run>>, StoreError>> + Send;
+
+    /// Claims runs that are queued and due, or running with a worker whose lease is over (or, SQLite, whose process is
+    /// gone): oldest due first. Two workers never get the same run in the same epoch.
+    fn claim(&self, worker: &Worker, wanted: &Wanted) -> impl Future<Output = Result<Found, StoreError>> + Send;
+
+    /// Claims this run, if it is queued and due, or its worker's lease is over, or (`revive`) it ended with an error
+    /// that is not kept.
+    fn take(
+        &self,
+        worker: &Worker,
+        run: &RunId,
+        revive: bool,
+    ) -> impl Future<Output = Result<Taken, StoreError>> + Send;
+
+    /// Writes a step: `begun`, `done` or `failed`.
+    fn record(&self, fence: &Fence, step: &Step) -> impl Future<Output = Result<Written, StoreError>> + Send;
+
+    /// Ends or gives back a run, with a last step in the same transaction if there is one.
+    fn finish(
+        &self,
+        fence: &Fence,
+        last: Option<&Step>,
+        end: &End,
+    ) -> impl Future<Output = Result<Written, StoreError>> + Send;
+
+    /// Takes the oldest message of the topic that no step has taken, and writes `step` as done with the message's body
+    /// as its value, in one transaction. `None` if there is no message: nothing is written.
+    fn receive(
+        &self,
+        fence: &Fence,
+        topic: &str,
+        step: &Step,
+    ) -> impl Future<Output = Result<(Written, Option<Box<str>>), StoreError>> + Send;
+
+    /// Puts a message into a run's inbox. A parked run is due at once.
+    fn signal(
+        &self,
+        run: &RunId,
+        topic: &str,
+        id: &str,
+        body: &str,
+    ) -> impl Future<Output = Result<Signalled, StoreError>> + Send;
+
+    /// The run, and its steps in order.
+    fn read(&self, run: &RunId) -> impl Future<Output = Result<Option<Claimed>, StoreError>> + Send;
+
+    /// The run alone.
+    fn peek(&self, run: &RunId) -> impl Future<Output = Result<Option<Run>, StoreError>> + Send;
+
+    /// The runs that match.
+    fn list(&self, filter: &Filter) -> impl Future<Output = Result<Vec<Run>, StoreError>> + Send;
+
+    /// Cancels a run that has not ended. Its epoch grows: a worker that has it writes nothing more.
+    fn cancel(&self, run: &RunId) -> impl Future<Output = Result<Changed, StoreError>> + Send;
+
+    /// Queues a run that is blocked, cancelled, or ended with an error, with no attempts counted. The step in the way
+    /// (`Failure::seq` of the run's error, else the last one that is not done) gets the operator's `decision`; with
+    /// [`Decision::Ask`] a failed step is forgotten, and a failed effect is `begun` again.
+    fn resume(&self, run: &RunId, decision: &Decision) -> impl Future<Output = Result<Changed, StoreError>> + Send;
+
+    /// Makes `new`, queued, with the input of `from` and its steps before `before`, all of them done or failed.
+    fn fork(
+        &self,
+        from: &RunId,
+        before: u32,
+        new: &RunId,
+        version: &str,
+    ) -> impl Future<Output = Result<Changed, StoreError>> + Send;
+
+    /// Forgets one batch of what may be forgotten: ended runs with their steps and inboxes, tasks past their time,
+    /// workers that are gone.
+    fn forget(&self, retention: &Retention) -> impl Future<Output = Result<Forgotten, StoreError>> + Send;
+
+    /// How much there is.
+    fn size(&self) -> impl Future<Output = Result<Size, StoreError>> + Send;
+
+    /// What is known of a loop guard's task.
+    fn task(&self, id: &str) -> impl Future<Output = Result<Option<Task>, StoreError>> + Send;
+
+    /// Keeps a task's state for `ttl` more, if its `rev` is still the one before this one (0: there is none yet).
+    fn keep_task(&self, id: &str, task: &Task, ttl: Duration) -> impl Future<Output = Result<bool, StoreError>> + Send;
+
+    /// The time by the store's clock.
+    fn now(&self) -> impl Future<Output = Result<Millis, StoreError>> + Send;
+
+    /// Whether the database is sound, by its own check: a line for each defect.
+    fn check(&self) -> impl Future<Output = Result<Vec<String>, StoreError>> + Send;
+}
