@@ -25,6 +25,7 @@ pub use bus::{EventBus, Queue, Source};
 pub use damped::{Damped, Said};
 #[cfg(feature = "serde")]
 pub use record::{Record, timestamp};
+pub use crate::subject::Subject;
 pub use stormproof_core::event::damper::{Damper, Suppressed};
 #[cfg(feature = "tracing")]
 pub use trace::to_tracing;
