@@ -19,13 +19,13 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, Wea
 use stormproof_core::Event;
 use tokio::sync::broadcast;
 
+pub use crate::subject::Subject;
 pub(crate) use bus::sealed::Tells;
 pub(crate) use bus::tells;
 pub use bus::{EventBus, Queue, Source};
 pub use damped::{Damped, Said};
 #[cfg(feature = "serde")]
 pub use record::{Record, timestamp};
-pub use crate::subject::Subject;
 pub use stormproof_core::event::damper::{Damper, Suppressed};
 #[cfg(feature = "tracing")]
 pub use trace::to_tracing;

@@ -108,7 +108,7 @@ pub use stormproof_core::retry::Stop;
 pub use stormproof_core::{
     Backoff, Event, Instant, Invalid, Jitter, Limit, Mistakes, Name, Outcome, Reason, Refused, RetryBudget, Snapshot,
     Stage, Timeouts, Trip, Verdict, adaptive, backoff, breaker, budget, bulkhead, event, explain, hedge, journal,
-    latency,    outcome, policy as config, rate, snapshot,
+    latency, outcome, policy as config, rate, snapshot,
 };
 
 // How calls are carried out.
