@@ -56,7 +56,7 @@ pub(crate) struct Settings {
     pub(crate) host: String,
     pub(crate) worker_version: String,
     pub(crate) clock: Clock,
-    pub(crate) wall: Wall,
+    pub(crate) wall: Option<Wall>,
 }
 
 impl fmt::Debug for Settings {
@@ -85,7 +85,7 @@ impl Settings {
             host: hostname(),
             worker_version: env!("CARGO_PKG_VERSION").into(),
             clock: Clock::system(),
-            wall: Arc::new(SystemTime::now),
+            wall: None,
         }
     }
 
@@ -220,9 +220,10 @@ impl Builder {
         self
     }
 
-    /// The time of day for SQLite, which has no clock of its own. `PostgreSQL` uses the database's. Default: the system's.
+    /// The time of day for SQLite, which has no clock of its own; `PostgreSQL` uses the database's. Default: the system's, and
+    /// for `memory:` what [`clock`](Self::clock) says.
     pub fn wall_clock(mut self, now: impl Fn() -> SystemTime + Send + Sync + 'static) -> Self {
-        self.settings.wall = Arc::new(now);
+        self.settings.wall = Some(Arc::new(now));
         self
     }
 
@@ -234,7 +235,7 @@ impl Builder {
     pub async fn open(self) -> Result<Journal, OpenError> {
         let Self { url, settings } = self;
         Mistakes::none(settings.validate())?;
-        let store = Store::open(&url, &Opening { wall: settings.wall.clone() }).await?;
+        let store = Store::open(&url, &Opening { wall: settings.wall.clone(), clock: settings.clock.clone() }).await?;
         Ok(Journal::new(store, settings))
     }
 }
