@@ -2,9 +2,14 @@
 #![allow(dead_code, unused, reason = "being built")]
 
 mod error;
+mod journal;
+mod key;
+mod operate;
 mod run;
 mod store;
 
 pub use error::{OpenError, RunError, StoreError};
+pub use journal::Journal;
+pub use operate::{Fork, History};
 pub use run::{Epoch, Failure, Kind, Millis, Progress, Run, RunId, State, Step};
 pub use store::{Decision, Filter, Forgotten, Retention};
