@@ -30,7 +30,7 @@ impl History {
 impl Journal {
     /// The runs that match, newest first.
     pub async fn list(&self, filter: &Filter) -> Result<Vec<Run>, StoreError> {
-        self.store().list(filter).await
+        self.0.store.list(filter).await
     }
 
     /// A run with its steps.
@@ -38,7 +38,7 @@ impl Journal {
     /// # Errors
     /// [`RunError::Missing`], or what the store said.
     pub async fn show(&self, run: &RunId) -> Result<History, RunError> {
-        match self.store().read(run).await? {
+        match self.0.store.read(run).await? {
             Some(found) => Ok(History::new(found.run, found.steps)),
             None => Err(RunError::Missing { run: run.clone() }),
         }
@@ -70,8 +70,7 @@ impl Journal {
     /// # Errors
     /// [`RunError::Missing`], [`RunError::State`] if the run is queued, running or ended well, or what the store said.
     pub async fn resume(&self, run: &RunId, decision: Decision) -> Result<Run, RunError> {
-        let changed = self.store().resume(run, &decision).await?;
-        self.wake();
+        let changed = self.0.store.resume(run, &decision).await?;
         let why = |run: &Run| match &decision {
             Decision::Done(_) | Decision::Rerun if !run.state.has_ended() => "no step of it waits for a decision",
             _ => "only a run that is blocked, cancelled or ended with an error can be resumed",
@@ -85,18 +84,18 @@ impl Journal {
     /// # Errors
     /// [`RunError::Missing`], [`RunError::State`] if the run has ended, or what the store said.
     pub async fn cancel(&self, run: &RunId) -> Result<Run, RunError> {
-        let changed = self.store().cancel(run).await?;
+        let changed = self.0.store.cancel(run).await?;
         answer(run, changed, |_| "only a run that has not ended can be cancelled")
     }
 
     /// Forgets what may be forgotten, batch by batch, so that others can write in between.
     pub async fn gc(&self, retention: &Retention) -> Result<Forgotten, StoreError> {
         if retention.dry_run {
-            return self.store().forget(&Retention { batch: u32::MAX, ..retention.clone() }).await;
+            return self.0.store.forget(&Retention { batch: u32::MAX, ..retention.clone() }).await;
         }
         let mut all = Forgotten::default();
         loop {
-            let batch = self.store().forget(retention).await?;
+            let batch = self.0.store.forget(retention).await?;
             if batch == Forgotten::default() {
                 return Ok(all);
             }
@@ -109,7 +108,7 @@ impl Journal {
 
     /// The time by the journal's clock: this machine's for SQLite, the database's for PostgreSQL.
     pub async fn now(&self) -> Result<Millis, StoreError> {
-        self.store().now().await
+        self.0.store.now().await
     }
 }
 
@@ -141,7 +140,7 @@ impl Fork<'_> {
     }
 
     async fn make(self) -> Result<Run, RunError> {
-        let store = self.journal.store();
+        let store = &self.journal.0.store;
         let Some(from) = store.peek(&self.from).await? else {
             return Err(RunError::Missing { run: self.from });
         };
@@ -157,10 +156,9 @@ impl Fork<'_> {
         };
         let mut taken = None;
         for key in keys {
-            let new = crate::key::run_id(&from.name, &key)?;
+            let new = RunId::checked(&from.name, &key)?;
             match store.fork(&self.from, self.before, &new, &version).await? {
                 Changed::Now(run) => {
-                    self.journal.wake();
                     return Ok(*run);
                 }
                 Changed::Not(run) if run.id == new => taken = Some(*run),
