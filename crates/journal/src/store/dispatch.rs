@@ -25,6 +25,8 @@ pub(crate) struct Opening {
     pub(crate) wall: Option<Wall>,
     /// The time of a store in memory, unless `wall` says otherwise.
     pub(crate) clock: Clock,
+    /// Whether a journal that is not there is made. If not, nothing is: no file, no database, no table.
+    pub(crate) create: bool,
 }
 
 impl fmt::Debug for Opening {
