@@ -213,17 +213,6 @@ pub(crate) struct Size {
     pub(crate) oldest_due: Duration,
 }
 
-/// What became of a commit: rows of the user and a step's record in one transaction.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) enum Committed {
-    /// Both stand, now or since before, by this very attempt. The value, as JSON.
-    Done(Box<str>),
-    /// The run is somebody else's. Nothing was written.
-    Fenced,
-    /// The user's code said no, or panicked (kind `panicked`). Nothing was written.
-    Failed(Failure),
-}
-
 /// A loop guard's memory of a task.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Task {
@@ -348,52 +337,4 @@ pub(crate) trait Keep: Send + Sync {
 
     /// Whether the database is sound, by its own check: a line for each defect.
     fn check(&self) -> impl Future<Output = Result<Vec<String>, StoreError>> + Send;
-}
-
-/// The store of a journal.
-#[derive(Debug)]
-pub(crate) enum Store {
-    Sqlite(sqlite::Sqlite),
-    #[cfg(feature = "postgres")]
-    Postgres(postgres::Postgres),
-}
-
-macro_rules! dispatch {
-    ($(fn $name:ident($($arg:ident: $what:ty),*) -> $answer:ty;)*) => {
-        impl Keep for Store {
-            $(async fn $name(&self, $($arg: $what),*) -> Result<$answer, StoreError> {
-                match self {
-                    Self::Sqlite(store) => store.$name($($arg),*).await,
-                    #[cfg(feature = "postgres")]
-                    Self::Postgres(store) => store.$name($($arg),*).await,
-                }
-            })*
-        }
-    };
-}
-
-dispatch! {
-    fn join(worker: &Worker) -> ();
-    fn beat(worker: &Worker, mine: &[Fence]) -> Option<Vec<RunId>>;
-    fn leave(worker: &Worker) -> ();
-    fn start(run: &NewRun) -> Started;
-    fn start_claimed(run: &NewRun, worker: &Worker, first: &Step) -> Result<Epoch, Box<Run>>;
-    fn claim(worker: &Worker, wanted: &Wanted) -> Found;
-    fn take(worker: &Worker, run: &RunId, revive: bool) -> Taken;
-    fn record(fence: &Fence, step: &Step) -> Written;
-    fn finish(fence: &Fence, last: Option<&Step>, end: &End) -> Written;
-    fn receive(fence: &Fence, topic: &str, step: &Step) -> (Written, Option<Box<str>>);
-    fn signal(run: &RunId, topic: &str, id: &str, body: &str) -> Signalled;
-    fn read(run: &RunId) -> Option<Claimed>;
-    fn peek(run: &RunId) -> Option<Run>;
-    fn list(filter: &Filter) -> Vec<Run>;
-    fn cancel(run: &RunId) -> Changed;
-    fn resume(run: &RunId, decision: &Decision) -> Changed;
-    fn fork(from: &RunId, before: u32, new: &RunId, version: &str) -> Changed;
-    fn forget(retention: &Retention) -> Forgotten;
-    fn size() -> Size;
-    fn task(id: &str) -> Option<Task>;
-    fn keep_task(id: &str, task: &Task, ttl: Duration) -> bool;
-    fn now() -> Millis;
-    fn check() -> Vec<String>;
 }
