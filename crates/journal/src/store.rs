@@ -3,7 +3,7 @@
 //! The engine above decides; a store writes and reads. Everything that must not be seen half is one method, hence one
 //! transaction. Times in requests are durations: each store adds them to a clock of its own ([`Millis`]).
 //!
-//! Rules that hold in both stores, tested in `tests/store`:
+//! Rules that hold in both stores, tested in `store/contract.rs`:
 //! - **The fence.** A method that takes a [`Fence`] writes only while the run is `running` with that very epoch. Else
 //!   nothing is written and the answer is [`Written::Fenced`], unless what is there was written by the same attempt
 //!   (`attempt_id` for a step; the same epoch and end state for a run): [`Written::Already`].
@@ -12,6 +12,8 @@
 //! - **A lost answer.** If it is not known whether a transaction was committed, the store asks again by itself (each
 //!   method can be repeated with the same arguments), for as long as the caller waits.
 
+#[cfg(test)]
+pub(crate) mod contract;
 #[cfg(feature = "postgres")]
 pub(crate) mod postgres;
 pub(crate) mod sqlite;
@@ -39,6 +41,29 @@ pub(crate) enum Written {
     /// The run is somebody else's. Nothing was written.
     Fenced,
 }
+
+/// Why the transaction of a commit is not to be kept.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Undo {
+    /// It failed: that is recorded, and nothing else.
+    Failed(Failure),
+    /// It panicked, or its value cannot be kept: nothing is recorded.
+    Nothing,
+}
+
+/// What became of a commit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub(crate) enum Committed {
+    /// The user's rows and the record, or the record of a failure.
+    Written(Written),
+    /// Nothing is written, as the work asked for.
+    Undone,
+}
+
+/// What a commit does on SQLite, in a savepoint: its value as JSON. Called again if the transaction that it was part of
+/// could not be committed.
+pub(crate) type Work = Box<dyn FnMut(&rusqlite::Transaction<'_>) -> Result<Box<str>, Undo> + Send>;
 
 /// A process that takes runs.
 #[derive(Clone, Debug)]
@@ -154,9 +179,11 @@ pub(crate) enum Changed {
 }
 
 /// What an operator says of the step that stands in the way.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) enum Decision {
+#[derive(Clone, Debug, Default, PartialEq)]
+#[non_exhaustive]
+pub enum Decision {
     /// Nothing: an effect is probed again, a failed step runs again.
+    #[default]
     Ask,
     /// It did not happen, and may run again: the step is forgotten.
     Rerun,
@@ -164,41 +191,154 @@ pub(crate) enum Decision {
     Done(Box<str>),
 }
 
-/// Which runs to list. Newest first.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Filter {
+/// Which runs to list: all of them, newest first, unless it says otherwise.
+///
+/// ```
+/// use std::time::Duration;
+/// use stormproof_journal::{Filter, State};
+///
+/// let stuck = Filter::new().workflow("pay").states([State::Blocked]).older_than(Duration::from_secs(3600)).limit(20);
+/// assert_eq!(stuck.limit, 20);
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Filter {
     /// Only of this workflow.
-    pub(crate) workflow: Option<String>,
+    pub workflow: Option<String>,
     /// Only in one of these states; empty: in any.
-    pub(crate) states: Vec<State>,
+    pub states: Vec<State>,
     /// Only those that were created, or are running without change, since longer than this.
-    pub(crate) older_than: Option<Duration>,
+    pub older_than: Option<Duration>,
     /// Only ids that contain this text.
-    pub(crate) contains: Option<String>,
+    pub contains: Option<String>,
+    /// At most so many. Default: 100.
+    pub limit: u32,
+}
+
+impl Default for Filter {
+    fn default() -> Self {
+        Self { workflow: None, states: Vec::new(), older_than: None, contains: None, limit: 100 }
+    }
+}
+
+impl Filter {
+    /// The newest 100 runs.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Only runs of this workflow.
+    #[must_use]
+    pub fn workflow(mut self, name: impl Into<String>) -> Self {
+        self.workflow = Some(name.into());
+        self
+    }
+
+    /// Only runs in one of these states.
+    #[must_use]
+    pub fn states(mut self, states: impl IntoIterator<Item = State>) -> Self {
+        self.states = states.into_iter().collect();
+        self
+    }
+
+    /// Only runs that were created, or are running without change, since longer than this.
+    #[must_use]
+    pub fn older_than(mut self, age: Duration) -> Self {
+        self.older_than = Some(age);
+        self
+    }
+
+    /// Only runs whose id contains this text.
+    #[must_use]
+    pub fn contains(mut self, text: impl Into<String>) -> Self {
+        self.contains = Some(text.into());
+        self
+    }
+
     /// At most so many.
-    pub(crate) limit: u32,
+    #[must_use]
+    pub fn limit(mut self, runs: u32) -> Self {
+        self.limit = runs;
+        self
+    }
 }
 
-/// What may be forgotten.
-#[derive(Clone, Debug)]
-pub(crate) struct Retention {
-    /// Runs that ended so long ago and have no time of their own (`expires_at`).
-    pub(crate) ended: Duration,
-    /// At most so many ended runs are kept, the youngest. `None`: any number.
-    pub(crate) most: Option<u64>,
-    /// So many are forgotten in one transaction.
-    pub(crate) batch: u32,
-    /// Only count.
-    pub(crate) dry_run: bool,
+/// What may be forgotten: ended runs, and with them their steps and signals.
+///
+/// ```
+/// use std::time::Duration;
+/// use stormproof_journal::Retention;
+///
+/// const DAY: Duration = Duration::from_secs(86_400);
+/// let look = Retention::new().ended(7 * DAY).most(100_000).dry_run(true);
+/// assert_eq!(look.most, Some(100_000));
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Retention {
+    /// Runs that ended so long ago and have no time of their own (`expires_at`). Default: 30 days.
+    pub ended: Duration,
+    /// At most so many ended runs are kept, the youngest. Default: any number.
+    pub most: Option<u64>,
+    /// So many are forgotten in one transaction, so that others can write in between. Default: 500.
+    pub batch: u32,
+    /// Only count. Default: no.
+    pub dry_run: bool,
 }
 
-/// What was forgotten in one batch. Zero runs: nothing is left to forget.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Forgotten {
-    pub(crate) runs: u64,
-    pub(crate) steps: u64,
-    pub(crate) tasks: u64,
-    pub(crate) workers: u64,
+impl Default for Retention {
+    fn default() -> Self {
+        Self { ended: Duration::from_secs(30 * 86_400), most: None, batch: 500, dry_run: false }
+    }
+}
+
+impl Retention {
+    /// What ended 30 days ago.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Runs that ended so long ago.
+    #[must_use]
+    pub fn ended(mut self, ago: Duration) -> Self {
+        self.ended = ago;
+        self
+    }
+
+    /// Ended runs beyond the youngest so many.
+    #[must_use]
+    pub fn most(mut self, runs: u64) -> Self {
+        self.most = Some(runs);
+        self
+    }
+
+    /// So many in one transaction, at least one.
+    #[must_use]
+    pub fn batch(mut self, runs: u32) -> Self {
+        self.batch = runs.max(1);
+        self
+    }
+
+    /// Whether to count only.
+    #[must_use]
+    pub fn dry_run(mut self, only_count: bool) -> Self {
+        self.dry_run = only_count;
+        self
+    }
+}
+
+/// What was forgotten, or, in a dry run, would be.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+#[non_exhaustive]
+pub struct Forgotten {
+    /// Ended runs.
+    pub runs: u64,
+    /// Steps of these runs.
+    pub steps: u64,
+    /// Memories of a loop guard past their time.
+    pub tasks: u64,
+    /// Workers that are gone.
+    pub workers: u64,
 }
 
 /// The size of a journal.
@@ -284,7 +424,8 @@ pub(crate) trait Keep: Send + Sync {
         step: &Step,
     ) -> impl Future<Output = Result<(Written, Option<Box<str>>), StoreError>> + Send;
 
-    /// Puts a message into a run's inbox. A parked run is due at once.
+    /// Puts a message into a run's inbox. A parked run is due at once; one that is running is due at once if it parks before
+    /// it is claimed anew (its `wake_at`, which a claim clears, is now): no signal is slept through.
     fn signal(
         &self,
         run: &RunId,

@@ -24,18 +24,16 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rusqlite::Transaction;
-
 pub(crate) use self::clock::{Clocks, Source};
 use self::fault::{Fault, when_opening};
 use self::lock::Locks;
 use self::reader::Readers;
 use self::writer::{Shape, Writer};
 use crate::error::{OpenError, StoreError};
-use crate::run::{Epoch, Failure, Millis, Run, RunId, Step};
+use crate::run::{Epoch, Millis, Run, RunId, Step};
 use crate::store::{
     Changed, Claimed, Committed, Decision, End, Fence, Filter, Forgotten, Found, Keep, NewRun, Retention, Signalled,
-    Size, Started, Taken, Task, Wanted, Worker, Written,
+    Size, Started, Taken, Task, Wanted, Work, Worker, Written,
 };
 
 /// Our tables. Rows of users may stand beside them.
@@ -97,12 +95,9 @@ impl Sqlite {
     /// Runs `work` on rows of the user and records `step` as done with the value it gives, both or neither. `work` is
     /// not run if the run is somebody else's, or if the same attempt was written before. All other writes of this
     /// process wait while it runs.
-    pub(crate) async fn commit<F>(&self, fence: &Fence, step: &Step, work: F) -> Result<Committed, StoreError>
-    where
-        F: FnOnce(&Transaction<'_>) -> Result<Box<str>, Failure> + Send + 'static,
-    {
+    pub(crate) async fn commit(&self, fence: &Fence, step: &Step, mut work: Work) -> Result<Committed, StoreError> {
         let (fence, step) = (fence.clone(), step.clone());
-        self.writer.ask(Shape::Single, move |tx, _| commit::commit(tx, &fence, step, work)).await
+        self.writer.ask(Shape::Single, move |tx, _| commit::commit(tx, &fence, &step, &mut work)).await
     }
 }
 
