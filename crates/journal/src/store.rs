@@ -14,6 +14,8 @@
 
 #[cfg(test)]
 pub(crate) mod contract;
+pub(crate) mod dispatch;
+pub(crate) mod memory;
 #[cfg(feature = "postgres")]
 pub(crate) mod postgres;
 pub(crate) mod sqlite;
