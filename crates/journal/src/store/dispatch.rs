@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use super::memory::Memory;
+use super::sqlite::{Clocks, Options, Sqlite};
 use super::{
     Changed, Claimed, Committed, Decision, Fence, Filter, Forgotten, Found, Keep, NewRun, Retention, Signalled, Size,
     Started, Taken, Task, Wanted, Work, Worker, Written,
@@ -40,6 +41,8 @@ impl fmt::Debug for Opening {
 pub(crate) enum Store {
     /// In this process alone.
     Memory(Memory),
+    /// In a file.
+    Sqlite(Sqlite),
 }
 
 /// Hands a method on to whichever store it is.
@@ -47,6 +50,7 @@ macro_rules! each {
     ($self:ident, $store:ident => $call:expr) => {
         match $self {
             Store::Memory($store) => $call.await,
+            Store::Sqlite($store) => $call.await,
         }
     };
 }
@@ -58,6 +62,13 @@ impl Store {
             let clock = opening.clock.clone();
             let by_clock = move || SystemTime::UNIX_EPOCH + Duration::from_nanos(clock.now().as_nanos());
             return Ok(Self::Memory(Memory::new(opening.wall.clone().unwrap_or_else(|| Arc::new(by_clock)))));
+        }
+        if let Some(path) = url.strip_prefix("sqlite:") {
+            let path = path.strip_prefix("//").unwrap_or(path).to_owned();
+            let wall = opening.wall.clone();
+            let options =
+                Options { clocks: Clocks::with_wall(move || wall()), create: opening.create, ..Options::default() };
+            return Sqlite::open_aside(path, options).await.map(Self::Sqlite);
         }
         Err(OpenError::Address { url: without_password(url).into() })
     }
