@@ -7,3 +7,4 @@ mod store;
 
 pub use error::{OpenError, RunError, StoreError};
 pub use run::{Epoch, Failure, Kind, Millis, Progress, Run, RunId, State, Step};
+pub use store::{Decision, Filter, Forgotten, Retention};

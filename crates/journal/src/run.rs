@@ -98,7 +98,7 @@ impl fmt::Display for State {
 }
 
 /// A run as it is kept.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Run {
     /// Its name.
@@ -217,7 +217,7 @@ impl Progress {
 }
 
 /// A step as it is kept.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Step {
     /// Its number in the run, from 1, in the order in which steps were called.

@@ -154,9 +154,11 @@ pub(crate) enum Changed {
 }
 
 /// What an operator says of the step that stands in the way.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) enum Decision {
+#[derive(Clone, Debug, Default, PartialEq)]
+#[non_exhaustive]
+pub enum Decision {
     /// Nothing: an effect is probed again, a failed step runs again.
+    #[default]
     Ask,
     /// It did not happen, and may run again: the step is forgotten.
     Rerun,
@@ -164,41 +166,154 @@ pub(crate) enum Decision {
     Done(Box<str>),
 }
 
-/// Which runs to list. Newest first.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Filter {
+/// Which runs to list: all of them, newest first, unless it says otherwise.
+///
+/// ```
+/// use std::time::Duration;
+/// use stormproof_journal::{Filter, State};
+///
+/// let stuck = Filter::new().workflow("pay").states([State::Blocked]).older_than(Duration::from_secs(3600)).limit(20);
+/// assert_eq!(stuck.limit, 20);
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Filter {
     /// Only of this workflow.
-    pub(crate) workflow: Option<String>,
+    pub workflow: Option<String>,
     /// Only in one of these states; empty: in any.
-    pub(crate) states: Vec<State>,
+    pub states: Vec<State>,
     /// Only those that were created, or are running without change, since longer than this.
-    pub(crate) older_than: Option<Duration>,
+    pub older_than: Option<Duration>,
     /// Only ids that contain this text.
-    pub(crate) contains: Option<String>,
+    pub contains: Option<String>,
+    /// At most so many. Default: 100.
+    pub limit: u32,
+}
+
+impl Default for Filter {
+    fn default() -> Self {
+        Self { workflow: None, states: Vec::new(), older_than: None, contains: None, limit: 100 }
+    }
+}
+
+impl Filter {
+    /// The newest 100 runs.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Only runs of this workflow.
+    #[must_use]
+    pub fn workflow(mut self, name: impl Into<String>) -> Self {
+        self.workflow = Some(name.into());
+        self
+    }
+
+    /// Only runs in one of these states.
+    #[must_use]
+    pub fn states(mut self, states: impl IntoIterator<Item = State>) -> Self {
+        self.states = states.into_iter().collect();
+        self
+    }
+
+    /// Only runs that were created, or are running without change, since longer than this.
+    #[must_use]
+    pub fn older_than(mut self, age: Duration) -> Self {
+        self.older_than = Some(age);
+        self
+    }
+
+    /// Only runs whose id contains this text.
+    #[must_use]
+    pub fn contains(mut self, text: impl Into<String>) -> Self {
+        self.contains = Some(text.into());
+        self
+    }
+
     /// At most so many.
-    pub(crate) limit: u32,
+    #[must_use]
+    pub fn limit(mut self, runs: u32) -> Self {
+        self.limit = runs;
+        self
+    }
 }
 
-/// What may be forgotten.
-#[derive(Clone, Debug)]
-pub(crate) struct Retention {
-    /// Runs that ended so long ago and have no time of their own (`expires_at`).
-    pub(crate) ended: Duration,
-    /// At most so many ended runs are kept, the youngest. `None`: any number.
-    pub(crate) most: Option<u64>,
-    /// So many are forgotten in one transaction.
-    pub(crate) batch: u32,
-    /// Only count.
-    pub(crate) dry_run: bool,
+/// What may be forgotten: ended runs, and with them their steps and signals.
+///
+/// ```
+/// use std::time::Duration;
+/// use stormproof_journal::Retention;
+///
+/// const DAY: Duration = Duration::from_secs(86_400);
+/// let look = Retention::new().ended(7 * DAY).most(100_000).dry_run(true);
+/// assert_eq!(look.most, Some(100_000));
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Retention {
+    /// Runs that ended so long ago and have no time of their own (`expires_at`). Default: 30 days.
+    pub ended: Duration,
+    /// At most so many ended runs are kept, the youngest. Default: any number.
+    pub most: Option<u64>,
+    /// So many are forgotten in one transaction, so that others can write in between. Default: 500.
+    pub batch: u32,
+    /// Only count. Default: no.
+    pub dry_run: bool,
 }
 
-/// What was forgotten in one batch. Zero runs: nothing is left to forget.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Forgotten {
-    pub(crate) runs: u64,
-    pub(crate) steps: u64,
-    pub(crate) tasks: u64,
-    pub(crate) workers: u64,
+impl Default for Retention {
+    fn default() -> Self {
+        Self { ended: Duration::from_secs(30 * 86_400), most: None, batch: 500, dry_run: false }
+    }
+}
+
+impl Retention {
+    /// What ended 30 days ago.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Runs that ended so long ago.
+    #[must_use]
+    pub fn ended(mut self, ago: Duration) -> Self {
+        self.ended = ago;
+        self
+    }
+
+    /// Ended runs beyond the youngest so many.
+    #[must_use]
+    pub fn most(mut self, runs: u64) -> Self {
+        self.most = Some(runs);
+        self
+    }
+
+    /// So many in one transaction, at least one.
+    #[must_use]
+    pub fn batch(mut self, runs: u32) -> Self {
+        self.batch = runs.max(1);
+        self
+    }
+
+    /// Whether to count only.
+    #[must_use]
+    pub fn dry_run(mut self, only_count: bool) -> Self {
+        self.dry_run = only_count;
+        self
+    }
+}
+
+/// What was forgotten, or, in a dry run, would be.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+#[non_exhaustive]
+pub struct Forgotten {
+    /// Ended runs.
+    pub runs: u64,
+    /// Steps of these runs.
+    pub steps: u64,
+    /// Memories of a loop guard past their time.
+    pub tasks: u64,
+    /// Workers that are gone.
+    pub workers: u64,
 }
 
 /// The size of a journal.
