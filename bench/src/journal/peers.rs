@@ -1,4 +1,4 @@
-//! The peers from PyPI: scripts that do the same steps and say how long they took.
+//! The peers from the Python index: scripts that do the same steps and say how long they took.
 //!
 //! Each runs in the way that was the quickest for it where several were tried: plain threads, a queue, `asyncio`, with
 //! few or many connections.
@@ -33,11 +33,11 @@ const LANGGRAPH: Peer = Peer { name: "LangGraph", script: "langgraph_steps.py", 
 
 const PEERS: [Peer; 6] = [
     DBOS,
-    Peer { at_once: AT_ONCE, pool: 2, ..DBOS },
+    Peer { at_once: AT_ONCE, mode: "queue", pool: 2, ..DBOS },
     Peer { engine: Engine::Postgres, ..DBOS },
     Peer { engine: Engine::Postgres, at_once: AT_ONCE, pool: 4, ..DBOS },
     LANGGRAPH,
-    Peer { at_once: AT_ONCE, mode: "async", ..LANGGRAPH },
+    Peer { at_once: AT_ONCE, ..LANGGRAPH },
 ];
 
 /// All of them, run by this interpreter.

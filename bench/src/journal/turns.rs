@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use stormproof_testpg::{Database, Server};
 
-use crate::floor::Floor;
+use crate::floor::{Floor, Floors};
 
 /// How much is done.
 #[derive(Clone, Copy)]
@@ -57,6 +57,12 @@ pub struct Turn {
     pub settings: BTreeMap<String, String>,
 }
 
+impl Turn {
+    fn rate(&self) -> f64 {
+        f64::from(self.done) / self.seconds
+    }
+}
+
 /// The work of a contender, on an empty database of this URL.
 pub type Work = Box<dyn FnMut(&str) -> Result<Turn, String>>;
 
@@ -86,7 +92,7 @@ pub struct Row {
     /// Seconds that a turn took.
     pub seconds: Quartiles,
     /// Of the floors before and after each turn.
-    pub of_floor: Quartiles,
+    pub of_floor: Pair,
     pub settings: BTreeMap<String, String>,
 }
 
@@ -115,9 +121,23 @@ fn value(values: &[f64], place: f64) -> f64 {
     values.get(place as usize).copied().unwrap_or(f64::NAN)
 }
 
+/// Beside the disk that appends, and beside the disk that writes in place.
+#[derive(Clone, Copy)]
+pub struct Pair {
+    pub append: Quartiles,
+    pub in_place: Quartiles,
+}
+
+impl Pair {
+    fn of(values: &[Floors]) -> Self {
+        let each = |of: fn(&Floors) -> f64| Quartiles::of(values.iter().map(of).collect());
+        Self { append: each(|floors| floors.append), in_place: each(|floors| floors.in_place) }
+    }
+}
+
 /// All that was measured.
 pub struct Table {
-    pub floor: Quartiles,
+    pub floor: Pair,
     pub rows: Vec<Row>,
 }
 
@@ -154,9 +174,9 @@ impl Place {
 
 /// Lets all take turns.
 pub fn run(contenders: &mut [Contender], place: &Place, effort: Effort) -> Result<Table, String> {
-    let mut floor = Floor::new(&place.folder).map_err(|error| error.to_string())?;
-    let mut measure = || floor.per_second(effort.floor).map_err(|error| error.to_string());
-    let mut turns: Vec<Vec<(Turn, f64)>> = contenders.iter().map(|_| Vec::new()).collect();
+    let floor = Floor::new(&place.folder);
+    let measure = || floor.measure(effort.floor).map_err(|error| error.to_string());
+    let mut turns: Vec<Vec<(Turn, Floors)>> = contenders.iter().map(|_| Vec::new()).collect();
     let mut before = measure()?;
     let mut floors = vec![before];
     for round in 1..=effort.rounds {
@@ -165,31 +185,35 @@ pub fn run(contenders: &mut [Contender], place: &Place, effort: Effort) -> Resul
                 .with_database(contender.engine, |url| (contender.work)(url))
                 .map_err(|error| format!("{}: {error}", contender.label()))?;
             let after = measure()?;
-            let rate = f64::from(turn.done) / turn.seconds;
-            eprintln!(
-                "{round}/{}: {} {rate:.0}/s, floor {before:.0}/s, {after:.0}/s",
-                effort.rounds,
-                contender.label()
-            );
-            turns.push((turn, f64::midpoint(before, after)));
+            let around = Floors {
+                append: f64::midpoint(before.append, after.append),
+                in_place: f64::midpoint(before.in_place, after.in_place),
+            };
+            let Floors { append, in_place } = around;
+            let label = contender.label();
+            eprintln!("{round}/{}: {label} {:.0}/s, disk {append:.0} and {in_place:.0}", effort.rounds, turn.rate());
+            turns.push((turn, around));
             floors.push(after);
             before = after;
         }
     }
     let rows = contenders.iter().zip(turns).map(|(contender, turns)| row(contender, turns)).collect();
-    Ok(Table { floor: Quartiles::of(floors), rows })
+    Ok(Table { floor: Pair::of(&floors), rows })
 }
 
-fn row(contender: &Contender, mut turns: Vec<(Turn, f64)>) -> Row {
-    let rate = |turn: &Turn| f64::from(turn.done) / turn.seconds;
+fn row(contender: &Contender, mut turns: Vec<(Turn, Floors)>) -> Row {
+    let ratio = |(turn, floors): &(Turn, Floors)| Floors {
+        append: turn.rate() / floors.append,
+        in_place: turn.rate() / floors.in_place,
+    };
     Row {
         name: contender.name,
         engine: contender.engine,
         at_once: contender.at_once,
         what: contender.what,
-        per_second: Quartiles::of(turns.iter().map(|(turn, _)| rate(turn)).collect()),
+        per_second: Quartiles::of(turns.iter().map(|(turn, _)| turn.rate()).collect()),
         seconds: Quartiles::of(turns.iter().map(|(turn, _)| turn.seconds).collect()),
-        of_floor: Quartiles::of(turns.iter().map(|(turn, floor)| rate(turn) / floor).collect()),
+        of_floor: Pair::of(&turns.iter().map(ratio).collect::<Vec<_>>()),
         settings: turns.pop().map(|(turn, _)| turn.settings).unwrap_or_default(),
     }
 }
