@@ -19,7 +19,7 @@ use crate::retry::Stop;
 use crate::time::Instant;
 use crate::timeout::Limit;
 use crate::window::Tally;
-use crate::{degrade, health};
+use crate::{degrade, health, loop_guard};
 
 /// Something that happened.
 #[derive(Clone, Debug, PartialEq)]
@@ -203,6 +203,20 @@ pub enum Kind {
         /// From which level to which.
         shift: degrade::Shift,
     },
+    /// An agent goes in circles, or has used up a limit.
+    LoopDetected {
+        /// The run.
+        run: Name,
+        /// What was found, and what follows.
+        detection: loop_guard::Detection,
+    },
+    /// An agent has used most of a limit.
+    LoopLimitNear {
+        /// The run.
+        run: Name,
+        /// Which limit, and how much of it.
+        near: loop_guard::Near,
+    },
 }
 
 impl Kind {
@@ -228,6 +242,7 @@ impl Kind {
             Self::Health { transition, .. } if transition.to.is_down() => Category::Error,
             Self::Health { transition, .. } if transition.to == Status::Degraded => Category::Warning,
             Self::Degradation { shift, .. } if shift.to > shift.from => Category::Warning,
+            Self::LoopDetected { detection, .. } if detection.step == loop_guard::Step::Stop => Category::Error,
             Self::Circuit { .. }
             | Self::RetryAttempted { .. }
             | Self::HedgeStarted { .. }
@@ -238,6 +253,8 @@ impl Kind {
             | Self::Health { .. }
             | Self::Degradation { .. } => Category::Info,
             Self::CircuitWouldOpen { .. }
+            | Self::LoopDetected { .. }
+            | Self::LoopLimitNear { .. }
             | Self::FallbackUsed(_)
             | Self::RegisteredTwice { .. }
             | Self::TooManyNames { .. } => Category::Warning,
@@ -270,7 +287,9 @@ impl Kind {
             | Self::Reloaded { .. }
             | Self::NotReloaded { .. }
             | Self::Health { .. }
-            | Self::Degradation { .. } => false,
+            | Self::Degradation { .. }
+            | Self::LoopDetected { .. }
+            | Self::LoopLimitNear { .. } => false,
         }
     }
 
@@ -303,6 +322,8 @@ impl Kind {
             Self::NotReloaded { .. } => "not_reloaded",
             Self::Health { .. } => "health_changed",
             Self::Degradation { shift, .. } => shift.as_str(),
+            Self::LoopDetected { .. } => "loop_detected",
+            Self::LoopLimitNear { .. } => "loop_limit_near",
         }
     }
 }

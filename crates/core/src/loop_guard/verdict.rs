@@ -1,0 +1,401 @@
+//! What a loop guard answers: verdicts, detections, and what is told to the model.
+
+use std::fmt;
+use std::time::Duration;
+
+use crate::decision::Name;
+use crate::time::Instant;
+
+/// The answer to what an agent is about to do or has done.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+#[must_use]
+pub enum Verdict {
+    /// Go on.
+    Allow,
+    /// Go on, and put this into the conversation.
+    Nudge {
+        /// What the model should read.
+        text: String,
+        /// What was found.
+        detection: Detection,
+    },
+    /// Do not do it, and give the model this instead. After something that cannot be undone (a result, a turn): give the
+    /// model this and carry out nothing that follows from it.
+    Block {
+        /// What the model should read.
+        text: String,
+        /// What the same call gave before, if that is still kept; cut where it is long.
+        earlier: Option<Box<str>>,
+        /// How soon it would not be blocked; zero if time alone does not help.
+        retry_after: Duration,
+        /// What was found. `None` if it is only too soon, or too much at once.
+        detection: Option<Detection>,
+    },
+    /// End the run. Everything that follows gets the same answer.
+    Stop {
+        /// What was found.
+        why: Detection,
+        /// Whether [`resume`](super::LoopGuard::resume) lets the run go on. If not, a limit is used up, and the run goes
+        /// on from its saved state under a larger one.
+        resumable: bool,
+    },
+}
+
+impl Verdict {
+    /// Whether it is [`Allow`](Self::Allow).
+    pub fn is_allow(&self) -> bool {
+        matches!(self, Self::Allow)
+    }
+
+    /// What was found, unless nothing was.
+    pub fn detection(&self) -> Option<&Detection> {
+        match self {
+            Self::Allow => None,
+            Self::Nudge { detection, .. } => Some(detection),
+            Self::Block { detection, .. } => detection.as_ref(),
+            Self::Stop { why, .. } => Some(why),
+        }
+    }
+
+    /// An error for whatever was found, nudges included: for callers who give up at the first detection.
+    ///
+    /// ```
+    /// use stormproof_core::{Instant, LoopGuard};
+    ///
+    /// let guard = LoopGuard::new("task-7");
+    /// for _ in 0..3 {
+    ///     guard.before_call(Instant::ZERO, "search", "rust").verdict.check().expect("three are allowed");
+    /// }
+    /// let found = guard.before_call(Instant::ZERO, "search", "rust").verdict.check().unwrap_err();
+    /// assert_eq!(found.to_string(), "search would be called for the 4th time with the same arguments and nothing new since");
+    /// ```
+    ///
+    /// # Errors
+    /// The [`Detection`].
+    pub fn check(self) -> Result<(), Detection> {
+        match self {
+            Self::Allow | Self::Block { detection: None, .. } => Ok(()),
+            Self::Nudge { detection, .. } | Self::Block { detection: Some(detection), .. } => Err(detection),
+            Self::Stop { why, .. } => Err(why),
+        }
+    }
+}
+
+/// Something that goes in circles, or a limit that is used up.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[error("{rule}", rule = self.rule.say(self.subject.as_deref().unwrap_or("the agent")))]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[non_exhaustive]
+pub struct Detection {
+    /// Its number in the run, from 1.
+    pub seq: u32,
+    /// What was found.
+    pub rule: Rule,
+    /// The tool or agent it is about.
+    pub subject: Option<Name>,
+    /// What follows.
+    pub step: Step,
+}
+
+impl Detection {
+    /// Which of the six types of loop it is.
+    pub fn loop_type(&self) -> LoopType {
+        self.rule.loop_type()
+    }
+
+    /// What the model should read.
+    pub(super) fn advice(&self) -> String {
+        let next = match self.step {
+            Step::Nudge => "If it did not help so far, it will not now.",
+            Step::Block => "It was not carried out. Going on like this ends the task.",
+            Step::Stop => "The task ends here.",
+        };
+        format!("Loop guard: {self}. {next} {}", self.rule.remedy())
+    }
+}
+
+/// The steps that follow detections, in this order. None leads back to an earlier one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "snake_case"))]
+pub enum Step {
+    /// Something is said to the model.
+    Nudge,
+    /// What it wants is not done.
+    Block,
+    /// The run ends.
+    Stop,
+}
+
+impl Step {
+    /// The step in lower case.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Nudge => "nudge",
+            Self::Block => "block",
+            Self::Stop => "stop",
+        }
+    }
+}
+
+/// The six types of loop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum LoopType {
+    /// The same is tried again and again, or fails again and again.
+    InfiniteRetry,
+    /// The same states come round, or nothing changes.
+    State,
+    /// Agents wait for one another in a circle.
+    CircularDependency,
+    /// A task is handed on and back without end.
+    Escalation,
+    /// A budget is used up: tokens, money, turns, time, calls.
+    TokenThreshold,
+    /// Agents start agents without end.
+    Spawn,
+}
+
+impl LoopType {
+    /// All of them.
+    pub const ALL: [Self; 6] = [
+        Self::InfiniteRetry,
+        Self::State,
+        Self::CircularDependency,
+        Self::Escalation,
+        Self::TokenThreshold,
+        Self::Spawn,
+    ];
+
+    /// The type in snake case.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::InfiniteRetry => "infinite_retry",
+            Self::State => "state",
+            Self::CircularDependency => "circular_dependency",
+            Self::Escalation => "escalation",
+            Self::TokenThreshold => "token_threshold",
+            Self::Spawn => "spawn",
+        }
+    }
+}
+
+/// What was found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "snake_case"))]
+#[non_exhaustive]
+pub enum Rule {
+    /// The same call, nothing new in between. How many there would be.
+    Repetition(u32),
+    /// The same call, or the same round of calls, with results that change but nothing else. How many there would be.
+    Changing(u32),
+    /// The same round of calls with the same results.
+    Cycle {
+        /// Calls in a round.
+        period: u32,
+        /// Rounds there would be.
+        rounds: u32,
+    },
+    /// A tool that gives the same error. How often.
+    Error(u32),
+    /// Calls that show nothing new.
+    Novelty {
+        /// So many did.
+        new: u32,
+        /// Of so many.
+        calls: u32,
+    },
+    /// The fingerprint of progress does not change. For how many turns.
+    NoProgress(u32),
+    /// The fingerprint of progress comes back to one it had. How often.
+    Revisit(u32),
+    /// The model says the same. How often.
+    Text(u32),
+    /// A declared poller has asked the same for too long or too often. How often.
+    Poll(u32),
+    /// An agent would wait for one that waits for it.
+    Circle,
+    /// The same handoff, nothing new in between. How many there would be.
+    Handoff(u32),
+    /// A limit is used up.
+    Limit(Limit),
+}
+
+impl Rule {
+    /// The rule in snake case.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Repetition(_) => "repetition",
+            Self::Changing(_) => "changing",
+            Self::Cycle { .. } => "cycle",
+            Self::Error(_) => "error",
+            Self::Novelty { .. } => "novelty",
+            Self::NoProgress(_) => "no_progress",
+            Self::Revisit(_) => "revisit",
+            Self::Text(_) => "text",
+            Self::Poll(_) => "poll",
+            Self::Circle => "circle",
+            Self::Handoff(_) => "handoff",
+            Self::Limit(limit) => limit.as_str(),
+        }
+    }
+
+    /// Which of the six types of loop it shows.
+    pub const fn loop_type(self) -> LoopType {
+        match self {
+            Self::Repetition(_) | Self::Changing(_) | Self::Error(_) | Self::Poll(_) => LoopType::InfiniteRetry,
+            Self::Limit(Limit::Restarts) => LoopType::InfiniteRetry,
+            Self::Cycle { .. } | Self::Novelty { .. } | Self::NoProgress(_) | Self::Revisit(_) | Self::Text(_) => {
+                LoopType::State
+            }
+            Self::Circle | Self::Limit(Limit::Depth) => LoopType::CircularDependency,
+            Self::Handoff(_) => LoopType::Escalation,
+            Self::Limit(Limit::Spawns) => LoopType::Spawn,
+            Self::Limit(_) => LoopType::TokenThreshold,
+        }
+    }
+
+    pub(super) const fn is_limit(self) -> bool {
+        matches!(self, Self::Limit(_))
+    }
+
+    fn say(self, subject: &str) -> String {
+        match self {
+            Self::Repetition(times) => {
+                let times = Ordinal(times);
+                format!("{subject} would be called for the {times} time with the same arguments and nothing new since")
+            }
+            Self::Changing(times) => {
+                let times = Ordinal(times);
+                format!("{subject} would be called for the {times} time with the same arguments and nothing else done")
+            }
+            Self::Cycle { period, rounds } => {
+                format!("the same {period} calls with the same results come round for the {} time", Ordinal(rounds))
+            }
+            Self::Error(times) => format!("{subject} gave the same error {times} times"),
+            Self::Novelty { new, calls } => format!("of the last {calls} calls only {new} showed anything new"),
+            Self::NoProgress(turns) => format!("{turns} turns without progress"),
+            Self::Revisit(times) => format!("the work is back at the same state for the {} time", Ordinal(times)),
+            Self::Text(times) => format!("the same was said {times} times"),
+            Self::Poll(times) => format!("{subject} was asked the same {times} times"),
+            Self::Circle => format!("{subject} already waits for this agent"),
+            Self::Handoff(times) => {
+                format!("the same handoff to {subject} for the {} time, and nothing new since", Ordinal(times))
+            }
+            Self::Limit(limit) => format!("the limit of {} is used up", limit.text()),
+        }
+    }
+
+    const fn remedy(self) -> &'static str {
+        match self {
+            Self::Repetition(_) | Self::Cycle { .. } | Self::Novelty { .. } => {
+                "Use the results you have, or do something you have not done yet."
+            }
+            Self::Changing(_) | Self::Poll(_) => {
+                "Wait longer, do something else meanwhile, or report that it is not done."
+            }
+            Self::Error(_) => "Find the cause of the error before the next try, or report it.",
+            Self::NoProgress(_) | Self::Revisit(_) => {
+                "Say what has been tried, and choose another way or ask for help."
+            }
+            Self::Text(_) => "Do not repeat yourself: act, or give your final answer.",
+            Self::Circle => "Do this part yourself, or return what you have.",
+            Self::Handoff(_) => "Whoever has the task now finishes it or reports why not.",
+            Self::Limit(_) => "Report what is done and what is not.",
+        }
+    }
+}
+
+/// What is limited for a whole run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "snake_case"))]
+#[non_exhaustive]
+pub enum Limit {
+    /// Turns of the model.
+    Turns,
+    /// Tokens.
+    Tokens,
+    /// Money.
+    Cost,
+    /// Time.
+    Time,
+    /// Calls of one tool.
+    Calls,
+    /// Agents that wait for one another in a chain.
+    Depth,
+    /// Agents started.
+    Spawns,
+    /// Restarts from a saved state.
+    Restarts,
+}
+
+impl Limit {
+    /// The limit in snake case, as a rule's name.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Turns => "limit_turns",
+            Self::Tokens => "limit_tokens",
+            Self::Cost => "limit_cost",
+            Self::Time => "limit_time",
+            Self::Calls => "limit_calls",
+            Self::Depth => "limit_depth",
+            Self::Spawns => "limit_spawns",
+            Self::Restarts => "limit_restarts",
+        }
+    }
+
+    const fn text(self) -> &'static str {
+        match self {
+            Self::Turns => "turns",
+            Self::Tokens => "tokens",
+            Self::Cost => "money",
+            Self::Time => "time",
+            Self::Calls => "calls of this tool",
+            Self::Depth => "agents waiting in a chain",
+            Self::Spawns => "agents started",
+            Self::Restarts => "restarts",
+        }
+    }
+}
+
+/// A limit of which most is used.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct Near {
+    /// Which.
+    pub limit: Limit,
+    /// So much is used.
+    pub used: f64,
+    /// Of so much.
+    pub most: f64,
+}
+
+/// What came of an observation: the verdict, and what is worth telling.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+#[must_use]
+pub struct Report {
+    /// When.
+    pub at: Instant,
+    /// What follows for the caller.
+    pub verdict: Verdict,
+    /// A detection that is new. (A verdict of a run that is stopped already carries an old one.)
+    pub detected: Option<Detection>,
+    /// Limits that came near, each said once.
+    pub near: Vec<Near>,
+}
+
+/// A number as it stands before "time".
+struct Ordinal(u32);
+
+impl fmt::Display for Ordinal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let ending = match (self.0 % 100, self.0 % 10) {
+            (11..=13, _) => "th",
+            (_, 1) => "st",
+            (_, 2) => "nd",
+            (_, 3) => "rd",
+            _ => "th",
+        };
+        write!(f, "{}{ending}", self.0)
+    }
+}
