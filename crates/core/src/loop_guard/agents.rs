@@ -1,5 +1,7 @@
 //! Agents that wait for one another, hand a task on and back, and start others.
 
+use std::collections::{BTreeSet, VecDeque};
+
 use super::config::Config;
 use super::recent::Recent;
 use super::verdict::{Limit, Rule};
@@ -13,8 +15,8 @@ const MOST_HANDOFFS: usize = 256;
 #[derive(Clone, Debug)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub(super) struct Agents {
-    /// Who waits for whom.
-    waits: std::collections::VecDeque<(u64, u64)>,
+    /// Who waits for whom, and how deep that was when it began.
+    waits: VecDeque<(u64, u64, u32)>,
     /// By whom, to whom and why: how often, and what had been learned by then.
     handoffs: Recent<(u32, u64)>,
     pub(super) spawned: u32,
@@ -23,7 +25,7 @@ pub(super) struct Agents {
 
 impl Default for Agents {
     fn default() -> Self {
-        Self { waits: Default::default(), handoffs: Recent::new(MOST_HANDOFFS), spawned: 0, alive: 0 }
+        Self { waits: VecDeque::new(), handoffs: Recent::new(MOST_HANDOFFS), spawned: 0, alive: 0 }
     }
 }
 
@@ -47,29 +49,28 @@ impl Agents {
         if self.waits.len() >= MOST_WAITS {
             self.waits.pop_front();
         }
-        self.waits.push_back((from, to));
+        self.waits.push_back((from, to, depth));
         (None, depth)
     }
 
     /// `to` has answered, or `from` waits no longer.
     pub(super) fn answered(&mut self, from: u64, to: u64) {
-        if let Some(at) = self.waits.iter().rposition(|wait| *wait == (from, to)) {
+        if let Some(at) = self.waits.iter().rposition(|wait| (wait.0, wait.1) == (from, to)) {
             self.waits.remove(at);
         }
     }
 
     /// So many wait in the longest chain.
     pub(super) fn depth(&self) -> u32 {
-        self.waits.iter().map(|(_, last)| self.above(*last).1).max().unwrap_or(0)
+        self.waits.iter().map(|wait| wait.2).max().unwrap_or(0)
     }
 
     /// All that wait for `agent`, directly or not, and how many there are in the longest chain of them.
-    fn above(&self, agent: u64) -> (std::collections::BTreeSet<u64>, u32) {
-        let (mut above, mut row, mut depth) = (std::collections::BTreeSet::new(), vec![agent], 0_u32);
+    fn above(&self, agent: u64) -> (BTreeSet<u64>, u32) {
+        let (mut above, mut row, mut depth) = (BTreeSet::new(), BTreeSet::from([agent]), 0_u32);
         loop {
-            let mut next: Vec<u64> =
-                self.waits.iter().filter(|(_, to)| row.contains(to)).map(|(from, _)| *from).collect();
-            next.retain(|agent| above.insert(*agent));
+            let waiting = self.waits.iter().filter(|wait| row.contains(&wait.1)).map(|wait| wait.0);
+            let next: BTreeSet<u64> = waiting.filter(|agent| above.insert(*agent)).collect();
             if next.is_empty() {
                 return (above, depth);
             }

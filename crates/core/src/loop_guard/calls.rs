@@ -31,7 +31,7 @@ pub(super) struct Calls {
 
 /// What is remembered of one call.
 #[derive(Clone, Debug, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(default))]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(from = "Written", into = "Written"))]
 struct Call {
     exact: u64,
     /// How often in a row, in halves.
@@ -44,6 +44,25 @@ struct Call {
     learned: u64,
     result: Option<u64>,
     kept: Option<Box<str>>,
+}
+
+/// A call as it is written: without names, as there are many.
+#[cfg(feature = "serde")]
+type Written = (u64, u32, u32, u64, u64, Option<u64>, Option<Box<str>>);
+
+#[cfg(feature = "serde")]
+impl From<Call> for Written {
+    fn from(call: Call) -> Self {
+        let Call { exact, halves, changing, at, learned, result, kept } = call;
+        (exact, halves, changing, at, learned, result, kept)
+    }
+}
+
+#[cfg(feature = "serde")]
+impl From<Written> for Call {
+    fn from((exact, halves, changing, at, learned, result, kept): Written) -> Self {
+        Self { exact, halves, changing, at, learned, result, kept }
+    }
 }
 
 impl Calls {
@@ -146,6 +165,14 @@ impl Calls {
         }
         self.kept = self.kept.saturating_sub(before).saturating_add(text.len());
         self.forget_results(most);
+    }
+
+    /// Without the results of calls that were not repeated: those are not needed soon.
+    pub(super) fn without_results(mut self) -> Self {
+        for call in self.calls.values_mut().filter(|call| call.halves < 4) {
+            call.kept = None;
+        }
+        self
     }
 
     /// Bytes of results that are kept.

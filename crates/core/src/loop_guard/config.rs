@@ -36,7 +36,8 @@ pub struct Config {
     pub max_cycle_repetitions: u32,
     /// A tool may give the same error so often in a row, whatever its arguments. Default: 5.
     pub max_error_repetitions: u32,
-    /// A tool may give the same error so often in the repetition window, whatever lies in between. Default: 20.
+    /// A tool may give the same error so often in the repetition window, as long as it gives nothing new in between.
+    /// Default: 20.
     pub max_errors_in_window: u32,
     /// Novelty is judged over so many calls, 8 to 64. Default: 40.
     pub novelty_window: u32,
@@ -102,7 +103,7 @@ pub struct Config {
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(default, deny_unknown_fields))]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Tool {
-    /// Calls of this tool in the whole run. Default: no limit.
+    /// Calls of this tool that are asked for in the whole run. Default: no limit.
     pub max_calls: Option<u32>,
     /// That it asks again and again by its nature, and how long it may. Default: it does not.
     pub poll: Option<Poll>,

@@ -13,41 +13,63 @@ const MOST: usize = 256;
 #[derive(Clone, Debug)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub(super) struct Errors {
-    /// By tool: its last error, and how often in a row.
-    in_a_row: Recent<(u64, u32)>,
-    /// By tool and error: since when, and how often.
-    in_window: Recent<(u64, u32)>,
+    tools: Recent<Tool>,
+    /// By tool and error.
+    errors: Recent<Error>,
+}
+
+/// The last error of a tool.
+#[derive(Clone, Debug, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(default))]
+struct Tool {
+    error: u64,
+    in_a_row: u32,
+    /// How often the tool gave something new.
+    useful: u64,
+}
+
+/// How often a tool gave an error, since when, and how useful the tool was by then.
+#[derive(Clone, Debug, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(default))]
+struct Error {
+    since: u64,
+    times: u32,
+    useful: u64,
 }
 
 impl Default for Errors {
     fn default() -> Self {
-        Self { in_a_row: Recent::new(MOST), in_window: Recent::new(MOST) }
+        Self { tools: Recent::new(MOST), errors: Recent::new(MOST) }
     }
 }
 
 impl Errors {
     pub(super) fn resized(self) -> Self {
-        Self { in_a_row: self.in_a_row.resized(MOST), in_window: self.in_window.resized(MOST) }
+        Self { tools: self.tools.resized(MOST), errors: self.errors.resized(MOST) }
     }
 
-    /// The tool gave a result.
-    pub(super) fn none(&mut self, tool: u64) {
-        self.in_a_row.change(tool, |row| *row = (0, 0));
+    /// The tool gave a result. A new one shows that it is of use.
+    pub(super) fn none(&mut self, tool: u64, new: bool) {
+        let (tool, _) = self.tools.touch(tool, Tool::default);
+        tool.in_a_row = 0;
+        tool.useful = tool.useful.saturating_add(u64::from(new));
     }
 
     /// The tool gave an error.
     pub(super) fn push(&mut self, at: u64, tool: u64, error: u64, config: &Config) -> Option<Rule> {
-        let row = self.in_a_row.touch(tool, || (error, 0)).0;
-        *row = if row.0 == error { (error, row.1.saturating_add(1)) } else { (error, 1) };
-        let times = row.1;
-        let seen = self.in_window.touch(both(tool, error), || (at, 0)).0;
-        if since(at, seen.0) > config.repetition_window {
-            *seen = (at, 0);
+        let key = both(tool, error);
+        let (tool, _) = self.tools.touch(tool, Tool::default);
+        tool.in_a_row = if tool.error == error { tool.in_a_row.saturating_add(1) } else { 1 };
+        tool.error = error;
+        let (in_a_row, useful) = (tool.in_a_row, tool.useful);
+        let (seen, _) = self.errors.touch(key, || Error { since: at, times: 0, useful });
+        if since(at, seen.since) > config.repetition_window || seen.useful != useful {
+            *seen = Error { since: at, times: 0, useful };
         }
-        seen.1 = seen.1.saturating_add(1);
-        if times > config.max_error_repetitions {
-            return Some(Rule::Error(times));
+        seen.times = seen.times.saturating_add(1);
+        if in_a_row > config.max_error_repetitions {
+            return Some(Rule::Error(in_a_row));
         }
-        (seen.1 > config.max_errors_in_window).then_some(Rule::Error(seen.1))
+        (seen.times > config.max_errors_in_window).then_some(Rule::Error(seen.times))
     }
 }

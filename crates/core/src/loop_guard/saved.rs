@@ -55,7 +55,8 @@ pub enum RestoreError {
 }
 
 impl State {
-    pub(super) fn of(memory: Memory) -> Self {
+    pub(super) fn of(mut memory: Memory) -> Self {
+        memory.calls = memory.calls.without_results();
         Self { version: VERSION, v1: Some(Box::new(memory)) }
     }
 

@@ -17,7 +17,7 @@ use super::verdict::{Limit, Near, Report, Rule, Step, Verdict};
 use crate::time::Instant;
 
 /// So many ids of things are remembered.
-const MOST_IDS: usize = 4_096;
+const MOST_IDS: usize = 2_048;
 /// So many of one text.
 const MOST_IDS_OF_ONE: usize = 512;
 /// So many things are polled at once.
@@ -182,6 +182,7 @@ impl Memory {
         ids.retain(|id| !asked.contains(id));
         let result = both(result, outcome.is_err().into());
         let polls = config.tools.get(tool).is_some_and(|tool| tool.poll.is_some());
+        let learned = self.calls.learned;
         let (origin, found) = if polls {
             // What a poller says changes by itself: it does not make other calls new.
             self.calls.keep(prints, text, config);
@@ -194,7 +195,7 @@ impl Memory {
         let failed = if outcome.is_err() {
             self.errors.push(self.elapsed, tool_print, result, config)
         } else {
-            self.errors.none(tool_print);
+            self.errors.none(tool_print, self.calls.learned != learned);
             None
         };
         Found::rule(failed.or(found), Some(tool))
