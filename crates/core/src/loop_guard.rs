@@ -2,7 +2,7 @@
 //!
 //! Owns what is remembered of one run, however long it takes and however often its process ends. Does not run anything:
 //! whoever drives the agent reports what it is about to do and what came of it, and carries out the verdicts. What is
-//! looked for is in the files beside this one: `calls.rs`, `errors.rs`, `text.rs`, `progress.rs`, `agents.rs`; what is
+//! looked for is in the files beside this one: `calls.rs`, `rounds.rs`, `errors.rs`, `text.rs`, `progress.rs`, `agents.rs`; what is
 //! taken for the same in `mask.rs`; what follows from a detection in `ladder.rs`.
 
 mod agents;
@@ -13,6 +13,8 @@ mod ladder;
 mod mask;
 mod progress;
 mod recent;
+mod rounds;
+mod rule;
 mod saved;
 mod text;
 mod verdict;
@@ -21,8 +23,9 @@ mod watch;
 use std::time::Duration;
 
 pub use config::{Config, Poll, Tool};
+pub use rule::{Limit, LoopType, Rule};
 pub use saved::{RestoreError, State, VERSION};
-pub use verdict::{Detection, Limit, LoopType, Near, Report, Rule, Step, Verdict};
+pub use verdict::{Detection, Near, Report, Step, Verdict};
 
 use crate::decision::{Name, Stage};
 use crate::invalid::Mistakes;

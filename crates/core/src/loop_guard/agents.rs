@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, VecDeque};
 
 use super::config::Config;
 use super::recent::Recent;
-use super::verdict::{Limit, Rule};
+use super::rule::{Limit, Rule};
 
 /// So many waits are remembered; of more the oldest are forgotten.
 const MOST_WAITS: usize = 1_024;

@@ -1,13 +1,12 @@
-//! Calls that come again: the same one, the same round of several, and too many that show nothing new.
+//! Calls that come again, and what each of them gave.
 
 use super::config::Config;
 use super::mask::{Prints, both};
 use super::recent::Recent;
-use super::verdict::Rule;
+use super::rounds::{Novelty, Rounds};
+use super::rule::Rule;
 use super::watch::since;
 
-/// The longest round that is recognised.
-pub(super) const LONGEST: usize = 12;
 /// A single result is kept up to so many bytes.
 const LONGEST_RESULT: usize = 4_096;
 
@@ -16,7 +15,7 @@ const LONGEST_RESULT: usize = 4_096;
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(default))]
 pub(super) struct Calls {
     /// By what was called, ids and times masked.
-    calls: Recent<Call>,
+    asked_for: Recent<Call>,
     /// Calls together with their results.
     seen: Recent<()>,
     /// So many of those there ever were: it stands still while nothing new is learned.
@@ -68,17 +67,17 @@ impl From<Written> for Call {
 impl Calls {
     pub(super) fn new(config: &Config) -> Self {
         let history = history(config);
-        Self { calls: Recent::new(history), seen: Recent::new(history), ..Self::default() }
+        Self { asked_for: Recent::new(history), seen: Recent::new(history), ..Self::default() }
     }
 
     /// The same under another configuration.
     pub(super) fn resized(self, config: &Config) -> Self {
         let history = history(config);
-        let mut resized = Self { calls: self.calls.resized(history), seen: self.seen.resized(history), ..self };
+        let mut resized = Self { asked_for: self.asked_for.resized(history), seen: self.seen.resized(history), ..self };
         resized.rounds.cut();
         resized.asked.cut();
         // What was not written by this program may be of any length.
-        for call in resized.calls.values_mut() {
+        for call in resized.asked_for.values_mut() {
             call.kept = call.kept.take().map(|text| cut(&text, LONGEST_RESULT).into());
         }
         resized.kept = usize::MAX;
@@ -89,7 +88,7 @@ impl Calls {
     /// Takes notice of a call that is about to be made.
     pub(super) fn before(&mut self, at: u64, prints: Prints, config: &Config) -> Option<Rule> {
         let learned = self.learned;
-        let (call, fresh) = self.calls.touch(prints.masked, Call::default);
+        let (call, fresh) = self.asked_for.touch(prints.masked, Call::default);
         let stale = since(at, call.at) > config.repetition_window;
         if fresh || stale || call.learned != learned {
             (call.halves, call.changing) = (0, 0);
@@ -113,7 +112,7 @@ impl Calls {
 
     /// What the same call gave before.
     pub(super) fn earlier(&self, prints: Prints) -> Option<Box<str>> {
-        self.calls.get(prints.masked).and_then(|call| call.kept.clone())
+        self.asked_for.get(prints.masked).and_then(|call| call.kept.clone())
     }
 
     /// Takes notice of a result. Returns its fingerprint together with the call's, and what was found.
@@ -126,10 +125,10 @@ impl Calls {
         config: &Config,
     ) -> (u64, Option<Rule>) {
         let pair = both(prints.masked, result);
-        let (_, new) = self.seen.touch(pair, || ());
+        let new = self.seen.touch(pair, || ()).1;
         self.learned = self.learned.saturating_add(u64::from(new));
         let learned = self.learned;
-        let (call, unannounced) = self.calls.touch(prints.masked, Call::default);
+        let (call, unannounced) = self.asked_for.touch(prints.masked, Call::default);
         if unannounced {
             (call.exact, call.halves, call.changing, call.at) = (prints.exact, 2, 1, at);
         }
@@ -158,7 +157,7 @@ impl Calls {
     pub(super) fn keep(&mut self, prints: Prints, text: &str, config: &Config) {
         let most = most_kept(config);
         let text = cut(text, LONGEST_RESULT.min(most));
-        let (call, _) = self.calls.touch(prints.masked, Call::default);
+        let (call, _) = self.asked_for.touch(prints.masked, Call::default);
         let before = call.kept.as_deref().map_or(0, str::len);
         if call.kept.as_deref() != Some(text) {
             call.kept = Some(text.into());
@@ -169,7 +168,7 @@ impl Calls {
 
     /// Without the results of calls that were not repeated: those are not needed soon.
     pub(super) fn without_results(mut self) -> Self {
-        for call in self.calls.values_mut().filter(|call| call.halves < 4) {
+        for call in self.asked_for.values_mut().filter(|call| call.halves < 4) {
             call.kept = None;
         }
         self
@@ -183,7 +182,7 @@ impl Calls {
 
     /// Forgets all evidence, but not what was seen: after somebody has looked at the run.
     pub(super) fn forgive(&mut self) {
-        for call in self.calls.values_mut() {
+        for call in self.asked_for.values_mut() {
             (call.halves, call.changing) = (0, 0);
         }
         (self.rounds, self.asked, self.novelty) = Default::default();
@@ -194,16 +193,17 @@ impl Calls {
             return;
         }
         // Calls that are forgotten take their results along, so that the sum is counted anew here.
-        self.kept = self.calls.in_order().map(|(_, call)| call.kept.as_deref().map_or(0, str::len)).sum();
-        let order: Vec<u64> = self.calls.in_order().map(|(key, _)| key).collect();
+        self.kept = self.asked_for.in_order().map(|(_, call)| call.kept.as_deref().map_or(0, str::len)).sum();
+        let order: Vec<u64> = self.asked_for.in_order().map(|(key, _)| key).collect();
         // A quarter at once: this is not to be done for each result.
         let target = most / 4 * 3;
         for key in order {
             if self.kept <= target {
                 return;
             }
-            self.kept =
-                self.kept.saturating_sub(self.calls.change(key, |call| call.kept.take().map_or(0, |text| text.len())));
+            self.kept = self
+                .kept
+                .saturating_sub(self.asked_for.change(key, |call| call.kept.take().map_or(0, |text| text.len())));
         }
     }
 }
@@ -223,70 +223,6 @@ pub(super) fn cut(text: &str, most: usize) -> &str {
     }
     let end = (0..=most).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
     &text[..end]
-}
-
-/// Rounds of 1 to 12 in a row of fingerprints: of each length, how many in a row were what they were a round ago.
-#[derive(Clone, Debug, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(default))]
-struct Rounds {
-    last: std::collections::VecDeque<u64>,
-    matched: [u32; LONGEST],
-}
-
-impl Rounds {
-    /// As short as it is kept, whatever was read.
-    fn cut(&mut self) {
-        let over = self.last.len().saturating_sub(LONGEST);
-        self.last.drain(..over);
-    }
-
-    /// The shortest round of 2 or more that begins for more than the `most`-th time.
-    fn push(&mut self, print: u64, most: u32) -> Option<Rule> {
-        for (at, matched) in self.matched.iter_mut().enumerate() {
-            let same = self.last.len().checked_sub(at + 1).and_then(|at| self.last.get(at)) == Some(&print);
-            *matched = if same { matched.saturating_add(1) } else { 0 };
-        }
-        if self.last.len() >= LONGEST {
-            self.last.pop_front();
-        }
-        self.last.push_back(print);
-        let once = self.matched[0];
-        for period in 2..=LONGEST {
-            let length = u32::try_from(period).unwrap_or(u32::MAX);
-            let matched = &mut self.matched[period - 1];
-            let full = length.saturating_mul(most.saturating_sub(1)).saturating_add(1);
-            // What is the same from one to the next is no round.
-            if *matched >= full && once < length {
-                // The next detection is a round away.
-                *matched = full.saturating_sub(length);
-                return Some(Rule::Cycle { period: length, rounds: most.saturating_add(1) });
-            }
-        }
-        None
-    }
-}
-
-/// Which of the last calls have shown something new.
-#[derive(Clone, Copy, Debug, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(default))]
-struct Novelty {
-    bits: u64,
-    filled: u32,
-}
-
-impl Novelty {
-    fn push(&mut self, new: bool, config: &Config) -> Option<Rule> {
-        let window = config.novelty_window.clamp(1, 64);
-        self.bits = (self.bits << 1 | u64::from(new)) & (u64::MAX >> (64 - window));
-        self.filled = self.filled.saturating_add(1).min(window);
-        let count = self.bits.count_ones();
-        if self.filled < window || f64::from(count) >= config.min_novelty * f64::from(window) {
-            return None;
-        }
-        // Half a window of grace.
-        self.filled = window / 2;
-        Some(Rule::Novelty { new: count, calls: window })
-    }
 }
 
 #[cfg(all(test, not(loom)))]

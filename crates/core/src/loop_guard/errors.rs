@@ -3,7 +3,7 @@
 use super::config::Config;
 use super::mask::both;
 use super::recent::Recent;
-use super::verdict::Rule;
+use super::rule::Rule;
 use super::watch::since;
 
 /// So many tools, and so many errors, are told apart.

@@ -1,7 +1,8 @@
 //! What follows from a detection: a word to the model, then a block, then the end of the run.
 
 use super::config::Config;
-use super::verdict::{Detection, LoopType, Rule, Step};
+use super::rule::{LoopType, Rule};
+use super::verdict::{Detection, Step};
 use crate::decision::Name;
 
 /// How far a run has come.

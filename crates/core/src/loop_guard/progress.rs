@@ -2,7 +2,7 @@
 
 use super::config::Config;
 use super::recent::Recent;
-use super::verdict::Rule;
+use super::rule::Rule;
 use super::watch::since;
 
 /// So many states of the work are told apart.

@@ -201,6 +201,13 @@ fn results_that_change_are_fine_until_nothing_else_is_done_for_long() {
     let guard = LoopGuard::new("run");
     let calls = (0..100).map(|n| call(&guard, "status", "job", &format!("{n} of 100")));
     assert_eq!(found_at(calls), Some((51, Rule::Changing(51))));
+
+    let guard = LoopGuard::new("run");
+    let calls = (0..400).map(|n| match n % 2 {
+        0 => call(&guard, "sleep", "5", "slept"),
+        _ => call(&guard, "status", "job", &format!("{n} of 400")),
+    });
+    assert_eq!(found_at(calls), Some((101, Rule::Changing(51))), "50 rounds are allowed");
 }
 
 #[test]

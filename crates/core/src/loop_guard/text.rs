@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::config::Config;
 use super::mask::{Mask, Print, Text};
-use super::verdict::Rule;
+use super::rule::Rule;
 
 /// So many turns are looked back on.
 const TURNS: usize = 16;

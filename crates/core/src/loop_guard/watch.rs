@@ -12,8 +12,9 @@ use super::ladder::Ladder;
 use super::mask::{Mask, Prints, Text, both, print};
 use super::progress::Progress;
 use super::recent::Recent;
+use super::rule::{Limit, Rule};
 use super::text::Texts;
-use super::verdict::{Limit, Near, Report, Rule, Step, Verdict};
+use super::verdict::{Near, Report, Step, Verdict};
 use crate::time::Instant;
 
 /// So many ids of things are remembered.

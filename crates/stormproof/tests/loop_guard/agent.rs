@@ -31,7 +31,11 @@ pub(crate) struct Workspace {
 impl Workspace {
     fn id(&mut self) -> String {
         self.ticks += 1;
-        format!("{:08x}-1b2c-4d3e-8f90-{:012x}", self.ticks.wrapping_mul(2_654_435_761) as u32, self.ticks * 7_919)
+        format!(
+            "{:08x}-1b2c-4d3e-8f90-{:012x}",
+            self.ticks.wrapping_mul(2_654_435_761) & 0xffff_ffff,
+            self.ticks * 7_919
+        )
     }
 
     pub(crate) fn run(&mut self, tool: &str, arguments: &str) -> Result<String, String> {
@@ -50,7 +54,7 @@ impl Workspace {
                 let took = format!("in {}.{:02}s", self.ticks % 7, self.ticks % 100);
                 match broken.as_slice() {
                     [] => Ok(format!("Finished {took}")),
-                    names => Err(format!("error: not yet implemented in {names:?}, failed {took}")),
+                    broken => Err(format!("error: not yet implemented in {broken:?}, failed {took}")),
                 }
             }
             "submit" => {
@@ -71,11 +75,15 @@ impl Workspace {
             "flaky" => {
                 let tries = self.jobs.entry(arguments.to_owned()).or_default();
                 *tries += 1;
-                if *tries % 3 == 0 { Ok(format!("content of {arguments}")) } else { Err("connection reset".to_owned()) }
+                if tries.is_multiple_of(3) {
+                    Ok(format!("content of {arguments}"))
+                } else {
+                    Err("connection reset".to_owned())
+                }
             }
             "list" => {
                 let ids: Vec<_> = (0..200).map(|_| self.id()).collect();
-                ids.iter().for_each(|id| drop(self.files.insert(id.clone(), "document".to_owned())));
+                self.files.extend(ids.iter().map(|id| (id.clone(), "document".to_owned())));
                 Ok(ids.join("\n"))
             }
             "delete" => {
@@ -83,7 +91,8 @@ impl Workspace {
             }
             "page" => {
                 let page: u64 = arguments.parse().map_err(|_| "no page".to_owned())?;
-                Ok((0..50).map(|row| format!("| {} | row |\n", page * 50 + row)).collect())
+                let rows: Vec<_> = (0..50).map(|row| format!("| {} | row |", page * 50 + row)).collect();
+                Ok(rows.join("\n"))
             }
             _ => Err(format!("no such tool: {tool}")),
         }

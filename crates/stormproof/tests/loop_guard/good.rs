@@ -140,8 +140,9 @@ fn long_tables_and_code() {
     }
     code.push_str("```\n");
     let loose = code.replace("```", "");
-    let list: String =
-        (0..100).map(|n| format!("- The case number {n} went well and has no open questions.\n")).collect();
+    let list: Vec<_> =
+        (0..100).map(|n| format!("- The case number {n} went well and has no open questions.")).collect();
+    let list = list.join("\n");
     for text in [table, code, loose, list] {
         left_alone(Run::new(), 3, |_, _| Move::Say(text.clone()));
     }

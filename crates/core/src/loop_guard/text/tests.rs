@@ -1,7 +1,7 @@
 use super::Texts;
 use crate::loop_guard::config::Config;
 use crate::loop_guard::mask::Mask;
-use crate::loop_guard::verdict::Rule;
+use crate::loop_guard::rule::Rule;
 
 fn push(texts: &mut Texts, text: &str) -> Option<Rule> {
     texts.push(text, 0, Mask { on: true, ignored: &[] }, &Config::default())
