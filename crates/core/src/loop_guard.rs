@@ -170,8 +170,7 @@ impl LoopGuard {
 
     /// An agent that was started is done.
     pub fn ended(&self) {
-        let agents = &mut self.watch.lock().memory.agents;
-        agents.alive = agents.alive.saturating_sub(1);
+        self.watch.lock().memory.agents.ended();
     }
 
     /// A text that did not come from a tool, such as the task: ids in it name things, and are not masked in arguments.

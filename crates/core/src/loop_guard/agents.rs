@@ -21,11 +21,13 @@ pub(super) struct Agents {
     handoffs: Recent<(u32, u64)>,
     pub(super) spawned: u32,
     pub(super) alive: u32,
+    /// Agents in a row that could not be started because too many were alive.
+    held: u32,
 }
 
 impl Default for Agents {
     fn default() -> Self {
-        Self { waits: VecDeque::new(), handoffs: Recent::new(MOST_HANDOFFS), spawned: 0, alive: 0 }
+        Self { waits: VecDeque::new(), handoffs: Recent::new(MOST_HANDOFFS), spawned: 0, alive: 0, held: 0 }
     }
 }
 
@@ -92,6 +94,17 @@ impl Agents {
         None
     }
 
+    /// Whether there is room for another one; if not, how often in a row there was none.
+    pub(super) fn room(&mut self, config: &Config) -> Result<(), u32> {
+        let full = config.max_agents.is_some_and(|most| self.alive >= most);
+        self.held = if full { self.held.saturating_add(1) } else { 0 };
+        if full { Err(self.held) } else { Ok(()) }
+    }
+
+    pub(super) fn ended(&mut self) {
+        (self.alive, self.held) = (self.alive.saturating_sub(1), 0);
+    }
+
     pub(super) fn spawn(&mut self, config: &Config) -> Option<Rule> {
         let spawned = self.spawned.saturating_add(1);
         if config.max_spawns.is_some_and(|most| spawned > most) {
@@ -102,6 +115,6 @@ impl Agents {
     }
 
     pub(super) fn forgive(&mut self) {
-        self.handoffs = Recent::new(MOST_HANDOFFS);
+        (self.handoffs, self.held) = (Recent::new(MOST_HANDOFFS), 0);
     }
 }

@@ -74,7 +74,7 @@ pub struct Config {
     pub max_depth: Option<u32>,
     /// Agents started, all together. Default: 100.
     pub max_spawns: Option<u32>,
-    /// Agents alive at once; one more is held back, not a reason to stop. Default: 10.
+    /// Agents alive at once. One more is held back; only one that is asked for again and again is a detection. Default: 10.
     pub max_agents: Option<u32>,
     /// Restarts of the run from a saved state. Default: 10.
     pub max_restarts: Option<u32>,
@@ -122,7 +122,7 @@ pub struct Tool {
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(default, deny_unknown_fields))]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Poll {
-    /// So often with the same arguments. Default: 1,000.
+    /// So often with the same arguments, what came too soon included. Default: 1,000.
     pub max_polls: u32,
     /// So long with the same arguments. Default: 1 h.
     #[cfg_attr(feature = "serde", serde(with = "crate::time::duration"))]

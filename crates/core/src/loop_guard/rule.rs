@@ -80,6 +80,8 @@ pub enum Rule {
     Circle,
     /// The same handoff, nothing new in between. How many there would be.
     Handoff(u32),
+    /// Agents are to be started again and again while no more may be alive. How often in a row.
+    Crowd(u32),
     /// A limit is used up.
     Limit(Limit),
 }
@@ -99,6 +101,7 @@ impl Rule {
             Self::Poll(_) => "poll",
             Self::Circle => "circle",
             Self::Handoff(_) => "handoff",
+            Self::Crowd(_) => "crowd",
             Self::Limit(limit) => limit.as_str(),
         }
     }
@@ -114,7 +117,7 @@ impl Rule {
             }
             Self::Circle | Self::Limit(Limit::Depth) => LoopType::CircularDependency,
             Self::Handoff(_) => LoopType::Escalation,
-            Self::Limit(Limit::Spawns) => LoopType::Spawn,
+            Self::Crowd(_) | Self::Limit(Limit::Spawns) => LoopType::Spawn,
             Self::Limit(_) => LoopType::TokenThreshold,
         }
     }
@@ -146,6 +149,7 @@ impl Rule {
             Self::Handoff(times) => {
                 format!("the same handoff to {subject} for the {} time, and nothing new since", Ordinal(times))
             }
+            Self::Crowd(times) => format!("{subject} was to be started {times} times though no more may be at work"),
             Self::Limit(limit) => format!("the limit of {} is used up", limit.text()),
         }
     }
@@ -165,6 +169,7 @@ impl Rule {
             Self::Text(_) => "Do not repeat yourself: act, or give your final answer.",
             Self::Circle => "Do this part yourself, or return what you have.",
             Self::Handoff(_) => "Whoever has the task now finishes it or reports why not.",
+            Self::Crowd(_) => "Wait until an agent has finished, or do this part yourself.",
             Self::Limit(_) => "Report what is done and what is not.",
         }
     }

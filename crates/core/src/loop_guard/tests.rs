@@ -1,3 +1,5 @@
+#![allow(clippy::unwrap_used, reason = "a test may stop at the first surprise")]
+
 use std::time::Duration;
 
 use super::{Config, Detection, Limit, LoopGuard, LoopType, Poll, RestoreError, Rule, State, Step, Turn, Verdict};
@@ -177,6 +179,18 @@ fn ids_that_one_result_listed_name_different_things() {
 }
 
 #[test]
+fn an_id_that_a_result_only_echoes_says_nothing() {
+    let guard = LoopGuard::new("run");
+    let calls = (0..10).map(|n| {
+        let id = format!("550e8400-e29b-41d4-a716-44665544{n:04}");
+        // Asked twice, as the second one would know the id by then.
+        let ask = || call(&guard, "fetch", &id, &format!("{id}: not ready"));
+        ask().or_else(ask)
+    });
+    assert_eq!(found_at(calls).unwrap().0, 2, "the fourth call: 2, 4, 5 and 7 halves of 6");
+}
+
+#[test]
 fn the_same_error_in_a_row_and_too_often_in_a_window() {
     let fails = |guard: &LoopGuard, n: u32, error: &str| {
         call_at(guard, NOW, "build", &format!("{n}"), Err(error)).map(|found| found.rule)
@@ -194,6 +208,15 @@ fn the_same_error_in_a_row_and_too_often_in_a_window() {
         assert_eq!(call(&guard, "build", "other", "ok"), None, "not in a row, and nothing new");
     }
     assert_eq!(fails(&guard, 20, "no such symbol"), Some(Rule::Error(21)));
+
+    let guard = LoopGuard::new("run");
+    for n in 0..60 {
+        // Another error in between, so that none is in a row; 15 in the window.
+        for error in ["no such symbol", "no such type"] {
+            let found = call_at(&guard, at(n * 120), "build", &format!("{error} {n}"), Err(error));
+            assert_eq!(found, None, "{n}");
+        }
+    }
 }
 
 #[test]
@@ -225,7 +248,7 @@ fn pollers_have_limits_of_their_own() {
     };
     assert_eq!((earlier.as_deref(), retry_after), (Some("running"), Duration::from_secs(3)));
     for n in 100..200 {
-        assert_eq!(ask(n * 10), None);
+        assert_eq!(ask(n * 10).is_some(), n == 199, "what came too soon counts");
     }
     assert_eq!(rule(ask(2_000)), Some(Rule::Poll(201)));
     let other = call_at(&guard, at(2_001), "status", "other", Ok("running"));
@@ -309,6 +332,8 @@ fn chains_handoffs_and_agents_have_an_end() {
         assert!(guard.spawn(NOW, "worker").verdict.is_allow());
     }
     let Verdict::Block { detection: None, .. } = guard.spawn(NOW, "worker").verdict else { panic!("ten are alive") };
+    let again = (0..20).map(|_| guard.spawn(NOW, "worker").detected);
+    assert_eq!(found_at(again), Some((3, Rule::Crowd(4))));
     let more = (0..200).map(|_| {
         guard.ended();
         guard.spawn(NOW, "worker").detected

@@ -155,12 +155,13 @@ impl Memory {
             *polled = Polled { first: now, last: now, times: 0 };
         }
         let waited = since(now, polled.last);
+        let times = polled.times.saturating_add(1);
         if polled.times > 0 && waited < poll.min_interval {
+            polled.times = times.min(poll.max_polls);
             let retry_after = poll.min_interval.saturating_sub(waited);
             let text = format!("{tool} was asked too soon. Ask again in {} s.", retry_after.as_secs_f64().ceil());
             return Found::Hold { text, earlier: self.calls.earlier(prints), retry_after };
         }
-        let times = polled.times.saturating_add(1);
         if times > poll.max_polls || since(now, polled.first) > poll.max_time {
             return Found::Rule { rule: Rule::Poll(times), subject: Some(tool), earlier: self.calls.earlier(prints) };
         }
@@ -253,8 +254,12 @@ impl Memory {
     }
 
     pub(super) fn spawn<'a>(&mut self, config: &Config, near: &mut Vec<Near>, agent: &'a str) -> Found<'a> {
-        let (before, alive) = (self.agents.spawned, self.agents.alive);
-        if config.max_agents.is_some_and(|most| alive >= most) {
+        let before = self.agents.spawned;
+        if let Err(times) = self.agents.room(config) {
+            if times > config.max_action_repetitions {
+                return Found::rule(Some(Rule::Crowd(times)), Some(agent));
+            }
+            let alive = self.agents.alive;
             let text = format!("{alive} agents are at work. Wait until one has finished, or do this part yourself.");
             return Found::Hold { text, earlier: None, retry_after: Duration::ZERO };
         }

@@ -51,10 +51,10 @@ impl Workspace {
             "build" => {
                 let broken: Vec<_> =
                     self.files.iter().filter(|(_, text)| text.contains("todo!")).map(|(name, _)| name).collect();
-                let took = format!("in {}.{:02}s", self.ticks % 7, self.ticks % 100);
+                let ending = format!("in {}.{:02}s", self.ticks % 7, self.ticks % 100);
                 match broken.as_slice() {
-                    [] => Ok(format!("Finished {took}")),
-                    broken => Err(format!("error: not yet implemented in {broken:?}, failed {took}")),
+                    [] => Ok(format!("Finished {ending}")),
+                    broken => Err(format!("error: not yet implemented in {broken:?}, failed {ending}")),
                 }
             }
             "submit" => {

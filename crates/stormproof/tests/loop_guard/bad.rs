@@ -179,6 +179,11 @@ fn agents_that_wait_in_a_circle_hand_on_without_end_and_start_others() {
     let found = (0..1_000).find_map(|n| run.guard.spawn("worker").detection().map(|found| (n + 1, found.loop_type())));
     assert_eq!(found, Some((101, LoopType::Spawn)));
 
+    // None of them ends.
+    let run = Run::new();
+    let found = (0..1_000).find_map(|n| run.guard.spawn("worker").detection().map(|found| (n + 1, found.loop_type())));
+    assert_eq!(found, Some((14, LoopType::Spawn)));
+
     // Each starts another and waits for it.
     let run = Run::new();
     let found = (0..1_000).find_map(|n| {
