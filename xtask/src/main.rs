@@ -7,6 +7,7 @@ mod api;
 mod deep;
 mod docs;
 mod features;
+mod postgres;
 mod step;
 mod test;
 
@@ -36,8 +37,8 @@ fn main() -> ExitCode {
             print!("{USAGE}");
             Ok(())
         }
-        (Some("test"), []) => test::steps().and_then(step::run_all),
-        (Some("deep"), []) => step::run_all(deep::steps()),
+        (Some("test"), []) => test::steps().and_then(postgres::run_all),
+        (Some("deep"), []) => postgres::run_all(deep::steps()),
         (Some("generate"), []) => step::run_all(vec![generate()]),
         (Some("bench"), _) => step::run_all(vec![bench(rest)]),
         (Some("docs"), [] | [_]) => flag(&rest, "--open").and_then(docs::run),

@@ -68,12 +68,12 @@ impl Step {
         self.only_if.is_none_or(|path| root.join(path).exists())
     }
 
-    fn run(&self, root: &Path) -> Result<(), String> {
+    fn run(&self, root: &Path, env: &[(&str, String)]) -> Result<(), String> {
         if let Some(tool) = self.needs {
             tool.ensure(root)?;
         }
         let mut command = prepare(&self.words, root)?;
-        command.envs(self.env.iter().copied());
+        command.envs(env.iter().map(|(name, value)| (name, value))).envs(self.env.iter().copied());
         if self.only.is_empty() {
             return succeed(&mut command);
         }
@@ -97,6 +97,11 @@ impl Tool {
 
 /// Runs the steps in order and stops at the first that fails.
 pub(crate) fn run_all(steps: Vec<Step>) -> Result<(), String> {
+    run_all_with(steps, &[])
+}
+
+/// The same with more in the environment of each, which a step alone can do without.
+pub(crate) fn run_all_with(steps: Vec<Step>, env: &[(&str, String)]) -> Result<(), String> {
     let root = root()?;
     let mut durations = Vec::new();
     let mut result = Ok(());
@@ -104,7 +109,7 @@ pub(crate) fn run_all(steps: Vec<Step>) -> Result<(), String> {
     for step in steps.into_iter().filter(|step| step.applies(&root)) {
         println!("==> {}: {}", step.name, step.repeat());
         let start = Instant::now();
-        let outcome = step.run(&root);
+        let outcome = step.run(&root, env);
         let took = start.elapsed();
         let word = if outcome.is_ok() { "done" } else { "FAILED" };
         println!("    {}: {word} in {}", step.name, seconds(took));
@@ -216,9 +221,9 @@ mod tests {
     #[test]
     fn a_step_runs_at_the_root_and_reports_failure() {
         let root = root().unwrap();
-        assert_eq!(Step::new("manifest", "cargo --version").run(&root), Ok(()));
-        assert!(Step::new("nothing", "no-such-program").run(&root).is_err());
-        assert!(Step::new("not listed", "cargo --version").only(&["rustc"]).run(&root).is_err());
+        assert_eq!(Step::new("manifest", "cargo --version").run(&root, &[]), Ok(()));
+        assert!(Step::new("nothing", "no-such-program").run(&root, &[]).is_err());
+        assert!(Step::new("not listed", "cargo --version").only(&["rustc"]).run(&root, &[]).is_err());
     }
 
     #[test]

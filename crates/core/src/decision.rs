@@ -156,6 +156,8 @@ pub enum Stage {
     Timeout,
     /// A loop guard.
     LoopGuard,
+    /// A journal of runs.
+    Journal,
 }
 
 impl Stage {
@@ -174,6 +176,7 @@ impl Stage {
             Self::Latency => "latency",
             Self::Timeout => "timeout",
             Self::LoopGuard => "loop_guard",
+            Self::Journal => "journal",
         }
     }
 }

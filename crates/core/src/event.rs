@@ -19,7 +19,7 @@ use crate::retry::Stop;
 use crate::time::Instant;
 use crate::timeout::Limit;
 use crate::window::Tally;
-use crate::{degrade, health, loop_guard};
+use crate::{degrade, health, journal, loop_guard};
 
 /// Something that happened.
 #[derive(Clone, Debug, PartialEq)]
@@ -217,6 +217,8 @@ pub enum Kind {
         /// Which limit, and how much of it.
         near: loop_guard::Near,
     },
+    /// Something rare happened to a journal or one of its runs.
+    Journal(journal::Told),
 }
 
 impl Kind {
@@ -243,6 +245,7 @@ impl Kind {
             Self::Health { transition, .. } if transition.to == Status::Degraded => Category::Warning,
             Self::Degradation { shift, .. } if shift.to > shift.from => Category::Warning,
             Self::LoopDetected { detection, .. } if detection.step == loop_guard::Step::Stop => Category::Error,
+            Self::Journal(told) => told.category(),
             Self::Circuit { .. }
             | Self::RetryAttempted { .. }
             | Self::HedgeStarted { .. }
@@ -289,7 +292,8 @@ impl Kind {
             | Self::Health { .. }
             | Self::Degradation { .. }
             | Self::LoopDetected { .. }
-            | Self::LoopLimitNear { .. } => false,
+            | Self::LoopLimitNear { .. }
+            | Self::Journal(_) => false,
         }
     }
 
@@ -324,6 +328,7 @@ impl Kind {
             Self::Degradation { shift, .. } => shift.as_str(),
             Self::LoopDetected { .. } => "loop_detected",
             Self::LoopLimitNear { .. } => "loop_limit_near",
+            Self::Journal(told) => told.as_str(),
         }
     }
 }

@@ -189,6 +189,7 @@ impl<'a> Fields<'a> {
                 self.0.push(("used", Value::Float(near.used)));
                 self.0.push(("most", Value::Float(near.most)));
             }
+            Kind::Journal(told) => told.fields(&mut self.0),
         }
     }
 
