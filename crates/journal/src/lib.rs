@@ -9,6 +9,7 @@ mod effect;
 mod failed;
 mod fingerprint;
 mod op;
+mod replay;
 mod step;
 mod wait;
 
@@ -25,10 +26,16 @@ pub use wait::{Child, ChildCall, SleepCall, WaitCall};
 mod error;
 mod handle;
 mod journal;
+mod lease;
+mod patience;
 mod operate;
 mod run;
 mod settings;
 mod store;
+mod telling;
+mod watch;
+mod worker;
+mod workflows;
 
 pub use error::{OpenError, RunError, StoreError};
 pub use handle::{Busy, Handle, RunCall, StartCall};
@@ -36,7 +43,11 @@ pub use journal::Journal;
 pub use operate::{Fork, History};
 pub use run::{Epoch, Failure, Kind, Millis, Progress, Run, RunId, State, Step};
 pub use settings::Builder;
+#[cfg(feature = "postgres")]
+pub use store::postgres::PgTransaction;
 pub use store::{Decision, Filter, Forgotten, Retention};
 
 /// The library whose transactions [`Ctx::commit`] gets.
 pub use rusqlite;
+#[cfg(feature = "postgres")]
+pub use tokio_postgres;

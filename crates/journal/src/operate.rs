@@ -7,6 +7,7 @@ use std::pin::Pin;
 
 use crate::error::{RunError, StoreError};
 use crate::journal::Journal;
+use crate::lease::Lost;
 use crate::run::{Millis, Run, RunId, Step};
 use crate::store::{Changed, Decision, Filter, Forgotten, Keep, Retention};
 
@@ -86,6 +87,10 @@ impl Journal {
     /// [`RunError::Missing`], [`RunError::State`] if the run has ended, or what the store said.
     pub async fn cancel(&self, run: &RunId) -> Result<Run, RunError> {
         let changed = self.0.store.cancel(run).await?;
+        if matches!(changed, Changed::Now(_)) {
+            self.0.interrupt(run, Lost::Cancelled);
+            self.0.stir(run);
+        }
         answer(run, changed, |_| "only a run that has not ended can be cancelled")
     }
 

@@ -24,18 +24,16 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rusqlite::Transaction;
-
 pub(crate) use self::clock::{Clocks, Source};
 use self::fault::{Fault, when_opening};
 use self::lock::Locks;
 use self::reader::Readers;
 use self::writer::{Shape, Writer};
 use crate::error::{OpenError, StoreError};
-use crate::run::{Epoch, Failure, Millis, Run, RunId, Step};
+use crate::run::{Epoch, Millis, Run, RunId, Step};
 use crate::store::{
     Changed, Claimed, Committed, Decision, End, Fence, Filter, Forgotten, Found, Keep, NewRun, Retention, Signalled,
-    Size, Started, Taken, Task, Wanted, Worker, Written,
+    Size, Started, Taken, Task, Wanted, Work, Worker, Written,
 };
 
 /// Our tables. Rows of users may stand beside them.
@@ -51,11 +49,13 @@ pub(crate) struct Options {
     pub(crate) clocks: Clocks,
     /// For so long a write waits for those of other processes. 5 s.
     pub(crate) busy: Duration,
+    /// Whether a journal that is not there is made.
+    pub(crate) create: bool,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { clocks: Clocks::default(), busy: Duration::from_secs(5) }
+        Self { clocks: Clocks::default(), busy: Duration::from_secs(5), create: true }
     }
 }
 
@@ -71,11 +71,19 @@ pub(crate) struct Sqlite {
 }
 
 impl Sqlite {
+    /// As [`open`](Self::open), on a thread that may block.
+    pub(crate) async fn open_aside(path: String, options: Options) -> Result<Self, OpenError> {
+        let at = path.clone();
+        tokio::task::spawn_blocking(move || Self::open(path, options))
+            .await
+            .unwrap_or_else(|error| Err(Fault::Unavailable(format!("it was not opened: {error}")).at(&at).into()))
+    }
+
     /// Opens the journal in the file `path`, and makes it if it is not there. Blocks for as long as that takes.
     pub(crate) fn open(path: impl AsRef<Path>, options: Options) -> Result<Self, OpenError> {
         let path = path.as_ref();
         let at: Arc<str> = path.display().to_string().into();
-        let mut connection = schema::open(path, options.busy)?;
+        let mut connection = schema::open(path, options.busy, options.create)?;
         commit::guard(&mut connection).map_err(|error| when_opening(&at, &error))?;
         // The locks are found by the file's one name, by whichever link it was opened.
         let path = fs::canonicalize(path).map_err(|error| Fault::Refused(error.to_string()).at(&at))?;
@@ -97,12 +105,9 @@ impl Sqlite {
     /// Runs `work` on rows of the user and records `step` as done with the value it gives, both or neither. `work` is
     /// not run if the run is somebody else's, or if the same attempt was written before. All other writes of this
     /// process wait while it runs.
-    pub(crate) async fn commit<F>(&self, fence: &Fence, step: &Step, work: F) -> Result<Committed, StoreError>
-    where
-        F: FnOnce(&Transaction<'_>) -> Result<Box<str>, Failure> + Send + 'static,
-    {
+    pub(crate) async fn commit(&self, fence: &Fence, step: &Step, mut work: Work) -> Result<Committed, StoreError> {
         let (fence, step) = (fence.clone(), step.clone());
-        self.writer.ask(Shape::Single, move |tx, _| commit::commit(tx, &fence, step, work)).await
+        self.writer.ask(Shape::Single, move |tx, _| commit::commit(tx, &fence, &step, &mut work)).await
     }
 }
 

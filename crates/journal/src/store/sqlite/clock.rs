@@ -27,6 +27,11 @@ pub(crate) struct Now {
 }
 
 impl Clocks {
+    /// The machine's own clock for leases, and `wall` for the time of day.
+    pub(crate) fn with_wall(wall: impl Fn() -> SystemTime + Send + Sync + 'static) -> Self {
+        Self { wall: Arc::new(move || since_1970(wall())), boot: Arc::new(boot) }
+    }
+
     pub(crate) fn now(&self) -> Now {
         Now { wall: (self.wall)(), boot: (self.boot)() }
     }
@@ -34,7 +39,7 @@ impl Clocks {
 
 impl Default for Clocks {
     fn default() -> Self {
-        Self { wall: Arc::new(wall), boot: Arc::new(boot) }
+        Self::with_wall(SystemTime::now)
     }
 }
 
@@ -45,8 +50,8 @@ impl fmt::Debug for Clocks {
 }
 
 /// A clock before 1970 is taken for one that stands at 1970.
-fn wall() -> Millis {
-    millis(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default())
+fn since_1970(time: SystemTime) -> Millis {
+    millis(time.duration_since(UNIX_EPOCH).unwrap_or_default())
 }
 
 #[cfg(unix)]
@@ -64,5 +69,5 @@ fn boot() -> Millis {
 /// No clock that all processes share and nobody can set is to be had without unsafe code.
 #[cfg(not(unix))]
 fn boot() -> Millis {
-    wall()
+    since_1970(SystemTime::now())
 }

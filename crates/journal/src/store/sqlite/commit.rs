@@ -1,16 +1,15 @@
 //! Rows of the user and the record of the step that wrote them, in one transaction.
 
-use std::any::Any;
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use rusqlite::hooks::{AuthAction, AuthContext, Authorization};
 use rusqlite::{Connection, Transaction};
 
-use super::steps;
 use super::writer::savepoint;
-use crate::run::{Failure, Progress, Step};
-use crate::store::{Committed, Fence, Written};
+use super::{rows, steps};
+use crate::run::{Progress, Step};
+use crate::store::{Committed, Fence, Undo, Work, Written};
 
 thread_local! {
     /// Whether code of the user runs on this thread, on the writer's connection.
@@ -19,36 +18,38 @@ thread_local! {
 
 /// Why a commit was taken back.
 enum Back {
-    Failed(Failure),
-    Fenced,
+    Asked(Undo),
+    Not(Written),
     Sqlite(rusqlite::Error),
 }
 
-/// Runs `work` and records what it gives.
-pub(super) fn commit<F>(tx: &Transaction<'_>, fence: &Fence, step: Step, work: F) -> rusqlite::Result<Committed>
-where
-    F: FnOnce(&Transaction<'_>) -> Result<Box<str>, Failure>,
-{
-    if let Some(value) = steps::done_before(tx, fence, &step)? {
-        return Ok(Committed::Done(value.unwrap_or_else(|| "null".into())));
+/// Runs `work` and records what it gives, both or neither. What it failed with is recorded, too, without its rows.
+pub(super) fn commit(tx: &Transaction<'_>, fence: &Fence, step: &Step, work: &mut Work) -> rusqlite::Result<Committed> {
+    if steps::written_before(tx, fence, step)? {
+        return Ok(Committed::Written(Written::Already));
     }
     if !steps::holds(tx, fence)? {
-        return Ok(Committed::Fenced);
+        return Ok(Committed::Written(Written::Fenced));
     }
     let outcome = savepoint(tx, || {
-        let value = as_guest(|| work(tx)).map_err(Back::Failed)?;
-        let step = Step { state: Progress::Done, value: Some(value), ..step };
+        let value = as_guest(|| work(tx)).map_err(Back::Asked)?;
+        let step = Step { state: Progress::Done, value: Some(value), ..step.clone() };
         match steps::record(tx, fence, &step) {
-            Ok(Written::Done) => Ok(step.value.unwrap_or_default()),
+            Ok(Written::Done) => Ok(()),
             // Another attempt has done this step.
-            Ok(_) => Err(Back::Fenced),
+            Ok(not) => Err(Back::Not(not)),
             Err(error) => Err(Back::Sqlite(error)),
         }
     })?;
     match outcome {
-        Ok(value) => Ok(Committed::Done(value)),
-        Err(Back::Failed(failure)) => Ok(Committed::Failed(failure)),
-        Err(Back::Fenced) => Ok(Committed::Fenced),
+        Ok(()) => Ok(Committed::Written(Written::Done)),
+        Err(Back::Asked(Undo::Nothing)) => Ok(Committed::Undone),
+        Err(Back::Asked(Undo::Failed(failure))) => {
+            let step =
+                Step { state: Progress::Failed, value: Some(rows::failure_text(&failure).into()), ..step.clone() };
+            steps::record(tx, fence, &step).map(Committed::Written)
+        }
+        Err(Back::Not(not)) => Ok(Committed::Written(not)),
         Err(Back::Sqlite(error)) => Err(error),
     }
 }
@@ -81,15 +82,9 @@ fn is_allowed(action: &AuthAction<'_>) -> bool {
     }
 }
 
-fn as_guest(work: impl FnOnce() -> Result<Box<str>, Failure>) -> Result<Box<str>, Failure> {
+fn as_guest(work: impl FnOnce() -> Result<Box<str>, Undo>) -> Result<Box<str>, Undo> {
     GUEST.set(true);
     let outcome = catch_unwind(AssertUnwindSafe(work));
     GUEST.set(false);
-    outcome
-        .unwrap_or_else(|panic| Err(Failure { kind: "panicked".into(), message: said(&*panic), ..Failure::default() }))
-}
-
-fn said(panic: &(dyn Any + Send)) -> String {
-    let text = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
-    text.unwrap_or("a panic without a message").to_owned()
+    outcome.unwrap_or(Err(Undo::Nothing))
 }

@@ -125,9 +125,7 @@ pub(super) fn fork(
 ) -> rusqlite::Result<Changed> {
     let Some(run) = rows::find(tx, from)? else { return Ok(Changed::Missing) };
     if let Some(there) = rows::find(tx, new)? {
-        // The same fork asked for twice is the same fork.
-        let same = there.forked_from.as_ref() == Some(from) && there.version == version;
-        return Ok(if same { Changed::Now(Box::new(there)) } else { Changed::Not(Box::new(there)) });
+        return Ok(Changed::Not(Box::new(there)));
     }
     let open = tx
         .prepare_cached("SELECT 1 FROM step WHERE run_id = ?1 AND seq < ?2 AND state = 'begun'")?

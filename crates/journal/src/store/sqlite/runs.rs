@@ -160,7 +160,7 @@ fn claim_each(
         if attempts >= wanted.max_attempts {
             let failure = Failure {
                 kind: "too_many_attempts".into(),
-                message: format!("{attempts} attempts did not bring it to an end, {} are allowed", wanted.max_attempts),
+                message: format!("{} attempts ended without a result", wanted.max_attempts),
                 ..Failure::default()
             };
             tx.prepare_cached(

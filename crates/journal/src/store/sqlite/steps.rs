@@ -32,11 +32,7 @@ pub(super) fn record(tx: &Connection, fence: &Fence, step: &Step) -> rusqlite::R
     if written > 0 {
         return Ok(Written::Done);
     }
-    let there: Option<bool> = tx
-        .prepare_cached("SELECT attempt_id = ?3 FROM step WHERE run_id = ?1 AND seq = ?2")?
-        .query_row(params![fence.run.as_str(), step.seq, step.attempt_id], |row| row.get(0))
-        .optional()?;
-    Ok(if there == Some(true) { Written::Already } else { Written::Fenced })
+    Ok(if written_before(tx, fence, step)? { Written::Already } else { Written::Fenced })
 }
 
 /// Writes a step of a run that was made in this very transaction.
@@ -65,7 +61,16 @@ pub(super) fn holds(tx: &Connection, fence: &Fence) -> rusqlite::Result<bool> {
         .exists(params![fence.run.as_str(), fence.epoch])
 }
 
-/// What the same attempt wrote before, if it did and is done.
+/// Whether this very attempt has written the step before.
+pub(super) fn written_before(tx: &Connection, fence: &Fence, step: &Step) -> rusqlite::Result<bool> {
+    tx.prepare_cached("SELECT 1 FROM step WHERE run_id = ?1 AND seq = ?2 AND attempt_id = ?3")?.exists(params![
+        fence.run.as_str(),
+        step.seq,
+        step.attempt_id
+    ])
+}
+
+/// The value that the same attempt wrote before, if it did and is done.
 pub(super) fn done_before(tx: &Connection, fence: &Fence, step: &Step) -> rusqlite::Result<Option<Option<Box<str>>>> {
     let there = rows::find_step(tx, &fence.run, step.seq)?;
     Ok(there.filter(|it| it.attempt_id == step.attempt_id && it.state == Progress::Done).map(|it| it.value))
