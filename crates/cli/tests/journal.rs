@@ -186,7 +186,13 @@ async fn a_run_is_shown_without_its_secrets() {
     ] {
         assert!(page.contains(line), "{line}: {page}");
     }
-    let all = [place.ok(&["list"]), place.ok(&["list", "--json"]), page, place.ok(&["show", "ask/1"]), place.ok(&["show", "ask/1", "--json"])];
+    let all = [
+        place.ok(&["list"]),
+        place.ok(&["list", "--json"]),
+        page,
+        place.ok(&["show", "ask/1"]),
+        place.ok(&["show", "ask/1", "--json"]),
+    ];
     assert!(!all.concat().contains("s3cret"), "{}", all.concat());
 
     assert!(place.ok(&["show", "ask/1", "--values"]).contains("\"s3cret\""));
@@ -219,7 +225,10 @@ async fn an_operator_decides_what_became_of_an_effect() {
 
     let (code, out, err) = place.run(&["resume", "pay/done", "pay/ask", "pay/none"]);
     assert_eq!((code, out.as_str()), (1, "pay/ask: queued again\n"), "the others are resumed all the same");
-    assert!(err.contains("pay/done is ok: only a run that is blocked") && err.contains("there is no run pay/none"), "{err}");
+    assert!(
+        err.contains("pay/done is ok: only a run that is blocked") && err.contains("there is no run pay/none"),
+        "{err}"
+    );
 }
 
 #[tokio::test]
@@ -241,7 +250,8 @@ async fn commands_work_while_a_worker_runs() {
     let journal = Journal::builder(place.url()).poll(Duration::from_millis(50)).open().await.unwrap();
     journal.workflow("count", "1", |cx: Ctx, fail: bool| async move {
         let one = cx.step("one", |_| ready(Ok::<_, Failed>(1))).await?;
-        let two = cx.step("two", |_| ready(if fail { Err(Failed::new("lost", "no answer").keep()) } else { Ok(2) })).await?;
+        let two =
+            cx.step("two", |_| ready(if fail { Err(Failed::new("lost", "no answer").keep()) } else { Ok(2) })).await?;
         cx.wait::<u32>("more").await.map(|more| one + two + more)
     });
     let serving = journal.clone();
@@ -277,7 +287,10 @@ async fn commands_work_while_a_worker_runs() {
     journal.signal(&RunId::parse("count/again"), "more", "1", &3).await.unwrap();
     assert_eq!(journal.handle(&RunId::parse("count/again")).result::<u32>().await, Ok(6));
 
-    assert_eq!(place.ok(&["cancel", "count/waits", "count/waits-fork-1"]), "count/waits: cancelled\ncount/waits-fork-1: cancelled\n");
+    assert_eq!(
+        place.ok(&["cancel", "count/waits", "count/waits-fork-1"]),
+        "count/waits: cancelled\ncount/waits-fork-1: cancelled\n"
+    );
     assert!(waits.result::<u32>().await.unwrap_err().to_string().contains("was cancelled"));
     let (code, _, err) = place.run(&["cancel", "count/again"]);
     assert!(code == 1 && err.contains("count/again is ok: only a run that has not ended"), "{err}");

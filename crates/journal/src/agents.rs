@@ -43,7 +43,8 @@ impl Source {
     }
 
     async fn journal(&self) -> Result<&Journal, OpenError> {
-        let open = || Journal::open(std::env::var(VARIABLE).ok().filter(|url| !url.is_empty()).unwrap_or(DEFAULT.into()));
+        let open =
+            || Journal::open(std::env::var(VARIABLE).ok().filter(|url| !url.is_empty()).unwrap_or(DEFAULT.into()));
         self.0.get_or_try_init(open).await
     }
 }

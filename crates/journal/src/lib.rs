@@ -22,13 +22,20 @@ pub use op::Op;
 pub use step::StepCall;
 pub use wait::{Child, ChildCall, SleepCall, WaitCall};
 
+// Thin uses of them.
+mod agents;
+mod once;
+
+pub use agents::{AgentError, CheckpointedAgent, IdempotentAgent};
+pub use once::Once;
+
 // Keeping them.
 mod error;
 mod handle;
 mod journal;
 mod lease;
-mod patience;
 mod operate;
+mod patience;
 mod run;
 mod settings;
 mod store;

@@ -19,8 +19,7 @@ use self::carry::{Carry, Known};
 use crate::effect::Probe;
 use crate::error::RunError;
 use crate::failed::Failed;
-use crate::fingerprint::fingerprint;
-use crate::handle::Busy;
+use crate::handle::{Busy, checked, outcome};
 use crate::journal::{Journal, Shared};
 use crate::lease::Live;
 use crate::op::Op;
@@ -34,19 +33,12 @@ pub struct Once<'journal> {
     journal: &'journal Journal,
     name: String,
     key: String,
-    input: Result<Input, String>,
+    input: Result<(Box<str>, String), String>,
     ttl: Option<Duration>,
     busy: Busy,
     keep_errors: bool,
     errors_undo: bool,
     policy: Option<Policy>,
-}
-
-/// What the call is made with, as JSON, and its fingerprint.
-#[derive(Debug)]
-struct Input {
-    text: Box<str>,
-    fp: String,
 }
 
 /// What is under the key.
@@ -89,7 +81,7 @@ impl Journal {
             journal: self,
             name: name.into(),
             key: key.into(),
-            input: written(&()),
+            input: crate::handle::input(&()),
             ttl: None,
             busy: Busy::default(),
             keep_errors: false,
@@ -106,7 +98,7 @@ impl Once<'_> {
     ///
     /// The input is kept as JSON, in the open: leave out what is secret.
     pub fn input(mut self, input: &(impl Serialize + ?Sized)) -> Self {
-        self.input = written(input);
+        self.input = crate::handle::input(input);
         self
     }
 
@@ -166,7 +158,7 @@ impl Once<'_> {
         E: Into<Failed> + Send,
         T: Serialize + DeserializeOwned + Send,
     {
-        let id = RunId::checked(&self.name, &self.key)?;
+        let id = checked(&self.name, &self.key)?;
         let new = self.new_run(&id)?;
         if self.policy.as_ref().is_some_and(|policy| policy.stages().hedge.is_some()) {
             let message = "its policy hedges, which would make the call twice: take out the hedge".into();
@@ -180,14 +172,17 @@ impl Once<'_> {
             let watch = shared.watch(&id);
             match find(shared, &new, self.errors_undo).await? {
                 Found::Mine(live, known) => break (live, known),
-                Found::Answer(run) => return answer(&run),
+                Found::Answer(run) => match outcome(&run) {
+                    Some(answer) => return answer,
+                    None => continue,
+                },
                 Found::InFlight(lease) => {
                     let patience = self.patience(began, clock.now());
                     if patience.is_zero() {
                         return Err(RunError::InFlight { run: id, retry_after: lease.max(SHORTEST) });
                     }
                     let here = shared.present().is_some_and(|member| member.has(&id));
-                    let longest = shared.settings.poll;
+                    let longest = shared.poll_interval();
                     let pause = if here { longest } else { pause(waits, longest).min(lease.max(SHORTEST)) };
                     waits = waits.saturating_add(1);
                     tokio::select! {
@@ -203,22 +198,21 @@ impl Once<'_> {
     }
 
     fn new_run(&self, id: &RunId) -> Result<NewRun, RunError> {
-        let input = self.input.as_ref().map_err(|why| RunError::Value {
+        let (input, fp) = self.input.clone().map_err(|why| RunError::Value {
             run: id.clone(),
             what: "the input".into(),
-            why: why.as_str().into(),
+            why: why.into(),
         })?;
-        let limit = self.journal.0.settings.max_value;
-        if input.text.len() > limit {
-            let what = "the input".into();
-            return Err(RunError::TooLarge { run: id.clone(), what, bytes: input.text.len(), limit });
+        let (bytes, limit) = (input.len(), self.journal.0.settings.max_value);
+        if bytes > limit {
+            return Err(RunError::TooLarge { run: id.clone(), what: "the input".into(), bytes, limit });
         }
         Ok(NewRun {
             id: id.clone(),
             name: self.name.clone(),
             version: String::new(),
-            input: input.text.clone(),
-            fp: input.fp.clone(),
+            input,
+            fp,
             parent: None,
             delay: Duration::ZERO,
             ttl: self.ttl,
@@ -233,7 +227,6 @@ impl Once<'_> {
             _ => Duration::ZERO,
         }
     }
-
 }
 
 /// What is under the key. What is nobody's is this process's afterwards.
@@ -242,7 +235,7 @@ impl Once<'_> {
 /// process that does not know of it.
 async fn find(shared: &Arc<Shared>, new: &NewRun, errors_undo: bool) -> Result<Found, RunError> {
     let member = shared.member().await?;
-    let (shared, new) = (shared.clone(), new.clone());
+    let (shared, id, new) = (shared.clone(), new.id.clone(), new.clone());
     let found = tokio::spawn(async move {
         let worker = member.worker();
         let live = |fence| Live::new(&shared, &member, fence);
@@ -278,7 +271,7 @@ async fn find(shared: &Arc<Shared>, new: &NewRun, errors_undo: bool) -> Result<F
             Taken::NotNow(_) | Taken::Missing => Found::InFlight(SHORTEST),
         })
     });
-    found.await.unwrap_or_else(|_| Err(RunError::Fenced { run: new.id.clone() }))
+    found.await.unwrap_or_else(|_| Err(RunError::Fenced { run: id }))
 }
 
 /// So long is waited at least before looking again.
@@ -290,7 +283,7 @@ pub(crate) fn pause(waits: u32, longest: Duration) -> Duration {
 }
 
 /// Whether nothing can be taken up: the run has an answer, or waits for an operator.
-pub(crate) fn is_over(run: &Run) -> bool {
+fn is_over(run: &Run) -> bool {
     match run.state {
         State::Ok | State::Blocked | State::Cancelled => true,
         State::Err => run.error.as_ref().is_some_and(|error| error.keep),
@@ -298,41 +291,13 @@ pub(crate) fn is_over(run: &Run) -> bool {
     }
 }
 
-/// What a run that is over has to say.
-pub(crate) fn answer<T: DeserializeOwned>(run: &Run) -> Result<T, RunError> {
-    let id = || run.id.clone();
-    match (run.state, &run.error) {
-        (State::Ok, _) => read(&run.id, run.result.as_deref().unwrap_or("null")),
-        (State::Blocked, error) => {
-            let why = error.as_ref().map_or("", |error| &error.message).into();
-            Err(RunError::Blocked { run: id(), why })
-        }
-        (State::Cancelled, _) => Err(RunError::Cancelled { run: id() }),
-        (_, error) => Err(failed(&run.id, error.clone().unwrap_or_default())),
-    }
-}
-
-pub(crate) fn read<T: DeserializeOwned>(run: &RunId, text: &str) -> Result<T, RunError> {
-    serde_json::from_str(text).map_err(|error| RunError::Value {
-        run: run.clone(),
-        what: format!("the result, as {},", std::any::type_name::<T>()).into(),
-        why: error.to_string().into(),
-    })
-}
-
-pub(crate) fn failed(run: &RunId, failure: Failure) -> RunError {
+fn failed(run: &RunId, failure: Failure) -> RunError {
     let Failure { kind, message, keep, .. } = failure;
     RunError::Failed { run: run.clone(), kind: kind.into(), message: message.into(), kept: keep }
 }
 
-fn written(input: &(impl Serialize + ?Sized)) -> Result<Input, String> {
-    let text = serde_json::to_string(input).map_err(|error| error.to_string())?;
-    let fp = fingerprint(input).map_err(|error| error.to_string())?;
-    Ok(Input { text: text.into(), fp })
-}
-
 /// The one step: the effect, of which nothing is known but that it begins.
-pub(crate) fn begun(shared: &Shared, name: &str) -> Step {
+fn begun(shared: &Shared, name: &str) -> Step {
     Step {
         seq: 1,
         name: name.to_owned(),

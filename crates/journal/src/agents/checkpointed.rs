@@ -10,15 +10,16 @@ use serde::de::DeserializeOwned;
 
 use super::{AgentError, Source};
 use crate::context::Ctx;
-use crate::error::{OpenError, RunError};
+use crate::error::RunError;
 use crate::failed::Failed;
 use crate::fingerprint::fingerprint;
+use crate::handle::{Begin, input, outcome};
 use crate::journal::{Journal, Shared};
 use crate::lease::Live;
-use crate::once::{SHORTEST, answer, is_over, pause};
-use crate::run::{Run, RunId, State};
-use crate::store::{Fence, Keep as _, NewRun, Started, Taken};
-use crate::workflows::Workflow;
+use crate::once::{SHORTEST, pause};
+use crate::run::RunId;
+use crate::store::{Claimed, Fence, Keep as _, Taken};
+use crate::workflows::{Workflow, as_workflow};
 
 /// Works in steps, each of which changes a state of type `S`. The state is written down after each step that succeeded,
 /// never before: after a crash or an error in step 2 the same id goes on at step 2.
@@ -120,58 +121,34 @@ where
     /// another state; it is blocked or cancelled; the journal cannot be opened or fails.
     pub async fn run(&self, id: &str, state: S) -> Result<S, AgentError> {
         let journal = self.source.journal().await?;
-        Ok(self.carry_on(&journal.0, RunId::checked(&self.name, id)?, &state).await?)
+        Ok(self.carry_on(&journal.0, id, &state).await?)
     }
 
-    async fn carry_on(&self, shared: &Arc<Shared>, id: RunId, state: &S) -> Result<S, RunError> {
-        let new = self.new_run(shared, id, state)?;
+    async fn carry_on(&self, shared: &Arc<Shared>, id: &str, state: &S) -> Result<S, RunError> {
+        let begin = Begin::new(&self.name, id, Some(self.version()), input(state));
+        let (id, _) = shared.begin(&begin).await?;
         let clock = &shared.settings.clock;
         let mut waits = 0;
         loop {
-            let watch = shared.watch(&new.id);
-            let wait = match take(shared, &new).await? {
-                Turn::Over(run) => return answer(&run),
-                Turn::Wait => pause(waits, shared.settings.poll),
+            let watch = shared.watch(&id);
+            let wait = match take(shared, &id).await? {
                 Turn::Mine(live, claimed) => {
                     shared.clone().carry_out_as(live, *claimed, self.workflow()).await;
-                    match shared.store.peek(&new.id).await? {
-                        Some(run) if is_over(&run) || run.state == State::Err => return answer(&run),
-                        // Lost, or to be tried again.
-                        _ => SHORTEST,
-                    }
+                    SHORTEST
                 }
+                Turn::Wait => pause(waits, shared.poll_interval()),
             };
+            let run = shared.store.peek(&id).await?.ok_or_else(|| RunError::Missing { run: id.clone() })?;
+            if let Some(answer) = outcome(&run) {
+                return answer;
+            }
+            // Somebody else is at it, or it is to be tried again.
             waits = waits.saturating_add(1);
             tokio::select! {
                 () = watch.stirred() => {}
                 () = clock.wait(wait) => {}
             }
         }
-    }
-
-    fn new_run(&self, shared: &Arc<Shared>, id: RunId, state: &S) -> Result<NewRun, RunError> {
-        let what = || "the state".into();
-        let input = serde_json::to_string(state);
-        let (input, fp) = match (input, fingerprint(state)) {
-            (Ok(input), Ok(fp)) => (input, fp),
-            (Err(error), _) | (_, Err(error)) => {
-                return Err(RunError::Value { run: id, what: what(), why: error.to_string().into() });
-            }
-        };
-        let (bytes, limit) = (input.len(), shared.settings.max_value);
-        if bytes > limit {
-            return Err(RunError::TooLarge { run: id, what: what(), bytes, limit });
-        }
-        Ok(NewRun {
-            id,
-            name: self.name.clone(),
-            version: self.version(),
-            input: input.into(),
-            fp,
-            parent: None,
-            delay: std::time::Duration::ZERO,
-            ttl: None,
-        })
     }
 
     fn version(&self) -> String {
@@ -182,7 +159,7 @@ where
     /// The steps, one after another.
     fn workflow(&self) -> Workflow {
         let steps = self.steps.clone();
-        Shared::as_workflow(move |cx: Ctx, mut state: S| {
+        as_workflow(move |cx: Ctx, mut state: S| {
             let steps = steps.clone();
             async move {
                 for (name, work) in &steps {
@@ -196,38 +173,24 @@ where
 }
 
 enum Turn {
-    Over(Box<Run>),
-    Mine(Live, Box<crate::store::Claimed>),
+    Mine(Live, Box<Claimed>),
     Wait,
 }
 
-/// Begins the run, or takes it up, if it is nobody's.
+/// Takes the run up, if it is nobody's.
 ///
 /// In a task of its own: if the caller goes away meanwhile, a run that was taken is given back.
-async fn take(shared: &Arc<Shared>, new: &NewRun) -> Result<Turn, RunError> {
+async fn take(shared: &Arc<Shared>, id: &RunId) -> Result<Turn, RunError> {
     let member = shared.member().await?;
-    let (shared, new) = (shared.clone(), new.clone());
-    let id = new.id.clone();
+    let (shared, run) = (shared.clone(), id.clone());
     let taken = tokio::spawn(async move {
-        if let Started::Exists(run) = shared.store.start(&new).await? {
-            if run.version != new.version {
-                return Err(RunError::KeyReused { run: run.id, differs: "other steps".into() });
-            }
-            if run.fp != new.fp {
-                return Err(RunError::KeyReused { run: run.id, differs: "another state".into() });
-            }
-            if is_over(&run) {
-                return Ok(Turn::Over(run));
-            }
-        }
-        Ok(match shared.store.take(member.worker(), &new.id, true).await? {
+        Ok(match shared.store.take(member.worker(), &run, false).await? {
             Taken::Claimed(claimed) => {
-                let fence = Fence { run: claimed.run.id.clone(), epoch: claimed.run.epoch };
+                let fence = Fence { run, epoch: claimed.run.epoch };
                 Turn::Mine(Live::new(&shared, &member, fence), claimed)
             }
-            Taken::NotNow(run) if is_over(&run) => Turn::Over(run),
-            Taken::Busy { .. } | Taken::NotNow(_) | Taken::Missing => Turn::Wait,
+            _ => Turn::Wait,
         })
     });
-    taken.await.unwrap_or_else(|_| Err(RunError::Fenced { run: id }))
+    taken.await.unwrap_or_else(|_| Err(RunError::Fenced { run: id.clone() }))
 }

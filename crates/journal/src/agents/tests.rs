@@ -45,7 +45,8 @@ async fn t80_failures_are_not_stored() {
 
     let keeping = IdempotentAgent::with(&journal).keep_errors();
     let calls = AtomicU32::new(0);
-    let fails = |_: Op| ready(Err::<u32, _>(Failed::new("declined", calls.fetch_add(1, Ordering::Relaxed).to_string())));
+    let fails =
+        |_: Op| ready(Err::<u32, _>(Failed::new("declined", calls.fetch_add(1, Ordering::Relaxed).to_string())));
     let first = keeping.run("pay", &2, fails).await;
     assert_eq!(keeping.run("pay", &2, fails).await, first, "unless that is said");
     assert_eq!(calls.into_inner(), 1);
@@ -80,7 +81,11 @@ async fn cut_off_after_an_error_it_is_open_again() {
 }
 
 /// An agent of three steps that writes down what it does; the second fails the first time.
-fn three<'log>(journal: &Journal, log: &'static Mutex<Vec<String>>, fail: &'static AtomicU32) -> CheckpointedAgent<Vec<u32>> {
+fn three<'log>(
+    journal: &Journal,
+    log: &'static Mutex<Vec<String>>,
+    fail: &'static AtomicU32,
+) -> CheckpointedAgent<Vec<u32>> {
     let step = |number: u32| {
         move |mut state: Vec<u32>| async move {
             log.lock().unwrap().push(format!("{number}{state:?}"));

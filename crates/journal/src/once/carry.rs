@@ -8,7 +8,7 @@ use serde::de::DeserializeOwned;
 use stormproof::journal::Told;
 use stormproof::{Classify, Policy, Verdict};
 
-use super::{Once, begun, failed, read};
+use super::{Once, begun, failed};
 use crate::effect::Probe;
 use crate::error::RunError;
 use crate::failed::Failed;
@@ -79,7 +79,11 @@ impl Carry<'_> {
             Known::New | Known::Open => {}
             Known::Undone => self.begin().await?,
             Known::Done(value) => {
-                let answer = read(self.run(), &value);
+                let answer = serde_json::from_str(&value).map_err(|error| RunError::Value {
+                    run: self.run().clone(),
+                    what: "the result that an operator gave".into(),
+                    why: error.to_string().into(),
+                });
                 self.end(None, &End::Ok(value)).await?;
                 return answer;
             }
@@ -169,14 +173,19 @@ impl Carry<'_> {
         let run = self.run().clone();
         match said {
             Ok(value) => {
-                let text = match self.fits(&value) {
+                let text = match self.once.journal.0.encode(&value) {
                     Ok(text) => text,
-                    Err((failure, error)) => {
-                        self.block(failure).await?;
-                        return Err(error);
+                    // The call happened: it must not be made again for want of a record.
+                    Err((kind, why)) => {
+                        let message = format!("the result {why}");
+                        return self.block(Failure { kind: kind.into(), message, keep: false, seq: Some(1) }).await;
                     }
                 };
-                let step = Step { state: Progress::Done, value: Some(text.clone()), ..begun(&self.once.journal.0, &self.once.name) };
+                let step = Step {
+                    state: Progress::Done,
+                    value: Some(text.clone()),
+                    ..begun(&self.once.journal.0, &self.once.name)
+                };
                 self.end(Some(step), &End::Ok(text)).await?;
                 Ok(value)
             }
@@ -184,16 +193,17 @@ impl Carry<'_> {
                 let mut failure = error.of_step(1).into_failure();
                 failure.keep |= self.once.keep_errors;
                 let text = serde_json::to_string(&failure).unwrap_or_default();
-                let step = Step { state: Progress::Failed, value: Some(text.into()), ..begun(&self.once.journal.0, &self.once.name) };
+                let step = Step {
+                    state: Progress::Failed,
+                    value: Some(text.into()),
+                    ..begun(&self.once.journal.0, &self.once.name)
+                };
                 self.end(Some(step), &End::Err(failure.clone())).await?;
                 Err(failed(&run, failure))
             }
             Err(Said::Refused(why)) => {
-                let why: Box<str> = why.into();
                 let message = format!("its probe cannot tell whether it happened: {why}");
-                let failure = Failure { kind: "refused".into(), message: message.clone(), keep: false, seq: Some(1) };
-                self.block(failure).await?;
-                Err(RunError::Blocked { run, why: message.into() })
+                self.block(Failure { kind: "refused".into(), message, keep: false, seq: Some(1) }).await
             }
             Err(Said::Unknown(error)) => {
                 let mut failure = error.into_failure();
@@ -205,28 +215,11 @@ impl Carry<'_> {
         }
     }
 
-    /// The value as JSON, if it can be kept; else why the run is blocked, and the caller's error.
-    fn fits(&self, value: &impl Serialize) -> Result<Box<str>, (Failure, RunError)> {
-        let what = || "the result".into();
-        let run = || self.run().clone();
-        let limit = self.once.journal.0.settings.max_value;
-        let (kind, error) = match serde_json::to_string(value) {
-            Ok(text) if text.len() <= limit => return Ok(text.into()),
-            Ok(text) => ("too_large", RunError::TooLarge { run: run(), what: what(), bytes: text.len(), limit }),
-            Err(error) => {
-                ("unencodable", RunError::Value { run: run(), what: what(), why: error.to_string().into() })
-            }
-        };
-        // The call happened: it must not be made again for want of a record.
-        let failure = Failure { kind: kind.into(), message: error.to_string(), keep: false, seq: Some(1) };
-        Err((failure, error))
-    }
-
-    async fn block(self, failure: Failure) -> Result<(), RunError> {
+    async fn block<T>(self, failure: Failure) -> Result<T, RunError> {
         let (shared, run) = (self.once.journal.0.clone(), self.run().clone());
         self.end(None, &End::Blocked(failure.clone())).await?;
         shared.tell_blocked(&run, &failure);
-        Ok(())
+        Err(RunError::Blocked { run, why: failure.message.into() })
     }
 
     /// Writes how the run is left.
