@@ -163,7 +163,7 @@ pub(crate) fn input(value: &(impl Serialize + ?Sized)) -> Result<(Box<str>, Stri
 impl Shared {
     /// Starts a run unless it is there. The second answer: whether it is new.
     pub(crate) async fn begin(&self, begin: &Begin) -> Result<(RunId, bool), RunError> {
-        let run = checked(&begin.workflow, &begin.key)?;
+        let run = RunId::checked(&begin.workflow, &begin.key)?;
         let (input, fp) = begin.input.clone().map_err(|why| RunError::Value {
             run: run.clone(),
             what: "the input".into(),
@@ -226,27 +226,6 @@ fn same(new: &NewRun, version: Option<&str>, known: &Run) -> Result<(), RunError
         return reused("another input".into());
     }
     Ok(())
-}
-
-/// The most characters of a name and of a key.
-const MOST: (usize, usize) = (100, 400);
-
-/// The id of a run whose name and key are valid.
-pub(crate) fn checked(workflow: &str, key: &str) -> Result<RunId, RunError> {
-    check_name(workflow)?;
-    let valid = !key.is_empty() && key.len() <= MOST.1 && !key.chars().any(char::is_control);
-    let allowed = "1 to 400 bytes without control characters: what tells this piece of work apart from all others";
-    if valid { Ok(RunId::new(workflow, key)) } else { Err(invalid("key", key, allowed)) }
-}
-
-/// Whether a workflow can be called so.
-pub(crate) fn check_name(name: &str) -> Result<(), RunError> {
-    let valid = !name.is_empty() && name.len() <= MOST.0 && !name.chars().any(|c| c.is_control() || c == '/');
-    if valid { Ok(()) } else { Err(invalid("workflow", name, "1 to 100 bytes without slashes and control characters")) }
-}
-
-fn invalid(field: &'static str, value: &str, allowed: &'static str) -> RunError {
-    RunError::Key { field, value: value.chars().take(100).collect(), allowed }
 }
 
 /// Starts a run when it is awaited. Made by [`Journal::start`].

@@ -11,9 +11,8 @@ use crate::attempt::{Interruption, Running, type_name};
 use crate::context::Ctx;
 use crate::error::RunError;
 use crate::failed::Failed;
-use crate::handle::check_name;
 use crate::journal::Shared;
-use crate::run::Failure;
+use crate::run::{Failure, RunId};
 
 /// Names and versions, and what is done for them.
 #[derive(Default)]
@@ -132,7 +131,7 @@ where
 }
 
 fn check_version(name: &str, version: &str) -> Result<(), RunError> {
-    check_name(name)?;
+    RunId::checked(name, "-")?;
     if version.is_empty() || version.len() > 100 || version.chars().any(char::is_control) {
         let value = version.chars().take(100).collect();
         return Err(RunError::Key { field: "version", value, allowed: "1 to 100 bytes without control characters" });

@@ -65,9 +65,8 @@ impl Store {
         }
         if let Some(path) = url.strip_prefix("sqlite:") {
             let path = path.strip_prefix("//").unwrap_or(path).to_owned();
-            let wall = opening.wall.clone();
-            let options =
-                Options { clocks: Clocks::with_wall(move || wall()), create: opening.create, ..Options::default() };
+            let clocks = opening.wall.clone().map_or_else(Clocks::default, |wall| Clocks::with_wall(move || wall()));
+            let options = Options { clocks, create: opening.create, ..Options::default() };
             return Sqlite::open_aside(path, options).await.map(Self::Sqlite);
         }
         Err(OpenError::Address { url: without_password(url).into() })
@@ -78,6 +77,7 @@ impl Store {
     /// A commit of `SQLite`; `None` if this is another engine.
     pub(crate) async fn commit(&self, fence: &Fence, step: &Step, work: Work) -> Result<Option<Committed>, StoreError> {
         match self {
+            Self::Sqlite(store) => store.commit(fence, step, work).await.map(Some),
             Self::Memory(_) => Ok(None),
         }
     }
