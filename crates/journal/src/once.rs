@@ -19,7 +19,7 @@ use self::carry::{Carry, Known};
 use crate::effect::Probe;
 use crate::error::RunError;
 use crate::failed::Failed;
-use crate::handle::{Busy, checked, outcome};
+use crate::handle::{Busy, outcome};
 use crate::journal::{Journal, Shared};
 use crate::lease::Live;
 use crate::op::Op;
@@ -158,7 +158,7 @@ impl Once<'_> {
         E: Into<Failed> + Send,
         T: Serialize + DeserializeOwned + Send,
     {
-        let id = checked(&self.name, &self.key)?;
+        let id = RunId::checked(&self.name, &self.key)?;
         let new = self.new_run(&id)?;
         if self.policy.as_ref().is_some_and(|policy| policy.stages().hedge.is_some()) {
             let message = "its policy hedges, which would make the call twice: take out the hedge".into();

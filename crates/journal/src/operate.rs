@@ -6,7 +6,6 @@
 use std::pin::Pin;
 
 use crate::error::{RunError, StoreError};
-use crate::handle::checked;
 use crate::journal::Journal;
 use crate::lease::Lost;
 use crate::run::{Millis, Run, RunId, Step};
@@ -163,7 +162,7 @@ impl Fork<'_> {
         };
         let mut taken = None;
         for key in keys {
-            let new = checked(&from.name, &key)?;
+            let new = RunId::checked(&from.name, &key)?;
             // A store takes the same fork asked for twice as one; but who did not say a key wants another copy.
             if self.key.is_none() && store.peek(&new).await?.is_some() {
                 continue;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use stormproof::journal::Told;
-use stormproof::{Classify, Policy, Verdict};
+use stormproof::{Classify, Verdict};
 
 use super::{Once, begun, failed};
 use crate::effect::Probe;
@@ -16,6 +16,7 @@ use crate::lease::{Live, Lost};
 use crate::op::Op;
 use crate::patience::insist;
 use crate::run::{Failure, Progress, RunId, Step};
+use crate::step::Boxed;
 use crate::store::{End, Keep as _, Written};
 use crate::telling::count;
 
@@ -40,6 +41,8 @@ enum Said {
     Unknown(Failed),
     /// The call failed.
     Error(Failed),
+    /// The policy refused it, or gave up on it.
+    GaveUp(Failed),
 }
 
 /// What the policy is told of an attempt: only the call's own errors are retried, and of those not the final ones.
@@ -51,7 +54,7 @@ impl<T> Classify<T, Said> for Judge {
             Ok(_) => Verdict::success(),
             Err(Said::Error(error)) if error.is_kept() => Verdict::failure(error.kind()).retry(false),
             Err(Said::Error(error)) => Verdict::failure(error.kind()),
-            Err(Said::Refused(_) | Said::Unknown(_)) => Verdict::ignored("probe"),
+            Err(_) => Verdict::ignored("probe"),
         }
     }
 }
@@ -100,10 +103,14 @@ impl Carry<'_> {
         &self.live.fence().run
     }
 
+    fn step(&self) -> Step {
+        begun(&self.once.journal.0, &self.once.name)
+    }
+
     /// Records that the call begins, in this epoch.
     async fn begin(&self) -> Result<(), RunError> {
         let shared = &self.once.journal.0;
-        let step = begun(&self.once.journal.0, &self.once.name);
+        let step = self.step();
         let write = async { insist!(shared, shared.store.record(self.live.fence(), &step)) };
         let written = tokio::select! {
             biased;
@@ -116,18 +123,54 @@ impl Carry<'_> {
     /// The attempts that the policy makes of it; one without a policy.
     async fn attempts<T, E, P, PFut, PE, F, Fut>(&self, open: bool, probe: &P, call: &F) -> Result<T, Said>
     where
-        P: Fn(Op) -> PFut,
-        PFut: Future<Output = Result<Probe<T>, PE>>,
-        PE: Into<Failed>,
-        F: Fn(Op) -> Fut,
-        Fut: Future<Output = Result<T, E>>,
-        E: Into<Failed>,
+        P: Fn(Op) -> PFut + Send + Sync,
+        PFut: Future<Output = Result<Probe<T>, PE>> + Send,
+        PE: Into<Failed> + Send,
+        F: Fn(Op) -> Fut + Send + Sync,
+        Fut: Future<Output = Result<T, E>> + Send,
+        E: Into<Failed> + Send,
+        T: Send,
     {
         let fence = self.live.fence();
         let op = Op::new(&fence.run, 1, &self.once.name, fence.epoch);
-        // What was tried once, here or before, may have happened.
-        let open = &AtomicBool::new(open);
-        let attempt = async |op: Op| {
+        let open = AtomicBool::new(open);
+        let Some(policy) = &self.once.policy else { return self.attempt(&open, probe, call, op).await };
+        let clock = &self.once.journal.0.settings.clock;
+        let made = policy.call(|cx| {
+            let op = op.attempt_of(cx.attempt(), cx.remaining(), clock);
+            self.attempt(&open, probe, call, op)
+        });
+        match made.classify(Judge).await {
+            Ok(value) => Ok(value),
+            Err(stormproof::Error::Failed { error, .. }) => Err(error),
+            Err(other) => {
+                let other = other.map(|said| match said {
+                    Said::Error(error) | Said::Unknown(error) | Said::GaveUp(error) => error,
+                    Said::Refused(why) => Failed::new("refused", why),
+                });
+                Err(Said::GaveUp(Failed::of_policy(other)))
+            }
+        }
+    }
+
+    /// One attempt. What was tried once, here or before, may have happened: then the probe is asked first.
+    fn attempt<'a, T, E, P, PFut, PE, F, Fut>(
+        &'a self,
+        open: &'a AtomicBool,
+        probe: &'a P,
+        call: &'a F,
+        op: Op,
+    ) -> Boxed<'a, Result<T, Said>>
+    where
+        P: Fn(Op) -> PFut + Send + Sync,
+        PFut: Future<Output = Result<Probe<T>, PE>> + Send,
+        PE: Into<Failed> + Send,
+        F: Fn(Op) -> Fut + Send + Sync,
+        Fut: Future<Output = Result<T, E>> + Send,
+        E: Into<Failed> + Send,
+        T: Send,
+    {
+        Box::pin(async move {
             if open.swap(true, Ordering::Relaxed) {
                 self.tell_uncertain();
                 match probe(op.clone()).await {
@@ -138,34 +181,7 @@ impl Carry<'_> {
                 }
             }
             call(op).await.map_err(|error| Said::Error(error.into()))
-        };
-        let Some(policy) = &self.once.policy else { return attempt(op).await };
-        self.through(policy, op, attempt).await
-    }
-
-    async fn through<T>(
-        &self,
-        policy: &Policy,
-        op: Op,
-        attempt: impl AsyncFn(Op) -> Result<T, Said>,
-    ) -> Result<T, Said> {
-        let clock = &self.once.journal.0.settings.clock;
-        let attempt = &attempt;
-        let made = policy.call(|cx| {
-            let op = op.attempt_of(cx.attempt(), cx.remaining(), clock);
-            async move { attempt(op).await }
-        });
-        match made.classify(Judge).await {
-            Ok(value) => Ok(value),
-            Err(stormproof::Error::Failed { error, .. }) => Err(error),
-            Err(other) => {
-                let other = other.map(|said| match said {
-                    Said::Error(error) | Said::Unknown(error) => error,
-                    Said::Refused(why) => Failed::new("refused", why),
-                });
-                Err(Said::Error(Failed::of_policy(other)))
-            }
-        }
+        })
     }
 
     /// Records what came of it, and makes it the answer.
@@ -192,14 +208,13 @@ impl Carry<'_> {
             Err(Said::Error(error)) => {
                 let mut failure = error.of_step(1).into_failure();
                 failure.keep |= self.once.keep_errors;
-                let text = serde_json::to_string(&failure).unwrap_or_default();
-                let step = Step {
-                    state: Progress::Failed,
-                    value: Some(text.into()),
-                    ..begun(&self.once.journal.0, &self.once.name)
-                };
-                self.end(Some(step), &End::Err(failure.clone())).await?;
-                Err(failed(&run, failure))
+                self.fail(failure).await
+            }
+            Err(Said::GaveUp(error)) => {
+                let mut failure = error.of_step(1).into_failure();
+                // What is cut off may happen yet, so this cannot be the answer for ever.
+                failure.keep = false;
+                self.fail(failure).await
             }
             Err(Said::Refused(why)) => {
                 let message = format!("its probe cannot tell whether it happened: {why}");
@@ -213,6 +228,14 @@ impl Carry<'_> {
                 Err(failed(&run, failure))
             }
         }
+    }
+
+    async fn fail<T>(self, failure: Failure) -> Result<T, RunError> {
+        let run = self.run().clone();
+        let text = serde_json::to_string(&failure).unwrap_or_default();
+        let failed_step = Step { state: Progress::Failed, value: Some(text.into()), ..self.step() };
+        self.end(Some(failed_step), &End::Err(failure.clone())).await?;
+        Err(failed(&run, failure))
     }
 
     async fn block<T>(self, failure: Failure) -> Result<T, RunError> {

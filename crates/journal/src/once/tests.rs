@@ -79,7 +79,9 @@ async fn a_key_with_another_input_is_refused() {
 #[tokio::test]
 async fn an_empty_key_or_name_is_refused() {
     let journal = memory().await;
-    for (name, key, field) in [("pay", "", "key"), ("", "18", "workflow"), ("a/b", "18", "workflow")] {
+    for (name, key, field) in
+        [("pay", "", "key"), ("pay", " ", "key"), ("", "18", "workflow"), ("a/b", "18", "workflow")]
+    {
         let refused = journal.once(name, key).run(unasked, uncalled).await.unwrap_err();
         assert!(matches!(refused, RunError::Key { field: named, .. } if named == field), "{refused}");
     }
