@@ -9,12 +9,14 @@ use std::task::{Context, Poll};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::attempt::Attempt;
+use crate::attempt::{Attempt, Interruption};
 use crate::failed::Failed;
-use crate::patience::insist;
+use crate::patience::{Patience, insist};
 use crate::replay::Call;
 use crate::run::Progress;
 use crate::step::{Boxed, Parts};
+#[cfg(feature = "postgres")]
+use crate::store::postgres::PgTransaction;
 use crate::store::{Committed, Undo, Work};
 
 /// A commit, as a future. Made by [`Ctx::commit`](crate::Ctx::commit).
@@ -144,7 +146,71 @@ async fn outcome<T>(attempt: &Attempt, call: &Call, outcome: Option<Outcome<T>>)
             match attempt.block(call.seq, kind, message).await {}
         }
         // It stood already, and the work did not run here: the next attempt reads what is recorded.
-        None => match attempt.stop(crate::attempt::Interruption::Fenced).await {},
+        None => match attempt.stop(Interruption::Fenced).await {},
+    }
+}
+
+/// Carries out a commit on `PostgreSQL`.
+#[cfg(feature = "postgres")]
+pub(crate) async fn perform_postgres<T, E, F, Fut>(parts: Parts, mut work: F) -> Result<T, Failed>
+where
+    F: FnMut(Arc<PgTransaction>) -> Fut + Send,
+    Fut: Future<Output = Result<T, E>> + Send,
+    T: Serialize + DeserializeOwned + Send,
+    E: Into<Failed> + Send,
+{
+    let Parts { attempt, call, .. } = parts;
+    let _busy = attempt.busy();
+    if let Some(recorded) = attempt.recall(&call).await
+        && let Some(result) = attempt.replay(&call, &recorded).await
+    {
+        return result;
+    }
+    attempt.rely().await;
+    let shared = &attempt.shared;
+    let Some(store) = shared.store.postgres() else {
+        return Err(wrong_engine(&attempt, &call, "commit_postgres", "PostgreSQL").await);
+    };
+    let mut patience = Patience::new(shared);
+    loop {
+        let begun = match insist!(shared, store.begin(&attempt.fence)) {
+            Ok(Some(transaction)) => Arc::new(transaction),
+            Ok(None) => match attempt.stop(Interruption::Fenced).await {},
+            Err(error) => match attempt.store_failed(&error).await {},
+        };
+        let result = work(begun.clone()).await.map_err(Into::into);
+        // What the work left with somebody else cannot be committed.
+        let Some(transaction) = Arc::into_inner(begun) else {
+            let message = format!("{} kept its transaction beyond its end", call.title());
+            return Err(attempt.settle_failed(&call, Failed::new("transaction_kept", message)).await);
+        };
+        let value = match result {
+            Ok(value) => value,
+            Err(failed) => {
+                transaction.rollback().await;
+                return Err(attempt.settle_failed(&call, failed).await);
+            }
+        };
+        let json = match shared.encode(&value) {
+            Ok(json) => json,
+            Err((kind, why)) => {
+                transaction.rollback().await;
+                match attempt.block(call.seq, kind, format!("the value of {} {why}", call.title())).await {}
+            }
+        };
+        let step = attempt.step(&call, Progress::Done, Some(json));
+        match store.commit(transaction, &attempt.fence, &step).await {
+            Ok(written) => {
+                attempt.written(Ok(written)).await;
+                return Ok(value);
+            }
+            // It did not happen: the work is done again. If it cannot be known, the next attempt reads what is recorded.
+            Err(error) => {
+                if !patience.again(&error).await {
+                    match attempt.store_failed(&error).await {}
+                }
+            }
+        }
     }
 }
 

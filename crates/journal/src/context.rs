@@ -13,6 +13,8 @@ use crate::handle;
 use crate::op::Op;
 use crate::run::{Kind, RunId};
 use crate::step::{Parts, StepCall};
+#[cfg(feature = "postgres")]
+use crate::store::postgres::PgTransaction;
 use crate::wait::{ChildCall, SleepCall, Start, WaitCall};
 
 /// A run as its workflow sees it. Cheap to clone; clones are the same run.
@@ -99,6 +101,29 @@ impl Ctx {
     {
         let parts = Parts::new(&self.0, self.0.call(Kind::Commit, name));
         CommitCall::new(parts, Box::new(move |parts| Box::pin(commit::perform(parts, work))))
+    }
+
+    /// The same as [`commit`](Self::commit) in a transaction of the journal's `PostgreSQL` database. The work may wait in it, but
+    /// not keep the transaction beyond its end.
+    ///
+    /// ```
+    /// # use stormproof_journal::{Ctx, Failed};
+    /// async fn save(cx: Ctx, receipt: i64) -> Result<u64, Failed> {
+    ///     cx.commit_postgres("save", |tx| async move { tx.execute("insert into receipt values ($1)", &[&receipt]).await }).await
+    /// }
+    /// ```
+    ///
+    /// On another engine it fails with the kind `wrong_engine`.
+    #[cfg(feature = "postgres")]
+    pub fn commit_postgres<'a, T, E, F, Fut>(&self, name: &str, work: F) -> CommitCall<'a, T>
+    where
+        F: FnMut(Arc<PgTransaction>) -> Fut + Send + 'a,
+        Fut: Future<Output = Result<T, E>> + Send + 'a,
+        T: Serialize + DeserializeOwned + Send + 'a,
+        E: Into<Failed> + Send + 'a,
+    {
+        let parts = Parts::new(&self.0, self.0.call(Kind::Commit, name));
+        CommitCall::new(parts, Box::new(move |parts| Box::pin(commit::perform_postgres(parts, work))))
     }
 
     /// Waits for a time that a crash does not begin anew. A short wait is made in this process; for a longer one the run is

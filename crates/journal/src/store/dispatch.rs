@@ -5,6 +5,8 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use super::memory::Memory;
+#[cfg(feature = "postgres")]
+use super::postgres::Postgres;
 use super::sqlite::{Clocks, Options, Sqlite};
 use super::{
     Changed, Claimed, Committed, Decision, Fence, Filter, Forgotten, Found, Keep, NewRun, Retention, Signalled, Size,
@@ -41,6 +43,9 @@ impl fmt::Debug for Opening {
 pub(crate) enum Store {
     /// In this process alone.
     Memory(Memory),
+    /// For many machines.
+    #[cfg(feature = "postgres")]
+    Postgres(Postgres),
     /// In a file.
     Sqlite(Sqlite),
 }
@@ -50,6 +55,8 @@ macro_rules! each {
     ($self:ident, $store:ident => $call:expr) => {
         match $self {
             Store::Memory($store) => $call.await,
+            #[cfg(feature = "postgres")]
+            Store::Postgres($store) => $call.await,
             Store::Sqlite($store) => $call.await,
         }
     };
@@ -69,6 +76,10 @@ impl Store {
             let options = Options { clocks, create: opening.create, ..Options::default() };
             return Sqlite::open_aside(path, options).await.map(Self::Sqlite);
         }
+        #[cfg(feature = "postgres")]
+        if url.starts_with("postgres:") || url.starts_with("postgresql:") {
+            return Postgres::open(url).await.map(Self::Postgres);
+        }
         Err(OpenError::Address { url: without_password(url).into() })
     }
 }
@@ -78,7 +89,16 @@ impl Store {
     pub(crate) async fn commit(&self, fence: &Fence, step: &Step, work: Work) -> Result<Option<Committed>, StoreError> {
         match self {
             Self::Sqlite(store) => store.commit(fence, step, work).await.map(Some),
-            Self::Memory(_) => Ok(None),
+            _ => Ok(None),
+        }
+    }
+
+    /// The `PostgreSQL` store, if it is one.
+    #[cfg(feature = "postgres")]
+    pub(crate) fn postgres(&self) -> Option<&Postgres> {
+        match self {
+            Self::Postgres(store) => Some(store),
+            _ => None,
         }
     }
 }

@@ -52,7 +52,7 @@ macro_rules! on_every_store {
                     case(&Bench::sqlite()).await;
                 }
 
-                #[cfg(all(feature = "postgres", journal_postgres))]
+                #[cfg(feature = "postgres")]
                 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
                 async fn postgres() {
                     case(&Bench::postgres()).await;
