@@ -134,7 +134,7 @@ fn a_command_line_that_is_not_valid_is_told() {
         (&["resume"], "RUNS"),
         (&["resume", "a/b", "--rerun", "--done", "1"], "cannot be used with"),
         (&["resume", "a/b", "--done", "{"], "EOF"),
-        (&["resume", "a/b", "--kind", "diverged"], "--all-blocked"),
+        (&["resume", "a/b", "--kind", "diverged"], "cannot be used with"),
         (&["fork", "a/b"], "--before"),
         (&["list", "--values"], "--json"),
         (&["gc", "--older-than", "long"], "older-than"),
