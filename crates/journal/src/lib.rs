@@ -22,6 +22,13 @@ pub use op::Op;
 pub use step::StepCall;
 pub use wait::{Child, ChildCall, SleepCall, WaitCall};
 
+// Thin uses of them.
+mod agents;
+mod once;
+
+pub use agents::{AgentError, CheckpointedAgent, IdempotentAgent};
+pub use once::Once;
+
 // Keeping them.
 mod error;
 mod handle;
