@@ -154,6 +154,8 @@ pub enum Stage {
     Latency,
     /// The limits of time.
     Timeout,
+    /// A journal of runs.
+    Journal,
 }
 
 impl Stage {
@@ -171,6 +173,7 @@ impl Stage {
             Self::Hedge => "hedge",
             Self::Latency => "latency",
             Self::Timeout => "timeout",
+            Self::Journal => "journal",
         }
     }
 }

@@ -19,7 +19,7 @@ use crate::retry::Stop;
 use crate::time::Instant;
 use crate::timeout::Limit;
 use crate::window::Tally;
-use crate::{degrade, health};
+use crate::{degrade, health, journal};
 
 /// Something that happened.
 #[derive(Clone, Debug, PartialEq)]
@@ -203,6 +203,8 @@ pub enum Kind {
         /// From which level to which.
         shift: degrade::Shift,
     },
+    /// Something rare happened to a journal or one of its runs.
+    Journal(journal::Told),
 }
 
 impl Kind {
@@ -228,6 +230,7 @@ impl Kind {
             Self::Health { transition, .. } if transition.to.is_down() => Category::Error,
             Self::Health { transition, .. } if transition.to == Status::Degraded => Category::Warning,
             Self::Degradation { shift, .. } if shift.to > shift.from => Category::Warning,
+            Self::Journal(told) => told.category(),
             Self::Circuit { .. }
             | Self::RetryAttempted { .. }
             | Self::HedgeStarted { .. }
@@ -270,7 +273,8 @@ impl Kind {
             | Self::Reloaded { .. }
             | Self::NotReloaded { .. }
             | Self::Health { .. }
-            | Self::Degradation { .. } => false,
+            | Self::Degradation { .. }
+            | Self::Journal(_) => false,
         }
     }
 
@@ -303,6 +307,7 @@ impl Kind {
             Self::NotReloaded { .. } => "not_reloaded",
             Self::Health { .. } => "health_changed",
             Self::Degradation { shift, .. } => shift.as_str(),
+            Self::Journal(told) => told.as_str(),
         }
     }
 }

@@ -21,6 +21,7 @@ pub mod flight;
 pub mod health;
 pub mod hedge;
 mod invalid;
+pub mod journal;
 pub mod latency;
 pub mod outcome;
 mod permits;

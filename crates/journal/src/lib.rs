@@ -1,10 +1,40 @@
 //! Idempotency and checkpoints for AI agents: what was done is remembered, so that a crash repeats nothing.
-#![allow(dead_code, unused, reason = "being built")]
+#![allow(dead_code, unused, missing_docs, reason = "being built")]
 
+// Runs and what they are made of.
+mod attempt;
+mod commit;
+mod context;
+mod effect;
+mod failed;
+mod fingerprint;
+mod op;
+mod step;
+mod wait;
+
+pub use commit::CommitCall;
+pub use context::Ctx;
+pub use effect::{EffectCall, Probe};
+pub use failed::Failed;
+pub use fingerprint::fingerprint;
+pub use op::Op;
+pub use step::StepCall;
+pub use wait::{Child, ChildCall, SleepCall, WaitCall};
+
+// Keeping them.
 mod error;
+mod handle;
+mod journal;
 mod run;
+mod settings;
 mod store;
 
 pub use error::{OpenError, RunError, StoreError};
+pub use handle::{Busy, Handle, RunCall, StartCall};
+pub use journal::Journal;
 pub use run::{Epoch, Failure, Kind, Millis, Progress, Run, RunId, State, Step};
+pub use settings::Builder;
 pub use store::{Decision, Filter, Forgotten, Retention};
+
+/// The library whose transactions [`Ctx::commit`] gets.
+pub use rusqlite;

@@ -12,6 +12,8 @@
 //! - **A lost answer.** If it is not known whether a transaction was committed, the store asks again by itself (each
 //!   method can be repeated with the same arguments), for as long as the caller waits.
 
+pub(crate) mod dispatch;
+pub(crate) mod memory;
 #[cfg(feature = "postgres")]
 pub(crate) mod postgres;
 pub(crate) mod sqlite;
@@ -39,6 +41,29 @@ pub(crate) enum Written {
     /// The run is somebody else's. Nothing was written.
     Fenced,
 }
+
+/// Why the transaction of a commit is not to be kept.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Undo {
+    /// It failed: that is recorded, and nothing else.
+    Failed(Failure),
+    /// It panicked, or its value cannot be kept: nothing is recorded.
+    Nothing,
+}
+
+/// What became of a commit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub(crate) enum Committed {
+    /// The user's rows and the record, or the record of a failure.
+    Written(Written),
+    /// Nothing is written, as the work asked for.
+    Undone,
+}
+
+/// What a commit does on SQLite, in a savepoint: its value as JSON. Called again if the transaction that it was part of
+/// could not be committed.
+pub(crate) type Work = Box<dyn FnMut(&rusqlite::Transaction<'_>) -> Result<Box<str>, Undo> + Send>;
 
 /// A process that takes runs.
 #[derive(Clone, Debug)]
@@ -399,7 +424,8 @@ pub(crate) trait Keep: Send + Sync {
         step: &Step,
     ) -> impl Future<Output = Result<(Written, Option<Box<str>>), StoreError>> + Send;
 
-    /// Puts a message into a run's inbox. A parked run is due at once.
+    /// Puts a message into a run's inbox. A parked run is due at once; one that is running is due at once if it parks before
+    /// it is claimed anew (its `wake_at`, which a claim clears, is now): no signal is slept through.
     fn signal(
         &self,
         run: &RunId,

@@ -110,6 +110,25 @@ impl Clock {
         }
     }
 
+    /// Waits for `time` without blocking: ready when this clock has moved on so far. On the system's and tokio's clock it
+    /// needs a tokio runtime with time.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() {
+    /// use std::time::Duration;
+    /// use stormproof::Clock;
+    ///
+    /// let clock = Clock::manual();
+    /// let wait = clock.wait(Duration::from_secs(60));
+    /// clock.advance(Duration::from_secs(60));
+    /// wait.await;
+    /// # }
+    /// ```
+    pub fn wait(&self, time: Duration) -> impl Future<Output = ()> + Send + 'static {
+        self.sleep_until(self.now() + time)
+    }
+
     /// Two clocks whose instants can be compared have the same identity.
     #[inline]
     pub(crate) fn identity(&self) -> usize {

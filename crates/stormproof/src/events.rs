@@ -19,6 +19,7 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, Wea
 use stormproof_core::Event;
 use tokio::sync::broadcast;
 
+pub use crate::subject::Subject;
 pub(crate) use bus::sealed::Tells;
 pub(crate) use bus::tells;
 pub use bus::{EventBus, Queue, Source};

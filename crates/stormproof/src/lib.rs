@@ -107,8 +107,8 @@ pub use clock::{Clock, Joined};
 pub use stormproof_core::retry::Stop;
 pub use stormproof_core::{
     Backoff, Event, Instant, Invalid, Jitter, Limit, Mistakes, Name, Outcome, Reason, Refused, RetryBudget, Snapshot,
-    Stage, Timeouts, Trip, Verdict, adaptive, backoff, breaker, budget, bulkhead, event, explain, hedge, latency,
-    outcome, policy as config, rate, snapshot,
+    Stage, Timeouts, Trip, Verdict, adaptive, backoff, breaker, budget, bulkhead, event, explain, hedge, journal,
+    latency, outcome, policy as config, rate, snapshot,
 };
 
 // How calls are carried out.

@@ -2,31 +2,65 @@
 
 use stormproof_core::event::Kind;
 use stormproof_core::{Event, Instant, Name};
+use tokio::sync::broadcast;
 
 use crate::clock::Clock;
-use crate::events::Listeners;
+use crate::events::{Listener, Listeners};
 
-/// Who tells, of what time, and to whom.
+/// Who tells, of what time, and to whom: for what is no policy and tells of itself as policies do.
+///
+/// ```
+/// use stormproof::{Clock, event::Kind, events::Subject, journal::Told};
+///
+/// let subject = Subject::new("journal", &Clock::system());
+/// subject.on_event(|event| assert_eq!(event.event_type(), "journal_full"));
+/// subject.tell(subject.now(), || Kind::Journal(Told::Full { why: "no room".into() }));
+/// ```
 #[derive(Debug)]
-pub(crate) struct Subject {
+pub struct Subject {
     pub(crate) name: Name,
     pub(crate) clock: Clock,
     pub(crate) listeners: Listeners,
 }
 
+crate::events::tells!(Subject, listeners);
+
 impl Subject {
-    pub(crate) fn new(name: impl Into<Name>, clock: &Clock) -> Self {
+    /// Nobody listens yet.
+    pub fn new(name: impl Into<Name>, clock: &Clock) -> Self {
         Self { name: name.into(), clock: clock.clone(), listeners: Listeners::default() }
     }
 
-    pub(crate) fn now(&self) -> Instant {
+    /// The name that its events carry.
+    pub fn name(&self) -> &Name {
+        &self.name
+    }
+
+    /// Its clock.
+    pub fn clock(&self) -> &Clock {
+        &self.clock
+    }
+
+    /// The present time.
+    pub fn now(&self) -> Instant {
         self.clock.now()
     }
 
-    /// Tells of something; under no lock of whoever calls.
-    pub(crate) fn tell(&self, at: Instant, kind: impl FnOnce() -> Kind) {
+    /// Tells of something that happened `at`: at once and in the caller's thread, so it must hold no lock. `kind` is asked
+    /// only if somebody listens.
+    pub fn tell(&self, at: Instant, kind: impl FnOnce() -> Kind) {
         if self.listeners.anybody() {
             self.listeners.tell(&Event::new(at, self.name.clone(), kind()));
         }
+    }
+
+    /// Calls `listener` for every event: at once, under no lock. A listener that panics is passed over.
+    pub fn on_event(&self, listener: impl Fn(&Event) + Send + Sync + 'static) -> Listener {
+        self.listeners.listen(listener)
+    }
+
+    /// The events from now on, through a queue of [`QUEUE`](crate::events::QUEUE).
+    pub fn subscribe(&self) -> broadcast::Receiver<Event> {
+        self.listeners.subscribe()
     }
 }

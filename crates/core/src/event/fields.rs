@@ -175,6 +175,7 @@ impl<'a> Fields<'a> {
                 self.text("from", shift.from.as_str());
                 self.text("to", shift.to.as_str());
             }
+            Kind::Journal(told) => told.fields(&mut self.0),
         }
     }
 

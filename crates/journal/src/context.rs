@@ -1,0 +1,148 @@
+//! What a workflow has of its run: its steps.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::commit::CommitCall;
+use crate::effect::{EffectCall, Probe};
+use crate::failed::Failed;
+use crate::op::Op;
+use crate::run::RunId;
+use crate::step::StepCall;
+use crate::wait::{ChildCall, SleepCall, WaitCall};
+
+/// A run as its workflow sees it. Cheap to clone; clones are the same run.
+///
+/// Steps get their numbers in the order in which these methods are called, not in which they are awaited: steps that run
+/// side by side (`tokio::join!`) must be called in a fixed order. What was recorded before a crash is not run again, but
+/// given back.
+///
+/// A run that this process loses or that cannot go on is never an error in the workflow: the step that finds out stays
+/// pending, and the workflow is dropped there.
+#[derive(Clone, Debug)]
+pub struct Ctx(pub(crate) Arc<crate::attempt::Attempt>);
+
+impl Ctx {
+    /// A step that runs at least once: recorded when it is done, and run again if a crash came before the record. For what
+    /// may be repeated: reading, asking a model.
+    ///
+    /// ```
+    /// # use stormproof_journal::{Ctx, Failed};
+    /// # async fn ask(text: &str) -> Result<String, std::io::Error> { Ok(text.into()) }
+    /// async fn plan(cx: Ctx, question: String) -> Result<String, Failed> {
+    ///     cx.step("plan", |_| ask(&question)).input(&question).await
+    /// }
+    /// ```
+    ///
+    /// Its error is recorded as well, so that the workflow does the same when it is replayed.
+    pub fn step<'a, T, E, F, Fut>(&self, name: &str, run: F) -> StepCall<'a, T, F>
+    where
+        F: FnMut(Op) -> Fut + Send + 'a,
+        Fut: Future<Output = Result<T, E>> + Send + 'a,
+        T: Serialize + DeserializeOwned + Send + 'a,
+        E: Into<Failed> + Send + 'a,
+    {
+        todo!()
+    }
+
+    /// A step that must not happen twice: that it begins is recorded first. If a crash, an error or a time limit leaves it
+    /// open whether it happened, `probe` is asked before it runs again: `Done` with the value, `Rerun`, or `Refuse`, which
+    /// blocks the run until an operator decides.
+    ///
+    /// ```
+    /// # use stormproof_journal::{Ctx, Failed, Op, Probe};
+    /// # async fn find_payment(key: &str) -> Result<Option<u32>, std::io::Error> { Ok(None) }
+    /// # async fn pay(key: &str) -> Result<u32, std::io::Error> { Ok(1) }
+    /// async fn settle(cx: Ctx) -> Result<u32, Failed> {
+    ///     let find = |op: Op| async move { Ok::<_, std::io::Error>(find_payment(op.key()).await?.into()) };
+    ///     cx.effect("pay", find, |op: Op| async move { pay(op.key()).await }).await
+    /// }
+    /// ```
+    pub fn effect<'a, T, E, P, PFut, PE, F, Fut>(&self, name: &str, probe: P, run: F) -> EffectCall<'a, T, P, F>
+    where
+        P: Fn(Op) -> PFut + Send + Sync + 'a,
+        PFut: Future<Output = Result<Probe<T>, PE>> + Send + 'a,
+        PE: Into<Failed> + Send + 'a,
+        F: Fn(Op) -> Fut + Send + Sync + 'a,
+        Fut: Future<Output = Result<T, E>> + Send + 'a,
+        T: Serialize + DeserializeOwned + Send + 'a,
+        E: Into<Failed> + Send + 'a,
+    {
+        todo!()
+    }
+
+    /// A step that happens exactly once: what `work` writes and the record of it share one transaction of the journal's
+    /// `SQLite` file. It runs on the journal's writing thread, so it must be short; it is rolled back if it fails, and called
+    /// again if the transaction could not be committed.
+    ///
+    /// ```
+    /// # use stormproof_journal::{Ctx, Failed, rusqlite};
+    /// async fn save(cx: Ctx, receipt: u32) -> Result<(), Failed> {
+    ///     cx.commit("save", move |tx| {
+    ///         tx.execute("insert into receipt (number) values (?1)", [receipt])?;
+    ///         Ok::<_, rusqlite::Error>(())
+    ///     })
+    ///     .await
+    /// }
+    /// ```
+    ///
+    /// On another engine it fails with the kind `wrong_engine`.
+    pub fn commit<T, E, F>(&self, name: &str, work: F) -> CommitCall<'static, T>
+    where
+        F: FnMut(&rusqlite::Transaction<'_>) -> Result<T, E> + Send + 'static,
+        T: Serialize + DeserializeOwned + Send + 'static,
+        E: Into<Failed>,
+    {
+        todo!()
+    }
+
+    /// Waits for a time that a crash does not begin anew. A short wait is made in this process; for a longer one the run is
+    /// put away, and its slot is free for others.
+    pub fn sleep(&self, name: &str, time: Duration) -> SleepCall {
+        todo!()
+    }
+
+    /// Waits for a message that [`Journal::signal`](crate::Journal::signal) sends, the oldest of this topic that was not taken
+    /// yet. Meanwhile the run is put away, and its slot is free for others.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use stormproof_journal::{Ctx, Failed};
+    /// async fn approved(cx: Ctx) -> Result<bool, Failed> {
+    ///     match cx.wait::<bool>("approval").timeout(Duration::from_secs(86_400)).await {
+    ///         Err(failed) if failed.kind() == "timed_out" => Ok(false),
+    ///         answer => answer,
+    ///     }
+    /// }
+    /// ```
+    pub fn wait<T>(&self, topic: &str) -> WaitCall<T>
+    where
+        T: DeserializeOwned + Send + 'static,
+    {
+        todo!()
+    }
+
+    /// Starts a run as a child of this one, once: after a crash, and with the same key and input again, it is the same run.
+    /// It goes on by itself if this run ends.
+    pub fn start(&self, workflow: &str, key: &str, input: &(impl Serialize + ?Sized)) -> ChildCall {
+        todo!()
+    }
+
+    /// The run's id.
+    pub fn run_id(&self) -> &RunId {
+        todo!()
+    }
+
+    /// So often the run was claimed since it was started or resumed; 1 is the first time.
+    pub fn attempt(&self) -> u32 {
+        todo!()
+    }
+
+    /// Whether the next step is one that is recorded: for logs that should not repeat themselves.
+    pub fn is_replaying(&self) -> bool {
+        todo!()
+    }
+}

@@ -1,0 +1,170 @@
+//! One of the stores, chosen by the journal's address.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use super::memory::Memory;
+use super::{
+    Changed, Claimed, Decision, Fence, Filter, Forgotten, Found, Keep, NewRun, Retention, Signalled, Size, Started,
+    Taken, Task, Wanted, Worker, Written,
+};
+use crate::error::{OpenError, StoreError};
+use crate::run::{Epoch, Millis, Run, RunId, Step};
+use crate::store::End;
+
+/// Where the time of day comes from.
+pub(crate) type Wall = Arc<dyn Fn() -> SystemTime + Send + Sync>;
+
+/// What a store needs to know when it is opened.
+#[derive(Clone)]
+pub(crate) struct Opening {
+    /// The time of day, for stores that have no clock of their own.
+    pub(crate) wall: Wall,
+}
+
+impl fmt::Debug for Opening {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Opening").finish_non_exhaustive()
+    }
+}
+
+/// One of the stores.
+#[derive(Debug)]
+pub(crate) enum Store {
+    /// In this process alone.
+    Memory(Memory),
+}
+
+/// Hands a method on to whichever store it is.
+macro_rules! each {
+    ($self:ident, $store:ident => $call:expr) => {
+        match $self {
+            Store::Memory($store) => $call.await,
+        }
+    };
+}
+
+impl Store {
+    /// Opens the store at `url`.
+    pub(crate) async fn open(url: &str, opening: &Opening) -> Result<Self, OpenError> {
+        if url == "memory:" {
+            return Ok(Self::Memory(Memory::new(opening.wall.clone())));
+        }
+        Err(OpenError::Address { url: without_password(url).into() })
+    }
+}
+
+/// The address as it may be shown: what stands between `:` and `@` is taken out.
+pub(crate) fn without_password(url: &str) -> String {
+    let Some((scheme, rest)) = url.split_once("://") else { return url.to_owned() };
+    let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+    match authority.rsplit_once('@').map(|(user, host)| (user.split(':').next().unwrap_or(user), host)) {
+        Some((user, host)) => format!("{scheme}://{user}@{host}{path}"),
+        None => url.to_owned(),
+    }
+}
+
+impl Keep for Store {
+    async fn join(&self, worker: &Worker) -> Result<(), StoreError> {
+        each!(self, store => store.join(worker))
+    }
+
+    async fn beat(&self, worker: &Worker, mine: &[Fence]) -> Result<Option<Vec<RunId>>, StoreError> {
+        each!(self, store => store.beat(worker, mine))
+    }
+
+    async fn leave(&self, worker: &Worker) -> Result<(), StoreError> {
+        each!(self, store => store.leave(worker))
+    }
+
+    async fn start(&self, run: &NewRun) -> Result<Started, StoreError> {
+        each!(self, store => store.start(run))
+    }
+
+    async fn start_claimed(
+        &self,
+        run: &NewRun,
+        worker: &Worker,
+        first: &Step,
+    ) -> Result<Result<Epoch, Box<Run>>, StoreError> {
+        each!(self, store => store.start_claimed(run, worker, first))
+    }
+
+    async fn claim(&self, worker: &Worker, wanted: &Wanted) -> Result<Found, StoreError> {
+        each!(self, store => store.claim(worker, wanted))
+    }
+
+    async fn take(&self, worker: &Worker, run: &RunId, revive: bool) -> Result<Taken, StoreError> {
+        each!(self, store => store.take(worker, run, revive))
+    }
+
+    async fn record(&self, fence: &Fence, step: &Step) -> Result<Written, StoreError> {
+        each!(self, store => store.record(fence, step))
+    }
+
+    async fn finish(&self, fence: &Fence, last: Option<&Step>, end: &End) -> Result<Written, StoreError> {
+        each!(self, store => store.finish(fence, last, end))
+    }
+
+    async fn receive(
+        &self,
+        fence: &Fence,
+        topic: &str,
+        step: &Step,
+    ) -> Result<(Written, Option<Box<str>>), StoreError> {
+        each!(self, store => store.receive(fence, topic, step))
+    }
+
+    async fn signal(&self, run: &RunId, topic: &str, id: &str, body: &str) -> Result<Signalled, StoreError> {
+        each!(self, store => store.signal(run, topic, id, body))
+    }
+
+    async fn read(&self, run: &RunId) -> Result<Option<Claimed>, StoreError> {
+        each!(self, store => store.read(run))
+    }
+
+    async fn peek(&self, run: &RunId) -> Result<Option<Run>, StoreError> {
+        each!(self, store => store.peek(run))
+    }
+
+    async fn list(&self, filter: &Filter) -> Result<Vec<Run>, StoreError> {
+        each!(self, store => store.list(filter))
+    }
+
+    async fn cancel(&self, run: &RunId) -> Result<Changed, StoreError> {
+        each!(self, store => store.cancel(run))
+    }
+
+    async fn resume(&self, run: &RunId, decision: &Decision) -> Result<Changed, StoreError> {
+        each!(self, store => store.resume(run, decision))
+    }
+
+    async fn fork(&self, from: &RunId, before: u32, new: &RunId, version: &str) -> Result<Changed, StoreError> {
+        each!(self, store => store.fork(from, before, new, version))
+    }
+
+    async fn forget(&self, retention: &Retention) -> Result<Forgotten, StoreError> {
+        each!(self, store => store.forget(retention))
+    }
+
+    async fn size(&self) -> Result<Size, StoreError> {
+        each!(self, store => store.size())
+    }
+
+    async fn task(&self, id: &str) -> Result<Option<Task>, StoreError> {
+        each!(self, store => store.task(id))
+    }
+
+    async fn keep_task(&self, id: &str, task: &Task, ttl: Duration) -> Result<bool, StoreError> {
+        each!(self, store => store.keep_task(id, task, ttl))
+    }
+
+    async fn now(&self) -> Result<Millis, StoreError> {
+        each!(self, store => store.now())
+    }
+
+    async fn check(&self) -> Result<Vec<String>, StoreError> {
+        each!(self, store => store.check())
+    }
+}
