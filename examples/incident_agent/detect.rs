@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use stormproof::health::{Checks, Finding, Registration, Status};
-use stormproof::{Clock, HealthChecker, Mistakes};
+use stormproof::{Clock, HealthChecker};
 
 use crate::incident::{Incident, Symptom};
 use crate::services::{SelfReport, Services, Trouble};

@@ -1,7 +1,7 @@
 //! Why it happened: a model is asked, and when it is not to be had, rules say it. What is missing is said too.
 
 use serde::{Deserialize, Serialize};
-use serde_json::json;
+use serde_json::{Value, json};
 use stormproof::degrade::{Component, Level, Response};
 
 use crate::incident::{Cause, Metrics, Remedy, Symptom};
@@ -16,6 +16,8 @@ pub(crate) struct Diagnosis {
     pub(crate) level: Level,
     /// What was missing, in words.
     pub(crate) warning: Option<String>,
+    /// Why it was missing.
+    pub(crate) why: Vec<String>,
 }
 
 /// Acting on less than this is guessing: a person decides.
@@ -24,44 +26,59 @@ pub(crate) const MAX_DEGRADATION: Level = Level::Moderate;
 /// Looks at everything there is to see.
 pub(crate) async fn diagnose(services: &Services, component: &str, symptom: Symptom) -> Diagnosis {
     let metrics = services.measure(component).await;
-    let question = json!({ "component": component, "symptom": symptom, "metrics": metrics.as_ref().ok() });
-    let answer = services.ask_model(&question).await;
-    let model = answer.map(|answer| answer.get("cause").and_then(|cause| Cause::deserialize(cause).ok()));
-    conclude(symptom, metrics, model)
+    let thought = think(services, component, &json!({ "symptom": symptom, "metrics": metrics.as_ref().ok() })).await;
+    conclude(symptom, metrics.map_err(|error| error.to_string()), thought.map_err(|error| error.to_string()))
+}
+
+/// Why there is no diagnosis of the model.
+#[derive(Debug, thiserror::Error)]
+enum NoDiagnosis {
+    #[error(transparent)]
+    Unavailable(#[from] Failed),
+    #[error("the model goes in circles")]
+    Circles,
+    #[error("the model's answer is none: {0}")]
+    None(Value),
+}
+
+/// Lets the model look around until it has made up its mind. It may ask for what it likes, as long as it gets somewhere.
+async fn think(services: &Services, component: &str, symptoms: &Value) -> Result<Cause, NoDiagnosis> {
+    let mut seen = Vec::new();
+    loop {
+        let question = json!({ "component": component, "symptoms": symptoms, "seen": seen });
+        let answer = services.ask_model(&question).await?;
+        let Some(tool) = answer.get("tool").and_then(Value::as_str) else {
+            let cause = answer.get("cause").and_then(|cause| Cause::deserialize(cause).ok());
+            return cause.ok_or(NoDiagnosis::None(answer));
+        };
+        if seen.len() > 3 {
+            return Err(NoDiagnosis::Circles);
+        }
+        let logs = services.logs(component).await.map_err(|error| error.to_string());
+        seen.push(json!({ tool: logs.unwrap_or_else(|error| error) }));
+    }
 }
 
 /// What follows from what was seen. The model's word comes first, and the rules' after it if they disagree: whether it
 /// helped is verified in any case.
-pub(crate) fn conclude(
-    symptom: Symptom,
-    metrics: Result<Metrics, Failed>,
-    model: Result<Option<Cause>, Failed>,
-) -> Diagnosis {
+pub(crate) fn conclude(symptom: Symptom, metrics: Result<Metrics, String>, model: Result<Cause, String>) -> Diagnosis {
     let by_rules = rules(symptom, metrics.as_ref().ok());
-    let seen = match &metrics {
-        Ok(_) => Component::fresh(()),
-        Err(error) => Component::failed(error.to_string()),
-    };
-    let thought = match (&model, by_rules) {
-        (Ok(Some(_)), _) => Component::fresh(()),
-        (Ok(None), Some(_)) => Component::substitute(()).because("the model's answer is none"),
-        (Err(error), Some(_)) => Component::substitute(()).because(error.to_string()),
-        (Ok(None), None) => Component::failed("the model's answer is none, and no rule applies"),
-        (Err(error), None) => Component::failed(error.to_string()),
+    let by_model = model.as_ref().ok().copied();
+    let seen = metrics.map_or_else(Component::failed, |_| Component::fresh(()));
+    let thought = match (model, by_rules) {
+        (Ok(_), _) => Component::fresh(()),
+        (Err(why), Some(_)) => Component::substitute(()).because(why),
+        (Err(why), None) => Component::failed(why),
     };
     let known = Response::new([("metrics", seen), ("diagnosis", thought)]);
-    let by_model = model.ok().flatten();
-    let mut remedies: Vec<Remedy> = Vec::new();
-    for remedy in [by_model, by_rules].into_iter().flatten().filter_map(Cause::remedy) {
-        if !remedies.contains(&remedy) {
-            remedies.push(remedy);
-        }
-    }
     let (level, warning) = (known.degradation_level, known.warning());
+    let mut remedies: Vec<Remedy> = [by_model, by_rules].into_iter().flatten().filter_map(Cause::remedy).collect();
+    remedies.dedup();
     if level > MAX_DEGRADATION {
         remedies.clear();
     }
-    Diagnosis { cause: by_model.or(by_rules), remedies, level, warning }
+    let why = known.components.into_values().filter_map(|part| part.error).collect();
+    Diagnosis { cause: by_model.or(by_rules), remedies, level, warning, why }
 }
 
 /// What anybody would say who looks at the numbers.
@@ -85,9 +102,6 @@ fn rules(symptom: Symptom, metrics: Option<&Metrics>) -> Option<Cause> {
 
 #[cfg(test)]
 mod tests {
-    use stormproof::CircuitBreaker;
-    use stormproof::breaker::Mode;
-
     use super::*;
 
     fn metrics() -> Metrics {
@@ -101,39 +115,36 @@ mod tests {
         }
     }
 
-    async fn refused<T>() -> Result<T, Failed> {
-        let breaker = CircuitBreaker::new("model");
-        breaker.set_mode(Mode::ForcedOpen);
-        breaker.call(|_| async { Err(crate::services::Trouble::Nonsense("".into())) }).await
-    }
-
     #[test]
     fn the_models_remedy_comes_first_and_the_rules_one_second() {
         let seen = Metrics { stale_answers: 0.8, ..metrics() };
-        let found = conclude(Symptom::Stale, Ok(seen), Ok(Some(Cause::Leak)));
+        let found = conclude(Symptom::Stale, Ok(seen.clone()), Ok(Cause::Leak));
         assert_eq!(found.remedies, [Remedy::Restart, Remedy::ClearCaches]);
         assert_eq!((found.level, found.warning), (Level::Full, None));
+        assert_eq!(conclude(Symptom::Stale, Ok(seen), Ok(Cause::StaleCache)).remedies, [Remedy::ClearCaches]);
     }
 
-    #[tokio::test]
-    async fn without_the_model_the_rules_decide_and_it_is_said() {
+    #[test]
+    fn without_the_model_the_rules_decide_and_it_is_said() {
         let seen = Metrics { deployed_minutes_ago: 1, ..metrics() };
-        let found = conclude(Symptom::Failing, Ok(seen), refused().await);
+        let found = conclude(Symptom::Failing, Ok(seen), Err("502".into()));
         assert_eq!((found.cause, &*found.remedies), (Some(Cause::BadDeploy), &[Remedy::RollBack][..]));
         assert_eq!((found.level, found.warning.as_deref()), (Level::Slight, Some("substituted: diagnosis")));
+        assert_eq!(found.why, ["502"]);
     }
 
-    #[tokio::test]
-    async fn who_sees_too_little_does_nothing() {
-        let blind = conclude(Symptom::Failing, refused().await, Ok(Some(Cause::BadDeploy)));
+    #[test]
+    fn who_sees_too_little_does_nothing() {
+        let blind = conclude(Symptom::Failing, Err("500".into()), Ok(Cause::BadDeploy));
         assert_eq!((blind.level, &*blind.remedies), (Level::Minimal, &[][..]));
-        let lost = conclude(Symptom::Failing, refused().await, refused().await);
+        let lost = conclude(Symptom::Failing, Err("500".into()), Err("502".into()));
         assert_eq!((lost.level, lost.cause, &*lost.remedies), (Level::Failed, None, &[][..]));
     }
 
     #[test]
     fn nothing_is_tried_where_nothing_helps() {
-        let found = conclude(Symptom::Failing, Ok(Metrics { disk_errors: 3, ..metrics() }), Ok(None));
+        let seen = Metrics { disk_errors: 3, ..metrics() };
+        let found = conclude(Symptom::Failing, Ok(seen), Err("off the point".into()));
         assert_eq!((found.cause, &*found.remedies), (Some(Cause::Hardware), &[][..]));
     }
 }

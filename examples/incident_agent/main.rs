@@ -4,13 +4,13 @@
 //! Run it with `cargo run -p stormproof-examples --bin incident_agent`. What to watch is in the `README.md` beside this
 //! file.
 
-//mod act;
+mod act;
 mod addresses;
-//mod agent;
+mod agent;
 mod detect;
 mod diagnose;
 mod incident;
-//mod people;
+mod people;
 mod services;
 mod story;
 mod tell;
@@ -68,6 +68,6 @@ async fn run(args: Args) -> Result<()> {
     match args.part {
         None => story::tell(&args.story).await,
         Some(Part::World { dir, args }) => Ok(world::run(&dir, args).await?),
-        Some(Part::Agent { dir }) => { let _ = dir; Ok(()) },
+        Some(Part::Agent { dir }) => agent::run(&dir).await,
     }
 }

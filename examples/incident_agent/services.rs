@@ -86,7 +86,8 @@ pub(crate) struct Reply {
 impl Services {
     pub(crate) fn new(at: Addresses, bus: &EventBus) -> crate::Result<Self> {
         let ms = Duration::from_millis;
-        let circuit = |open| breaker::Config { trip: vec![Trip::consecutive(3)], open_duration: open, ..Default::default() };
+        let circuit =
+            |open| breaker::Config { trip: vec![Trip::consecutive(3)], open_duration: open, ..Default::default() };
         let policy = |name, retry: Retry| Policy::builder(name).attempt_timeout(ms(500)).retry(retry).bus(bus);
         let metrics = policy("metrics", Retry::exponential(ms(50)).max_retries(4)).deadline(ms(2_000));
         // Without an answer within this time the rules decide: an incident does not wait for a model.
@@ -112,13 +113,21 @@ impl Services {
     pub(crate) async fn look(&self, component: &str, replica: Option<usize>) -> Result<SelfReport, Trouble> {
         let path = replica.map_or(format!("/{component}"), |replica| format!("/{component}/{replica}"));
         let answer = self.get(self.at.shop, &path);
-        tokio::time::timeout(Duration::from_millis(300), answer).await.unwrap_or(Err(stormproof_http::Error::Timeout.into()))
+        tokio::time::timeout(Duration::from_millis(300), answer)
+            .await
+            .unwrap_or(Err(stormproof_http::Error::Timeout.into()))
     }
 
     /// What is measured of a component.
     pub(crate) async fn measure(&self, component: &str) -> Result<Metrics, Failed> {
         let path = format!("/{component}");
         self.metrics.call(|_| self.get(self.at.metrics, &path)).classify(Judge).await
+    }
+
+    /// What a component has written last.
+    pub(crate) async fn logs(&self, component: &str) -> Result<String, Failed> {
+        let path = format!("/{component}/logs");
+        self.reading.call(|_| self.get(self.at.shop, &path)).classify(Judge).await
     }
 
     /// What a model thinks.
@@ -192,8 +201,7 @@ impl Services {
     ) -> Result<T, Trouble> {
         let request = request.map_err(|_| stormproof_http::Error::InvalidRequest)?;
         let response = self.client.send(request).await?;
-        let (status, retry_after) =
-            (response.status(), retry_after::from_headers(response.headers(), SystemTime::now));
+        let (status, retry_after) = (response.status(), retry_after::from_headers(response.headers(), SystemTime::now));
         if !status.is_success() {
             return Err(Trouble::Status { status, retry_after });
         }

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
-use tokio::process::{Child, Command};
+use tokio::process::Command;
 use tokio::time::Instant;
 
 use crate::addresses::Addresses;
@@ -41,7 +41,10 @@ pub(crate) async fn tell(args: &Args) -> crate::Result<()> {
 }
 
 async fn tell_in(dir: &Path, args: &Args) -> crate::Result<()> {
-    println!("Four components, {} faults to come; the agent is killed {} times (seed {}).\n", args.faults, args.kills, args.seed);
+    println!(
+        "Four components, {} faults to come; the agent is killed {} times (seed {}).\n",
+        args.faults, args.kills, args.seed
+    );
     let (faults, seed) = (args.faults.to_string(), args.seed.to_string());
     let mut world = process("world", dir).args(["--faults", &faults, "--seed", &seed]).stdin(Stdio::piped()).spawn()?;
     let _held = world.stdin.take();
@@ -99,6 +102,10 @@ fn table(log: &Log) -> String {
     }
     let again: u32 = log.messages.iter().map(|message| message.received - 1).sum();
     let keys: std::collections::BTreeSet<_> = log.actions.iter().map(|action| &action.key).collect();
-    let _ = writeln!(text, "\nactions done twice: {}; messages sent again and recognised: {again}", log.actions.len() - keys.len());
+    let _ = writeln!(
+        text,
+        "\nactions done twice: {}; messages sent again and recognised: {again}",
+        log.actions.len() - keys.len()
+    );
     text
 }

@@ -45,7 +45,7 @@ pub(crate) struct Action {
     pub(crate) key: String,
     pub(crate) incident: String,
     pub(crate) component: String,
-    pub(crate) action: String,
+    pub(crate) what: String,
     pub(crate) replicas: Vec<usize>,
     pub(crate) done: bool,
 }

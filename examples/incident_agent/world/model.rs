@@ -1,9 +1,10 @@
-//! A model that diagnoses: usually right, sometimes wrong or off the point, and often not to be had.
+//! A model that diagnoses: it asks for the logs, and is then usually right, sometimes wrong or off the point, and often
+//! not to be had. At times it asks for the logs for ever.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::log::Kind;
 use super::state::World;
@@ -13,16 +14,19 @@ use super::wire::{Answer, Call, never};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Mood {
     Well,
+    /// Asks again and again for what it was given.
+    Circles,
     Throttles,
     Fails,
     Stalls,
 }
 
 /// One after the other.
-const MOODS: [Mood; 6] = [Mood::Well, Mood::Throttles, Mood::Well, Mood::Fails, Mood::Well, Mood::Stalls];
+const MOODS: [Mood; 8] =
+    [Mood::Well, Mood::Throttles, Mood::Well, Mood::Circles, Mood::Well, Mood::Fails, Mood::Well, Mood::Stalls];
 
 /// A mood lasts so many milliseconds.
-const LASTS: u128 = 2_500;
+const LASTS: u128 = 2_000;
 
 pub(super) async fn answer(world: &Arc<World>, call: Call) -> Answer {
     let turn = usize::try_from(world.since_began().as_millis() / LASTS).unwrap_or_default();
@@ -31,7 +35,11 @@ pub(super) async fn answer(world: &Arc<World>, call: Call) -> Answer {
         Mood::Throttles => return Answer::Throttled(1),
         Mood::Fails => return Answer::status(502),
         Mood::Stalls => return never().await,
-        Mood::Well => tokio::time::sleep(Duration::from_millis(40)).await,
+        Mood::Well | Mood::Circles => tokio::time::sleep(Duration::from_millis(30)).await,
+    }
+    let has_seen = call.body.get("seen").and_then(Value::as_array).is_some_and(|seen| !seen.is_empty());
+    if mood == Mood::Circles || !has_seen {
+        return Answer::json(&json!({ "tool": "logs" }));
     }
     let kind = world.state().fault_of(call.text("component")).map(|fault| fault.kind);
     match world.chance() {

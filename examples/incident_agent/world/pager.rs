@@ -71,7 +71,7 @@ async fn respond(world: Arc<World>, key: String, incident: String, on_call: Stri
     {
         let mut state = world.state();
         let open = |fault: &&super::log::Fault| format!("{}@{}", fault.component, fault.since) == incident;
-        if state.fault_of(&component).filter(open).is_some() {
+        if state.fault_of(&component).as_ref().is_some_and(open) {
             state.repair(&component, &by);
         }
         let reply = Reply { id: key, incident: incident.clone(), by: by.clone(), says: "repaired by hand".into() };

@@ -33,7 +33,7 @@ async fn act(world: &World, call: &Call) -> Answer {
         key: call.text("key").into(),
         incident: call.text("incident").into(),
         component: call.text("component").into(),
-        action: call.text("action").into(),
+        what: call.text("action").into(),
         replicas: replicas.iter().filter_map(Value::as_u64).filter_map(|at| usize::try_from(at).ok()).collect(),
         done: false,
     };
@@ -45,8 +45,8 @@ async fn act(world: &World, call: &Call) -> Answer {
     tokio::time::sleep(Duration::from_millis(20 + 4 * world.one_of(10) as u64)).await;
     {
         let mut state = world.state();
-        state.act(&action.component, &action.action, &action.replicas);
-        if let Some(component) = state.component(&action.component).filter(|_| action.action != "clear_caches") {
+        state.act(&action.component, &action.what, &action.replicas);
+        if let Some(component) = state.component(&action.component).filter(|_| action.what != "clear_caches") {
             component.down_until = Instant::now().checked_add(DOWN);
         }
         if let Some(noted) = state.log.actions.get_mut(at) {
@@ -54,7 +54,7 @@ async fn act(world: &World, call: &Call) -> Answer {
         }
     }
     let key = action.key.get(..8).unwrap_or(&action.key);
-    world.say(&format!("{}: {} {:?} is done (key {key}…)", action.component, action.action, action.replicas));
+    world.say(&format!("{}: {} {:?} is done (key {key}…)", action.component, action.what, action.replicas));
     match chance {
         // Done, and nobody is told.
         ..0.25 => Answer::HangUp,

@@ -1,4 +1,5 @@
-//! The components that are watched: `/COMPONENT` asks any replica, `/COMPONENT/N` that one.
+//! The components that are watched: `/COMPONENT` asks any replica, `/COMPONENT/N` that one, `/COMPONENT/logs` reads what
+//! they have written.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -14,7 +15,11 @@ const TOO_LATE: Duration = Duration::from_secs(5);
 
 pub(super) async fn answer(world: &Arc<World>, call: Call) -> Answer {
     let mut path = call.path.trim_matches('/').splitn(2, '/');
-    let Some((replica, kind)) = find(world, path.next().unwrap_or_default(), path.next()) else {
+    let (name, part) = (path.next().unwrap_or_default(), path.next());
+    if part == Some("logs") {
+        return Answer::json(&logs(world.state().fault_of(name).map(|fault| fault.kind)));
+    }
+    let Some((replica, kind)) = find(world, name, part) else {
         return Answer::status(404);
     };
     tokio::time::sleep(Duration::from_millis(3)).await;
@@ -39,14 +44,20 @@ fn find(world: &World, name: &str, replica: Option<&str>) -> Option<(Replica, Op
     let mut state = world.state();
     let kind = state.fault_of(name).map(|fault| fault.kind);
     let component = state.component(name)?;
-    let at = match replica {
-        Some(number) => number.parse().ok()?,
-        None => {
-            component.turn = (component.turn + 1) % REPLICAS;
-            component.turn
-        }
-    };
+    component.turn = (component.turn + 1) % REPLICAS;
+    let at = replica.map_or(Some(component.turn), |number| number.parse().ok())?;
     let mut found = component.replicas.get(at).copied()?;
     found.stopped |= component.down_until.is_some_and(|until| Instant::now() < until);
     Some((found, kind))
+}
+
+fn logs(kind: Option<Kind>) -> &'static str {
+    match kind {
+        Some(Kind::BadDeploy) => "panicked at checkout.rs:42: no such column: discount",
+        Some(Kind::Leak) => "allocation of 2 GiB failed; retrying",
+        Some(Kind::StaleCache) => "cache: the upstream's version is 41, mine is 17",
+        Some(Kind::Runaway) => "step 4,001: I look at the task again",
+        Some(Kind::Hardware) => "I/O error, dev sda, sector 8123",
+        None => "nothing unusual",
+    }
 }

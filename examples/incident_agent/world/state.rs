@@ -64,8 +64,7 @@ pub(super) struct Reply {
 
 impl World {
     pub(super) fn new(seed: u64, quiet: bool) -> Self {
-        let component =
-            |name| Component { name, replicas: Default::default(), fault: None, down_until: None, turn: 0 };
+        let component = |name| Component { name, replicas: Default::default(), fault: None, down_until: None, turn: 0 };
         let state = State {
             components: COMPONENTS.map(component).into(),
             replies: Vec::new(),
@@ -128,8 +127,9 @@ impl State {
         for at in replicas {
             let Some(replica) = component.replicas.get_mut(*at) else { continue };
             let sick = match (action, kind) {
-                ("roll_back", Some(Kind::BadDeploy)) | ("restart", Some(Kind::Leak)) => false,
-                ("clear_caches", Some(Kind::StaleCache)) => false,
+                ("roll_back", Some(Kind::BadDeploy))
+                | ("restart", Some(Kind::Leak))
+                | ("clear_caches", Some(Kind::StaleCache)) => false,
                 ("restart", Some(Kind::Runaway)) if replica.stopped => false,
                 ("roll_forward", Some(Kind::BadDeploy)) => true,
                 _ => replica.sick,
