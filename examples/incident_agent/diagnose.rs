@@ -2,7 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use stormproof::LoopGuard;
 use stormproof::degrade::{Component, Level, Response};
+use stormproof::loop_guard::{Detection, Verdict};
 
 use crate::incident::{Cause, Metrics, Remedy, Symptom};
 use crate::services::{Failed, Services};
@@ -35,14 +37,15 @@ pub(crate) async fn diagnose(services: &Services, component: &str, symptom: Symp
 enum NoDiagnosis {
     #[error(transparent)]
     Unavailable(#[from] Failed),
-    #[error("the model goes in circles")]
-    Circles,
+    #[error("the model goes in circles: {0}")]
+    Circles(Detection),
     #[error("the model's answer is none: {0}")]
     None(Value),
 }
 
 /// Lets the model look around until it has made up its mind. It may ask for what it likes, as long as it gets somewhere.
 async fn think(services: &Services, component: &str, symptoms: &Value) -> Result<Cause, NoDiagnosis> {
+    let guard = LoopGuard::new(component);
     let mut seen = Vec::new();
     loop {
         let question = json!({ "component": component, "symptoms": symptoms, "seen": seen });
@@ -51,12 +54,30 @@ async fn think(services: &Services, component: &str, symptoms: &Value) -> Result
             let cause = answer.get("cause").and_then(|cause| Cause::deserialize(cause).ok());
             return cause.ok_or(NoDiagnosis::None(answer));
         };
-        if seen.len() > 3 {
-            return Err(NoDiagnosis::Circles);
+        if heed(guard.before_call(tool, component), &mut seen)? {
+            let logs = services.logs(component).await.map_err(|error| error.to_string());
+            let after = guard.after_call(tool, component, logs.as_deref().map_err(String::as_str));
+            seen.push(json!({ tool: logs.unwrap_or_else(|error| error) }));
+            heed(after, &mut seen)?;
         }
-        let logs = services.logs(component).await.map_err(|error| error.to_string());
-        seen.push(json!({ tool: logs.unwrap_or_else(|error| error) }));
     }
+}
+
+/// What the loop guard says to the model. Whether the call is made, unless all is at an end.
+fn heed(verdict: Verdict, seen: &mut Vec<Value>) -> Result<bool, NoDiagnosis> {
+    let is_made = match verdict {
+        Verdict::Stop { why, .. } => return Err(NoDiagnosis::Circles(why)),
+        Verdict::Block { text, earlier, .. } => {
+            seen.push(json!({ "note": text, "earlier": earlier }));
+            false
+        }
+        Verdict::Nudge { text, .. } => {
+            seen.push(json!({ "note": text }));
+            true
+        }
+        _ => true,
+    };
+    Ok(is_made)
 }
 
 /// What follows from what was seen. The model's word comes first, and the rules' after it if they disagree: whether it

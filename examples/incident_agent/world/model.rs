@@ -25,11 +25,11 @@ enum Mood {
 const MOODS: [Mood; 8] =
     [Mood::Well, Mood::Throttles, Mood::Well, Mood::Circles, Mood::Well, Mood::Fails, Mood::Well, Mood::Stalls];
 
-/// A mood lasts so many milliseconds.
-const LASTS: u128 = 2_000;
+/// How long a mood lasts.
+pub(super) const LASTS: Duration = Duration::from_secs(2);
 
 pub(super) async fn answer(world: &Arc<World>, call: Call) -> Answer {
-    let turn = usize::try_from(world.since_began().as_millis() / LASTS).unwrap_or_default();
+    let turn = usize::try_from(world.since_began().as_millis() / LASTS.as_millis()).unwrap_or_default();
     let mood = MOODS.get(turn % MOODS.len()).copied().unwrap_or(Mood::Well);
     match mood {
         Mood::Throttles => return Answer::Throttled(1),

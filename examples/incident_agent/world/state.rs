@@ -74,6 +74,13 @@ impl World {
         Self { state: Mutex::new(state), chance: Rng::new(seed), began: Instant::now(), quiet }
     }
 
+    /// The same, so much later in the day.
+    #[cfg(test)]
+    pub(super) fn later(mut self, by: Duration) -> Self {
+        self.began = self.began.checked_sub(by).unwrap_or(self.began);
+        self
+    }
+
     pub(super) fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -8,7 +8,8 @@ use super::log::Kind;
 use super::state::{REPLICAS, World};
 use super::*;
 use crate::detect::{Watch, symptom};
-use crate::incident::{Incident, Symptom};
+use crate::diagnose::diagnose;
+use crate::incident::{Incident, Remedy, Symptom};
 use crate::services::{Order, Services};
 use crate::verify::is_well;
 
@@ -55,7 +56,11 @@ fn a_day_is_over_when_all_that_went_wrong_is_told_of() {
 
 /// A world in this process, with what the agent sees of it.
 async fn world(seed: u64) -> (Arc<World>, Services) {
-    let world = Arc::new(World::new(seed, true));
+    world_of(World::new(seed, true)).await
+}
+
+async fn world_of(world: World) -> (Arc<World>, Services) {
+    let world = Arc::new(world);
     let addresses = start(&world).await.unwrap();
     (world, Services::new(addresses, &EventBus::new()).unwrap())
 }
@@ -129,4 +134,24 @@ async fn a_message_counts_once_for_its_key() {
         tokio::time::sleep(std::time::Duration::from_millis(800)).await;
     }
     assert_eq!(world.state().components[1].replicas, [super::state::Replica::default(); REPLICAS]);
+}
+
+#[tokio::test]
+async fn whatever_the_model_does_there_is_a_diagnosis_soon() {
+    for turn in 0..8 {
+        let (world, services) = world_of(World::new(9, true).later(model::LASTS * turn)).await;
+        world.state().break_down("search", Kind::StaleCache, 5);
+        let began = std::time::Instant::now();
+        let found = diagnose(&services, "search", Symptom::Stale).await;
+        assert!(began.elapsed() < std::time::Duration::from_secs(4), "{found:?}");
+        assert!(found.remedies.contains(&Remedy::ClearCaches), "{found:?}");
+        let why = found.why.join("; ");
+        match turn {
+            1 => assert!(why.contains("429"), "{why}"),
+            3 => assert!(why.contains("in circles: logs would be called for the"), "{why}"),
+            5 => assert!(why.contains("502"), "{why}"),
+            7 => assert!(why.contains("timed out"), "{why}"),
+            _ => assert!(why.is_empty() || why.contains("none: "), "{why}"),
+        }
+    }
 }
