@@ -9,6 +9,7 @@ mod effect;
 mod failed;
 mod fingerprint;
 mod op;
+mod replay;
 mod step;
 mod wait;
 
@@ -25,10 +26,16 @@ pub use wait::{Child, ChildCall, SleepCall, WaitCall};
 mod error;
 mod handle;
 mod journal;
+mod lease;
 mod operate;
+mod patience;
 mod run;
 mod settings;
 mod store;
+mod telling;
+mod watch;
+mod worker;
+mod workflows;
 
 pub use error::{OpenError, RunError, StoreError};
 pub use handle::{Busy, Handle, RunCall, StartCall};

@@ -12,10 +12,10 @@
 //! - **A lost answer.** If it is not known whether a transaction was committed, the store asks again by itself (each
 //!   method can be repeated with the same arguments), for as long as the caller waits.
 
-pub(crate) mod dispatch;
-pub(crate) mod memory;
 #[cfg(test)]
 pub(crate) mod contract;
+pub(crate) mod dispatch;
+pub(crate) mod memory;
 #[cfg(feature = "postgres")]
 pub(crate) mod postgres;
 pub(crate) mod sqlite;
@@ -126,6 +126,8 @@ pub(crate) struct Found {
     pub(crate) claimed: Vec<Claimed>,
     /// Those that were blocked because they had too many attempts.
     pub(crate) blocked: Vec<RunId>,
+    /// Those of the claimed ones that another worker had.
+    pub(crate) recovered: Vec<RunId>,
     /// When the next queued run is due that is not due now, if there is one that is wanted.
     pub(crate) next_due: Option<Duration>,
 }

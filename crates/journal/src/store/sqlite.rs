@@ -49,11 +49,13 @@ pub(crate) struct Options {
     pub(crate) clocks: Clocks,
     /// For so long a write waits for those of other processes. 5 s.
     pub(crate) busy: Duration,
+    /// Whether a journal that is not there is made.
+    pub(crate) create: bool,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { clocks: Clocks::default(), busy: Duration::from_secs(5) }
+        Self { clocks: Clocks::default(), busy: Duration::from_secs(5), create: true }
     }
 }
 
@@ -69,11 +71,19 @@ pub(crate) struct Sqlite {
 }
 
 impl Sqlite {
+    /// As [`open`](Self::open), on a thread that may block.
+    pub(crate) async fn open_aside(path: String, options: Options) -> Result<Self, OpenError> {
+        let at = path.clone();
+        tokio::task::spawn_blocking(move || Self::open(path, options))
+            .await
+            .unwrap_or_else(|error| Err(Fault::Unavailable(format!("it was not opened: {error}")).at(&at).into()))
+    }
+
     /// Opens the journal in the file `path`, and makes it if it is not there. Blocks for as long as that takes.
     pub(crate) fn open(path: impl AsRef<Path>, options: Options) -> Result<Self, OpenError> {
         let path = path.as_ref();
         let at: Arc<str> = path.display().to_string().into();
-        let mut connection = schema::open(path, options.busy)?;
+        let mut connection = schema::open(path, options.busy, options.create)?;
         commit::guard(&mut connection).map_err(|error| when_opening(&at, &error))?;
         // The locks are found by the file's one name, by whichever link it was opened.
         let path = fs::canonicalize(path).map_err(|error| Fault::Refused(error.to_string()).at(&at))?;
