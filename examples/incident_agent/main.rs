@@ -28,7 +28,7 @@ pub(crate) type Result<T> = std::result::Result<T, Box<dyn std::error::Error + S
 #[derive(Debug, Parser)]
 #[command(about = "An incident agent that survives being killed, and the world it works in")]
 #[command(args_conflicts_with_subcommands = true)]
-struct Args {
+struct Program {
     #[command(subcommand)]
     part: Option<Part>,
     #[command(flatten)]
@@ -54,7 +54,7 @@ enum Part {
 }
 
 fn main() -> ExitCode {
-    match run(Args::parse()) {
+    match run(Program::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("incident_agent: {error}");
@@ -64,9 +64,9 @@ fn main() -> ExitCode {
 }
 
 #[tokio::main]
-async fn run(args: Args) -> Result<()> {
-    match args.part {
-        None => story::tell(&args.story).await,
+async fn run(program: Program) -> Result<()> {
+    match program.part {
+        None => story::tell(&program.story).await,
         Some(Part::World { dir, args }) => Ok(world::run(&dir, args).await?),
         Some(Part::Agent { dir }) => agent::run(&dir).await,
     }
