@@ -1,10 +1,13 @@
-//! Acting: each action at most once, whatever happens in between.
+//! The agent's hands and eyes; above all acting: each action at most once, whatever happens in between.
 
 use std::time::Duration;
 
-use stormproof::Policy;
+use stormproof::degrade::Config;
+use stormproof::{Degradation, EventBus, Policy};
 use stormproof_journal::{Ctx, Failed, Op, Probe};
 
+use crate::diagnose::{Diagnosis, MAX_DEGRADATION, diagnose};
+use crate::incident::Symptom;
 use crate::services::{Order, Services, Trouble};
 use crate::tell::say;
 
@@ -13,13 +16,30 @@ use crate::tell::say;
 pub(crate) struct Hands {
     pub(crate) services: Services,
     /// Repeats what changes something, after the probe was asked.
-    pub(crate) changing: Policy,
+    changing: Policy,
+    /// How much the agent lacks at the moment.
+    degradation: Degradation,
 }
 
 /// What the platform has accepted is asked for so often.
 const LOOKS: u32 = 40;
 
 impl Hands {
+    pub(crate) fn new(services: &Services, bus: &EventBus) -> crate::Result<Self> {
+        let config =
+            Config { max_degradation: MAX_DEGRADATION, recovery_evaluations: 1, recovery_dwell: Duration::ZERO };
+        let degradation = Degradation::with_config("diagnosis", config)?;
+        degradation.on_shift(|shift| say(&format!("    {}: {} -> {}", shift.as_str(), shift.from, shift.to)));
+        Ok(Self { services: services.clone(), changing: Services::changing(bus)?, degradation })
+    }
+
+    /// Finds out why, and takes notice of how well that went.
+    pub(crate) async fn diagnose(&self, component: &str, symptom: Symptom) -> Diagnosis {
+        let found = diagnose(&self.services, component, symptom).await;
+        self.degradation.evaluate(found.made_of.parts());
+        found
+    }
+
     /// Has something done to some replicas: the platform would do it each time it is asked, so it is asked first
     /// whether it was.
     pub(crate) async fn act(&self, cx: &Ctx, order: Order<'_>) -> Result<(), Failed> {

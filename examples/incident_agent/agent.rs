@@ -10,7 +10,7 @@ use stormproof_journal::{Ctx, Decision, Failed, Filter, Journal, RunError, State
 use crate::act::Hands;
 use crate::addresses::Addresses;
 use crate::detect::{Watch, symptom};
-use crate::diagnose::{Diagnosis, diagnose};
+use crate::diagnose::Diagnosis;
 use crate::incident::{Incident, Outcome, Remedy, Symptom};
 use crate::people::{bring_answers, hand_over};
 use crate::services::{Order, Services};
@@ -31,7 +31,7 @@ pub(crate) async fn run(dir: &Path) -> crate::Result<()> {
     let bus = EventBus::new();
     tell_events(&bus);
     let services = Services::new(Addresses::read(dir)?, &bus)?;
-    let hands = Hands { services: services.clone(), changing: Services::changing(&bus)? };
+    let hands = Hands::new(&services, &bus)?;
     let watch = Watch::new(&services)?;
 
     // That the process is killed while it has a run is no fault of the run.
@@ -100,11 +100,9 @@ async fn resolve(cx: &Ctx, incident: &Incident, hands: &Hands) -> Result<Outcome
     }
     hands.notify(cx, "ticket", &id, &format!("{component} is {symptom:?}")).await?;
     let diagnosis: Diagnosis =
-        cx.step("diagnose", |_| async { Ok::<_, Failed>(diagnose(services, component, symptom).await) }).await?;
+        cx.step("diagnose", |_| async { Ok::<_, Failed>(hands.diagnose(component, symptom).await) }).await?;
     if !cx.is_replaying() {
-        let missing = diagnosis.warning.as_deref().unwrap_or("nothing is missing");
-        let (cause, why) = (diagnosis.cause, diagnosis.why.join("; "));
-        say(&format!("{id}: diagnosed {cause:?}, {:?} ({missing} {why})", diagnosis.remedies));
+        say(&format!("{id}: {diagnosis}"));
     }
 
     let mut outcome = None;
@@ -116,7 +114,7 @@ async fn resolve(cx: &Ctx, incident: &Incident, hands: &Hands) -> Result<Outcome
     }
     let outcome = match outcome {
         Some(healed) => healed,
-        None => hand_over(cx, hands, &id, &context(&diagnosis)).await?,
+        None => hand_over(cx, hands, &id, &diagnosis.to_string()).await?,
     };
 
     hands.notify(cx, "close", &id, &outcome.to_string()).await?;
@@ -163,14 +161,6 @@ async fn worst(services: &Services, component: &str) -> Result<Symptom, Failed> 
         }
     }
     Ok(Symptom::Well)
-}
-
-/// What a person has to know who is woken.
-fn context(diagnosis: &Diagnosis) -> String {
-    let tried: Vec<_> = diagnosis.remedies.iter().map(|remedy| remedy.action()).collect();
-    let tried = if tried.is_empty() { "nothing".into() } else { tried.join(", ") };
-    let missing = diagnosis.warning.as_deref().unwrap_or("nothing");
-    format!("cause {:?}, tried {tried}, degraded by {missing}", diagnosis.cause)
 }
 
 /// The agent's own record, in the same transaction as the journal's.

@@ -1,5 +1,7 @@
 //! Why it happened: a model is asked, and when it is not to be had, rules say it. What is missing is said too.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use stormproof::LoopGuard;
@@ -15,15 +17,28 @@ pub(crate) struct Diagnosis {
     pub(crate) cause: Option<Cause>,
     /// To be tried in this order.
     pub(crate) remedies: Vec<Remedy>,
-    pub(crate) level: Level,
-    /// What was missing, in words.
-    pub(crate) warning: Option<String>,
-    /// Why it was missing.
-    pub(crate) why: Vec<String>,
+    /// What it was made of, and what of that was missing.
+    pub(crate) made_of: Response<()>,
 }
 
 /// Acting on less than this is guessing: a person decides.
 pub(crate) const MAX_DEGRADATION: Level = Level::Moderate;
+
+impl fmt::Display for Diagnosis {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.cause {
+            Some(cause) => write!(f, "it is {cause}")?,
+            None => f.write_str("nobody knows what it is")?,
+        }
+        let remedies: Vec<_> = self.remedies.iter().map(|remedy| remedy.action()).collect();
+        write!(f, ", to be tried: {}", if remedies.is_empty() { "nothing".into() } else { remedies.join(", then ") })?;
+        if let Some(warning) = self.made_of.warning() {
+            let why: Vec<_> = self.made_of.components.values().filter_map(|part| part.error.as_deref()).collect();
+            write!(f, " (degraded: {}; {warning}: {})", self.made_of.degradation_level, why.join("; "))?;
+        }
+        Ok(())
+    }
+}
 
 /// Looks at everything there is to see.
 pub(crate) async fn diagnose(services: &Services, component: &str, symptom: Symptom) -> Diagnosis {
@@ -91,15 +106,13 @@ pub(crate) fn conclude(symptom: Symptom, metrics: Result<Metrics, String>, model
         (Err(why), Some(_)) => Component::substitute(()).because(why),
         (Err(why), None) => Component::failed(why),
     };
-    let known = Response::new([("metrics", seen), ("diagnosis", thought)]);
-    let (level, warning) = (known.degradation_level, known.warning());
+    let made_of = Response::new([("metrics", seen), ("model", thought)]);
     let mut remedies: Vec<Remedy> = [by_model, by_rules].into_iter().flatten().filter_map(Cause::remedy).collect();
     remedies.dedup();
-    if level > MAX_DEGRADATION {
+    if made_of.degradation_level > MAX_DEGRADATION {
         remedies.clear();
     }
-    let why = known.components.into_values().filter_map(|part| part.error).collect();
-    Diagnosis { cause: by_model.or(by_rules), remedies, level, warning, why }
+    Diagnosis { cause: by_model.or(by_rules), remedies, made_of }
 }
 
 /// What anybody would say who looks at the numbers.
@@ -141,7 +154,7 @@ mod tests {
         let seen = Metrics { stale_answers: 0.8, ..metrics() };
         let found = conclude(Symptom::Stale, Ok(seen.clone()), Ok(Cause::Leak));
         assert_eq!(found.remedies, [Remedy::Restart, Remedy::ClearCaches]);
-        assert_eq!((found.level, found.warning), (Level::Full, None));
+        assert_eq!(found.to_string(), "it is a leak, to be tried: restart, then clear_caches");
         assert_eq!(conclude(Symptom::Stale, Ok(seen), Ok(Cause::StaleCache)).remedies, [Remedy::ClearCaches]);
     }
 
@@ -150,16 +163,19 @@ mod tests {
         let seen = Metrics { deployed_minutes_ago: 1, ..metrics() };
         let found = conclude(Symptom::Failing, Ok(seen), Err("502".into()));
         assert_eq!((found.cause, &*found.remedies), (Some(Cause::BadDeploy), &[Remedy::RollBack][..]));
-        assert_eq!((found.level, found.warning.as_deref()), (Level::Slight, Some("substituted: diagnosis")));
-        assert_eq!(found.why, ["502"]);
+        let told = "it is a bad deploy, to be tried: roll_back (degraded: slight; substituted: model: 502)";
+        assert_eq!(found.to_string(), told);
     }
 
     #[test]
     fn who_sees_too_little_does_nothing() {
         let blind = conclude(Symptom::Failing, Err("500".into()), Ok(Cause::BadDeploy));
-        assert_eq!((blind.level, &*blind.remedies), (Level::Minimal, &[][..]));
+        assert_eq!((blind.made_of.degradation_level, &*blind.remedies), (Level::Minimal, &[][..]));
         let lost = conclude(Symptom::Failing, Err("500".into()), Err("502".into()));
-        assert_eq!((lost.level, lost.cause, &*lost.remedies), (Level::Failed, None, &[][..]));
+        assert_eq!((lost.made_of.degradation_level, &*lost.remedies), (Level::Failed, &[][..]));
+        let told =
+            "nobody knows what it is, to be tried: nothing (degraded: failed; missing: metrics, model: 500; 502)";
+        assert_eq!(lost.to_string(), told);
     }
 
     #[test]

@@ -114,12 +114,25 @@ impl Remedy {
         }
     }
 
+    /// In words, after it was done.
     const fn done(self) -> &'static str {
         match self {
             Self::RollBack => "rolled back",
             Self::Restart => "restarted",
             Self::ClearCaches => "cleared caches",
         }
+    }
+}
+
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::BadDeploy => "a bad deploy",
+            Self::Leak => "a leak",
+            Self::StaleCache => "a stale cache",
+            Self::Runaway => "an agent that runs in circles",
+            Self::Hardware => "broken hardware",
+        })
     }
 }
 

@@ -1,12 +1,13 @@
 //! A day in half a minute: the world in one process, the agent in another, which is killed now and then.
 
 use std::fmt::Write as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use tokio::process::Command;
-use tokio::time::Instant;
+use stormproof::EventBus;
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::process::{Child, Command};
 
 use crate::addresses::Addresses;
 use crate::services::Services;
@@ -16,10 +17,10 @@ use crate::world::Log;
 #[derive(Clone, Copy, Debug, clap::Args)]
 pub(crate) struct Args {
     /// So many faults
-    #[arg(long, default_value_t = 6)]
+    #[arg(long, default_value_t = 10)]
     faults: u32,
     /// So often the agent is killed
-    #[arg(long, default_value_t = 6)]
+    #[arg(long, default_value_t = 7)]
     kills: u32,
     /// Determines the faults and the kills
     #[arg(long, default_value_t = 7)]
@@ -27,65 +28,79 @@ pub(crate) struct Args {
 }
 
 /// A kill comes so long after the start of the agent, and up to three times that.
-const LIFE: Duration = Duration::from_millis(900);
+const LIFE: Duration = Duration::from_millis(1_500);
 
 /// The story takes no longer.
-const LONGEST: Duration = Duration::from_secs(60);
+const LONGEST: Duration = Duration::from_secs(90);
 
 pub(crate) async fn tell(args: &Args) -> crate::Result<()> {
     let dir = std::env::temp_dir().join(format!("incident-agent-{}", std::process::id()));
     std::fs::create_dir_all(&dir)?;
-    let told = tell_in(&dir, args).await;
+    let told = tokio::time::timeout(LONGEST, tell_in(&dir, args)).await;
     std::fs::remove_dir_all(&dir)?;
-    told
+    told.map_err(|_| "the day did not end")?
 }
 
 async fn tell_in(dir: &Path, args: &Args) -> crate::Result<()> {
-    println!(
-        "Four components, {} faults to come; the agent is killed {} times (seed {}).\n",
-        args.faults, args.kills, args.seed
-    );
-    let (faults, seed) = (args.faults.to_string(), args.seed.to_string());
-    let mut world = process("world", dir).args(["--faults", &faults, "--seed", &seed]).stdin(Stdio::piped()).spawn()?;
-    let _held = world.stdin.take();
+    let Args { faults, kills, seed } = args;
+    println!("Four components, {faults} faults to come; the agent is killed {kills} times (seed {seed}).\n");
+    let stage = Stage { dir: dir.into(), began: Instant::now() };
+    let of_world = ["--faults", &faults.to_string(), "--seed", &seed.to_string()].map(str::to_owned);
+    let mut world = stage.enter("world", &of_world)?;
     let at = loop {
         if let Ok(addresses) = Addresses::read(dir) {
             break addresses;
         }
         tokio::time::sleep(Duration::from_millis(20)).await;
     };
-    tokio::time::timeout(LONGEST, live(dir, args)).await.map_err(|_| "the day did not end")??;
-    let log = Services::new(at, &stormproof::EventBus::new())?.log().await?;
+    stage.live(args).await?;
+    let log = Services::new(at, &EventBus::new())?.log().await?;
     println!("\n{}", table(&log));
     world.kill().await?;
     Ok(())
 }
 
-/// The agent, from process to process.
-async fn live(dir: &Path, args: &Args) -> crate::Result<()> {
-    let chance = stormproof_core::Rng::new(args.seed);
-    for kill in 1..=args.kills {
-        let mut agent = process("agent", dir).spawn()?;
-        let until = Instant::now() + LIFE.mul_f64(1.0 + 2.0 * chance.unit());
-        tokio::select! {
-            ended = agent.wait() => return finished(ended?),
-            () = tokio::time::sleep_until(until) => agent.kill().await?,
+/// Where the processes play.
+struct Stage {
+    dir: PathBuf,
+    began: Instant,
+}
+
+impl Stage {
+    /// The agent, from process to process.
+    async fn live(&self, args: &Args) -> crate::Result<()> {
+        let chance = stormproof_core::Rng::new(args.seed);
+        for kill in 1..=args.kills {
+            let mut agent = self.enter("agent", &[])?;
+            tokio::select! {
+                ended = agent.wait() => return finished(ended?),
+                () = tokio::time::sleep(LIFE.mul_f64(1.0 + 2.0 * chance.unit())) => agent.kill().await?,
+            }
+            println!("         kill -9, number {kill}");
         }
-        println!("\n        kill -9, the {kill}. time\n");
+        finished(self.enter("agent", &[])?.wait().await?)
     }
-    finished(process("agent", dir).spawn()?.wait().await?)
+
+    /// Another process of this program. What it says is told with the time.
+    fn enter(&self, part: &str, args: &[String]) -> crate::Result<Child> {
+        let mut command = Command::new(std::env::current_exe()?);
+        command.arg(part).arg("--dir").arg(&self.dir).args(args);
+        let mut process = command.stdin(Stdio::piped()).stdout(Stdio::piped()).kill_on_drop(true).spawn()?;
+        let began = self.began;
+        if let Some(stdout) = process.stdout.take() {
+            let mut lines = BufReader::new(stdout).lines();
+            tokio::spawn(async move {
+                while let Ok(Some(line)) = lines.next_line().await {
+                    println!("{:5.1} s  {line}", began.elapsed().as_secs_f64());
+                }
+            });
+        }
+        Ok(process)
+    }
 }
 
 fn finished(status: std::process::ExitStatus) -> crate::Result<()> {
     if status.success() { Ok(()) } else { Err(format!("the agent ended with {status}").into()) }
-}
-
-/// Another process of this program.
-fn process(part: &str, dir: &Path) -> Command {
-    let program = std::env::current_exe().unwrap_or_else(|_| "incident_agent".into());
-    let mut command = Command::new(program);
-    command.arg(part).arg("--dir").arg(dir).kill_on_drop(true);
-    command
 }
 
 /// What happened, by the world's own log.

@@ -37,7 +37,7 @@ pub(crate) struct Args {
     #[arg(long, default_value_t = 2)]
     at_once: usize,
     /// At least so many milliseconds between two
-    #[arg(long, default_value_t = 1_500)]
+    #[arg(long, default_value_t = 2_500)]
     gap: u64,
     /// Determines the faults and the services' moods
     #[arg(long, default_value_t = 7)]

@@ -19,7 +19,7 @@ const KILLS: u32 = 50;
 /// A kill comes at a moment like one of these, as often as after a random time: the agent has said so just before it
 /// does it, or just after it was done.
 const MOMENTS: [&str; 9] =
-    ["is at work", "detected", "stop [", "ticket", "diagnosed", "restart [", "roll_back [", "page/", "close"];
+    ["is at work", "detected", "stop [", "ticket", "to be tried", "restart [", "roll_back [", "page/", "close"];
 
 /// If the day has not ended after so long, it does not end.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -51,16 +51,34 @@ fn n_5_killed_fifty_times_it_does_nothing_twice_and_loses_no_incident() {
     let log = world.log();
     let incidents = incidents(&log);
     println!(
-        "{} incidents, {open} of them open at the last kill, {} actions, {} done while it was killed, {:.1} s",
+        "{} incidents, {open} of them open at the last kill; {} actions, {} of them by one process and recorded by another; {:.1} s",
         incidents.len(),
         log["actions"].as_array().unwrap().len(),
-        told.count("was done already"),
+        told.survived(),
         began.elapsed().as_secs_f64()
     );
+    assert!(told.survived() > 0, "no kill hit an action: this has shown nothing\n{told}");
     assert!(incidents.len() >= 10, "only {} incidents in fifty lives\n{told}", incidents.len());
     nothing_is_done_twice(&log);
     each_is_told_once(&log, &incidents);
     the_journal_has_each_once(dir.path(), &incidents);
+}
+
+#[test]
+fn n_3_the_story_shows_faults_that_heal_and_one_that_is_handed_over() {
+    let output =
+        Command::new(env!("CARGO_BIN_EXE_incident_agent")).args(["--faults", "5", "--kills", "3"]).output().unwrap();
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{text}\n{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(text.matches("kill -9, number").count(), 3, "{text}");
+    assert!(text.contains("Self-heal successful: cleared caches"), "{text}");
+    assert!(text.contains("handed over to the second on call"), "{text}");
+    assert!(text.contains("actions done twice: 0"), "{text}");
+    let told = text.split_once("ended by").unwrap().1;
+    for (fault, ended_by) in [("BadDeploy", "roll_back"), ("Runaway", "restart"), ("Hardware", "second on call")] {
+        let row = told.lines().find(|row| row.contains(fault)).unwrap();
+        assert!(row.contains(ended_by) || row.contains("on call"), "{row}");
+    }
 }
 
 /// Every fault, by the name that the agent gives it. All of them are over.
@@ -220,6 +238,9 @@ fn program(part: &str, dir: &Path) -> Command {
     command
 }
 
+/// Stands between what two processes said.
+const KILLED: &str = "        -- killed --";
+
 /// What the agents said.
 #[derive(Default)]
 struct Told(Vec<String>);
@@ -227,11 +248,20 @@ struct Told(Vec<String>);
 impl Told {
     fn drain(&mut self, lines: &Receiver<String>) {
         self.0.extend(lines.iter());
-        self.0.push("        -- killed --".into());
+        self.0.push(KILLED.into());
     }
 
-    fn count(&self, words: &str) -> usize {
-        self.0.iter().filter(|line| line.contains(words)).count()
+    /// So many actions were found done by a process that had not ordered them.
+    fn survived(&self) -> usize {
+        let (mut ordered, mut survived) = (BTreeSet::new(), 0);
+        for line in &self.0 {
+            match line.strip_suffix(" was done already") {
+                Some(action) if !ordered.contains(action) => survived += 1,
+                _ if line == KILLED => ordered.clear(),
+                _ => drop(ordered.insert(line.as_str())),
+            }
+        }
+        survived
     }
 }
 

@@ -145,7 +145,7 @@ async fn whatever_the_model_does_there_is_a_diagnosis_soon() {
         let found = diagnose(&services, "search", Symptom::Stale).await;
         assert!(began.elapsed() < std::time::Duration::from_secs(4), "{found:?}");
         assert!(found.remedies.contains(&Remedy::ClearCaches), "{found:?}");
-        let why = found.why.join("; ");
+        let why = found.made_of.components["model"].error.clone().unwrap_or_default();
         match turn {
             1 => assert!(why.contains("429"), "{why}"),
             3 => assert!(why.contains("in circles: logs would be called for the"), "{why}"),
