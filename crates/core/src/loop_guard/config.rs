@@ -41,7 +41,8 @@ pub struct Config {
     pub max_errors_in_window: u32,
     /// Novelty is judged over so many calls, 8 to 64. Default: 40.
     pub novelty_window: u32,
-    /// At least this share of them must have shown something new, 0 to 1; 0 switches it off. Default: 0.1.
+    /// At least this share of the calls of `novelty_window` must have shown something new, 0 to 1; 0 switches it off.
+    /// Default: 0.1.
     pub min_novelty: f64,
     /// The model may say the same so often while nothing new is learned. Default: 3.
     pub max_text_repetitions: u32,
@@ -51,7 +52,7 @@ pub struct Config {
     pub text_similarity: f64,
     /// The caller's fingerprint of progress may stay the same for so many turns. Default: 20.
     pub max_turns_without_progress: u32,
-    /// It may stay the same for so long. Default: no limit.
+    /// The caller's fingerprint of progress may stay the same for so long. Default: no limit.
     #[cfg_attr(feature = "serde", serde(with = "crate::time::duration::option"))]
     #[cfg_attr(feature = "schema", schemars(with = "Option<crate::time::duration::Written>"))]
     pub max_time_without_progress: Option<Duration>,
@@ -82,8 +83,8 @@ pub struct Config {
     pub warn_at: f64,
     /// So many calls are blocked before the run is stopped. Default: 2.
     pub max_blocks: u32,
-    /// After so many new results since the last detection, blocks are counted from zero again. (A nudge does not come
-    /// back.) Default: 50.
+    /// After so many new results since the last detection, blocks are counted from zero again; a nudge does not come
+    /// back. Default: 50.
     pub forgive_after: u32,
     /// So many calls are remembered, 16 to 65,536. Default: 512.
     pub history: u32,

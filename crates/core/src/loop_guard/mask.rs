@@ -8,13 +8,14 @@ mod shapes;
 
 use shapes::{Shape, is_word};
 
-/// A hash that is the same on every machine and in every version (FNV-1a, with a last mix: its low bits alone are weak).
+/// A hash that is the same on every machine and in every version: each eight bytes are multiplied in, and the halves of
+/// the product folded (after wyhash). Texts are added in parts, and the same parts give the same hash.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Print(u64);
 
 impl Print {
     pub(super) fn new() -> Self {
-        Self(0xcbf2_9ce4_8422_2325)
+        Self(0xa076_1d64_78bd_642f)
     }
 
     pub(super) fn bytes(mut self, bytes: &[u8]) -> Self {
@@ -22,20 +23,32 @@ impl Print {
         self
     }
 
-    pub(super) fn number(self, number: u64) -> Self {
-        self.bytes(&number.to_le_bytes())
+    pub(super) fn number(mut self, number: u64) -> Self {
+        self.fold(number);
+        self
     }
 
     fn add(&mut self, bytes: &[u8]) {
-        for byte in bytes {
-            self.0 = (self.0 ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3);
+        let (words, rest) = bytes.as_chunks::<8>();
+        for word in words {
+            self.fold(u64::from_le_bytes(*word));
         }
+        // The last byte says how many of the others are there.
+        let mut last = [0; 8];
+        last[..rest.len()].copy_from_slice(rest);
+        last[7] = 0x80 | u8::try_from(rest.len()).unwrap_or(0);
+        self.fold(u64::from_le_bytes(last));
+    }
+
+    #[allow(clippy::cast_possible_truncation, reason = "the two halves are what is wanted")]
+    fn fold(&mut self, word: u64) {
+        let product = u128::from(self.0 ^ word) * 0xe703_7ed1_a0b4_28db_u128;
+        self.0 = ((product as u64) ^ ((product >> 64) as u64)).wrapping_add(0x8ebc_6af0_9c88_c6e3);
     }
 
     pub(super) fn done(self) -> u64 {
         let mut hash = self.0;
         hash = (hash ^ (hash >> 33)).wrapping_mul(0xff51_afd7_ed55_8ccd);
-        hash = (hash ^ (hash >> 33)).wrapping_mul(0xc4ce_b9fe_1a85_ec53);
         hash ^ (hash >> 33)
     }
 }
@@ -62,7 +75,7 @@ pub(super) enum Text {
 /// A text's fingerprints.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Prints {
-    /// With everything but the fields that say nothing.
+    /// With everything but the fields that say nothing; of arguments only.
     pub(super) exact: u64,
     /// Without ids and times.
     pub(super) masked: u64,
@@ -138,7 +151,9 @@ impl Mask<'_> {
             });
             counted = false;
             if let Some(Shape { end, known }) = shape {
-                exact.add(&bytes[told..end]);
+                if kind == Text::Arguments {
+                    exact.add(&bytes[told..end]);
+                }
                 masked.add(&bytes[told..at]);
                 let own = Print::new().bytes(&bytes[at..end]).done();
                 match known.then(|| meaning(own)).flatten() {
@@ -154,7 +169,7 @@ impl Mask<'_> {
             let whole = at == 0 || !is_word(bytes[at - 1]);
             let value = whole.then(|| value_after(bytes, end)).flatten();
             if let Some((from, to)) = value.filter(|_| self.ignores(word, kind)) {
-                for print in [&mut exact, &mut masked] {
+                for print in [&mut exact, &mut masked].into_iter().skip(usize::from(kind == Text::Output)) {
                     print.add(&bytes[told..from]);
                     print.add(MASKED);
                 }
@@ -164,7 +179,9 @@ impl Mask<'_> {
             // A part of a word may be an id, as in `call_01h…`.
             at += bytes[at..end].iter().take_while(|byte| byte.is_ascii_alphanumeric()).count();
         }
-        exact.add(&bytes[told..]);
+        if kind == Text::Arguments {
+            exact.add(&bytes[told..]);
+        }
         masked.add(&bytes[told..]);
         Prints { exact: exact.done(), masked: masked.done() }
     }

@@ -11,7 +11,7 @@ use super::rule::Rule;
 /// So many turns are looked back on.
 const TURNS: usize = 16;
 /// A text is compared by so many of its sequences of words.
-const SAMPLE: usize = 48;
+const SAMPLE: u32 = 48;
 /// Words in a sequence.
 const WORDS: usize = 2;
 /// Shorter texts say nothing.
@@ -40,7 +40,7 @@ impl Texts {
     pub(super) fn resized(mut self) -> Self {
         let over = self.last.len().saturating_sub(TURNS);
         self.last.drain(..over);
-        self.last.iter_mut().for_each(|said| said.sample.truncate(SAMPLE));
+        self.last.iter_mut().for_each(|said| said.sample.truncate(SAMPLE as usize));
         self
     }
 
@@ -65,14 +65,19 @@ impl Texts {
     }
 }
 
-/// The share of sequences two texts have in common, estimated from the smallest ones.
+/// The share of sequences two texts have in common, estimated from the smallest ones. Both are sorted.
 fn alike(one: &[u64], other: &[u64]) -> f64 {
-    let union: BTreeSet<u64> = one.iter().chain(other).copied().collect();
-    let considered = union.iter().take(SAMPLE.min(union.len()));
+    let (mut one, mut other) = (one.iter().peekable(), other.iter().peekable());
     let (mut common, mut all) = (0_u32, 0_u32);
-    for print in considered {
+    while all < SAMPLE {
+        let smallest = match (one.peek(), other.peek()) {
+            (Some(one), Some(other)) => **one.min(other),
+            (Some(rest), None) | (None, Some(rest)) => **rest,
+            (None, None) => break,
+        };
+        let (here, there) = (one.next_if_eq(&&smallest), other.next_if_eq(&&smallest));
         all += 1;
-        common += u32::from(one.binary_search(print).is_ok() && other.binary_search(print).is_ok());
+        common += u32::from(here.is_some() && there.is_some());
     }
     if all == 0 { 0.0 } else { f64::from(common) / f64::from(all) }
 }
@@ -121,7 +126,7 @@ impl Prose {
             let mut sample = BTreeSet::new();
             for sequence in sequences {
                 sample.insert(sequence);
-                if sample.len() > SAMPLE {
+                if sample.len() > SAMPLE as usize {
                     sample.pop_last();
                 }
             }
