@@ -2,6 +2,7 @@
 
 mod check;
 mod demo;
+mod journal;
 mod schema;
 mod serve;
 mod simulate;
@@ -30,6 +31,7 @@ enum Command {
     Check(check::Args),
     Schema(schema::Args),
     Demo(demo::Args),
+    Journal(journal::Args),
     Simulate(simulate::Args),
     #[command(hide = true)]
     DemoUpstream(demo::UpstreamArgs),
@@ -48,6 +50,7 @@ fn main() -> ExitCode {
         Command::Check(args) => check::run(&args),
         Command::Schema(args) => schema::run(&args),
         Command::Demo(args) => demo::run(&args),
+        Command::Journal(args) => journal::run(&args),
         Command::Simulate(args) => simulate::run(&args),
         Command::DemoUpstream(args) => demo::run_upstream(&args),
     }

@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::error::RunError;
+
 /// Milliseconds since 1970 by the store's clock: this machine's for SQLite, the database's for PostgreSQL.
 pub type Millis = i64;
 
@@ -23,6 +25,28 @@ impl RunId {
     /// The run of `workflow` for `key`. Neither is checked here.
     pub fn new(workflow: &str, key: &str) -> Self {
         Self(format!("{workflow}/{key}").into())
+    }
+
+    /// The same, if name and key are ones: not empty, not too long, without control characters; and no slash in the
+    /// name, so that no two pairs have one id.
+    pub(crate) fn checked(workflow: &str, key: &str) -> Result<Self, RunError> {
+        let wrong = |field, value: &str, allowed| {
+            Err(RunError::Key { field, value: value.chars().take(100).collect::<String>().into(), allowed })
+        };
+        let is_sound = |text: &str, most: usize| {
+            !text.trim().is_empty() && text.len() <= most && !text.chars().any(char::is_control)
+        };
+        if !is_sound(workflow, 200) || workflow.contains('/') {
+            return wrong(
+                "workflow",
+                workflow,
+                "1 to 200 bytes, not only blanks, without slash and control characters",
+            );
+        }
+        if !is_sound(key, 500) {
+            return wrong("key", key, "1 to 500 bytes, not only blanks, without control characters");
+        }
+        Ok(Self::new(workflow, key))
     }
 
     /// What [`Display`](fmt::Display) wrote.
@@ -236,4 +260,31 @@ pub struct Step {
     pub epoch: Epoch,
     /// Drawn anew for each write: a lost acknowledgement is recognised by it.
     pub attempt_id: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_and_a_key_are_checked() {
+        assert!(RunId::checked("pay", "order/18 ä").is_ok());
+        let wrong = |workflow: &str, key: &str| match RunId::checked(workflow, key) {
+            Err(RunError::Key { field, .. }) => field,
+            _ => "none",
+        };
+        assert_eq!(wrong("", "k"), "workflow");
+        assert_eq!(wrong("a/b", "k"), "workflow");
+        assert_eq!(wrong(&"a".repeat(201), "k"), "workflow");
+        assert_eq!(wrong("a", ""), "key");
+        assert_eq!(wrong("a", "  "), "key");
+        assert_eq!(wrong("a", "k\n"), "key");
+        assert_eq!(wrong("a", &"ä".repeat(251)), "key");
+    }
+
+    #[test]
+    fn an_error_shows_the_beginning_of_a_long_key() {
+        let error = RunId::checked("a", &"ä".repeat(10_000)).map_err(|error| error.to_string());
+        assert!(error.is_err_and(|text| text.len() < 400));
+    }
 }

@@ -57,6 +57,7 @@ pub(crate) struct Settings {
     pub(crate) worker_version: String,
     pub(crate) clock: Clock,
     pub(crate) wall: Wall,
+    pub(crate) create: bool,
 }
 
 impl fmt::Debug for Settings {
@@ -86,6 +87,7 @@ impl Settings {
             worker_version: env!("CARGO_PKG_VERSION").into(),
             clock: Clock::system(),
             wall: Arc::new(SystemTime::now),
+            create: true,
         }
     }
 
@@ -226,7 +228,14 @@ impl Builder {
         self
     }
 
-    /// Opens the journal, and makes its tables if they are not there.
+    /// Whether a journal that is not there is made. If not, opening it is an error: a mistake in a path makes no empty
+    /// journal. Default: yes.
+    pub fn create(mut self, yes: bool) -> Self {
+        self.settings.create = yes;
+        self
+    }
+
+    /// Opens the journal, and makes its tables if they are not there and [`create`](Self::create) allows.
     ///
     /// # Errors
     /// All mistakes in the settings at once; an address that is none; a database that is damaged, cannot be reached, or was
@@ -234,7 +243,7 @@ impl Builder {
     pub async fn open(self) -> Result<Journal, OpenError> {
         let Self { url, settings } = self;
         Mistakes::none(settings.validate())?;
-        let store = Store::open(&url, &Opening { wall: settings.wall.clone() }).await?;
+        let store = Store::open(&url, &Opening { wall: settings.wall.clone(), create: settings.create }).await?;
         Ok(Journal::new(store, settings))
     }
 }

@@ -21,6 +21,8 @@ pub(crate) type Wall = Arc<dyn Fn() -> SystemTime + Send + Sync>;
 pub(crate) struct Opening {
     /// The time of day, for stores that have no clock of their own.
     pub(crate) wall: Wall,
+    /// Whether a journal that is not there is made. If not, nothing is: no file, no database, no table.
+    pub(crate) create: bool,
 }
 
 impl fmt::Debug for Opening {

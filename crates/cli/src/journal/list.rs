@@ -1,0 +1,76 @@
+//! Runs as a table.
+
+use stormproof_journal::{Failure, Millis, Run, State};
+
+use super::amount::{aligned, between, shortened};
+
+/// A line for each run.
+pub(super) fn table(runs: &[Run], now: Millis) -> String {
+    if runs.is_empty() {
+        return "no runs match\n".to_owned();
+    }
+    let mut rows = vec![["RUN", "STATE", "AGE", "ATTEMPTS", "NOTE"].map(str::to_owned)];
+    rows.extend(runs.iter().map(|run| {
+        let state = run.state.as_str().to_owned();
+        [shortened(run.id.as_str(), 100), state, between(run.created_at, now), run.attempts.to_string(), note(run, now)]
+    }));
+    aligned(&rows)
+}
+
+/// What is most worth knowing of a run, beside its state.
+fn note(run: &Run, now: Millis) -> String {
+    match (run.state, &run.error) {
+        (State::Blocked | State::Err, Some(error)) => why(error, 70),
+        (State::Running, _) => {
+            run.owner.as_deref().map(|owner| format!("at {}", shortened(owner, 60))).unwrap_or_default()
+        }
+        (State::Queued, _) => waits(run, now),
+        _ => String::new(),
+    }
+}
+
+/// The reason of a failure, in a line.
+pub(super) fn why(failure: &Failure, most: usize) -> String {
+    let kind = shortened(&failure.kind, 40);
+    let message = shortened(&failure.message, most);
+    let keep = if failure.keep { " (kept)" } else { "" };
+    if message.is_empty() { format!("{kind}{keep}") } else { format!("{kind}: {message}{keep}") }
+}
+
+/// What a queued run waits for.
+pub(super) fn waits(run: &Run, now: Millis) -> String {
+    match run.wake_at {
+        Some(at) if at > now => format!("due in {}", between(now, at)),
+        Some(at) => format!("due since {}", between(at, now)),
+        None => "waits for a signal".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use serde_json::json;
+
+    use super::super::show::tests::run;
+    use super::*;
+
+    #[test]
+    fn runs_stand_one_below_the_other() {
+        let runs = [
+            run(json!({ "id": "pay/order-18", "state": "blocked", "attempts": 3,
+                "error": { "kind": "refused", "message": "no trace\nof the payment", "keep": false, "seq": 2 } })),
+            run(json!({ "id": "pay/1", "state": "running", "owner": "w1" })),
+            run(json!({ "id": "pay/2", "state": "queued", "wake_at": 1_005_000 })),
+            run(json!({ "id": "pay/3", "state": "ok" })),
+        ];
+        let expected = "\
+RUN           STATE    AGE     ATTEMPTS  NOTE
+pay/order-18  blocked  15m     3         refused: no trace of the payment
+pay/1         running  15m     1         at w1
+pay/2         queued   15m     1         due in 5s
+pay/3         ok       15m     1
+";
+        assert_eq!(table(&runs, 1_000_000), expected.replace("AGE     ", "AGE  ").replace("15m     ", "15m  "));
+        assert_eq!(table(&[], 0), "no runs match\n");
+    }
+}
