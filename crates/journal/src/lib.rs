@@ -36,7 +36,10 @@ pub use journal::Journal;
 pub use operate::{Fork, History};
 pub use run::{Epoch, Failure, Kind, Millis, Progress, Run, RunId, State, Step};
 pub use settings::Builder;
-pub use store::{Decision, Filter, Forgotten, Retention};
-
 /// The library whose transactions [`Ctx::commit`] gets.
 pub use rusqlite;
+#[cfg(feature = "postgres")]
+pub use store::postgres::PgTransaction;
+pub use store::{Decision, Filter, Forgotten, Retention};
+#[cfg(feature = "postgres")]
+pub use tokio_postgres;

@@ -3,7 +3,7 @@
 //! The engine above decides; a store writes and reads. Everything that must not be seen half is one method, hence one
 //! transaction. Times in requests are durations: each store adds them to a clock of its own ([`Millis`]).
 //!
-//! Rules that hold in both stores, tested in `tests/store`:
+//! Rules that hold in both stores, tested in `store/contract.rs`:
 //! - **The fence.** A method that takes a [`Fence`] writes only while the run is `running` with that very epoch. Else
 //!   nothing is written and the answer is [`Written::Fenced`], unless what is there was written by the same attempt
 //!   (`attempt_id` for a step; the same epoch and end state for a run): [`Written::Already`].
@@ -14,6 +14,8 @@
 
 pub(crate) mod dispatch;
 pub(crate) mod memory;
+#[cfg(test)]
+pub(crate) mod contract;
 #[cfg(feature = "postgres")]
 pub(crate) mod postgres;
 pub(crate) mod sqlite;
