@@ -1,0 +1,147 @@
+//! What only a store in a file has to do.
+
+use tempfile::TempDir;
+
+use super::*;
+use crate::run::{Kind, Progress};
+use crate::store::contract::Bench;
+
+/// A fresh file in a folder of its own.
+struct Fresh {
+    folder: TempDir,
+    store: Sqlite,
+}
+
+impl Bench for Fresh {
+    type Store = Sqlite;
+
+    async fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Sqlite::open(folder.path().join("a.db"), Options::default()).unwrap();
+        Self { folder, store }
+    }
+
+    fn store(&self) -> &Sqlite {
+        &self.store
+    }
+
+    async fn again(&self) -> Sqlite {
+        Sqlite::open(self.folder.path().join("a.db"), Options::default()).unwrap()
+    }
+}
+
+crate::store::contract::contract!(Fresh);
+
+fn new_run(key: &str) -> NewRun {
+    NewRun {
+        id: RunId::new("w", key),
+        name: "w".into(),
+        version: "1".into(),
+        input: "{}".into(),
+        fp: "f".into(),
+        parent: None,
+        delay: Duration::ZERO,
+        ttl: None,
+    }
+}
+
+fn worker(id: &str) -> Worker {
+    Worker { id: id.into(), host: "h".into(), version: "1".into(), ttl: Duration::from_secs(30) }
+}
+
+fn wanted(limit: u32) -> Wanted {
+    Wanted { workflows: vec![("w".into(), "1".into())], limit, max_attempts: 10 }
+}
+
+fn done(seq: u32, attempt: &str) -> Step {
+    Step {
+        seq,
+        name: "s".into(),
+        fp: String::new(),
+        kind: Kind::Step,
+        state: Progress::Done,
+        value: Some("1".into()),
+        epoch: 0,
+        attempt_id: attempt.into(),
+    }
+}
+
+#[tokio::test]
+async fn a_run_from_start_to_end() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.db");
+    let store = Sqlite::open(&path, Options::default()).unwrap();
+    let me = worker("me");
+    store.join(&me).await.unwrap();
+    assert!(matches!(store.start(&new_run("a")).await.unwrap(), Started::New));
+    let found = store.claim(&me, &wanted(10)).await.unwrap();
+    let run = &found.claimed[0].run;
+    let fence = Fence { run: run.id.clone(), epoch: run.epoch };
+    assert_eq!(store.record(&fence, &done(1, "a")).await.unwrap(), Written::Done);
+    assert_eq!(store.record(&fence, &done(1, "a")).await.unwrap(), Written::Already);
+    assert_eq!(store.finish(&fence, None, &End::Ok("2".into())).await.unwrap(), Written::Done);
+    drop(store);
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "no log and no locks are left");
+    let store = Sqlite::open(&path, Options::default()).unwrap();
+    let read = store.read(&fence.run).await.unwrap().unwrap();
+    assert_eq!(read.run.result.as_deref(), Some("2"));
+    assert_eq!(read.steps.len(), 1);
+}
+
+#[test]
+#[ignore = "figures"]
+fn figures() {
+    use std::io::{Seek as _, Write as _};
+    use std::time::Instant;
+    let dir = std::env::var("FIGURES_DIR").unwrap_or_else(|_| "/tmp".into());
+    let folder = tempfile::tempdir_in(dir).unwrap();
+    let mut file = std::fs::File::create(folder.path().join("raw")).unwrap();
+    let page = vec![7u8; 4120];
+    for lap in 0..3 {
+        file.rewind().unwrap();
+        let began = Instant::now();
+        for _ in 0..2000 {
+            file.write_all(&page).unwrap();
+            file.sync_data().unwrap();
+        }
+        println!("floor lap {lap}: {:.0}/s", 2000.0 / began.elapsed().as_secs_f64());
+    }
+    for (name, threads) in [("current", 0), ("multi", 2)] {
+        let runtime = if threads == 0 {
+            tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
+        } else {
+            tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build().unwrap()
+        };
+        runtime.block_on(async {
+            let store = Arc::new(Sqlite::open(folder.path().join(format!("{name}.db")), Options::default()).unwrap());
+            let me = worker("me");
+            store.join(&me).await.unwrap();
+            for callers in [1u32, 64, 1, 64] {
+                let mut fences = Vec::new();
+                for n in 0..callers {
+                    let first = Step { state: Progress::Begun, ..done(0, "x") };
+                    let run = new_run(&format!("{callers}-{n}-{:?}", Instant::now()));
+                    let epoch = store.start_claimed(&run, &me, &first).await.unwrap().unwrap();
+                    fences.push(Fence { run: run.id, epoch });
+                }
+                let each = if callers == 1 { 8_000 } else { 1_000 };
+                let began = Instant::now();
+                let mut tasks = tokio::task::JoinSet::new();
+                for fence in fences {
+                    let store = Arc::clone(&store);
+                    tasks.spawn(async move {
+                        for seq in 1..=each {
+                            let step = done(seq, &format!("{seq:032}"));
+                            assert_eq!(store.record(&fence, &step).await.unwrap(), Written::Done);
+                        }
+                    });
+                }
+                while let Some(done) = tasks.join_next().await {
+                    done.unwrap();
+                }
+                let rate = f64::from(callers * each) / began.elapsed().as_secs_f64();
+                println!("{name} {callers} callers: {rate:.0} steps/s");
+            }
+        });
+    }
+}
