@@ -7,7 +7,7 @@
 
 mod between;
 mod commit;
-mod engine;
+// mod engine;
 mod script;
 mod sql;
 mod within;

@@ -24,6 +24,8 @@ pub use wait::{Child, ChildCall, SleepCall, WaitCall};
 // Keeping them.
 mod error;
 mod handle;
+#[cfg(test)]
+mod interleavings;
 mod journal;
 mod operate;
 mod run;
@@ -35,9 +37,9 @@ pub use handle::{Busy, Handle, RunCall, StartCall};
 pub use journal::Journal;
 pub use operate::{Fork, History};
 pub use run::{Epoch, Failure, Kind, Millis, Progress, Run, RunId, State, Step};
-pub use settings::Builder;
 /// The library whose transactions [`Ctx::commit`] gets.
 pub use rusqlite;
+pub use settings::Builder;
 #[cfg(feature = "postgres")]
 pub use store::postgres::PgTransaction;
 pub use store::{Decision, Filter, Forgotten, Retention};

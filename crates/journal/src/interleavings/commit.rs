@@ -26,8 +26,8 @@ pub(super) async fn slowly(store: &Store, who: &str, fence: &Fence, step: &Step,
     let (run, seq, who) = (fence.run.to_string(), i64::from(step.seq), who.to_owned());
     let value: Box<str> = format!("\"{who} {seq}\"").into();
     let Pause { inside, length } = pause;
-    let tell = move || drop(inside.as_ref().map(|inside| inside.send(())));
-    let committed = match store {
+    let tell = move || inside.iter().for_each(|inside| inside.send(()).unwrap());
+    match store {
         Store::Sqlite(store) => {
             let work = Box::new(move |tx: &rusqlite::Transaction<'_>| {
                 tx.execute(SQL, (&run, seq, &who)).unwrap();
@@ -35,26 +35,20 @@ pub(super) async fn slowly(store: &Store, who: &str, fence: &Fence, step: &Step,
                 std::thread::sleep(length);
                 Ok(value.clone())
             });
-            store.commit(fence, step, work).await
+            match store.commit(fence, step, work).await.unwrap() {
+                Committed::Written(written) => written,
+                Committed::Undone => panic!("nothing asked for that"),
+            }
         }
         #[cfg(feature = "postgres")]
         Store::Postgres(store) => {
-            let mut work = |tx: crate::PgTransaction| {
-                let (run, who, value) = (run.clone(), who.clone(), value.clone());
-                let tell = &tell;
-                Box::pin(async move {
-                    tx.execute(SQL, &[&run, &seq, &who]).await.unwrap();
-                    tell();
-                    tokio::time::sleep(length).await;
-                    Ok(value)
-                }) as std::pin::Pin<Box<dyn Future<Output = _> + Send + '_>>
-            };
-            store.commit(fence, step, &mut work).await
+            let Some(tx) = store.begin(fence).await.unwrap() else { return Written::Fenced };
+            tx.execute(SQL, &[&run, &seq, &who]).await.unwrap();
+            tell();
+            tokio::time::sleep(length).await;
+            let step = Step { value: Some(value), ..step.clone() };
+            store.commit(tx, fence, &step).await.unwrap()
         }
-        _ => panic!("{store:?}"),
-    };
-    match committed.unwrap() {
-        Committed::Written(written) => written,
-        Committed::Undone => panic!("nothing asked for that"),
+        Store::Memory(_) => panic!("{store:?} has no commits"),
     }
 }

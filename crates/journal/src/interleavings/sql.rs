@@ -35,7 +35,9 @@ impl Sql {
         match self {
             Self::Sqlite(connection) => connection.execute_batch(sql).unwrap_or_else(|error| panic!("{sql}: {error}")),
             #[cfg(feature = "postgres")]
-            Self::Postgres(client) => client.batch_execute(sql).await.unwrap_or_else(|error| panic!("{sql}: {error:?}")),
+            Self::Postgres(client) => {
+                client.batch_execute(sql).await.unwrap_or_else(|error| panic!("{sql}: {error:?}"))
+            }
         }
     }
 
@@ -51,7 +53,9 @@ impl Sql {
                             ValueRef::Null => String::new(),
                             ValueRef::Integer(value) => value.to_string(),
                             ValueRef::Real(value) => value.to_string(),
-                            ValueRef::Text(value) | ValueRef::Blob(value) => String::from_utf8_lossy(value).into_owned(),
+                            ValueRef::Text(value) | ValueRef::Blob(value) => {
+                                String::from_utf8_lossy(value).into_owned()
+                            }
                         })
                     };
                     (0..columns).map(column).collect::<rusqlite::Result<Vec<_>>>().map(|columns| columns.join("|"))

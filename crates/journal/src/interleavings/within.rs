@@ -103,8 +103,8 @@ async fn who_comes_while_a_write_is_under_way_sees_it_or_wins() {
             };
 
             let seen = world.b.read(&held.run).await.unwrap().unwrap();
-            let stands = seen.steps.iter().any(|step| step.attempt_id.starts_with(&format!("a {seq} ")) && {
-                step.state == last.step("a", 0).unwrap().state
+            let stands = seen.steps.iter().any(|step| {
+                step.attempt_id.starts_with(&format!("a {seq} ")) && { step.state == last.step("a", 0).unwrap().state }
             });
             assert_eq!(stands, written == Written::Done, "{place}: {written:?}, {seen:?}");
             if came && early.is_some() {

@@ -7,9 +7,7 @@ use super::script::{Write, fence};
 use super::sql::Sql;
 use crate::run::{Epoch, RunId};
 use crate::store::dispatch::{Opening, Store};
-use crate::store::{
-    Changed, Claimed, Decision, Fence, Keep as _, NewRun, Started, Taken, Wanted, Worker, Written,
-};
+use crate::store::{Changed, Claimed, Decision, Fence, Keep as _, NewRun, Started, Taken, Wanted, Worker, Written};
 
 const NAME: &str = "flow";
 const VERSION: &str = "1";
@@ -68,8 +66,7 @@ impl World {
 
     pub(super) async fn worker(&self, store: &Store, who: &str) -> Worker {
         let number = self.workers.fetch_add(1, Ordering::Relaxed);
-        let worker =
-            Worker { id: format!("{who}-{number}"), host: "host".into(), version: VERSION.into(), ttl: LEASE };
+        let worker = Worker { id: format!("{who}-{number}"), host: "host".into(), version: VERSION.into(), ttl: LEASE };
         store.join(&worker).await.unwrap();
         worker
     }
@@ -145,11 +142,11 @@ impl World {
 
     /// Who wrote each step and row that there is: `4 b`.
     pub(super) async fn authors(&self, run: &RunId) -> Vec<String> {
-        let steps = self.sql.lines(&format!("select seq, attempt_id from step where run_id = '{run}' order by seq"));
+        let steps = format!("select seq, attempt_id from step where run_id = '{run}' order by seq");
         let author = |line: String| line.split(' ').next().unwrap_or_default().replace('|', " ");
-        let mut authors: Vec<_> = steps.await.into_iter().map(author).collect();
-        let rows = self.sql.lines(&format!("select seq, who from ledger where run = '{run}' order by seq, who"));
-        authors.extend(rows.await.into_iter().map(|line| format!("row {}", line.replace('|', " "))));
+        let mut authors: Vec<_> = self.sql.lines(&steps).await.into_iter().map(author).collect();
+        let rows = format!("select seq, who from ledger where run = '{run}' order by seq, who");
+        authors.extend(self.sql.lines(&rows).await.into_iter().map(|line| format!("row {}", line.replace('|', " "))));
         authors
     }
 
@@ -175,6 +172,6 @@ pub(super) fn wanted() -> Wanted {
 }
 
 pub(super) async fn open(url: &str) -> Store {
-    let opening = Opening { wall: std::sync::Arc::new(std::time::SystemTime::now) };
+    let opening = Opening { wall: std::sync::Arc::new(std::time::SystemTime::now), create: true };
     Store::open(url, &opening).await.unwrap()
 }

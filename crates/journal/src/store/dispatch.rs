@@ -36,6 +36,11 @@ impl fmt::Debug for Opening {
 pub(crate) enum Store {
     /// In this process alone.
     Memory(Memory),
+    /// In a file.
+    Sqlite(super::sqlite::Sqlite),
+    /// On a server.
+    #[cfg(feature = "postgres")]
+    Postgres(super::postgres::Postgres),
 }
 
 /// Hands a method on to whichever store it is.
@@ -43,6 +48,9 @@ macro_rules! each {
     ($self:ident, $store:ident => $call:expr) => {
         match $self {
             Store::Memory($store) => $call.await,
+            Store::Sqlite($store) => $call.await,
+            #[cfg(feature = "postgres")]
+            Store::Postgres($store) => $call.await,
         }
     };
 }
@@ -52,6 +60,19 @@ impl Store {
     pub(crate) async fn open(url: &str, opening: &Opening) -> Result<Self, OpenError> {
         if url == "memory:" {
             return Ok(Self::Memory(Memory::new(opening.wall.clone())));
+        }
+        if let Some(file) = url.strip_prefix("sqlite:") {
+            let (file, wall) = (file.to_owned(), opening.wall.clone());
+            let clocks = super::sqlite::Clocks::with_wall(move || wall());
+            let options = super::sqlite::Options { clocks, ..Default::default() };
+            let opened = tokio::task::spawn_blocking(move || super::sqlite::Sqlite::open(file, options)).await;
+            let panicked =
+                |error: tokio::task::JoinError| StoreError::Refused { at: url.into(), why: error.to_string().into() };
+            return opened.map_err(panicked)?.map(Self::Sqlite);
+        }
+        #[cfg(feature = "postgres")]
+        if url.starts_with("postgres://") || url.starts_with("postgresql://") {
+            return super::postgres::Postgres::open(url).await.map(Self::Postgres);
         }
         Err(OpenError::Address { url: without_password(url).into() })
     }
