@@ -233,7 +233,7 @@ pub fn conduct(options: &Options) -> Result<Report, String> {
 async fn answers(journal: &Journal, facts: &Facts) -> Vec<String> {
     let mut wrong = Vec::new();
     for run in facts.runs.iter().filter(|run| run[1] == "ok") {
-        let number = run[0].rsplit('/').next().and_then(|number| number.parse().ok()).unwrap_or_default();
+        let number: u64 = run[0].rsplit('/').next().and_then(|number| number.parse().ok()).unwrap_or_default();
         let key = number.to_string();
         let answer = match journal.start(NAME, &key, &Input { number }).await {
             Ok(handle) => handle.result::<Vec<i64>>().await.map_err(text),

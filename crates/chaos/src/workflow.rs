@@ -53,8 +53,8 @@ async fn run(cx: Ctx, input: Input, world: &World) -> Result<Vec<i64>, Failed> {
         let value = match act {
             Act::Row => commit(&cx, world, seq).await?,
             Act::Note => {
-                let (world, run) = (world.clone(), cx.run_id().to_string());
-                cx.step(act.name(), move |op| pay(world, act, run, seq, op)).await?
+                let run = cx.run_id().to_string();
+                cx.step(act.name(), |op| pay(world.clone(), act, run.clone(), seq, op)).await?
             }
             Act::Fenced | Act::Keyed | Act::Probed => effect(&cx, world, act, seq).await?,
         };
@@ -120,7 +120,7 @@ async fn commit(cx: &Ctx, world: &World, seq: u32) -> Result<i64, Failed> {
         }
         Engine::Postgres => {
             cx.commit_postgres(Act::Row.name(), async move |tx| {
-                tx.execute(SQL, &[&run, &i64::from(seq), &mark]).await?;
+                tx.execute(SQL, &[&run as &(dyn tokio_postgres::types::ToSql + Sync), &i64::from(seq), &mark]).await?;
                 Ok::<_, tokio_postgres::Error>(mark)
             })
             .await
