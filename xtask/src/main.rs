@@ -8,6 +8,7 @@ mod chaos;
 mod deep;
 mod docs;
 mod features;
+mod journal;
 mod postgres;
 mod step;
 mod test;
@@ -26,6 +27,8 @@ usage: cargo xtask <chore>
   bench [ARGS]    compare with peers, side by side; writes target/bench.json
   chaos [ARGS]    kill, stop and restart processes on one journal, and see that it keeps its promises;
                   --engine sqlite|postgres|both, --runs N, --minutes M, --seed S
+  bench journal   the journal beside its peers from PyPI and the disk alone; --quick for
+                  a minute; writes target/bench-journal.json
   docs [--open]   the book and the reference as a site, in target/book
   api [--write]   compare the libraries' public items with docs/api, or write them there
 ";
@@ -44,6 +47,7 @@ fn main() -> ExitCode {
         (Some("deep"), []) => postgres::run_all(deep::steps()),
         (Some("generate"), []) => step::run_all(vec![generate()]),
         (Some("chaos"), _) => chaos::run(rest),
+        (Some("bench"), [subject, args @ ..]) if subject == "journal" => journal::run(args),
         (Some("bench"), _) => step::run_all(vec![bench(rest)]),
         (Some("docs"), [] | [_]) => flag(&rest, "--open").and_then(docs::run),
         (Some("api"), [] | [_]) => flag(&rest, "--write").and_then(api::run),

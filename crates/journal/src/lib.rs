@@ -37,11 +37,12 @@ pub use handle::{Busy, Handle, RunCall, StartCall};
 pub use journal::Journal;
 pub use operate::{Fork, History};
 pub use run::{Epoch, Failure, Kind, Millis, Progress, Run, RunId, State, Step};
-/// The library whose transactions [`Ctx::commit`] gets.
-pub use rusqlite;
 pub use settings::Builder;
 #[cfg(feature = "postgres")]
 pub use store::postgres::PgTransaction;
 pub use store::{Decision, Filter, Forgotten, Retention};
+
+/// The library whose transactions [`Ctx::commit`] gets.
+pub use rusqlite;
 #[cfg(feature = "postgres")]
 pub use tokio_postgres;

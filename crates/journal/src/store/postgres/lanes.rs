@@ -25,23 +25,28 @@ const GROUP_BYTES: usize = 4 << 20;
 /// So many wait at most; who comes then waits until there is room.
 const QUEUE: usize = 4_096;
 
+/// The fence of each step is looked up by the run's key and locked, in the order of the keys so that two groups do not
+/// wait for each other, and compared as it is once the lock is held. Without the lock a step slips in while a claim is
+/// about to be committed.
 const WRITE: &str = "
     with input as (
         select * from unnest($1::text[], $2::bigint[], $3::bigint[], $4::text[], $5::text[], $6::text[], $7::text[],
-            $8::text[], $9::text[]) as input(run_id, epoch, seq, name, fp, kind, state, value, attempt_id)),
-    mine as (
-        select input.* from input join stormproof.run on run.id = input.run_id
-        where run.epoch = input.epoch and run.state = 'running'
-        order by input.run_id, input.seq for share of run)
-    insert into stormproof.step (run_id, epoch, seq, name, fp, kind, state, value, attempt_id) select * from mine
+            $8::text[], $9::text[]) as input(run_id, epoch, seq, name, fp, kind, state, value, attempt_id)
+        order by run_id, seq)
+    insert into stormproof.step (run_id, epoch, seq, name, fp, kind, state, value, attempt_id)
+    select input.* from input cross join lateral (
+        select run.epoch, run.state from stormproof.run where run.id = input.run_id for share) as held
+    where held.epoch = input.epoch and held.state = 'running'
     on conflict (run_id, seq) do update set name = excluded.name, fp = excluded.fp, kind = excluded.kind,
         state = excluded.state, value = excluded.value, epoch = excluded.epoch, attempt_id = excluded.attempt_id
         where step.state <> 'done'
     returning attempt_id";
 
 const STANDS: &str = "
-    select step.attempt_id from unnest($1::text[], $2::bigint[], $3::text[]) as input(run_id, seq, attempt_id)
-    join stormproof.step on step.run_id = input.run_id and step.seq = input.seq and step.attempt_id = input.attempt_id";
+    select input.attempt_id from unnest($1::text[], $2::bigint[], $3::text[]) as input(run_id, seq, attempt_id)
+    cross join lateral (
+        select 1 from stormproof.step where step.run_id = input.run_id and step.seq = input.seq
+            and step.attempt_id = input.attempt_id limit 1) as stands";
 
 /// A step on its way, and who waits for it.
 struct Item {

@@ -31,3 +31,38 @@ impl Bench for Fresh {
 }
 
 contract::contract!(Fresh);
+
+mod speed;
+
+fn done(seq: u32, attempt: &str) -> Step {
+    Step {
+        seq,
+        name: "step".into(),
+        fp: String::new(),
+        kind: Kind::Step,
+        state: Progress::Done,
+        value: Some(r#"{"a":1,"b":"two"}"#.into()),
+        epoch: 0,
+        attempt_id: attempt.into(),
+    }
+}
+
+fn new_run(key: &str) -> NewRun {
+    NewRun {
+        id: RunId::new("flow", key),
+        name: "flow".into(),
+        version: "1".into(),
+        input: "null".into(),
+        fp: String::new(),
+        parent: None,
+        delay: Duration::ZERO,
+        ttl: None,
+    }
+}
+
+async fn running(store: &Postgres, by: &Worker, key: &str) -> Fence {
+    let new = new_run(key);
+    store.start(&new).await.unwrap();
+    let Taken::Claimed(claimed) = store.take(by, &new.id, false).await.unwrap() else { panic!("not claimed") };
+    Fence { run: new.id, epoch: claimed.run.epoch }
+}
