@@ -12,10 +12,10 @@
 //! - **A lost answer.** If it is not known whether a transaction was committed, the store asks again by itself (each
 //!   method can be repeated with the same arguments), for as long as the caller waits.
 
-pub(crate) mod dispatch;
-pub(crate) mod memory;
 #[cfg(test)]
 pub(crate) mod contract;
+pub(crate) mod dispatch;
+pub(crate) mod memory;
 #[cfg(feature = "postgres")]
 pub(crate) mod postgres;
 pub(crate) mod sqlite;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use super::memory::Memory;
+use super::sqlite::{Clocks, Options, Sqlite};
 use super::{
     Changed, Claimed, Decision, Fence, Filter, Forgotten, Found, Keep, NewRun, Retention, Signalled, Size, Started,
     Taken, Task, Wanted, Worker, Written,
@@ -37,10 +38,7 @@ pub(crate) enum Store {
     /// In this process alone.
     Memory(Memory),
     /// In a file.
-    Sqlite(super::sqlite::Sqlite),
-    /// On a server.
-    #[cfg(feature = "postgres")]
-    Postgres(super::postgres::Postgres),
+    Sqlite(Sqlite),
 }
 
 /// Hands a method on to whichever store it is.
@@ -49,8 +47,6 @@ macro_rules! each {
         match $self {
             Store::Memory($store) => $call.await,
             Store::Sqlite($store) => $call.await,
-            #[cfg(feature = "postgres")]
-            Store::Postgres($store) => $call.await,
         }
     };
 }
@@ -61,18 +57,12 @@ impl Store {
         if url == "memory:" {
             return Ok(Self::Memory(Memory::new(opening.wall.clone())));
         }
-        if let Some(file) = url.strip_prefix("sqlite:") {
-            let (file, wall) = (file.to_owned(), opening.wall.clone());
-            let clocks = super::sqlite::Clocks::with_wall(move || wall());
-            let options = super::sqlite::Options { clocks, ..Default::default() };
-            let opened = tokio::task::spawn_blocking(move || super::sqlite::Sqlite::open(file, options)).await;
-            let panicked =
-                |error: tokio::task::JoinError| StoreError::Refused { at: url.into(), why: error.to_string().into() };
-            return opened.map_err(panicked)?.map(Self::Sqlite);
-        }
-        #[cfg(feature = "postgres")]
-        if url.starts_with("postgres://") || url.starts_with("postgresql://") {
-            return super::postgres::Postgres::open(url).await.map(Self::Postgres);
+        if let Some(path) = url.strip_prefix("sqlite:") {
+            let path = path.strip_prefix("//").unwrap_or(path).to_owned();
+            let wall = opening.wall.clone();
+            let options =
+                Options { clocks: Clocks::with_wall(move || wall()), create: opening.create, ..Options::default() };
+            return Sqlite::open_aside(path, options).await.map(Self::Sqlite);
         }
         Err(OpenError::Address { url: without_password(url).into() })
     }

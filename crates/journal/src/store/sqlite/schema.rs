@@ -4,6 +4,7 @@
 use std::fs::{self, File};
 use std::io::{self, Read as _};
 use std::path::Path;
+use std::time::Duration;
 
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
@@ -24,10 +25,11 @@ pub(super) const KNOWN: i64 = MIGRATIONS.len() as i64;
 /// is written over, so it is kept short.
 const CHECKPOINT: u32 = 1_000;
 
-/// A connection that writes, to a file that is a journal of the newest schema afterwards.
-pub(super) fn open(path: &Path, busy: std::time::Duration) -> Result<Connection, OpenError> {
+/// A connection that writes, to a file that is a journal of the newest schema afterwards. If there is none, it is made
+/// only with `create`.
+pub(super) fn open(path: &Path, busy: Duration, create: bool) -> Result<Connection, OpenError> {
     let at = path.display().to_string();
-    look(path).map_err(|why| OpenError::Store(why.at(&at)))?;
+    look(path, create).map_err(|why| OpenError::Store(why.at(&at)))?;
     let failed = |error: rusqlite::Error| OpenError::Store(when_opening(&at, &error));
 
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
@@ -41,7 +43,11 @@ pub(super) fn open(path: &Path, busy: std::time::Duration) -> Result<Connection,
     }
     let application = number(&connection, "application_id").map_err(failed)?;
     let version = number(&connection, "user_version").map_err(failed)?;
-    if (application, version) != (0, 0) {
+    if (application, version) == (0, 0) {
+        if !create {
+            return Err(StoreError::Refused { at: at.into(), why: "the file is no journal".into() }.into());
+        }
+    } else {
         if application != APPLICATION {
             let why = format!("the file belongs to another program (application_id {application}, not {APPLICATION})");
             return Err(StoreError::Refused { at: at.into(), why: why.into() }.into());
@@ -61,12 +67,12 @@ pub(super) fn open(path: &Path, busy: std::time::Duration) -> Result<Connection,
             .map_err(failed)?;
     }
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false).map_err(failed)?;
-    connection.busy_timeout(std::time::Duration::ZERO).map_err(failed)?;
+    connection.busy_timeout(Duration::ZERO).map_err(failed)?;
     Ok(connection)
 }
 
 /// A connection that only reads, to a file that [`open`] found good.
-pub(super) fn reader(path: &Path, busy: std::time::Duration) -> rusqlite::Result<Connection> {
+pub(super) fn reader(path: &Path, busy: Duration) -> rusqlite::Result<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(path, flags)?;
     connection.busy_timeout(busy)?;
@@ -76,7 +82,7 @@ pub(super) fn reader(path: &Path, busy: std::time::Duration) -> rusqlite::Result
 }
 
 /// What can be seen from outside: `SQLite` itself would take a log without its file for rubbish and empty it.
-fn look(path: &Path) -> Result<(), Fault> {
+fn look(path: &Path, create: bool) -> Result<(), Fault> {
     let refused = |why: String| Fault::Refused(why);
     if path.as_os_str().is_empty() || path.to_str().is_some_and(|path| path.starts_with(":memory:")) {
         return Err(refused("a journal in memory keeps nothing: name a file".into()));
@@ -93,7 +99,7 @@ fn look(path: &Path) -> Result<(), Fault> {
             }
             file.take(100).read_to_end(&mut head).map_err(|error| refused(error.to_string()))?;
         }
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) if error.kind() == io::ErrorKind::NotFound && create => {}
         Err(error) => return Err(refused(error.to_string())),
     }
     if head.is_empty() {
