@@ -5,6 +5,24 @@
 //! worker. `between` has what happens between two writes, `within` what happens while a transaction is open, `engine` the
 //! same from the outside, with workflows.
 
+/// A test that is run on both engines.
+macro_rules! on_each_engine {
+    ($test:ident) => {
+        mod $test {
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn on_sqlite() {
+                super::$test("sqlite").await;
+            }
+
+            #[cfg(feature = "postgres")]
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn on_postgres() {
+                super::$test("postgres").await;
+            }
+        }
+    };
+}
+
 mod between;
 mod commit;
 // mod engine;

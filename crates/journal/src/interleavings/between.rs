@@ -1,8 +1,10 @@
 //! Replaced between two writes.
 
+use std::ops::Range;
+
 use super::script::{LAST, Leave, SCRIPT, Write};
-use super::world::{ENGINES, Takeover, World, write};
-use crate::run::{Progress, State};
+use super::world::{Takeover, World, write};
+use crate::run::{Kind, Progress, State};
 use crate::store::{Fence, Keep as _, Written};
 
 /// A script, and after how many of its writes the worker is replaced.
@@ -27,15 +29,15 @@ fn points() -> Vec<Point> {
         .collect()
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_replaced_worker_writes_nothing_wherever_it_was_replaced() {
+on_each_engine!(a_replaced_worker_writes_nothing_wherever_it_was_replaced);
+on_each_engine!(a_run_that_has_ended_is_nobodys_and_its_end_can_be_repeated);
+
+async fn a_replaced_worker_writes_nothing_wherever_it_was_replaced(engine: &str) {
     let points = points();
-    assert_eq!(points.len(), (11 + 7) * 6);
-    for engine in ENGINES {
-        let world = World::new(engine).await;
-        for point in &points {
-            replaced(&world, point).await;
-        }
+    assert_eq!(points.len(), (11 + 7) * 8);
+    let world = World::new(engine).await;
+    for point in &points {
+        replaced(&world, point).await;
     }
 }
 
@@ -52,15 +54,18 @@ async fn replaced(world: &World, point: &Point) {
 
     // The first worker does not know, repeats its last write, and goes on.
     let epoch = world.epoch(&old.run).await;
-    assert!(epoch > old.epoch, "{}", place());
+    let nobody_came = matches!(how, Takeover::Left | Takeover::GivenBack);
+    assert_eq!(epoch > old.epoch, !nobody_came, "{}", place());
     let stale = Stale { world, old: &old, script, after: *after };
-    stale.tries_all(&place).await;
+    stale.tries(0..script.len(), &place).await;
     let beat = world.a.beat(&a, std::slice::from_ref(&old)).await.unwrap();
     assert!(beat.is_none_or(|lost| lost == [old.run.clone()]), "{}", place());
 
     let Some(claimed) = claimed else {
         let run = world.a.peek(&old.run).await.unwrap().unwrap();
-        assert_eq!((run.state, run.result), (State::Cancelled, None), "{}", place());
+        let state = if nobody_came { State::Queued } else { State::Cancelled };
+        assert_eq!((run.state, run.result), (state, None), "{}", place());
+        let _ = world.b.cancel(&old.run).await.unwrap();
         return;
     };
     assert!(claimed.run.epoch > old.epoch, "{}", place());
@@ -70,14 +75,14 @@ async fn replaced(world: &World, point: &Point) {
     let mut expected = Vec::new();
     let standing =
         |step: &Write| claimed.steps.iter().any(|it| Some(it.seq) == step.seq() && it.state == Progress::Done);
-    for step in script {
+    for (at, step) in script.iter().enumerate() {
         if standing(step) {
             continue;
         }
         let done = write(&world.b, "b", &new, *step).await;
         assert_eq!(done, Written::Done, "{} {step:?}", place());
         expected.extend(step.seq().map(|seq| format!("{seq} b")));
-        stale.tries_all(&place).await;
+        stale.tries(at..at + 2, &place).await;
         // Its answer was lost: it writes the same again, and that changes nothing.
         let before = world.picture(&old.run).await;
         let again = write(&world.b, "b", &new, *step).await;
@@ -86,6 +91,8 @@ async fn replaced(world: &World, point: &Point) {
         assert!(is_known, "{} {step:?} again: {again:?}", place());
         assert_eq!(world.picture(&old.run).await, before, "{} {step:?} again", place());
     }
+
+    stale.tries(0..script.len(), &place).await;
 
     // What stands: the first one's up to the point, all else the second one's.
     expected.dedup();
@@ -118,13 +125,16 @@ struct Stale<'a> {
 }
 
 impl Stale<'_> {
-    /// It repeats its last write, whose answer it may have missed, and tries all that were to come.
-    async fn tries_all(&self, place: &impl Fn() -> String) {
+    /// It repeats its last write, whose answer it may have missed, and tries those of `which` that were to come.
+    async fn tries(&self, which: Range<usize>, place: &impl Fn() -> String) {
         let before = self.world.picture(&self.old.run).await;
-        let from = self.after.saturating_sub(1);
-        for (at, &step) in self.script.iter().enumerate().skip(from) {
+        let nobody_came = before[0].contains("|queued|");
+        let from = self.after.saturating_sub(1).max(which.start);
+        for at in from..which.end.min(self.script.len()) {
+            let step = self.script[at];
             let written = write(&self.world.a, "a", self.old, step).await;
-            if at < self.after {
+            let stands_as_wanted = nobody_came && matches!(step, Write::Finish(Leave::Queued, _));
+            if at < self.after || stands_as_wanted {
                 assert_ne!(written, Written::Done, "{}: {step:?} again", place());
             } else {
                 assert_eq!(written, Written::Fenced, "{}: {step:?}", place());
@@ -134,25 +144,25 @@ impl Stale<'_> {
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_run_that_has_ended_is_nobodys_and_its_end_can_be_repeated() {
-    for engine in ENGINES {
-        let world = World::new(engine).await;
-        let (a, b) = (world.worker(&world.a, "a").await, world.worker(&world.b, "b").await);
-        let held = world.claimed(&a).await;
-        for step in SCRIPT {
-            assert_eq!(write(&world.a, "a", &held, step).await, Written::Done, "{engine} {step:?}");
-        }
-        let before = world.picture(&held.run).await;
-
-        world.expire(&a).await;
-        let found = world.b.claim(&b, &super::world::wanted()).await.unwrap();
-        let taken = world.b.take(&b, &held.run, true).await.unwrap();
-
-        assert!(found.claimed.is_empty(), "{engine}: {found:?}");
-        assert!(matches!(taken, crate::store::Taken::NotNow(_)), "{engine}: {taken:?}");
-        let last = SCRIPT[SCRIPT.len() - 1];
-        assert_eq!(write(&world.a, "a", &held, last).await, Written::Already, "{engine}");
-        assert_eq!(world.picture(&held.run).await, before, "{engine}");
+async fn a_run_that_has_ended_is_nobodys_and_its_end_can_be_repeated(engine: &str) {
+    let world = World::new(engine).await;
+    let (a, b) = (world.worker(&world.a, "a").await, world.worker(&world.b, "b").await);
+    let held = world.claimed(&a).await;
+    for step in SCRIPT {
+        assert_eq!(write(&world.a, "a", &held, step).await, Written::Done, "{step:?}");
     }
+    let before = world.picture(&held.run).await;
+
+    world.expire(&a).await;
+    let found = world.b.claim(&b, &super::world::wanted()).await.unwrap();
+    let taken = world.b.take(&b, &held.run, true).await.unwrap();
+
+    assert!(found.claimed.is_empty(), "{found:?}");
+    assert!(matches!(taken, crate::store::Taken::NotNow(_)), "{taken:?}");
+    let last = SCRIPT[SCRIPT.len() - 1];
+    assert_eq!(write(&world.a, "a", &held, last).await, Written::Already);
+    for more in [Write::Record(9, Kind::Step, Progress::Done), Write::Commit(9), Write::Finish(Leave::Queued, None)] {
+        assert_eq!(write(&world.a, "a", &held, more).await, Written::Fenced, "{more:?}");
+    }
+    assert_eq!(world.picture(&held.run).await, before);
 }

@@ -9,12 +9,15 @@ use tokio::sync::mpsc::unbounded_channel;
 use super::commit::{Pause, slowly};
 use super::script::{LAST, SCRIPT, Write};
 use super::sql::Sql;
-use super::world::{ENGINES, World, wanted, write};
+use super::world::{World, wanted, write};
 use crate::run::{Progress, State};
 use crate::store::{Changed, Fence, Keep as _, Worker, Written};
 
 /// So long nothing may happen to what waits for another transaction.
 const A_WHILE: Duration = Duration::from_millis(30);
+
+on_each_engine!(a_write_waits_for_a_claim_that_is_not_committed_yet_and_is_refused_after_it);
+on_each_engine!(who_comes_while_a_commit_is_open_gets_the_run_with_it_or_not_at_all);
 
 /// Each write with those before it.
 fn writes() -> Vec<(Vec<Write>, Write)> {
@@ -29,37 +32,34 @@ const RIVALS: [(&str, &str); 2] = [
     ("cancel", "update run set epoch = epoch + 1, owner = null, state = 'cancelled' where id = 'RUN'"),
 ];
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_write_waits_for_a_claim_that_is_not_committed_yet_and_is_refused_after_it() {
-    for engine in ENGINES {
-        let world = World::new(engine).await;
-        for (before, last) in writes() {
-            for (rival, sql) in RIVALS {
-                for commits in [true, false] {
-                    let place = format!("{engine}: {last:?} against a {rival}, commits: {commits}");
-                    let (a, b) = (world.worker(&world.a, "a").await, world.worker(&world.b, "b").await);
-                    let held = world.claimed(&a).await;
-                    for &step in &before {
-                        assert_eq!(write(&world.a, "a", &held, step).await, Written::Done, "{place}");
-                    }
-                    let begin = if *engine == "sqlite" { "begin immediate" } else { "begin" };
-                    world.sql.run(begin).await;
-                    world.sql.run(&sql.replace("OTHER", &b.id).replace("RUN", held.run.as_str())).await;
-                    let picture = world.picture(&held.run).await;
-
-                    let mut stale = pin!(write(&world.a, "a", &held, last));
-                    assert_eq!(within_a_while(stale.as_mut()).await, None, "{place}: it did not wait");
-                    world.sql.run(if commits { "commit" } else { "rollback" }).await;
-                    let written = stale.await;
-
-                    if commits {
-                        assert_eq!(written, Written::Fenced, "{place}");
-                        assert_eq!(world.picture(&held.run).await, picture, "{place}: it left a trace");
-                    } else {
-                        assert_eq!(written, Written::Done, "{place}");
-                    }
-                    let _ = world.b.cancel(&held.run).await.unwrap();
+async fn a_write_waits_for_a_claim_that_is_not_committed_yet_and_is_refused_after_it(engine: &str) {
+    let world = World::new(engine).await;
+    for (before, last) in writes() {
+        for (rival, sql) in RIVALS {
+            for commits in [true, false] {
+                let place = format!("{engine}: {last:?} against a {rival}, commits: {commits}");
+                let (a, b) = (world.worker(&world.a, "a").await, world.worker(&world.b, "b").await);
+                let held = world.claimed(&a).await;
+                for &step in &before {
+                    assert_eq!(write(&world.a, "a", &held, step).await, Written::Done, "{place}");
                 }
+                let begin = if engine == "sqlite" { "begin immediate" } else { "begin" };
+                world.sql.run(begin).await;
+                world.sql.run(&sql.replace("OTHER", &b.id).replace("RUN", held.run.as_str())).await;
+                let picture = world.picture(&held.run).await;
+
+                let mut stale = pin!(write(&world.a, "a", &held, last));
+                assert_eq!(within_a_while(stale.as_mut()).await, None, "{place}: it did not wait");
+                world.sql.run(if commits { "commit" } else { "rollback" }).await;
+                let written = stale.await;
+
+                if commits {
+                    assert_eq!(written, Written::Fenced, "{place}");
+                    assert_eq!(world.picture(&held.run).await, picture, "{place}: it left a trace");
+                } else {
+                    assert_eq!(written, Written::Done, "{place}");
+                }
+                let _ = world.b.cancel(&held.run).await.unwrap();
             }
         }
     }
@@ -119,34 +119,31 @@ async fn who_comes_while_a_write_is_under_way_sees_it_or_wins() {
 }
 
 /// The same for the transaction in which a workflow's own code runs.
-#[tokio::test(flavor = "multi_thread")]
-async fn who_comes_while_a_commit_is_open_gets_the_run_with_it_or_not_at_all() {
-    for engine in ENGINES {
-        let world = World::new(engine).await;
-        for rival in ["claim", "take", "cancel"] {
-            let place = format!("{engine}: {rival}");
-            let (a, b) = (world.worker(&world.a, "a").await, world.worker(&world.b, "b").await);
-            let held = world.claimed(&a).await;
-            world.expire(&a).await;
-            let step = Write::Commit(1).step("a", held.epoch).unwrap();
-            let (inside, mut is_inside) = unbounded_channel();
-            let pause = Pause { inside: Some(inside), length: 4 * A_WHILE };
+async fn who_comes_while_a_commit_is_open_gets_the_run_with_it_or_not_at_all(engine: &str) {
+    let world = World::new(engine).await;
+    for rival in ["claim", "take", "cancel"] {
+        let place = format!("{engine}: {rival}");
+        let (a, b) = (world.worker(&world.a, "a").await, world.worker(&world.b, "b").await);
+        let held = world.claimed(&a).await;
+        world.expire(&a).await;
+        let step = Write::Commit(1).step("a", held.epoch).unwrap();
+        let (inside, mut is_inside) = unbounded_channel();
+        let pause = Pause { inside: Some(inside), length: 4 * A_WHILE };
 
-            let first = slowly(&world.a, "a", &held, &step, pause);
-            let second = async {
-                is_inside.recv().await.unwrap();
-                come(&world, rival, &b, &held).await
-            };
-            let (written, came) = tokio::join!(first, second);
+        let first = slowly(&world.a, "a", &held, &step, pause);
+        let second = async {
+            is_inside.recv().await.unwrap();
+            come(&world, rival, &b, &held).await
+        };
+        let (written, came) = tokio::join!(first, second);
 
-            assert_eq!(written, Written::Done, "{place}: it was there first");
-            assert_eq!(world.authors(&held.run).await, ["1 a", "row 1 a"], "{place}");
-            if came && rival != "cancel" {
-                let run = world.b.read(&held.run).await.unwrap().unwrap();
-                assert!(run.run.epoch > held.epoch && run.steps[0].state == Progress::Done, "{place}: {run:?}");
-            }
-            let _ = world.b.cancel(&held.run).await.unwrap();
+        assert_eq!(written, Written::Done, "{place}: it was there first");
+        assert_eq!(world.authors(&held.run).await, ["1 a", "row 1 a"], "{place}");
+        if came && rival != "cancel" {
+            let run = world.b.read(&held.run).await.unwrap().unwrap();
+            assert!(run.run.epoch > held.epoch && run.steps[0].state == Progress::Done, "{place}: {run:?}");
         }
+        let _ = world.b.cancel(&held.run).await.unwrap();
     }
 }
 

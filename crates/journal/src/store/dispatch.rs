@@ -39,6 +39,9 @@ pub(crate) enum Store {
     Memory(Memory),
     /// In a file.
     Sqlite(Sqlite),
+    /// On a server.
+    #[cfg(feature = "postgres")]
+    Postgres(super::postgres::Postgres),
 }
 
 /// Hands a method on to whichever store it is.
@@ -47,6 +50,8 @@ macro_rules! each {
         match $self {
             Store::Memory($store) => $call.await,
             Store::Sqlite($store) => $call.await,
+            #[cfg(feature = "postgres")]
+            Store::Postgres($store) => $call.await,
         }
     };
 }
@@ -63,6 +68,10 @@ impl Store {
             let options =
                 Options { clocks: Clocks::with_wall(move || wall()), create: opening.create, ..Options::default() };
             return Sqlite::open_aside(path, options).await.map(Self::Sqlite);
+        }
+        #[cfg(feature = "postgres")]
+        if url.starts_with("postgres://") || url.starts_with("postgresql://") {
+            return super::postgres::Postgres::open(url).await.map(Self::Postgres);
         }
         Err(OpenError::Address { url: without_password(url).into() })
     }
