@@ -36,7 +36,9 @@ async fn a_write_waits_for_a_claim_that_is_not_committed_yet_and_is_refused_afte
     let world = World::new(engine).await;
     for (before, last) in writes() {
         for (rival, sql) in RIVALS {
-            for commits in [true, false] {
+            // That it goes on after a rollback needs to be seen only once.
+            let outcomes: &[bool] = if rival == "claim" { &[true, false] } else { &[true] };
+            for &commits in outcomes {
                 let place = format!("{engine}: {last:?} against a {rival}, commits: {commits}");
                 let (a, b) = (world.worker(&world.a, "a").await, world.worker(&world.b, "b").await);
                 let held = world.claimed(&a).await;

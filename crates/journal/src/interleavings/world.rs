@@ -59,9 +59,6 @@ impl World {
             (format!("sqlite:{}", folder.path().join("journal.db").display()), Box::new(folder))
         } else {
             let database = stormproof_testpg::Database::create().unwrap();
-            let faster = "do $$ begin execute format('alter database %I set synchronous_commit = off', \
-                current_database()); end $$";
-            database.query(faster).unwrap();
             (database.url().to_owned(), Box::new(database))
         };
         let (a, b) = (open(&url).await, open(&url).await);
