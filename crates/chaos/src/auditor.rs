@@ -94,7 +94,11 @@ mod tests {
     #[test]
     fn what_goes_back_changes_or_vanishes_is_seen() {
         let mut auditor = Auditor::default();
-        auditor.see_runs(&[row(["a", "5", "running", ""]), row(["b", "5", "ok", "[1]"]), row(["c", "5", "queued", ""])]);
+        auditor.see_runs(&[
+            row(["a", "5", "running", ""]),
+            row(["b", "5", "ok", "[1]"]),
+            row(["c", "5", "queued", ""]),
+        ]);
         auditor.see_steps(&[row(["a", "1", "x", "7"]), row(["a", "2", "x", "7"])]);
         assert_eq!(auditor.wrong, Vec::<String>::new());
 

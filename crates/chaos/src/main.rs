@@ -73,7 +73,11 @@ usage: stormproof-chaos [--engine sqlite|postgres|both] [--runs N] [--minutes M]
         }
         let mut failed = false;
         for engine in engines {
-            let options = Options { runs: options.runs, least: options.least, ..Options::new(options.program.clone(), engine, options.seed) };
+            let options = Options {
+                runs: options.runs,
+                least: options.least,
+                ..Options::new(options.program.clone(), engine, options.seed)
+            };
             println!("{engine:?}, seed {}", options.seed);
             let report = conduct(&options).map_err(|error| format!("{engine:?}, seed {}: {error}", options.seed))?;
             println!("{report}");

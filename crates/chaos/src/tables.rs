@@ -56,9 +56,9 @@ impl Tables {
     pub fn rows(&mut self, sql: &str) -> Result<Vec<Row>, String> {
         match self {
             Self::Sqlite(connection) => from_file(connection, sql).map_err(text),
-            Self::Postgres { url, runtime, client } => {
-                runtime.block_on(tokio::time::timeout(Duration::from_secs(10), from_server(url, client, sql))).map_err(text)?
-            }
+            Self::Postgres { url, runtime, client } => runtime
+                .block_on(tokio::time::timeout(Duration::from_secs(10), from_server(url, client, sql)))
+                .map_err(text)?,
         }
     }
 

@@ -46,7 +46,8 @@ impl Facts {
     /// Reads the tables of the journal and what commits wrote.
     pub fn read(&mut self, tables: &mut Tables) -> Result<(), String> {
         self.runs = tables.rows("select id, state, result, epoch, attempts from run")?;
-        self.steps = tables.rows("select run_id, seq, name, kind, state, value, epoch from step order by run_id, seq")?;
+        self.steps =
+            tables.rows("select run_id, seq, name, kind, state, value, epoch from step order by run_id, seq")?;
         self.rows = tables.rows("select run, seq, mark from chaos_row")?;
         Ok(())
     }
@@ -71,7 +72,8 @@ impl Facts {
             let calls = calls.remove(&place).unwrap_or_default();
             let rows = rows.remove(&place).unwrap_or_default();
             if name == Act::Row.name() {
-                verdict.must(rows == [value], || format!("{run}: step {seq} is done as {value}, its rows are {rows:?}"));
+                verdict
+                    .must(rows == [value], || format!("{run}: step {seq} is done as {value}, its rows are {rows:?}"));
             } else {
                 verdict.judge_calls(place, name, value, &calls);
                 let key = calls.first().map_or("", |entry| entry.call.key.as_str());
@@ -79,7 +81,9 @@ impl Facts {
             }
         }
         verdict.wrong.extend(rows.into_keys().map(|place| format!("{place:?}: a row of a step that is not recorded")));
-        verdict.wrong.extend(calls.into_keys().map(|place| format!("{place:?}: a call of a step that is not recorded")));
+        verdict
+            .wrong
+            .extend(calls.into_keys().map(|place| format!("{place:?}: a call of a step that is not recorded")));
         verdict
     }
 

@@ -177,7 +177,8 @@ fn work_on(journal: &Journal, acknowledged: &Acknowledged) {
 
 fn stands(url: &str, acknowledged: &Acknowledged) {
     let told = acknowledged.lock().unwrap().clone();
-    let rows = Tables::open(url).unwrap().rows("select run_id, seq, substr(value, 2, 20) from step where state = 'done'");
+    let rows =
+        Tables::open(url).unwrap().rows("select run_id, seq, substr(value, 2, 20) from step where state = 'done'");
     let rows: HashMap<_, _> =
         rows.unwrap().into_iter().map(|row| ((row[0].clone(), row[1].parse().unwrap()), row[2].clone())).collect();
     for (key, value) in told {

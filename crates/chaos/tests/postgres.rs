@@ -33,7 +33,8 @@ impl World {
         let database = server.database().unwrap();
         let journal = open(database.url()).await.unwrap();
         let mut tables = Tables::open(database.url()).unwrap();
-        tokio::task::block_in_place(|| tables.rows("create table rows (run text not null, seq bigint not null)")).unwrap();
+        tokio::task::block_in_place(|| tables.rows("create table rows (run text not null, seq bigint not null)"))
+            .unwrap();
         let calls = Arc::new(AtomicU32::new(0));
         let counted = calls.clone();
         journal.workflow("flow", "1", move |cx: Ctx, (): ()| {
@@ -49,9 +50,12 @@ impl World {
                         };
                         cx.step("call", call).await?;
                     } else {
-                        let write = async move |tx: &mut stormproof_journal::PgTransaction| {
-                            tx.execute("insert into rows values ($1, $2)", &[&run, &i64::from(seq)]).await?;
-                            Ok::<_, Failed>(())
+                        let write = |tx: Arc<stormproof_journal::PgTransaction>| {
+                            let run = run.clone();
+                            async move {
+                                tx.execute("insert into rows values ($1, $2)", &[&run, &i64::from(seq)]).await?;
+                                Ok::<_, tokio_postgres::Error>(())
+                            }
                         };
                         cx.commit_postgres("row", write).await?;
                     }

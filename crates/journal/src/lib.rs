@@ -9,6 +9,7 @@ mod effect;
 mod failed;
 mod fingerprint;
 mod op;
+mod replay;
 mod step;
 mod wait;
 
@@ -27,10 +28,16 @@ mod handle;
 #[cfg(test)]
 mod interleavings;
 mod journal;
+mod lease;
 mod operate;
+mod patience;
 mod run;
 mod settings;
 mod store;
+mod telling;
+mod watch;
+mod worker;
+mod workflows;
 
 pub use error::{OpenError, RunError, StoreError};
 pub use handle::{Busy, Handle, RunCall, StartCall};

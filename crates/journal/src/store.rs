@@ -126,6 +126,8 @@ pub(crate) struct Found {
     pub(crate) claimed: Vec<Claimed>,
     /// Those that were blocked because they had too many attempts.
     pub(crate) blocked: Vec<RunId>,
+    /// Those of the claimed ones that another worker had.
+    pub(crate) recovered: Vec<RunId>,
     /// When the next queued run is due that is not due now, if there is one that is wanted.
     pub(crate) next_due: Option<Duration>,
 }

@@ -63,14 +63,20 @@ fn every_defect_is_found() {
         ("a call is missing", Box::new(|facts| facts.calls.retain(|entry| entry.call.seq != step(Act::Note)))),
         ("paid twice in spite of fences", Box::new(calls(Act::Fenced, 9, false, Answer::Done(77)))),
         ("paid twice by the same worker", Box::new(calls(Act::Probed, 9, false, Answer::Done(77)))),
-        ("another key", Box::new(|facts| {
-            let mut second = entry(Act::Keyed, step(Act::Keyed), 9, false, Answer::Done(77));
-            second.call.key = "another".into();
-            facts.calls.push(second);
-        })),
-        ("one key for two steps", Box::new(|facts| {
-            facts.calls.iter_mut().for_each(|entry| entry.call.key = "same".into());
-        })),
+        (
+            "another key",
+            Box::new(|facts| {
+                let mut second = entry(Act::Keyed, step(Act::Keyed), 9, false, Answer::Done(77));
+                second.call.key = "another".into();
+                facts.calls.push(second);
+            }),
+        ),
+        (
+            "one key for two steps",
+            Box::new(|facts| {
+                facts.calls.iter_mut().for_each(|entry| entry.call.key = "same".into());
+            }),
+        ),
         ("an acknowledged step is another", Box::new(|facts| facts.told[2].2 = 0)),
     ];
     for (name, harm) in harms {
@@ -90,13 +96,7 @@ fn what_is_not_promised_is_counted() {
 
     let verdict = facts.judge();
 
-    let expected = Verdict {
-        wrong: Vec::new(),
-        repeated_notes: 1,
-        repeated_keys: 1,
-        refused: 1,
-        late: 1,
-        recovered: 1,
-    };
+    let expected =
+        Verdict { wrong: Vec::new(), repeated_notes: 1, repeated_keys: 1, refused: 1, late: 1, recovered: 1 };
     assert_eq!(verdict, expected);
 }

@@ -178,6 +178,6 @@ pub(super) fn wanted() -> Wanted {
 }
 
 pub(super) async fn open(url: &str) -> Store {
-    let opening = Opening { wall: std::sync::Arc::new(std::time::SystemTime::now), create: true };
+    let opening = Opening { wall: None, clock: stormproof::Clock::system(), create: true };
     Store::open(url, &opening).await.unwrap()
 }

@@ -85,7 +85,9 @@ pub(super) fn claim(
     for owner in workers::dead(tx, locks, now)? {
         if owner != worker.id && found.claimed.len() < limit {
             let left = left_by(tx, &owner, wanted)?;
+            let before = found.claimed.len();
             claim_each(tx, left, worker, wanted, limit, now, &mut found)?;
+            found.recovered.extend(found.claimed.iter().skip(before).map(|claimed| claimed.run.id.clone()));
         }
     }
     // Those that are blocked instead make room for others.
