@@ -58,3 +58,17 @@ pub use store::{Decision, Filter, Forgotten, Retention};
 pub use rusqlite;
 #[cfg(feature = "postgres")]
 pub use tokio_postgres;
+
+/// Compiles and runs what the pages show.
+#[cfg(doctest)]
+mod pages {
+    macro_rules! page {
+        ($($name:ident: $path:literal),* $(,)?) => { $(#[doc = include_str!(concat!("../../../docs/src/", $path))] struct $name;)* };
+    }
+
+    page! {
+        Journal: "journal.md",
+        Steps: "journal/steps.md",
+        Callees: "journal/callees.md",
+    }
+}
