@@ -2,6 +2,7 @@
 //! up to date.
 
 use std::fs::File;
+use std::fs;
 use std::io::{self, Read as _};
 use std::path::Path;
 use std::time::Duration;
