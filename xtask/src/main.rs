@@ -7,6 +7,7 @@ mod api;
 mod deep;
 mod docs;
 mod features;
+mod journal;
 mod postgres;
 mod step;
 mod test;
@@ -23,6 +24,8 @@ usage: cargo xtask <chore>
   deep            the slow searches: deeper loom, Miri, many cases for each property
   generate        write the tables of defaults in the book
   bench [ARGS]    compare with peers, side by side; writes target/bench.json
+  bench journal   the journal beside its peers from PyPI and the disk alone; --quick for
+                  a minute; writes target/bench-journal.json
   docs [--open]   the book and the reference as a site, in target/book
   api [--write]   compare the libraries' public items with docs/api, or write them there
 ";
@@ -40,6 +43,7 @@ fn main() -> ExitCode {
         (Some("test"), []) => test::steps().and_then(postgres::run_all),
         (Some("deep"), []) => postgres::run_all(deep::steps()),
         (Some("generate"), []) => step::run_all(vec![generate()]),
+        (Some("bench"), [subject, args @ ..]) if subject == "journal" => journal::run(args),
         (Some("bench"), _) => step::run_all(vec![bench(rest)]),
         (Some("docs"), [] | [_]) => flag(&rest, "--open").and_then(docs::run),
         (Some("api"), [] | [_]) => flag(&rest, "--write").and_then(api::run),

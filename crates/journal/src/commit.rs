@@ -1,30 +1,221 @@
 //! Commits: exactly once, because rows and record share one transaction.
 
 use std::marker::PhantomData;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 
 use serde::Serialize;
+use serde::de::DeserializeOwned;
 
+use crate::attempt::{Attempt, Interruption};
 use crate::failed::Failed;
+use crate::patience::{Patience, insist};
+use crate::replay::Call;
+use crate::run::Progress;
+use crate::step::{Boxed, Parts};
+#[cfg(feature = "postgres")]
+use crate::store::postgres::PgTransaction;
+use crate::store::{Committed, Undo, Work};
 
 /// A commit, as a future. Made by [`Ctx::commit`](crate::Ctx::commit).
 #[must_use = "a commit does nothing until it is awaited"]
 pub struct CommitCall<'a, T> {
-    result: PhantomData<(&'a (), fn() -> T)>,
+    parts: Option<(Parts, Perform<'a, T>)>,
+    under_way: Option<Boxed<'a, Result<T, Failed>>>,
 }
 
-impl<T> CommitCall<'_, T> {
+/// How it is carried out, on one engine or the other.
+type Perform<'a, T> = Box<dyn FnOnce(Parts) -> Boxed<'a, Result<T, Failed>> + Send + 'a>;
+
+impl<T> Unpin for CommitCall<'_, T> {}
+
+impl<'a, T> CommitCall<'a, T> {
+    pub(crate) fn new(parts: Parts, perform: Perform<'a, T>) -> Self {
+        Self { parts: Some((parts, perform)), under_way: None }
+    }
+
     /// What the commit is called with; see [`StepCall::input`](crate::StepCall::input).
-    pub fn input(self, input: &(impl Serialize + ?Sized)) -> Self {
-        todo!()
+    pub fn input(mut self, input: &(impl Serialize + ?Sized)) -> Self {
+        if let Some((parts, _)) = &mut self.parts {
+            parts.set_input(input);
+        }
+        self
     }
 }
 
 impl<T> Future for CommitCall<'_, T> {
     type Output = Result<T, Failed>;
 
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        todo!()
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        if let Some((parts, perform)) = self.parts.take() {
+            self.under_way = Some(perform(parts));
+        }
+        match &mut self.under_way {
+            Some(under_way) => under_way.as_mut().poll(cx),
+            None => Poll::Pending,
+        }
     }
+}
+
+/// What became of the work in the last transaction that it ran in.
+enum Outcome<T> {
+    Value(T),
+    Failed(Failed),
+    /// Its value cannot be kept: the kind, and what is said after "the value of step 1 `x`".
+    Unfit(&'static str, String),
+    Panicked(Box<dyn std::any::Any + Send>),
+}
+
+/// Where the thread that writes leaves it.
+struct Slot<T>(Arc<Mutex<Option<Outcome<T>>>>);
+
+impl<T> Slot<T> {
+    fn put(&self, outcome: Outcome<T>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(outcome);
+    }
+
+    fn take(&self) -> Option<Outcome<T>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
+
+/// Carries out a commit on `SQLite`.
+pub(crate) async fn perform<T, E, F>(parts: Parts, mut work: F) -> Result<T, Failed>
+where
+    F: FnMut(&rusqlite::Transaction<'_>) -> Result<T, E> + Send + 'static,
+    T: Serialize + DeserializeOwned + Send + 'static,
+    E: Into<Failed>,
+{
+    let Parts { attempt, call, .. } = parts;
+    let _busy = attempt.busy();
+    if let Some(recorded) = attempt.recall(&call).await
+        && let Some(result) = attempt.replay(&call, &recorded).await
+    {
+        return result;
+    }
+    attempt.rely().await;
+    let slot = Slot(Arc::default());
+    let (shared, seq, filled) = (attempt.shared.clone(), call.seq, Slot(slot.0.clone()));
+    let mut work = Some(move |tx: &rusqlite::Transaction<'_>| {
+        let (outcome, answer) = match catch_unwind(AssertUnwindSafe(|| work(tx).map_err(Into::into))) {
+            Err(panic) => (Outcome::Panicked(panic), Err(Undo::Nothing)),
+            Ok(Err(failed)) => {
+                let failed: Failed = Failed::of_step(failed, seq);
+                let failure = failed.as_failure().clone();
+                (Outcome::Failed(failed), Err(Undo::Failed(failure)))
+            }
+            Ok(Ok(value)) => match shared.encode(&value) {
+                Ok(json) => (Outcome::Value(value), Ok(json)),
+                Err((kind, why)) => (Outcome::Unfit(kind, why), Err(Undo::Nothing)),
+            },
+        };
+        filled.put(outcome);
+        answer
+    });
+    let step = attempt.step(&call, Progress::Done, None);
+    let shared = Arc::new(Mutex::new(work.take()));
+    let committed = insist!(&attempt.shared, {
+        let shared = shared.clone();
+        // The store may ask again: the work is lent, not given away.
+        let work: Work = Box::new(move |tx: &rusqlite::Transaction<'_>| {
+            let mut work = shared.lock().unwrap_or_else(PoisonError::into_inner);
+            work.as_mut().map_or(Err(Undo::Nothing), |work| work(tx))
+        });
+        attempt.shared.store.commit(&attempt.fence, &step, work)
+    });
+    let committed = match committed {
+        Ok(Some(committed)) => committed,
+        Ok(None) => return Err(wrong_engine(&attempt, &call, "commit", "SQLite").await),
+        Err(error) => match attempt.store_failed(&error).await {},
+    };
+    if let Committed::Written(written) = committed {
+        attempt.written(Ok(written)).await;
+    }
+    outcome(&attempt, &call, slot.take()).await
+}
+
+async fn outcome<T>(attempt: &Attempt, call: &Call, outcome: Option<Outcome<T>>) -> Result<T, Failed> {
+    match outcome {
+        Some(Outcome::Value(value)) => Ok(value),
+        Some(Outcome::Failed(failed)) => Err(failed),
+        Some(Outcome::Panicked(panic)) => resume_unwind(panic),
+        Some(Outcome::Unfit(kind, why)) => {
+            let message = format!("the value of {} {why}", call.title());
+            match attempt.block(call.seq, kind, message).await {}
+        }
+        // It stood already, and the work did not run here: the next attempt reads what is recorded.
+        None => match attempt.stop(Interruption::Fenced).await {},
+    }
+}
+
+/// Carries out a commit on `PostgreSQL`.
+#[cfg(feature = "postgres")]
+pub(crate) async fn perform_postgres<T, E, F, Fut>(parts: Parts, mut work: F) -> Result<T, Failed>
+where
+    F: FnMut(Arc<PgTransaction>) -> Fut + Send,
+    Fut: Future<Output = Result<T, E>> + Send,
+    T: Serialize + DeserializeOwned + Send,
+    E: Into<Failed> + Send,
+{
+    let Parts { attempt, call, .. } = parts;
+    let _busy = attempt.busy();
+    if let Some(recorded) = attempt.recall(&call).await
+        && let Some(result) = attempt.replay(&call, &recorded).await
+    {
+        return result;
+    }
+    attempt.rely().await;
+    let shared = &attempt.shared;
+    let Some(store) = shared.store.postgres() else {
+        return Err(wrong_engine(&attempt, &call, "commit_postgres", "PostgreSQL").await);
+    };
+    let mut patience = Patience::new(shared);
+    loop {
+        let begun = match insist!(shared, store.begin(&attempt.fence)) {
+            Ok(Some(transaction)) => Arc::new(transaction),
+            Ok(None) => match attempt.stop(Interruption::Fenced).await {},
+            Err(error) => match attempt.store_failed(&error).await {},
+        };
+        let result = work(begun.clone()).await.map_err(Into::into);
+        // What the work left with somebody else cannot be committed.
+        let Some(transaction) = Arc::into_inner(begun) else {
+            let message = format!("{} kept its transaction beyond its end", call.title());
+            return Err(attempt.settle_failed(&call, Failed::new("transaction_kept", message)).await);
+        };
+        let value = match result {
+            Ok(value) => value,
+            Err(failed) => {
+                transaction.rollback().await;
+                return Err(attempt.settle_failed(&call, failed).await);
+            }
+        };
+        let json = match shared.encode(&value) {
+            Ok(json) => json,
+            Err((kind, why)) => {
+                transaction.rollback().await;
+                match attempt.block(call.seq, kind, format!("the value of {} {why}", call.title())).await {}
+            }
+        };
+        let step = attempt.step(&call, Progress::Done, Some(json));
+        match store.commit(transaction, &attempt.fence, &step).await {
+            Ok(written) => {
+                attempt.written(Ok(written)).await;
+                return Ok(value);
+            }
+            // It did not happen: the work is done again. If it cannot be known, the next attempt reads what is recorded.
+            Err(error) => {
+                if !patience.again(&error).await {
+                    match attempt.store_failed(&error).await {}
+                }
+            }
+        }
+    }
+}
+
+/// The error of a commit that the journal's engine cannot do; it is recorded.
+async fn wrong_engine(attempt: &Attempt, call: &Call, method: &str, engine: &str) -> Failed {
+    let message = format!("{} is a `{method}`, which needs a journal on {engine}", call.title());
+    attempt.settle_failed(call, Failed::new("wrong_engine", message)).await
 }

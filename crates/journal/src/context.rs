@@ -6,13 +6,16 @@ use std::time::Duration;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::commit::CommitCall;
+use crate::commit::{self, CommitCall};
 use crate::effect::{EffectCall, Probe};
 use crate::failed::Failed;
+use crate::handle;
 use crate::op::Op;
-use crate::run::RunId;
-use crate::step::StepCall;
-use crate::wait::{ChildCall, SleepCall, WaitCall};
+use crate::run::{Kind, RunId};
+use crate::step::{Parts, StepCall};
+#[cfg(feature = "postgres")]
+use crate::store::postgres::PgTransaction;
+use crate::wait::{ChildCall, SleepCall, Start, WaitCall};
 
 /// A run as its workflow sees it. Cheap to clone; clones are the same run.
 ///
@@ -45,7 +48,7 @@ impl Ctx {
         T: Serialize + DeserializeOwned + Send + 'a,
         E: Into<Failed> + Send + 'a,
     {
-        todo!()
+        StepCall::new(Parts::new(&self.0, self.0.call(Kind::Step, name)), run)
     }
 
     /// A step that must not happen twice: that it begins is recorded first. If a crash, an error or a time limit leaves it
@@ -71,7 +74,7 @@ impl Ctx {
         T: Serialize + DeserializeOwned + Send + 'a,
         E: Into<Failed> + Send + 'a,
     {
-        todo!()
+        EffectCall::new(Parts::new(&self.0, self.0.call(Kind::Effect, name)), probe, run)
     }
 
     /// A step that happens exactly once: what `work` writes and the record of it share one transaction of the journal's
@@ -94,15 +97,39 @@ impl Ctx {
     where
         F: FnMut(&rusqlite::Transaction<'_>) -> Result<T, E> + Send + 'static,
         T: Serialize + DeserializeOwned + Send + 'static,
-        E: Into<Failed>,
+        E: Into<Failed> + 'static,
     {
-        todo!()
+        let parts = Parts::new(&self.0, self.0.call(Kind::Commit, name));
+        CommitCall::new(parts, Box::new(move |parts| Box::pin(commit::perform(parts, work))))
+    }
+
+    /// The same as [`commit`](Self::commit) in a transaction of the journal's `PostgreSQL` database. The work may wait in it, but
+    /// not keep the transaction beyond its end.
+    ///
+    /// ```
+    /// # use stormproof_journal::{Ctx, Failed};
+    /// async fn save(cx: Ctx, receipt: i64) -> Result<u64, Failed> {
+    ///     cx.commit_postgres("save", |tx| async move { tx.execute("insert into receipt values ($1)", &[&receipt]).await }).await
+    /// }
+    /// ```
+    ///
+    /// On another engine it fails with the kind `wrong_engine`.
+    #[cfg(feature = "postgres")]
+    pub fn commit_postgres<'a, T, E, F, Fut>(&self, name: &str, work: F) -> CommitCall<'a, T>
+    where
+        F: FnMut(Arc<PgTransaction>) -> Fut + Send + 'a,
+        Fut: Future<Output = Result<T, E>> + Send + 'a,
+        T: Serialize + DeserializeOwned + Send + 'a,
+        E: Into<Failed> + Send + 'a,
+    {
+        let parts = Parts::new(&self.0, self.0.call(Kind::Commit, name));
+        CommitCall::new(parts, Box::new(move |parts| Box::pin(commit::perform_postgres(parts, work))))
     }
 
     /// Waits for a time that a crash does not begin anew. A short wait is made in this process; for a longer one the run is
     /// put away, and its slot is free for others.
     pub fn sleep(&self, name: &str, time: Duration) -> SleepCall {
-        todo!()
+        SleepCall::new(Parts::new(&self.0, self.0.call(Kind::Sleep, name)), time)
     }
 
     /// Waits for a message that [`Journal::signal`](crate::Journal::signal) sends, the oldest of this topic that was not taken
@@ -122,27 +149,29 @@ impl Ctx {
     where
         T: DeserializeOwned + Send + 'static,
     {
-        todo!()
+        WaitCall::topic(Parts::new(&self.0, self.0.call(Kind::Wait, topic)), topic)
     }
 
     /// Starts a run as a child of this one, once: after a crash, and with the same key and input again, it is the same run.
     /// It goes on by itself if this run ends.
     pub fn start(&self, workflow: &str, key: &str, input: &(impl Serialize + ?Sized)) -> ChildCall {
-        todo!()
+        let call = self.0.call(Kind::Step, &format!("start {workflow}/{key}"));
+        let (workflow, key, input) = (workflow.into(), key.into(), handle::input(input));
+        ChildCall::new(Parts::new(&self.0, call), Start { workflow, key, version: None, input })
     }
 
     /// The run's id.
     pub fn run_id(&self) -> &RunId {
-        todo!()
+        self.0.run()
     }
 
     /// So often the run was claimed since it was started or resumed; 1 is the first time.
     pub fn attempt(&self) -> u32 {
-        todo!()
+        self.0.number
     }
 
     /// Whether the next step is one that is recorded: for logs that should not repeat themselves.
     pub fn is_replaying(&self) -> bool {
-        todo!()
+        self.0.is_replaying()
     }
 }

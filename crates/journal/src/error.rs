@@ -84,6 +84,16 @@ pub enum RunError {
         /// What is allowed.
         allowed: &'static str,
     },
+    /// No version of the workflow is registered in this process, and none was said.
+    #[error(
+        "no workflow `{workflow}` is registered in this process (registered: {known}): register it, or say its version if another process serves it"
+    )]
+    Unknown {
+        /// What was asked for.
+        workflow: Box<str>,
+        /// Those that are registered.
+        known: Box<str>,
+    },
     /// The key was used before, with another input or for another version.
     #[error("{run} was started with {differs}: use another key, or the same input")]
     KeyReused {

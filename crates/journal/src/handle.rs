@@ -2,14 +2,21 @@
 
 use std::marker::PhantomData;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::error::RunError;
-use crate::journal::Journal;
-use crate::run::{Run, RunId};
+use crate::attempt::type_name;
+use crate::error::{RunError, StoreError};
+use crate::fingerprint::fingerprint;
+use crate::journal::{Journal, Shared};
+use crate::patience::Patience;
+use crate::run::{Run, RunId, State};
+use crate::step::Boxed;
+use crate::store::{Decision, Keep as _, NewRun, Started};
 
 /// What to do when somebody else is at it already.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -27,8 +34,8 @@ pub enum Busy {
 /// A run. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Handle {
-    journal: Journal,
-    id: RunId,
+    pub(crate) journal: Journal,
+    pub(crate) id: RunId,
 }
 
 impl Handle {
@@ -37,13 +44,37 @@ impl Handle {
         &self.id
     }
 
-    /// Waits until the run has ended, and gives its result.
+    /// Waits until the run has ended, and gives its result. While the store does not answer, it goes on asking.
     ///
     /// # Errors
-    /// It failed, was cancelled, is blocked until an operator decides, or is not there; its result is not of this type;
-    /// the store fails.
+    /// It failed, was cancelled, is blocked until an operator decides, or is not there; its result is not of this type.
     pub async fn result<O: DeserializeOwned>(&self) -> Result<O, RunError> {
-        todo!()
+        let shared = &self.journal.0;
+        let mut patience = Patience::new(shared);
+        // What other processes do is not heard of: at first it is asked for soon, then ever less often.
+        let mut pause = FIRST_LOOK;
+        loop {
+            // Before the question: what comes after it is heard.
+            let stirred = shared.watch(&self.id);
+            match self.look().await {
+                Ok(run) => match outcome(&run) {
+                    Some(result) => return result,
+                    None => patience.answered(),
+                },
+                Err(RunError::Store(error)) => {
+                    if !patience.again(&error).await {
+                        return Err(error.into());
+                    }
+                    continue;
+                }
+                Err(error) => return Err(error),
+            }
+            let longest = shared.poll_interval();
+            tokio::select! {
+                () = stirred.stirred() => {}
+                () = shared.settings.clock.wait(pause.min(longest)) => pause = pause.saturating_mul(2),
+            }
+        }
     }
 
     /// The same for at most `time`: then [`RunError::InFlight`].
@@ -51,7 +82,14 @@ impl Handle {
     /// # Errors
     /// See [`result`](Self::result).
     pub async fn result_within<O: DeserializeOwned>(&self, time: Duration) -> Result<O, RunError> {
-        todo!()
+        let shared = &self.journal.0;
+        tokio::select! {
+            biased;
+            result = self.result() => result,
+            () = shared.settings.clock.wait(time) => {
+                Err(RunError::InFlight { run: self.id.clone(), retry_after: shared.settings.poll })
+            }
+        }
     }
 
     /// The run as it is now.
@@ -59,69 +97,249 @@ impl Handle {
     /// # Errors
     /// It is not there, or the store fails.
     pub async fn look(&self) -> Result<Run, RunError> {
-        todo!()
+        self.journal.0.store.peek(&self.id).await?.ok_or_else(|| RunError::Missing { run: self.id.clone() })
     }
+}
+
+/// How soon another process is asked for a result for the first time.
+const FIRST_LOOK: Duration = Duration::from_millis(20);
+
+/// What a run came to; `None` if it goes on.
+pub(crate) fn outcome<O: DeserializeOwned>(run: &Run) -> Option<Result<O, RunError>> {
+    let id = run.id.clone();
+    let error = run.error.as_ref();
+    Some(match run.state {
+        State::Queued | State::Running => return None,
+        State::Ok => {
+            let value = run.result.as_deref().unwrap_or("null");
+            serde_json::from_str(value).map_err(|error| RunError::Value {
+                run: id,
+                what: "the result".into(),
+                why: format!("it is no {}: {error}", type_name::<O>()).into(),
+            })
+        }
+        State::Err => Err(RunError::Failed {
+            run: id,
+            kind: error.map_or("", |error| &error.kind).into(),
+            message: error.map_or("", |error| &error.message).into(),
+            kept: error.is_some_and(|error| error.keep),
+        }),
+        State::Blocked => Err(RunError::Blocked { run: id, why: error.map_or("", |error| &error.message).into() }),
+        State::Cancelled => Err(RunError::Cancelled { run: id }),
+    })
+}
+
+/// A run to be started, or found to be there.
+#[derive(Clone, Debug)]
+pub(crate) struct Begin {
+    pub(crate) workflow: String,
+    pub(crate) key: String,
+    pub(crate) version: Option<String>,
+    /// The input as JSON and its fingerprint, or why it has none.
+    pub(crate) input: Result<(Box<str>, String), String>,
+    pub(crate) parent: Option<RunId>,
+    pub(crate) delay: Duration,
+    pub(crate) ttl: Option<Duration>,
+}
+
+impl Begin {
+    pub(crate) fn new(
+        workflow: &str,
+        key: &str,
+        version: Option<String>,
+        input: Result<(Box<str>, String), String>,
+    ) -> Self {
+        let (workflow, key) = (workflow.into(), key.into());
+        Self { workflow, key, version, input, parent: None, delay: Duration::ZERO, ttl: None }
+    }
+}
+
+/// An input as it is kept, with its fingerprint.
+pub(crate) fn input(value: &(impl Serialize + ?Sized)) -> Result<(Box<str>, String), String> {
+    let both = || Ok((serde_json::to_string(value)?.into(), fingerprint(value)?));
+    both().map_err(|error: serde_json::Error| error.to_string())
+}
+
+impl Shared {
+    /// Starts a run unless it is there. The second answer: whether it is new.
+    pub(crate) async fn begin(&self, begin: &Begin) -> Result<(RunId, bool), RunError> {
+        let run = RunId::checked(&begin.workflow, &begin.key)?;
+        let (input, fp) = begin.input.clone().map_err(|why| RunError::Value {
+            run: run.clone(),
+            what: "the input".into(),
+            why: format!("it cannot be written as JSON: {why}").into(),
+        })?;
+        let (bytes, limit) = (input.len(), self.settings.max_value);
+        if bytes > limit {
+            return Err(RunError::TooLarge { run, what: "the input".into(), bytes, limit });
+        }
+        let version =
+            begin.version.clone().or_else(|| self.latest(&begin.workflow)).ok_or_else(|| self.unknown(begin))?;
+        let new = NewRun {
+            id: run.clone(),
+            name: begin.workflow.clone(),
+            version,
+            input,
+            fp,
+            parent: begin.parent.clone(),
+            delay: begin.delay,
+            ttl: begin.ttl,
+        };
+        match self.store.start(&new).await? {
+            Started::New => {
+                self.woken();
+                Ok((run, true))
+            }
+            Started::Exists(known) => {
+                same(&new, begin.version.as_deref(), &known)?;
+                self.revive(&known).await?;
+                Ok((run, false))
+            }
+        }
+    }
+
+    /// A run that ended with an error that is not kept begins again.
+    async fn revive(&self, known: &Run) -> Result<(), StoreError> {
+        if known.state == State::Err && known.error.as_ref().is_none_or(|error| !error.keep) {
+            // If it is not possible any more, somebody else was faster.
+            let _ = self.store.resume(&known.id, &Decision::Ask).await?;
+            self.woken();
+        }
+        Ok(())
+    }
+
+    fn unknown(&self, begin: &Begin) -> RunError {
+        RunError::Unknown { workflow: begin.workflow.as_str().into(), known: self.names().join(", ").into() }
+    }
+}
+
+/// Whether what is there is what is asked for.
+fn same(new: &NewRun, version: Option<&str>, known: &Run) -> Result<(), RunError> {
+    let reused = |differs: String| Err(RunError::KeyReused { run: known.id.clone(), differs: differs.into() });
+    if known.version.is_empty() {
+        return reused("`once`, not as a workflow".into());
+    }
+    if let Some(version) = version.filter(|version| *version != known.version) {
+        return reused(format!("version {}, not {version}", known.version));
+    }
+    if known.fp != new.fp {
+        return reused("another input".into());
+    }
+    Ok(())
 }
 
 /// Starts a run when it is awaited. Made by [`Journal::start`].
 #[must_use = "a run is started when this is awaited"]
 pub struct StartCall<'a> {
-    future: Option<Pin<Box<dyn Future<Output = Result<Handle, RunError>> + Send + 'a>>>,
+    begin: Option<(&'a Journal, Begin)>,
+    under_way: Option<Boxed<'a, Result<Handle, RunError>>>,
 }
 
-impl StartCall<'_> {
-    /// The version of the workflow, for those that are not registered in this process. Default: what was registered last.
+impl<'a> StartCall<'a> {
+    pub(crate) fn new(journal: &'a Journal, begin: Begin) -> Self {
+        Self { begin: Some((journal, begin)), under_way: None }
+    }
+
+    fn with(mut self, change: impl FnOnce(&mut Begin)) -> Self {
+        if let Some((_, begin)) = &mut self.begin {
+            change(begin);
+        }
+        self
+    }
+
+    /// The version of the workflow, for those that are not registered in this process; a run that is there already must
+    /// have it. Default: what was registered last, and a run that is there goes on with its own.
     pub fn version(self, version: impl Into<String>) -> Self {
-        todo!()
+        self.with(|begin| begin.version = Some(version.into()))
     }
 
     /// Not before so long from now. Default: at once.
     pub fn delay(self, time: Duration) -> Self {
-        todo!()
+        self.with(|begin| begin.delay = time)
     }
 
     /// Forgotten so long from now, if it has ended. Default: by the journal's [`retention`](crate::Builder::retention).
     pub fn ttl(self, time: Duration) -> Self {
-        todo!()
+        self.with(|begin| begin.ttl = Some(time))
     }
 }
 
 impl Future for StartCall<'_> {
     type Output = Result<Handle, RunError>;
 
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        todo!()
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        if let Some((journal, begin)) = self.begin.take() {
+            self.under_way = Some(Box::pin(async move {
+                let (id, _) = journal.0.begin(&begin).await?;
+                Ok(journal.handle(&id))
+            }));
+        }
+        match &mut self.under_way {
+            Some(under_way) => under_way.as_mut().poll(cx),
+            None => Poll::Pending,
+        }
     }
 }
 
 /// Starts a run and waits for its result. Made by [`Journal::run`].
 #[must_use = "a run is started when this is awaited"]
 pub struct RunCall<'a, O> {
-    start: StartCall<'a>,
-    result: PhantomData<fn() -> O>,
+    begin: Option<(&'a Journal, Begin, Busy)>,
+    under_way: Option<Boxed<'a, Result<O, RunError>>>,
 }
 
-impl<O> RunCall<'_, O> {
-    /// The version of the workflow, for those that are not registered in this process. Default: what was registered last.
+impl<O> Unpin for RunCall<'_, O> {}
+
+impl<'a, O> RunCall<'a, O> {
+    pub(crate) fn new(journal: &'a Journal, begin: Begin) -> Self {
+        Self { begin: Some((journal, begin, Busy::Wait)), under_way: None }
+    }
+
+    fn with(mut self, change: impl FnOnce(&mut Begin, &mut Busy)) -> Self {
+        if let Some((_, begin, busy)) = &mut self.begin {
+            change(begin, busy);
+        }
+        self
+    }
+
+    /// The version of the workflow; see [`StartCall::version`].
     pub fn version(self, version: impl Into<String>) -> Self {
-        todo!()
+        self.with(|begin, _| begin.version = Some(version.into()))
     }
 
     /// Forgotten so long from now, if it has ended. Default: by the journal's [`retention`](crate::Builder::retention).
     pub fn ttl(self, time: Duration) -> Self {
-        todo!()
+        self.with(|begin, _| begin.ttl = Some(time))
     }
 
     /// What to do if the run was started before and has not ended. Default: wait.
     pub fn busy(self, busy: Busy) -> Self {
-        todo!()
+        self.with(|_, kept| *kept = busy)
     }
 }
 
-impl<O: DeserializeOwned> Future for RunCall<'_, O> {
+impl<O: DeserializeOwned + Send> Future for RunCall<'_, O> {
     type Output = Result<O, RunError>;
 
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        todo!()
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        if let Some((journal, begin, busy)) = self.begin.take() {
+            self.under_way = Some(Box::pin(async move {
+                let (id, new) = journal.0.begin(&begin).await?;
+                let handle = journal.handle(&id);
+                match busy {
+                    Busy::Join(time) if !new => handle.result_within(time).await,
+                    Busy::Refuse if !new => {
+                        let run = handle.look().await?;
+                        let retry_after = journal.0.settings.poll;
+                        outcome(&run).unwrap_or(Err(RunError::InFlight { run: id, retry_after }))
+                    }
+                    _ => handle.result().await,
+                }
+            }));
+        }
+        match &mut self.under_way {
+            Some(under_way) => under_way.as_mut().poll(cx),
+            None => Poll::Pending,
+        }
     }
 }

@@ -1,22 +1,28 @@
 //! A journal: what keeps runs, and the workflows that this process can carry out.
 
-use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::hash::BuildHasher as _;
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use stormproof::events::{Listener, Subject};
-use stormproof::{Event, Snapshot};
-use tokio::sync::broadcast;
+use stormproof::{Event, Instant, Snapshot};
+use stormproof_core::Rng;
+use tokio::sync::{Notify, broadcast, watch};
 
 use crate::context::Ctx;
-use crate::error::{OpenError, RunError};
+use crate::error::{OpenError, RunError, StoreError};
 use crate::failed::Failed;
-use crate::handle::{Handle, RunCall, StartCall};
+use crate::handle::{self, Begin, Handle, RunCall, StartCall};
+use crate::lease::Member;
 use crate::run::RunId;
 use crate::settings::{Builder, Settings};
+use crate::store::Keep as _;
 use crate::store::dispatch::Store;
+use crate::telling::{self, Counters, Outage};
+use crate::watch::Watched;
+use crate::workflows::Workflows;
 
 /// Keeps what was done, so that a crash repeats nothing. Cheap to clone; clones are the same journal. When the last one is
 /// dropped, what this process still had under way is given back.
@@ -53,6 +59,37 @@ pub(crate) struct Shared {
     pub(crate) store: Arc<Store>,
     pub(crate) settings: Settings,
     pub(crate) subject: Subject,
+    pub(crate) rng: Rng,
+    pub(crate) counters: Counters,
+    pub(crate) outage: Outage,
+    pub(crate) workflows: RwLock<Workflows>,
+    /// The worker that this process is, and whose turn it is to make it one.
+    pub(crate) member: Mutex<Option<Arc<Member>>>,
+    pub(crate) joining: tokio::sync::Mutex<()>,
+    pub(crate) watched: Watched,
+    /// There may be something to claim.
+    pub(crate) work: Notify,
+    /// When what is under way is given back, once it is said that no more runs are to be claimed.
+    pub(crate) closing: watch::Sender<Option<Instant>>,
+    /// How many `serve`s there are.
+    pub(crate) serving: watch::Sender<usize>,
+}
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shared").field("store", &self.store).finish_non_exhaustive()
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        let member = self.member.get_mut().unwrap_or_else(PoisonError::into_inner).take();
+        if let (Some(member), Ok(runtime)) = (member, tokio::runtime::Handle::try_current()) {
+            let store = self.store.clone();
+            // If it cannot be written, the lease ends by itself.
+            runtime.spawn(async move { store.leave(member.worker()).await });
+        }
+    }
 }
 
 impl Journal {
@@ -74,7 +111,21 @@ impl Journal {
 
     pub(crate) fn new(store: Store, settings: Settings) -> Self {
         let subject = Subject::new(settings.name.clone(), &settings.clock);
-        Self(Arc::new(Shared { store: Arc::new(store), settings, subject }))
+        Self(Arc::new(Shared {
+            store: Arc::new(store),
+            settings,
+            subject,
+            rng: Rng::new(std::hash::RandomState::new().hash_one(())),
+            counters: Counters::default(),
+            outage: Outage::default(),
+            workflows: RwLock::default(),
+            member: Mutex::default(),
+            joining: tokio::sync::Mutex::default(),
+            watched: Watched::default(),
+            work: Notify::new(),
+            closing: watch::Sender::new(None),
+            serving: watch::Sender::new(0),
+        }))
     }
 
     /// Teaches this process a workflow: what [`serve`](Self::serve) does with runs of this name and version.
@@ -90,7 +141,8 @@ impl Journal {
         I: DeserializeOwned,
         O: Serialize,
     {
-        todo!()
+        self.0.register(name, version, run);
+        self
     }
 
     /// Carries out runs, at most `runs` at a time: new ones, those that are due, and those whose worker is gone. Ends by
@@ -101,13 +153,13 @@ impl Journal {
     /// A workflow was registered under a name that is none. A store that does not answer is no error: it is told as an
     /// event, and asked again.
     pub async fn serve(&self, runs: u32) -> Result<(), RunError> {
-        todo!()
+        self.0.serve(runs).await
     }
 
     /// Ends all [`serve`](Self::serve)s of this journal: no more runs are claimed, those under way have `grace` to end, and
     /// are then given back. Returns when the process has no run any more.
     pub async fn shutdown(&self, grace: std::time::Duration) {
-        todo!()
+        self.0.shutdown(grace).await;
     }
 
     /// Starts a run of `workflow` for `key`, once: with the same key and input again, it is the same run. A run that ended
@@ -126,7 +178,7 @@ impl Journal {
     /// The key or the name is not valid, or the key was used with another input; no version of the workflow is registered
     /// here and none is [given](StartCall::version); the input is too large; the store fails.
     pub fn start<'a, I: Serialize + ?Sized>(&'a self, workflow: &'a str, key: &'a str, input: &I) -> StartCall<'a> {
-        todo!()
+        StartCall::new(self, Begin::new(workflow, key, None, handle::input(input)))
     }
 
     /// Starts a run as [`start`](Self::start) does and waits for its result. Somebody has to [`serve`](Self::serve).
@@ -139,12 +191,12 @@ impl Journal {
         key: &'a str,
         input: &(impl Serialize + ?Sized),
     ) -> RunCall<'a, O> {
-        todo!()
+        RunCall::new(self, Begin::new(workflow, key, None, handle::input(input)))
     }
 
     /// A handle of a run that may or may not be there.
     pub fn handle(&self, run: &RunId) -> Handle {
-        todo!()
+        Handle { journal: self.clone(), id: run.clone() }
     }
 
     /// Sends a message to a run, which takes it by [`Ctx::wait`]. `id` tells messages of a topic apart: a second one with the
@@ -159,7 +211,7 @@ impl Journal {
         id: &str,
         body: &(impl Serialize + ?Sized),
     ) -> Result<(), RunError> {
-        todo!()
+        self.0.signal(run, topic, id, handle::input(body)).await
     }
 
     /// Calls `listener` for every event: at once, under no lock. A listener that panics is passed over.
@@ -187,7 +239,7 @@ impl Journal {
     ///
     /// # Errors
     /// The store fails.
-    pub async fn snapshot(&self) -> Result<Snapshot, crate::error::StoreError> {
-        todo!()
+    pub async fn snapshot(&self) -> Result<Snapshot, StoreError> {
+        Ok(telling::snapshot(&self.0, &self.0.store.size().await?))
     }
 }

@@ -9,6 +9,7 @@ mod effect;
 mod failed;
 mod fingerprint;
 mod op;
+mod replay;
 mod step;
 mod wait;
 
@@ -21,14 +22,27 @@ pub use op::Op;
 pub use step::StepCall;
 pub use wait::{Child, ChildCall, SleepCall, WaitCall};
 
+// Thin uses of them.
+mod agents;
+mod once;
+
+pub use agents::{AgentError, CheckpointedAgent, IdempotentAgent};
+pub use once::Once;
+
 // Keeping them.
 mod error;
 mod handle;
 mod journal;
+mod lease;
 mod operate;
+mod patience;
 mod run;
 mod settings;
 mod store;
+mod telling;
+mod watch;
+mod worker;
+mod workflows;
 
 pub use error::{OpenError, RunError, StoreError};
 pub use handle::{Busy, Handle, RunCall, StartCall};
@@ -36,7 +50,25 @@ pub use journal::Journal;
 pub use operate::{Fork, History};
 pub use run::{Epoch, Failure, Kind, Millis, Progress, Run, RunId, State, Step};
 pub use settings::Builder;
+#[cfg(feature = "postgres")]
+pub use store::postgres::PgTransaction;
 pub use store::{Decision, Filter, Forgotten, Retention};
 
 /// The library whose transactions [`Ctx::commit`] gets.
 pub use rusqlite;
+#[cfg(feature = "postgres")]
+pub use tokio_postgres;
+
+/// Compiles and runs what the pages show.
+#[cfg(doctest)]
+mod pages {
+    macro_rules! page {
+        ($($name:ident: $path:literal),* $(,)?) => { $(#[doc = include_str!(concat!("../../../docs/src/", $path))] struct $name;)* };
+    }
+
+    page! {
+        Journal: "journal.md",
+        Steps: "journal/steps.md",
+        Callees: "journal/callees.md",
+    }
+}

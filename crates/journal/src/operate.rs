@@ -7,6 +7,7 @@ use std::pin::Pin;
 
 use crate::error::{RunError, StoreError};
 use crate::journal::Journal;
+use crate::lease::Lost;
 use crate::run::{Millis, Run, RunId, Step};
 use crate::store::{Changed, Decision, Filter, Forgotten, Keep, Retention};
 
@@ -71,6 +72,7 @@ impl Journal {
     /// [`RunError::Missing`], [`RunError::State`] if the run is queued, running or ended well, or what the store said.
     pub async fn resume(&self, run: &RunId, decision: Decision) -> Result<Run, RunError> {
         let changed = self.0.store.resume(run, &decision).await?;
+        self.0.woken();
         let why = |run: &Run| match &decision {
             Decision::Done(_) | Decision::Rerun if !run.state.has_ended() => "no step of it waits for a decision",
             _ => "only a run that is blocked, cancelled or ended with an error can be resumed",
@@ -85,6 +87,10 @@ impl Journal {
     /// [`RunError::Missing`], [`RunError::State`] if the run has ended, or what the store said.
     pub async fn cancel(&self, run: &RunId) -> Result<Run, RunError> {
         let changed = self.0.store.cancel(run).await?;
+        if matches!(changed, Changed::Now(_)) {
+            self.0.interrupt(run, Lost::Cancelled);
+            self.0.stir(run);
+        }
         answer(run, changed, |_| "only a run that has not ended can be cancelled")
     }
 
@@ -144,7 +150,7 @@ impl Fork<'_> {
         let Some(from) = store.peek(&self.from).await? else {
             return Err(RunError::Missing { run: self.from });
         };
-        let version = self.version.unwrap_or(from.version);
+        let version = self.version.as_ref().unwrap_or(&from.version).clone();
         let key = from.id.as_str().strip_prefix(&from.name).and_then(|rest| rest.strip_prefix('/')).unwrap_or_default();
         let (stem, tries) = match &self.key {
             Some(key) => (key.as_str(), None),
@@ -157,8 +163,13 @@ impl Fork<'_> {
         let mut taken = None;
         for key in keys {
             let new = RunId::checked(&from.name, &key)?;
+            // A store takes the same fork asked for twice as one; but who did not say a key wants another copy.
+            if self.key.is_none() && store.peek(&new).await?.is_some() {
+                continue;
+            }
             match store.fork(&self.from, self.before, &new, &version).await? {
                 Changed::Now(run) => {
+                    self.journal.0.woken();
                     return Ok(*run);
                 }
                 Changed::Not(run) if run.id == new => taken = Some(*run),
@@ -167,14 +178,8 @@ impl Fork<'_> {
                 }
             }
         }
-        match taken {
-            Some(run) => Err(RunError::State {
-                state: run.state,
-                run: run.id,
-                why: "there already: give the copy another key".into(),
-            }),
-            None => Err(RunError::Missing { run: self.from }),
-        }
+        let run = taken.unwrap_or(from);
+        Err(RunError::State { state: run.state, run: run.id, why: "there already: give the copy another key".into() })
     }
 }
 

@@ -56,7 +56,7 @@ pub(crate) struct Settings {
     pub(crate) host: String,
     pub(crate) worker_version: String,
     pub(crate) clock: Clock,
-    pub(crate) wall: Wall,
+    pub(crate) wall: Option<Wall>,
     pub(crate) create: bool,
 }
 
@@ -86,7 +86,7 @@ impl Settings {
             host: hostname(),
             worker_version: env!("CARGO_PKG_VERSION").into(),
             clock: Clock::system(),
-            wall: Arc::new(SystemTime::now),
+            wall: None,
             create: true,
         }
     }
@@ -222,9 +222,10 @@ impl Builder {
         self
     }
 
-    /// The time of day for SQLite, which has no clock of its own. `PostgreSQL` uses the database's. Default: the system's.
+    /// The time of day for SQLite, which has no clock of its own; `PostgreSQL` uses the database's. Default: the system's, and
+    /// for `memory:` what [`clock`](Self::clock) says.
     pub fn wall_clock(mut self, now: impl Fn() -> SystemTime + Send + Sync + 'static) -> Self {
-        self.settings.wall = Arc::new(now);
+        self.settings.wall = Some(Arc::new(now));
         self
     }
 
@@ -243,7 +244,9 @@ impl Builder {
     pub async fn open(self) -> Result<Journal, OpenError> {
         let Self { url, settings } = self;
         Mistakes::none(settings.validate())?;
-        let store = Store::open(&url, &Opening { wall: settings.wall.clone(), create: settings.create }).await?;
+        let Settings { wall, clock, create, .. } = &settings;
+        let opening = Opening { wall: wall.clone(), clock: clock.clone(), create: *create };
+        let store = Store::open(&url, &opening).await?;
         Ok(Journal::new(store, settings))
     }
 }

@@ -3,7 +3,7 @@
 //! The engine above decides; a store writes and reads. Everything that must not be seen half is one method, hence one
 //! transaction. Times in requests are durations: each store adds them to a clock of its own ([`Millis`]).
 //!
-//! Rules that hold in both stores, tested in `tests/store`:
+//! Rules that hold in both stores, tested in `store/contract.rs`:
 //! - **The fence.** A method that takes a [`Fence`] writes only while the run is `running` with that very epoch. Else
 //!   nothing is written and the answer is [`Written::Fenced`], unless what is there was written by the same attempt
 //!   (`attempt_id` for a step; the same epoch and end state for a run): [`Written::Already`].
@@ -12,6 +12,8 @@
 //! - **A lost answer.** If it is not known whether a transaction was committed, the store asks again by itself (each
 //!   method can be repeated with the same arguments), for as long as the caller waits.
 
+#[cfg(test)]
+pub(crate) mod contract;
 pub(crate) mod dispatch;
 pub(crate) mod memory;
 #[cfg(feature = "postgres")]
@@ -124,6 +126,8 @@ pub(crate) struct Found {
     pub(crate) claimed: Vec<Claimed>,
     /// Those that were blocked because they had too many attempts.
     pub(crate) blocked: Vec<RunId>,
+    /// Those of the claimed ones that another worker had.
+    pub(crate) recovered: Vec<RunId>,
     /// When the next queued run is due that is not due now, if there is one that is wanted.
     pub(crate) next_due: Option<Duration>,
 }

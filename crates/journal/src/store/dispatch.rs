@@ -5,10 +5,15 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use super::memory::Memory;
+#[cfg(feature = "postgres")]
+use super::postgres::Postgres;
+use super::sqlite::{Clocks, Options, Sqlite};
 use super::{
-    Changed, Claimed, Decision, Fence, Filter, Forgotten, Found, Keep, NewRun, Retention, Signalled, Size, Started,
-    Taken, Task, Wanted, Worker, Written,
+    Changed, Claimed, Committed, Decision, Fence, Filter, Forgotten, Found, Keep, NewRun, Retention, Signalled, Size,
+    Started, Taken, Task, Wanted, Work, Worker, Written,
 };
+use stormproof::Clock;
+
 use crate::error::{OpenError, StoreError};
 use crate::run::{Epoch, Millis, Run, RunId, Step};
 use crate::store::End;
@@ -19,8 +24,10 @@ pub(crate) type Wall = Arc<dyn Fn() -> SystemTime + Send + Sync>;
 /// What a store needs to know when it is opened.
 #[derive(Clone)]
 pub(crate) struct Opening {
-    /// The time of day, for stores that have no clock of their own.
-    pub(crate) wall: Wall,
+    /// The time of day, for stores that have no clock of their own. `None`: the system's.
+    pub(crate) wall: Option<Wall>,
+    /// The time of a store in memory, unless `wall` says otherwise.
+    pub(crate) clock: Clock,
     /// Whether a journal that is not there is made. If not, nothing is: no file, no database, no table.
     pub(crate) create: bool,
 }
@@ -36,6 +43,11 @@ impl fmt::Debug for Opening {
 pub(crate) enum Store {
     /// In this process alone.
     Memory(Memory),
+    /// For many machines.
+    #[cfg(feature = "postgres")]
+    Postgres(Postgres),
+    /// In a file.
+    Sqlite(Sqlite),
 }
 
 /// Hands a method on to whichever store it is.
@@ -43,6 +55,9 @@ macro_rules! each {
     ($self:ident, $store:ident => $call:expr) => {
         match $self {
             Store::Memory($store) => $call.await,
+            #[cfg(feature = "postgres")]
+            Store::Postgres($store) => $call.await,
+            Store::Sqlite($store) => $call.await,
         }
     };
 }
@@ -51,9 +66,40 @@ impl Store {
     /// Opens the store at `url`.
     pub(crate) async fn open(url: &str, opening: &Opening) -> Result<Self, OpenError> {
         if url == "memory:" {
-            return Ok(Self::Memory(Memory::new(opening.wall.clone())));
+            let clock = opening.clock.clone();
+            let by_clock = move || SystemTime::UNIX_EPOCH + Duration::from_nanos(clock.now().as_nanos());
+            return Ok(Self::Memory(Memory::new(opening.wall.clone().unwrap_or_else(|| Arc::new(by_clock)))));
+        }
+        if let Some(path) = url.strip_prefix("sqlite:") {
+            let path = path.strip_prefix("//").unwrap_or(path).to_owned();
+            let clocks = opening.wall.clone().map_or_else(Clocks::default, |wall| Clocks::with_wall(move || wall()));
+            let options = Options { clocks, create: opening.create, ..Options::default() };
+            return Sqlite::open_aside(path, options).await.map(Self::Sqlite);
+        }
+        #[cfg(feature = "postgres")]
+        if url.starts_with("postgres:") || url.starts_with("postgresql:") {
+            return Postgres::open(url).await.map(Self::Postgres);
         }
         Err(OpenError::Address { url: without_password(url).into() })
+    }
+}
+
+impl Store {
+    /// A commit of `SQLite`; `None` if this is another engine.
+    pub(crate) async fn commit(&self, fence: &Fence, step: &Step, work: Work) -> Result<Option<Committed>, StoreError> {
+        match self {
+            Self::Sqlite(store) => store.commit(fence, step, work).await.map(Some),
+            _ => Ok(None),
+        }
+    }
+
+    /// The `PostgreSQL` store, if it is one.
+    #[cfg(feature = "postgres")]
+    pub(crate) fn postgres(&self) -> Option<&Postgres> {
+        match self {
+            Self::Postgres(store) => Some(store),
+            _ => None,
+        }
     }
 }
 

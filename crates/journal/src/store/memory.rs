@@ -230,6 +230,9 @@ impl Keep for Memory {
                 found.blocked.push(id);
                 continue;
             }
+            if entry.run.state == State::Running {
+                found.recovered.push(id);
+            }
             entry.give(worker, now);
             found.claimed.push(entry.claimed());
         }

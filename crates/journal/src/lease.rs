@@ -1,0 +1,358 @@
+//! This process as a worker: its heartbeat, and the runs it has.
+//!
+//! A process has its runs for as long as its heartbeat is written in time. Time is the monotonic clock's, and it is stamped
+//! before the write: when two thirds of a lease have passed since the stamp of the last heartbeat that was written, all runs
+//! are let go, well before anybody else may take them.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
+
+use stormproof::journal::Told;
+use stormproof::{Clock, Instant};
+use tokio::sync::watch;
+
+use crate::error::StoreError;
+use crate::journal::Shared;
+use crate::patience::{Patience, insist};
+use crate::run::{Epoch, RunId};
+use crate::store::dispatch::Store;
+use crate::store::{End, Fence, Keep as _, Worker, Written};
+use crate::telling::count;
+
+/// Why a run is not this process's any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Lost {
+    /// Another worker has it, or an operator changed it: the store said so.
+    Fenced,
+    /// It was cancelled in this process.
+    Cancelled,
+    /// The lease could not be renewed in time.
+    Lease,
+}
+
+/// This process, as a worker that the store knows.
+pub(crate) struct Member {
+    worker: Worker,
+    clock: Clock,
+    /// Nanoseconds of the clock: after this the lease is not to be relied on.
+    good_until: AtomicU64,
+    runs: Mutex<Runs>,
+}
+
+#[derive(Default)]
+struct Runs {
+    held: HashMap<RunId, (Epoch, watch::Sender<Option<Lost>>)>,
+    over: bool,
+}
+
+impl fmt::Debug for Member {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Member").field("worker", &self.worker.id).finish_non_exhaustive()
+    }
+}
+
+impl Member {
+    fn new(worker: Worker, clock: &Clock, stamp: Instant) -> Self {
+        let member = Self { worker, clock: clock.clone(), good_until: AtomicU64::new(0), runs: Mutex::default() };
+        member.renewed(stamp);
+        member
+    }
+
+    /// What the store knows it as.
+    pub(crate) fn worker(&self) -> &Worker {
+        &self.worker
+    }
+
+    /// Whether its runs can be relied on to be nobody else's.
+    pub(crate) fn is_good(&self) -> bool {
+        self.clock.now() < self.good_until()
+    }
+
+    fn good_until(&self) -> Instant {
+        Instant::from_nanos(self.good_until.load(Ordering::Relaxed))
+    }
+
+    /// A heartbeat that was stamped then is written.
+    fn renewed(&self, stamp: Instant) {
+        let until = stamp + self.worker.ttl / 3 * 2;
+        self.good_until.fetch_max(until.as_nanos(), Ordering::Relaxed);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Runs> {
+        self.runs.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn is_over(&self) -> bool {
+        self.lock().over
+    }
+
+    fn fences(&self) -> Vec<Fence> {
+        let runs = self.lock();
+        runs.held.iter().map(|(run, (epoch, _))| Fence { run: run.clone(), epoch: *epoch }).collect()
+    }
+
+    /// How many runs it has.
+    pub(crate) fn held(&self) -> usize {
+        self.lock().held.len()
+    }
+
+    /// Whether it has this run, in whatever epoch.
+    pub(crate) fn has(&self, run: &RunId) -> bool {
+        self.lock().held.contains_key(run)
+    }
+
+    /// Lets go of a run, if it has it (in this epoch, if one is named).
+    pub(crate) fn lose(&self, run: &RunId, epoch: Option<Epoch>, why: Lost) {
+        let mut runs = self.lock();
+        if let Some((held, lost)) = runs.held.get(run)
+            && epoch.is_none_or(|epoch| epoch == *held)
+        {
+            say(lost, why);
+            runs.held.remove(run);
+        }
+    }
+
+    /// Lets go of everything, for good. So many runs it was; `None`: it was over before.
+    fn lose_all(&self, why: Lost) -> Option<usize> {
+        let mut runs = self.lock();
+        if std::mem::replace(&mut runs.over, true) {
+            return None;
+        }
+        let held = std::mem::take(&mut runs.held);
+        for (_, lost) in held.values() {
+            say(lost, why);
+        }
+        Some(held.len())
+    }
+}
+
+fn say(lost: &watch::Sender<Option<Lost>>, why: Lost) {
+    lost.send_if_modified(|known| known.is_none() && known.replace(why).is_none());
+}
+
+/// A run that this process has. Dropped before it has [ended](Self::ended), it is given back.
+#[derive(Debug)]
+pub(crate) struct Live {
+    shared: Arc<Shared>,
+    member: Arc<Member>,
+    fence: Fence,
+    lost: watch::Receiver<Option<Lost>>,
+    ended: bool,
+}
+
+impl Live {
+    /// Takes charge of a run that the store has just given to `member`.
+    pub(crate) fn new(shared: &Arc<Shared>, member: &Arc<Member>, fence: Fence) -> Self {
+        let (sender, lost) = watch::channel(None);
+        let mut runs = member.lock();
+        if runs.over {
+            say(&sender, Lost::Lease);
+        } else if let Some((_, before)) = runs.held.insert(fence.run.clone(), (fence.epoch, sender)) {
+            say(&before, Lost::Fenced);
+        }
+        drop(runs);
+        Self { shared: shared.clone(), member: member.clone(), fence, lost, ended: false }
+    }
+
+    pub(crate) fn fence(&self) -> &Fence {
+        &self.fence
+    }
+
+    pub(crate) fn member(&self) -> &Arc<Member> {
+        &self.member
+    }
+
+    /// Ready when the run is lost, and why.
+    pub(crate) async fn lost(&self) -> Lost {
+        let mut lost = self.lost.clone();
+        let why = lost.wait_for(Option::is_some).await.ok().and_then(|why| *why);
+        why.unwrap_or(Lost::Lease)
+    }
+
+    /// Why it is lost, if it is.
+    pub(crate) fn is_lost(&self) -> Option<Lost> {
+        *self.lost.borrow()
+    }
+
+    /// There is nothing to give back any more: its end is written, or somebody else has it.
+    pub(crate) fn ended(mut self) {
+        self.ended = true;
+    }
+
+    /// Writes how the run is left, asking for as long as the run is not lost.
+    pub(crate) async fn finish(&self, end: &End) -> Result<Written, Lost> {
+        self.finish_with(None, end).await
+    }
+
+    /// The same with a last step in the same transaction.
+    pub(crate) async fn finish_with(&self, last: Option<&crate::run::Step>, end: &End) -> Result<Written, Lost> {
+        let write = async {
+            let mut patience = Patience::new(&self.shared);
+            loop {
+                match self.shared.store.finish(&self.fence, last, end).await {
+                    Ok(written) => {
+                        patience.answered();
+                        break written;
+                    }
+                    // Whatever it is: this process has the run, and nobody else will do it.
+                    Err(error) => {
+                        self.shared.store_failed(&error);
+                        patience.pause().await;
+                    }
+                }
+            }
+        };
+        tokio::select! {
+            biased;
+            written = write => Ok(written),
+            lost = self.lost() => Err(lost),
+        }
+    }
+}
+
+impl Drop for Live {
+    fn drop(&mut self) {
+        self.member.lose(&self.fence.run, Some(self.fence.epoch), Lost::Fenced);
+        if self.ended || self.member.is_over() {
+            return;
+        }
+        let (shared, member, fence) = (self.shared.clone(), self.member.clone(), self.fence.clone());
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            runtime.spawn(async move { shared.give_back(&member, &fence).await });
+        }
+    }
+}
+
+impl Shared {
+    /// This process as a worker, made known to the store if it is not yet.
+    pub(crate) async fn member(self: &Arc<Self>) -> Result<Arc<Member>, StoreError> {
+        if let Some(member) = self.present() {
+            return Ok(member);
+        }
+        let _turn = self.joining.lock().await;
+        if let Some(member) = self.present() {
+            return Ok(member);
+        }
+        let Settled { worker, stamp } = self.join().await?;
+        let member = Arc::new(Member::new(worker, &self.settings.clock, stamp));
+        *self.member.lock().unwrap_or_else(PoisonError::into_inner) = Some(member.clone());
+        tokio::spawn(beat(Arc::downgrade(self), self.store.clone(), member.clone(), self.settings.heartbeat()));
+        Ok(member)
+    }
+
+    /// The worker that this process is, if it is one.
+    pub(crate) fn present(&self) -> Option<Arc<Member>> {
+        let member = self.member.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        member.filter(|member| !member.is_over())
+    }
+
+    /// How many runs this process has.
+    pub(crate) fn held(&self) -> usize {
+        self.present().map_or(0, |member| member.held())
+    }
+
+    /// Lets go of a run that this process may have.
+    pub(crate) fn interrupt(&self, run: &RunId, why: Lost) {
+        if let Some(member) = self.present() {
+            member.lose(run, None, why);
+        }
+    }
+
+    /// Ends being a worker: what is still under way is given back.
+    pub(crate) async fn leave(&self) {
+        let member = self.member.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(member) = member {
+            member.lose_all(Lost::Lease);
+            // If it cannot be written, the lease ends by itself.
+            let _ = self.store.leave(member.worker()).await;
+        }
+    }
+
+    async fn join(&self) -> Result<Settled, StoreError> {
+        let Self { settings, rng, .. } = self;
+        let worker = Worker {
+            id: format!("{:016x}{:016x}", rng.next_u64(), rng.next_u64()),
+            host: settings.host.clone(),
+            version: settings.worker_version.clone(),
+            ttl: settings.lease,
+        };
+        let stamp = settings.clock.now();
+        self.store.join(&worker).await?;
+        Ok(Settled { worker, stamp })
+    }
+
+    /// Gives back a run that nobody drives any more.
+    async fn give_back(&self, member: &Member, fence: &Fence) {
+        let end = End::Queued { after: Duration::ZERO, parked: true };
+        while !member.is_over() {
+            match insist!(self, self.store.finish(fence, None, &end)) {
+                Ok(_) => break,
+                Err(_) => Patience::new(self).pause().await,
+            }
+        }
+        self.woken();
+    }
+
+    fn lost_lease(&self, member: &Arc<Member>, after: Duration) {
+        let Some(runs) = member.lose_all(Lost::Lease) else { return };
+        let mut present = self.member.lock().unwrap_or_else(PoisonError::into_inner);
+        if present.as_ref().is_some_and(|present| Arc::ptr_eq(present, member)) {
+            *present = None;
+        }
+        drop(present);
+        count(&self.counters.leases_lost);
+        if runs > 0 {
+            self.tell(|| Told::LeaseLost { runs: u32::try_from(runs).unwrap_or(u32::MAX), after });
+        }
+        self.woken();
+    }
+}
+
+struct Settled {
+    worker: Worker,
+    stamp: Instant,
+}
+
+/// Renews the lease until the journal is gone or the lease is lost.
+async fn beat(shared: Weak<Shared>, store: Arc<Store>, member: Arc<Member>, interval: Duration) {
+    let clock = member.clock.clone();
+    let mut pause = interval;
+    loop {
+        // Also woken late, by a process that stood still, it finds out below.
+        clock.wait(pause).await;
+        if member.is_over() || shared.strong_count() == 0 {
+            return;
+        }
+        let (stamp, until) = (clock.now(), member.good_until());
+        let mine = member.fences();
+        let answer = tokio::select! {
+            biased;
+            () = clock.wait(until.since(stamp)) => None,
+            answer = store.beat(member.worker(), &mine) => Some(answer),
+        };
+        let Some(shared) = shared.upgrade() else { return };
+        match answer {
+            Some(Ok(Some(lost))) => {
+                member.renewed(stamp);
+                shared.store_answered();
+                for fence in mine.iter().filter(|fence| lost.contains(&fence.run)) {
+                    member.lose(&fence.run, Some(fence.epoch), Lost::Fenced);
+                }
+                pause = interval.saturating_sub(clock.now().since(stamp));
+            }
+            Some(Err(error)) if clock.now() < until => {
+                shared.store_failed(&error);
+                pause = interval / 8;
+            }
+            // Out of time, or not known any more.
+            _ => {
+                let last = Duration::from_nanos(until.as_nanos()).saturating_sub(member.worker().ttl / 3 * 2);
+                shared.lost_lease(&member, Duration::from_nanos(clock.now().as_nanos()).saturating_sub(last));
+                return;
+            }
+        }
+    }
+}

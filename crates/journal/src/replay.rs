@@ -1,0 +1,62 @@
+//! Whether what a workflow calls is what is recorded.
+
+use std::collections::HashMap;
+
+use crate::run::{Kind, Step};
+
+/// A step as the code calls it.
+#[derive(Clone, Debug)]
+pub(crate) struct Call {
+    pub(crate) seq: u32,
+    pub(crate) name: Box<str>,
+    pub(crate) kind: Kind,
+    /// The fingerprint of its input, empty if it was not said; an error if the input is no JSON.
+    pub(crate) fp: Result<String, String>,
+}
+
+impl Call {
+    /// The step as people say it.
+    pub(crate) fn title(&self) -> String {
+        title(self.seq, &self.name)
+    }
+}
+
+fn title(seq: u32, name: &str) -> String {
+    format!("step {seq} `{name}`")
+}
+
+const fn article(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Step => "a step",
+        Kind::Effect => "an effect",
+        Kind::Commit => "a commit",
+        Kind::Sleep => "a sleep",
+        Kind::Wait => "a wait",
+    }
+}
+
+/// What is done about it, said with every divergence.
+const REMEDY: &str = "put back the code that began the run and resume it, or fork it before that step";
+
+/// Where the code calls something else than what is recorded.
+pub(crate) fn compare(recorded: &Step, call: &Call) -> Result<(), String> {
+    let seq = call.seq;
+    if *recorded.name != *call.name {
+        return Err(format!("step {seq} was `{}`, the code now calls `{}`: {REMEDY}", recorded.name, call.name));
+    }
+    if recorded.kind != call.kind {
+        let (was, is) = (article(recorded.kind), article(call.kind));
+        return Err(format!("{} was {was}, the code now calls it as {is}: {REMEDY}", call.title()));
+    }
+    if call.fp.as_ref().is_ok_and(|fp| *fp != recorded.fp) {
+        return Err(format!("{} was called with another input: {REMEDY}", call.title()));
+    }
+    Ok(())
+}
+
+/// The first recorded step that the code has not called, though it came to its end after `called` steps.
+pub(crate) fn left_over(recorded: &HashMap<u32, Step>, called: u32) -> Option<(u32, String)> {
+    let first = recorded.values().filter(|step| step.seq > called).min_by_key(|step| step.seq)?;
+    let (seq, title) = (first.seq, title(first.seq, &first.name));
+    Some((seq, format!("{title} is recorded, the code now ends before it: {REMEDY}")))
+}

@@ -1,0 +1,169 @@
+//! A transaction of the database in which user code writes and the journal its record.
+
+use std::fmt;
+use std::time::Duration;
+
+use deadpool_postgres::Object;
+use tokio_postgres::{Error, Row, types::ToSql};
+
+use super::{pool, rows, trouble::Trouble};
+use crate::run::Step;
+use crate::store::{Fence, Written};
+
+/// A transaction of the journal's PostgreSQL database: what is written through it and the record of the step become
+/// visible together, or not at all.
+///
+/// The journal begins it and ends it; a statement that does so itself takes the promise away. Statements are prepared once
+/// a connection. The run's row is locked while it lasts, and the server ends a transaction that rests longer than the
+/// address's `timeout` (10 s): wait for nothing but the database in it. The journal's tables are in the schema
+/// `stormproof`; names without a schema are looked up as the server is set up to.
+pub struct PgTransaction {
+    /// There until it ends.
+    client: Option<Object>,
+    id: i64,
+    timeout: Duration,
+}
+
+/// How a transaction ended.
+pub(crate) enum Ended {
+    Known(Written),
+    /// Whether it was committed is not known.
+    Unknown(Trouble),
+}
+
+impl PgTransaction {
+    /// Begins one, if the fence holds; it holds until the end then.
+    pub(crate) async fn begin(client: Object, fence: &Fence, timeout: Duration) -> Result<Option<Self>, Trouble> {
+        const MINE: &str = "select (select pg_current_xact_id()::text::bigint) from stormproof.run
+            where id = $1 and epoch = $2 and state = 'running' for share";
+        let mut tx = Self { client: Some(client), id: 0, timeout };
+        let begin = async {
+            let client = tx.open()?;
+            client.batch_execute("begin").await?;
+            rows::one(client, MINE, &[&fence.run.as_str(), &fence.epoch]).await
+        };
+        let mine = tokio::time::timeout(timeout, begin).await.unwrap_or_else(|_| Err(Trouble::late(timeout)))?;
+        let Some(row) = mine else {
+            tx.rollback().await;
+            return Ok(None);
+        };
+        tx.id = row.try_get(0)?;
+        Ok(Some(tx))
+    }
+
+    /// Runs a statement; the answer is how many rows it changed.
+    pub async fn execute(&self, sql: &str, params: &[&(dyn ToSql + Sync)]) -> Result<u64, Error> {
+        let Some(client) = &self.client else { return Ok(0) };
+        let statement = client.prepare_cached(sql).await?;
+        client.execute(&statement, params).await
+    }
+
+    /// Runs a statement and reads all its rows.
+    pub async fn query(&self, sql: &str, params: &[&(dyn ToSql + Sync)]) -> Result<Vec<Row>, Error> {
+        let Some(client) = &self.client else { return Ok(Vec::new()) };
+        let statement = client.prepare_cached(sql).await?;
+        client.query(&statement, params).await
+    }
+
+    /// Runs a statement and reads its row, if there is one. More than one is an error.
+    pub async fn query_opt(&self, sql: &str, params: &[&(dyn ToSql + Sync)]) -> Result<Option<Row>, Error> {
+        let Some(client) = &self.client else { return Ok(None) };
+        let statement = client.prepare_cached(sql).await?;
+        client.query_opt(&statement, params).await
+    }
+
+    /// Runs statements that have no parameters, parted by semicolons.
+    pub async fn batch_execute(&self, sql: &str) -> Result<(), Error> {
+        let Some(client) = &self.client else { return Ok(()) };
+        client.batch_execute(sql).await
+    }
+
+    /// Writes the record and commits.
+    pub(crate) async fn commit(mut self, fence: &Fence, step: &Step) -> Ended {
+        let limit = self.timeout;
+        match tokio::time::timeout(limit, self.record(fence, step)).await {
+            Ok(Ok(true)) => {}
+            Ok(Ok(false)) => return Ended::Known(Written::Fenced),
+            // The commit was not sent: dropping the connection undoes it all.
+            Ok(Err(trouble)) => return Ended::Unknown(trouble),
+            Err(_) => return Ended::Unknown(Trouble::late(limit)),
+        }
+        let Some(client) = self.client.take() else { return Ended::Known(Written::Fenced) };
+        match tokio::time::timeout(limit, client.batch_execute("commit")).await {
+            Ok(Ok(())) => Ended::Known(Written::Done),
+            Ok(Err(error)) => {
+                pool::discard(client);
+                Ended::Unknown(error.into())
+            }
+            Err(_) => {
+                pool::discard(client);
+                Ended::Unknown(Trouble::late(limit))
+            }
+        }
+    }
+
+    async fn record(&self, fence: &Fence, step: &Step) -> Result<bool, Trouble> {
+        const RECORD: &str = "
+            insert into stormproof.step (run_id, epoch, seq, name, fp, kind, state, value, attempt_id)
+            select $1, $2, $3, $4, $5, $6, $7, $8, $9 where pg_current_xact_id()::text::bigint = $10
+            on conflict (run_id, seq) do update set name = excluded.name, fp = excluded.fp, kind = excluded.kind,
+                state = excluded.state, value = excluded.value, epoch = excluded.epoch,
+                attempt_id = excluded.attempt_id
+                where step.state <> 'done'
+            returning seq";
+        let client = self.open()?;
+        let row = rows::one(
+            client,
+            RECORD,
+            &[
+                &fence.run.as_str(),
+                &fence.epoch,
+                &i64::from(step.seq),
+                &step.name,
+                &step.fp,
+                &step.kind.as_str(),
+                &step.state.as_str(),
+                &step.value.as_deref(),
+                &step.attempt_id,
+                &self.id,
+            ],
+        )
+        .await?;
+        if row.is_some() {
+            return Ok(true);
+        }
+        let now = rows::single(client, "select pg_current_xact_id()::text::bigint = $1", &[&self.id]).await?;
+        if now.try_get(0)? {
+            return Ok(false);
+        }
+        Err(Trouble::refused("a statement of the commit ended its transaction: leave begin and commit to the journal"))
+    }
+
+    /// Undoes everything.
+    pub(crate) async fn rollback(mut self) {
+        let Some(client) = self.client.take() else { return };
+        let undone = tokio::time::timeout(self.timeout, client.batch_execute("rollback")).await;
+        if !matches!(undone, Ok(Ok(()))) {
+            pool::discard(client);
+        }
+    }
+
+    fn open(&self) -> Result<&Object, Trouble> {
+        self.client.as_ref().ok_or_else(|| Trouble::refused("the transaction has ended"))
+    }
+}
+
+impl Drop for PgTransaction {
+    /// Dropped on the way, its connection is in the middle of it: closing that undoes everything.
+    fn drop(&mut self) {
+        if let Some(client) = self.client.take() {
+            pool::discard(client);
+        }
+    }
+}
+
+impl fmt::Debug for PgTransaction {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PgTransaction").field("id", &self.id).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,177 @@
+//! What operators do, and what others ask of a run from outside: signal, cancel, resume, fork, list.
+
+use rusqlite::{Connection, named_params, params};
+
+use super::clock::Now;
+use super::rows::{self, failure_text, run_columns};
+use crate::run::{Failure, Progress, Run, RunId, State, Step, millis};
+use crate::store::{Changed, Decision, Filter, Signalled};
+
+/// Puts a message into an inbox.
+pub(super) fn signal(
+    tx: &Connection,
+    run: &RunId,
+    topic: &str,
+    id: &str,
+    body: &str,
+    now: Now,
+) -> rusqlite::Result<Signalled> {
+    let Some(there) = rows::find(tx, run)? else { return Ok(Signalled::Missing) };
+    let twice = tx
+        .prepare_cached("SELECT 1 FROM inbox WHERE run_id = ?1 AND topic = ?2 AND id = ?3")?
+        .exists(params![run.as_str(), topic, id])?;
+    if twice {
+        return Ok(Signalled::Duplicate);
+    }
+    if there.state.has_ended() {
+        return Ok(Signalled::Ended(there.state));
+    }
+    tx.prepare_cached("INSERT INTO inbox (run_id, topic, id, body) VALUES (?1, ?2, ?3, ?4)")?.execute(params![
+        run.as_str(),
+        topic,
+        id,
+        body
+    ])?;
+    tx.prepare_cached(
+        "UPDATE run SET signalled = 1, wake_at = CASE WHEN parked THEN min(wake_at, ?2) ELSE wake_at END WHERE id = ?1",
+    )?
+    .execute(params![run.as_str(), now.wall])?;
+    Ok(Signalled::Sent)
+}
+
+/// Cancels what has not ended.
+pub(super) fn cancel(tx: &Connection, id: &RunId, now: Now) -> rusqlite::Result<Changed> {
+    let Some(run) = rows::find(tx, id)? else { return Ok(Changed::Missing) };
+    if run.state.has_ended() {
+        return Ok(Changed::Not(Box::new(run)));
+    }
+    let failure =
+        Failure { kind: "cancelled".into(), message: "an operator cancelled it".into(), ..Failure::default() };
+    let sql = concat!(
+        "UPDATE run SET state = 'cancelled', epoch = max(epoch + 1, ?2), owner = NULL, wake_at = NULL, parked = 0,
+             error = ?3, ended_at = ?2
+         WHERE id = ?1 RETURNING ",
+        run_columns!()
+    );
+    let run = tx.prepare_cached(sql)?.query_row(params![id.as_str(), now.wall, failure_text(&failure)], rows::run)?;
+    Ok(Changed::Now(Box::new(run)))
+}
+
+/// Queues what is blocked, cancelled or failed.
+pub(super) fn resume(tx: &Connection, id: &RunId, decision: &Decision, now: Now) -> rusqlite::Result<Changed> {
+    let Some(run) = rows::find(tx, id)? else { return Ok(Changed::Missing) };
+    if !matches!(run.state, State::Blocked | State::Cancelled | State::Err) {
+        return Ok(Changed::Not(Box::new(run)));
+    }
+    match decision {
+        Decision::Ask => ask_again(tx, &run)?,
+        Decision::Rerun => {
+            if let Some(step) = in_the_way(tx, &run)? {
+                forget(tx, &run.id, step.seq)?;
+            }
+        }
+        Decision::Done(value) => {
+            let Some(step) = in_the_way(tx, &run)? else { return Ok(Changed::Not(Box::new(run))) };
+            tx.prepare_cached("UPDATE step SET state = 'done', value = ?3 WHERE run_id = ?1 AND seq = ?2")?
+                .execute(params![run.id.as_str(), step.seq, value])?;
+        }
+    }
+    Ok(Changed::Now(Box::new(requeue(tx, &run, now)?)))
+}
+
+/// Queues a run, due now, as if it had not been tried.
+pub(super) fn requeue(tx: &Connection, run: &Run, now: Now) -> rusqlite::Result<Run> {
+    let sql = concat!(
+        "UPDATE run SET state = 'queued', epoch = max(epoch + 1, ?2), owner = NULL, attempts = 0, wake_at = ?2,
+             parked = 0, result = NULL, error = NULL, ended_at = NULL
+         WHERE id = ?1 RETURNING ",
+        run_columns!()
+    );
+    tx.prepare_cached(sql)?.query_row(params![run.id.as_str(), now.wall], rows::run)
+}
+
+/// Lets the step in the way be tried again: an effect by its probe, anything else anew. What is done stays.
+pub(super) fn ask_again(tx: &Connection, run: &Run) -> rusqlite::Result<()> {
+    let Some(step) = in_the_way(tx, run)?.filter(|step| step.state == Progress::Failed) else { return Ok(()) };
+    if step.kind == crate::run::Kind::Effect {
+        tx.prepare_cached("UPDATE step SET state = 'begun', value = NULL WHERE run_id = ?1 AND seq = ?2")?
+            .execute(params![run.id.as_str(), step.seq])?;
+        return Ok(());
+    }
+    forget(tx, &run.id, step.seq)
+}
+
+/// The step that the run's error names, else the last one that is not done.
+fn in_the_way(tx: &Connection, run: &Run) -> rusqlite::Result<Option<Step>> {
+    if let Some(seq) = run.error.as_ref().and_then(|failure| failure.seq) {
+        return rows::find_step(tx, &run.id, seq);
+    }
+    Ok(rows::steps(tx, &run.id)?.into_iter().rev().find(|step| step.state != Progress::Done))
+}
+
+fn forget(tx: &Connection, run: &RunId, seq: u32) -> rusqlite::Result<()> {
+    tx.prepare_cached("DELETE FROM step WHERE run_id = ?1 AND seq = ?2")?.execute(params![run.as_str(), seq])?;
+    Ok(())
+}
+
+/// Makes a run of the first steps of another.
+pub(super) fn fork(
+    tx: &Connection,
+    from: &RunId,
+    before: u32,
+    new: &RunId,
+    version: &str,
+    now: Now,
+) -> rusqlite::Result<Changed> {
+    let Some(run) = rows::find(tx, from)? else { return Ok(Changed::Missing) };
+    if let Some(there) = rows::find(tx, new)? {
+        return Ok(Changed::Not(Box::new(there)));
+    }
+    let open = tx
+        .prepare_cached("SELECT 1 FROM step WHERE run_id = ?1 AND seq < ?2 AND state = 'begun'")?
+        .exists(params![from.as_str(), before])?;
+    if open {
+        return Ok(Changed::Not(Box::new(run)));
+    }
+    let sql = concat!(
+        "INSERT INTO run (id, name, version, input, fp, state, epoch, attempts, wake_at, forked_from, created_at)
+         SELECT ?2, name, ?3, input, fp, 'queued', 0, 0, ?4, id, ?4 FROM run WHERE id = ?1 RETURNING ",
+        run_columns!()
+    );
+    let made = tx.prepare_cached(sql)?.query_row(params![from.as_str(), new.as_str(), version, now.wall], rows::run)?;
+    tx.prepare_cached(
+        "INSERT INTO step (run_id, seq, name, fp, kind, state, value, epoch, attempt_id)
+         SELECT ?2, seq, name, fp, kind, state, value, epoch, attempt_id FROM step WHERE run_id = ?1 AND seq < ?3",
+    )?
+    .execute(params![from.as_str(), new.as_str(), before])?;
+    Ok(Changed::Now(Box::new(made)))
+}
+
+/// The runs that match, newest first. A running one is as old as its claim, which its epoch tells.
+pub(super) fn list(connection: &Connection, filter: &Filter, now: Now) -> rusqlite::Result<Vec<Run>> {
+    let states: Vec<&str> = filter.states.iter().map(|state| state.as_str()).collect();
+    let sql = concat!(
+        "SELECT ",
+        run_columns!(),
+        " FROM run
+         WHERE (:workflow IS NULL OR name = :workflow)
+           AND (:states = '[]' OR state IN (SELECT value FROM json_each(:states)))
+           AND (:before IS NULL OR CASE state WHEN 'running' THEN epoch
+               ELSE created_at END < :before)
+           AND (:contains IS NULL OR instr(id, :contains) > 0)
+         ORDER BY rowid DESC LIMIT :limit"
+    );
+    connection
+        .prepare_cached(sql)?
+        .query_map(
+            named_params! {
+                ":workflow": filter.workflow,
+                ":states": serde_json::to_string(&states).unwrap_or_default(),
+                ":before": filter.older_than.map(|age| now.wall.saturating_sub(millis(age))),
+                ":contains": filter.contains,
+                ":limit": filter.limit,
+            },
+            rows::run,
+        )?
+        .collect()
+}

@@ -1,0 +1,64 @@
+CREATE TABLE worker (
+    id          TEXT PRIMARY KEY,
+    lease_until INTEGER NOT NULL, -- ms since the machine was started
+    host        TEXT NOT NULL,
+    version     TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE run (
+    id          TEXT PRIMARY KEY,
+    name        TEXT NOT NULL,
+    version     TEXT NOT NULL,
+    input       TEXT NOT NULL,
+    fp          TEXT NOT NULL,
+    state       TEXT NOT NULL,
+    epoch       INTEGER NOT NULL,
+    owner       TEXT,             -- while running
+    attempts    INTEGER NOT NULL,
+    wake_at     INTEGER,          -- while queued
+    parked      INTEGER NOT NULL DEFAULT 0, -- queued, and due as soon as a signal comes
+    signalled   INTEGER NOT NULL DEFAULT 0, -- a signal came since it was claimed
+    result      TEXT,
+    error       TEXT,
+    parent      TEXT,
+    forked_from TEXT,
+    expires_at  INTEGER,
+    ended_at    INTEGER,
+    created_at  INTEGER NOT NULL
+) STRICT;
+
+CREATE INDEX run_queued ON run (name, version, wake_at) WHERE state = 'queued';
+CREATE INDEX run_running ON run (owner) WHERE state = 'running';
+CREATE INDEX run_ended ON run (ended_at, state) WHERE ended_at IS NOT NULL;
+CREATE INDEX run_expires ON run (expires_at) WHERE expires_at IS NOT NULL;
+
+CREATE TABLE step (
+    run_id     TEXT NOT NULL,
+    seq        INTEGER NOT NULL,
+    name       TEXT NOT NULL,
+    fp         TEXT NOT NULL,
+    kind       TEXT NOT NULL,
+    state      TEXT NOT NULL,
+    value      TEXT,
+    epoch      INTEGER NOT NULL,
+    attempt_id TEXT NOT NULL,
+    PRIMARY KEY (run_id, seq)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE inbox (
+    run_id   TEXT NOT NULL,
+    topic    TEXT NOT NULL,
+    id       TEXT NOT NULL,
+    body     TEXT NOT NULL,
+    taken_by INTEGER,             -- the step that took it
+    PRIMARY KEY (run_id, topic, id)
+) STRICT;
+
+CREATE TABLE task (
+    id         TEXT PRIMARY KEY,
+    rev        INTEGER NOT NULL,
+    state      TEXT NOT NULL,
+    expires_at INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+CREATE INDEX task_expires ON task (expires_at);

@@ -1,0 +1,212 @@
+//! What only a store in a file has to do, beside what every store must.
+
+mod clocks;
+mod commits;
+mod files;
+mod processes;
+
+use std::sync::atomic::{AtomicI64, Ordering};
+
+use tempfile::TempDir;
+
+use super::*;
+use crate::run::{Kind, Progress};
+use crate::store::contract::Bench;
+
+/// Both clocks, to be moved by hand.
+#[derive(Clone)]
+struct Hands {
+    wall: Arc<AtomicI64>,
+    boot: Arc<AtomicI64>,
+}
+
+impl Hands {
+    fn new() -> Self {
+        Self { wall: Arc::new(AtomicI64::new(1_700_000_000_000)), boot: Arc::new(AtomicI64::new(5_000)) }
+    }
+
+    fn options(&self) -> Options {
+        let source = |hand: &Arc<AtomicI64>| -> Source {
+            let hand = Arc::clone(hand);
+            Arc::new(move || hand.load(Ordering::SeqCst))
+        };
+        Options { clocks: Clocks { wall: source(&self.wall), boot: source(&self.boot) }, ..Options::default() }
+    }
+}
+
+/// A fresh file in a folder of its own.
+struct Fresh {
+    folder: TempDir,
+    hands: Hands,
+    store: Sqlite,
+}
+
+impl Bench for Fresh {
+    type Store = Sqlite;
+
+    async fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let hands = Hands::new();
+        let store = Sqlite::open(folder.path().join("a.db"), hands.options()).unwrap();
+        Self { folder, hands, store }
+    }
+
+    fn store(&self) -> &Sqlite {
+        &self.store
+    }
+
+    async fn again(&self) -> Sqlite {
+        Sqlite::open(self.folder.path().join("a.db"), self.hands.options()).unwrap()
+    }
+
+    async fn pass(&self, time: Duration) {
+        for hand in [&self.hands.wall, &self.hands.boot] {
+            hand.fetch_add(crate::run::millis(time), Ordering::SeqCst);
+        }
+    }
+}
+
+crate::store::contract::contract!(Fresh);
+
+fn new_run(key: &str) -> NewRun {
+    NewRun {
+        id: RunId::new("w", key),
+        name: "w".into(),
+        version: "1".into(),
+        input: "{}".into(),
+        fp: "f".into(),
+        parent: None,
+        delay: Duration::ZERO,
+        ttl: None,
+    }
+}
+
+fn worker(id: &str) -> Worker {
+    Worker { id: id.into(), host: "h".into(), version: "1".into(), ttl: Duration::from_secs(30) }
+}
+
+fn open(path: &Path) -> Sqlite {
+    Sqlite::open(path, Options::default()).unwrap()
+}
+
+/// A run that `by` has, and its fence.
+async fn held(store: &Sqlite, key: &str, by: &Worker) -> Fence {
+    store.join(by).await.unwrap();
+    let first = Step { state: Progress::Begun, ..done(1, "first") };
+    let epoch = store.start_claimed(&new_run(key), by, &first).await.unwrap().unwrap();
+    Fence { run: RunId::new("w", key), epoch }
+}
+
+fn wanted(limit: u32) -> Wanted {
+    Wanted { workflows: vec![("w".into(), "1".into())], limit, max_attempts: 10 }
+}
+
+fn done(seq: u32, attempt: &str) -> Step {
+    Step {
+        seq,
+        name: "s".into(),
+        fp: String::new(),
+        kind: Kind::Step,
+        state: Progress::Done,
+        value: Some("1".into()),
+        epoch: 0,
+        attempt_id: attempt.into(),
+    }
+}
+
+#[tokio::test]
+async fn a_run_from_start_to_end() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.db");
+    let store = Sqlite::open(&path, Options::default()).unwrap();
+    let me = worker("me");
+    store.join(&me).await.unwrap();
+    assert!(matches!(store.start(&new_run("a")).await.unwrap(), Started::New));
+    let found = store.claim(&me, &wanted(10)).await.unwrap();
+    let run = &found.claimed[0].run;
+    let fence = Fence { run: run.id.clone(), epoch: run.epoch };
+    assert_eq!(store.record(&fence, &done(1, "a")).await.unwrap(), Written::Done);
+    assert_eq!(store.record(&fence, &done(1, "a")).await.unwrap(), Written::Already);
+    assert_eq!(store.finish(&fence, None, &End::Ok("2".into())).await.unwrap(), Written::Done);
+    drop(store);
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "no log and no locks are left");
+    let store = Sqlite::open(&path, Options::default()).unwrap();
+    let read = store.read(&fence.run).await.unwrap().unwrap();
+    assert_eq!(read.run.result.as_deref(), Some("2"));
+    assert_eq!(read.steps.len(), 1);
+}
+
+#[test]
+#[ignore = "figures"]
+fn figures() {
+    use std::io::{Seek as _, Write as _};
+    use std::time::Instant;
+    let dir = std::env::var("FIGURES_DIR").unwrap_or_else(|_| "/tmp".into());
+    let folder = tempfile::tempdir_in(dir).unwrap();
+    let mut file = std::fs::File::create(folder.path().join("raw")).unwrap();
+    let page = vec![7u8; 4120];
+    let quantiles = |mut times: Vec<Duration>| {
+        times.sort();
+        format!("p5 {:?} p25 {:?} p50 {:?}", times[times.len() / 20], times[times.len() / 4], times[times.len() / 2])
+    };
+    let mut floor = |laps: u32| {
+        for lap in 0..laps {
+            file.rewind().unwrap();
+            let mut times = Vec::new();
+            let all = Instant::now();
+            for _ in 0..1000 {
+                let began = Instant::now();
+                file.write_all(&page).unwrap();
+                file.sync_data().unwrap();
+                times.push(began.elapsed());
+            }
+            println!("floor lap {lap}: {:.0}/s {}", 1000.0 / all.elapsed().as_secs_f64(), quantiles(times));
+        }
+    };
+    floor(2);
+    for (name, threads) in [("current", 0), ("multi", 2)] {
+        floor(1);
+        let runtime = if threads == 0 {
+            tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
+        } else {
+            tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build().unwrap()
+        };
+        runtime.block_on(async {
+            let store = Arc::new(Sqlite::open(folder.path().join(format!("{name}.db")), Options::default()).unwrap());
+            let me = worker("me");
+            store.join(&me).await.unwrap();
+            for callers in [1u32, 1, 64, 64] {
+                let mut fences = Vec::new();
+                for n in 0..callers {
+                    let first = Step { state: Progress::Begun, ..done(0, "x") };
+                    let run = new_run(&format!("{callers}-{n}-{:?}", Instant::now()));
+                    let epoch = store.start_claimed(&run, &me, &first).await.unwrap().unwrap();
+                    fences.push(Fence { run: run.id, epoch });
+                }
+                let each = if callers == 1 { 3_000 } else { 500 };
+                let began = Instant::now();
+                let mut tasks = tokio::task::JoinSet::new();
+                for fence in fences {
+                    let store = Arc::clone(&store);
+                    tasks.spawn(async move {
+                        let mut times = Vec::new();
+                        for seq in 1..=each {
+                            let step = done(seq, &format!("{seq:032}"));
+                            let began = Instant::now();
+                            assert_eq!(store.record(&fence, &step).await.unwrap(), Written::Done);
+                            times.push(began.elapsed());
+                        }
+                        times
+                    });
+                }
+                let mut times = Vec::new();
+                while let Some(done) = tasks.join_next().await {
+                    times.extend(done.unwrap());
+                }
+                let rate = f64::from(callers * each) / began.elapsed().as_secs_f64();
+                println!("{name} {callers} callers: {rate:.0} steps/s {}", quantiles(times));
+            }
+        });
+    }
+    floor(1);
+}

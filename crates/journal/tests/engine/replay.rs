@@ -1,0 +1,1 @@
+//! Replays: what is recorded is not run again.
