@@ -10,7 +10,6 @@ use stormproof_journal::{Builder, Ctx, Failed, Journal, Run, RunId, State};
 /// A database that several journals can be opened on, as several processes would.
 pub(crate) struct Bench {
     pub(crate) url: String,
-    pub(crate) is_sqlite: bool,
     _keep: Box<dyn std::any::Any + Send + Sync>,
 }
 
@@ -21,13 +20,13 @@ impl Bench {
     pub(crate) fn sqlite() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let url = format!("sqlite:{}", dir.path().join("journal.db").display());
-        Self { url, is_sqlite: true, _keep: Box::new(dir) }
+        Self { url, _keep: Box::new(dir) }
     }
 
     #[cfg(feature = "postgres")]
     pub(crate) fn postgres() -> Self {
         let database = stormproof_testpg::Database::create().unwrap();
-        Self { url: database.url().into(), is_sqlite: false, _keep: Box::new(database) }
+        Self { url: database.url().into(), _keep: Box::new(database) }
     }
 
     /// Settings under which nobody waits for long.

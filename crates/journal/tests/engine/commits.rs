@@ -31,7 +31,10 @@ fn saving(journal: &Journal, saved: &Calls, after: &Calls) {
                     if call <= failures { Err(Failed::new("declined", "not today")) } else { Ok(call) }
                 })
                 .await?;
-            cx.step("after", |_| async { if after.call() <= later { Err(Failed::new("down", "later")) } else { Ok(()) } }).await?;
+            cx.step("after", |_| async {
+                if after.call() <= later { Err(Failed::new("down", "later")) } else { Ok(()) }
+            })
+            .await?;
             Ok(number)
         }
     });
@@ -74,7 +77,8 @@ async fn a_commit_of_a_run_that_was_taken_over_writes_nothing() {
         let bench = Bench::sqlite();
         let (paused, saved, after) = (bench.open_paused().await, Calls::default(), Calls::default());
         drop(open(&bench).await);
-        let (inside, go_on) = (std::sync::Arc::new(tokio::sync::Notify::new()), std::sync::Arc::new(tokio::sync::Notify::new()));
+        let (inside, go_on) =
+            (std::sync::Arc::new(tokio::sync::Notify::new()), std::sync::Arc::new(tokio::sync::Notify::new()));
         let said = (inside.clone(), go_on.clone(), saved.clone());
         paused.workflow("save", "1", move |cx: Ctx, _: (u32, u32)| {
             let (inside, go_on, saved) = said.clone();
@@ -184,7 +188,10 @@ mod on_postgres {
                         }
                     })
                     .await?;
-                cx.step("after", |_| async { if after.call() == 1 { Err(Failed::new("down", "later")) } else { Ok(()) } }).await?;
+                cx.step("after", |_| async {
+                    if after.call() == 1 { Err(Failed::new("down", "later")) } else { Ok(()) }
+                })
+                .await?;
                 Ok(number)
             }
         });

@@ -69,8 +69,9 @@ on_every_store! {
         let journal = bench.open().await;
         two_steps(&journal, &calls, None);
         let _served = serve(&journal);
-        assert_eq!(journal.run::<u32>("two", "started", &()).await.unwrap(), 2);
-        assert_eq!(journal.run::<u32>("two", "claimed", &()).await.unwrap(), 4);
+        journal.run::<u32>("two", "started", &()).await.unwrap();
+        journal.run::<u32>("two", "claimed", &()).await.unwrap();
+        assert_eq!(calls.count(), 4);
     }
 
     async fn inside_a_step_or_before_its_record_the_step_runs_again(bench: &Bench) {

@@ -8,18 +8,31 @@ use stormproof_journal::{Ctx, Decision, Failed, Journal, Op, Probe, RunId, State
 use crate::bench::{Bench, Calls, Heard, look, on_every_store, serve, until};
 
 /// An effect that fails as often as the input says, and how often it ran and was probed.
-fn paying(journal: &Journal, probed: &Calls, ran: &Calls, answer: impl Fn() -> Result<Probe<u32>, Failed> + Clone + Send + Sync + 'static, policy: Option<Policy>) {
+fn paying(
+    journal: &Journal,
+    probed: &Calls,
+    ran: &Calls,
+    answer: impl Fn() -> Result<Probe<u32>, Failed> + Clone + Send + Sync + 'static,
+    policy: Option<Policy>,
+) {
     let (probed, ran) = (probed.clone(), ran.clone());
     journal.workflow("pay", "1", move |cx: Ctx, failures: u32| {
         let (probed, ran, answer, policy) = (probed.clone(), ran.clone(), answer.clone(), policy.clone());
         async move {
-            let probe = |_: Op| { probed.call(); let answer = answer(); async move { answer } };
+            let probe = |_: Op| {
+                probed.call();
+                let answer = answer();
+                async move { answer }
+            };
             let run = |_: Op| {
                 let call = ran.call();
                 async move { if call <= failures { Err(Failed::new("down", "the bank is down")) } else { Ok(call) } }
             };
             let effect = cx.effect("pay", probe, run).input(&failures);
-            match &policy { Some(policy) => effect.policy(policy).await, None => effect.await }
+            match &policy {
+                Some(policy) => effect.policy(policy).await,
+                None => effect.await,
+            }
         }
     });
 }

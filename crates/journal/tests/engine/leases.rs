@@ -24,7 +24,11 @@ fn endless(journal: &Journal, inside: &Calls, dropped: &Calls) {
         let (inside, dropped) = said.clone();
         async move {
             let _dropped = Dropped(dropped);
-            cx.step("one", |_| async { inside.call(); std::future::pending::<Result<(), Failed>>().await }).await
+            cx.step("one", |_| async {
+                inside.call();
+                std::future::pending::<Result<(), Failed>>().await
+            })
+            .await
         }
     });
 }

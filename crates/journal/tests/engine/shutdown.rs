@@ -17,7 +17,8 @@ fn taking(journal: &Journal, began: &Calls) {
                 began.call();
                 tokio::time::sleep(Duration::from_millis(time)).await;
                 Ok::<_, Failed>(())
-            }).await
+            })
+            .await
         }
     });
 }

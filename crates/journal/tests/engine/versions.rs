@@ -22,7 +22,11 @@ where
     let error = journal.run::<u32>("flow", "k", &()).await.unwrap_err();
     assert!(matches!(error, RunError::Blocked { .. }), "{error:?}");
     let run = look(&journal, &RunId::new("flow", "k")).await;
-    assert!(heard.has(&format!("run_blocked run=flow/k reason={}", run.error.as_ref().unwrap().kind)), "{:?}", heard.all());
+    assert!(
+        heard.has(&format!("run_blocked run=flow/k reason={}", run.error.as_ref().unwrap().kind)),
+        "{:?}",
+        heard.all()
+    );
     assert_eq!(run.error.unwrap().kind, "diverged");
     error.to_string()
 }
