@@ -32,6 +32,8 @@ pub use once::Once;
 // Keeping them.
 mod error;
 mod handle;
+#[cfg(test)]
+mod interleavings;
 mod journal;
 mod lease;
 mod operate;

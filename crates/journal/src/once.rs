@@ -174,7 +174,7 @@ impl Once<'_> {
                 Found::Mine(live, known) => break (live, known),
                 Found::Answer(run) => match outcome(&run) {
                     Some(answer) => return answer,
-                    None => continue,
+                    None => {}
                 },
                 Found::InFlight(lease) => {
                     let patience = self.patience(began, clock.now());
