@@ -43,7 +43,7 @@ pub struct Server {
 }
 
 impl Server {
-    /// A server with PostgreSQL's own settings, but for 300 connections. It flushes to disk.
+    /// A server with PostgreSQL's own settings, but for 500 connections. It flushes to disk.
     pub fn start() -> Result<Self, String> {
         Self::start_with(&[])
     }
@@ -61,7 +61,7 @@ impl Server {
         let sockets = private(&socket_root().join(unique("sp")), user)?;
         let (data, log) = (folder.join("data"), folder.join("log"));
 
-        let mut all = vec![("listen_addresses".to_owned(), String::new()), ("max_connections".into(), "300".into())];
+        let mut all = vec![("listen_addresses".to_owned(), String::new()), ("max_connections".into(), "500".into())];
         all.extend(settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
         let postgres = programs.path("postgres");
         let order = Order {
