@@ -34,6 +34,8 @@ pub use tasks::{TaskError, TaskGuard};
 // Keeping them.
 mod error;
 mod handle;
+#[cfg(test)]
+mod interleavings;
 mod journal;
 mod lease;
 mod operate;

@@ -1,7 +1,8 @@
 //! Opens the file: finds out whether it is a journal and whole, before anything is written to it, and brings its tables
 //! up to date.
 
-use std::fs::{self, File};
+use std::fs::File;
+use std::fs;
 use std::io::{self, Read as _};
 use std::path::Path;
 use std::time::Duration;
@@ -10,6 +11,7 @@ use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
 
 use super::fault::{Fault, when_opening};
+use super::log;
 use crate::error::{OpenError, StoreError};
 
 /// `strm`, in the header of each file that is a journal.
@@ -77,6 +79,8 @@ pub(super) fn reader(path: &Path, busy: Duration) -> rusqlite::Result<Connection
     let connection = Connection::open_with_flags(path, flags)?;
     connection.busy_timeout(busy)?;
     connection.execute_batch("PRAGMA query_only = ON; PRAGMA temp_store = MEMORY;")?;
+    // That is the writer's, who knows whether it may be done.
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
     connection.set_prepared_statement_cache_capacity(32);
     Ok(connection)
 }
@@ -102,9 +106,11 @@ fn look(path: &Path, create: bool) -> Result<(), Fault> {
         Err(error) if error.kind() == io::ErrorKind::NotFound && create => {}
         Err(error) => return Err(refused(error.to_string())),
     }
-    let mut log = path.as_os_str().to_owned();
-    log.push("-wal");
-    let has_log = fs::metadata(&log).is_ok_and(|about| about.len() > 0);
+    let log = log::Header::beside(path).map_err(|error| refused(error.to_string()))?;
+    if log == log::Header::Damaged {
+        return Err(Fault::Damaged("the header of its log (-wal) is not one".into()));
+    }
+    let has_log = log != log::Header::Nothing;
     if head.is_empty() {
         return if has_log {
             Err(Fault::Damaged("the file is empty or gone, but its log (-wal) is not".into()))
