@@ -154,6 +154,8 @@ pub enum Stage {
     Latency,
     /// The limits of time.
     Timeout,
+    /// A loop guard.
+    LoopGuard,
     /// A journal of runs.
     Journal,
 }
@@ -173,6 +175,7 @@ impl Stage {
             Self::Hedge => "hedge",
             Self::Latency => "latency",
             Self::Timeout => "timeout",
+            Self::LoopGuard => "loop_guard",
             Self::Journal => "journal",
         }
     }

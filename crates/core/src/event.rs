@@ -19,7 +19,7 @@ use crate::retry::Stop;
 use crate::time::Instant;
 use crate::timeout::Limit;
 use crate::window::Tally;
-use crate::{degrade, health, journal};
+use crate::{degrade, health, journal, loop_guard};
 
 /// Something that happened.
 #[derive(Clone, Debug, PartialEq)]
@@ -203,6 +203,20 @@ pub enum Kind {
         /// From which level to which.
         shift: degrade::Shift,
     },
+    /// An agent goes in circles, or has used up a limit.
+    LoopDetected {
+        /// The run.
+        run: Name,
+        /// What was found, and what follows.
+        detection: loop_guard::Detection,
+    },
+    /// An agent has used most of a limit.
+    LoopLimitNear {
+        /// The run.
+        run: Name,
+        /// Which limit, and how much of it.
+        near: loop_guard::Near,
+    },
     /// Something rare happened to a journal or one of its runs.
     Journal(journal::Told),
 }
@@ -230,6 +244,7 @@ impl Kind {
             Self::Health { transition, .. } if transition.to.is_down() => Category::Error,
             Self::Health { transition, .. } if transition.to == Status::Degraded => Category::Warning,
             Self::Degradation { shift, .. } if shift.to > shift.from => Category::Warning,
+            Self::LoopDetected { detection, .. } if detection.step == loop_guard::Step::Stop => Category::Error,
             Self::Journal(told) => told.category(),
             Self::Circuit { .. }
             | Self::RetryAttempted { .. }
@@ -241,6 +256,8 @@ impl Kind {
             | Self::Health { .. }
             | Self::Degradation { .. } => Category::Info,
             Self::CircuitWouldOpen { .. }
+            | Self::LoopDetected { .. }
+            | Self::LoopLimitNear { .. }
             | Self::FallbackUsed(_)
             | Self::RegisteredTwice { .. }
             | Self::TooManyNames { .. } => Category::Warning,
@@ -274,6 +291,8 @@ impl Kind {
             | Self::NotReloaded { .. }
             | Self::Health { .. }
             | Self::Degradation { .. }
+            | Self::LoopDetected { .. }
+            | Self::LoopLimitNear { .. }
             | Self::Journal(_) => false,
         }
     }
@@ -307,6 +326,8 @@ impl Kind {
             Self::NotReloaded { .. } => "not_reloaded",
             Self::Health { .. } => "health_changed",
             Self::Degradation { shift, .. } => shift.as_str(),
+            Self::LoopDetected { .. } => "loop_detected",
+            Self::LoopLimitNear { .. } => "loop_limit_near",
             Self::Journal(told) => told.as_str(),
         }
     }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use serde::de::DeserializeOwned;
 use stormproof::document::{Mistake, Reader};
-use stormproof::{Invalid, config, degrade, environment::Environment, health, queue, settings::Settings};
+use stormproof::{Invalid, config, degrade, environment::Environment, health, loop_guard, queue, settings::Settings};
 use stormproof_core::cache;
 
 #[test]
@@ -67,6 +67,7 @@ fn read(block: &str) -> Result<(), String> {
         "checks" => alone(value, health::Checks::validate),
         "degradation" => alone(value, degrade::Config::validate),
         "health" => alone(value, health::Config::validate),
+        "loop_guard" => alone(value, loop_guard::Config::validate),
         "queue" => alone(value, queue::Config::validate),
         // A line of Cargo.toml.
         "stormproof" => Ok(()),

@@ -64,10 +64,12 @@ pub use fallback::{Fallback, Served, Source};
 
 // Beside calls: work, tasks and what they use.
 pub mod executor;
+pub mod loop_guard;
 pub mod queue;
 pub mod resource;
 
 pub use executor::Executor;
+pub use loop_guard::LoopGuard;
 pub use queue::WorkQueue;
 pub use resource::Resource;
 
@@ -147,6 +149,7 @@ mod pages {
         Health: "docs/src/patterns/health.md",
         Degradation: "docs/src/patterns/degradation.md",
         WorkQueue: "docs/src/patterns/queue.md",
+        LoopGuardPage: "docs/src/patterns/loop-guard.md",
     }
 
     #[cfg(feature = "macros")]

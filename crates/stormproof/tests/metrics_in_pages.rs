@@ -7,8 +7,8 @@ use std::path::Path;
 
 use stormproof::degrade::Degradation;
 use stormproof::{
-    Cache, HealthChecker, HealthTracker, Policy, Retry, Snapshot, WorkQueue, adaptive, breaker, budget, bulkhead,
-    cache, hedge, latency, metrics, queue, rate,
+    Cache, HealthChecker, HealthTracker, LoopGuard, Policy, Retry, Snapshot, WorkQueue, adaptive, breaker, budget,
+    bulkhead, cache, hedge, latency, metrics, queue, rate,
 };
 
 #[tokio::test]
@@ -41,6 +41,7 @@ async fn snapshots() -> Vec<Snapshot> {
     snapshots.extend([
         HealthTracker::new("tracker").snapshot(),
         Degradation::new("system").snapshot(),
+        LoopGuard::new("run").snapshot(),
         Cache::<String, u32>::new("answers", cache::Config::default()).unwrap().snapshot(),
         WorkQueue::<u32>::new("work", queue::Config::default()).unwrap().snapshot(),
     ]);

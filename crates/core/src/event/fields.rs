@@ -175,6 +175,20 @@ impl<'a> Fields<'a> {
                 self.text("from", shift.from.as_str());
                 self.text("to", shift.to.as_str());
             }
+            Kind::LoopDetected { run, detection } => {
+                self.text("run", run);
+                self.number("seq", detection.seq);
+                self.text("loop_type", detection.loop_type().as_str());
+                self.text("rule", detection.rule.as_str());
+                self.text("subject", detection.subject.as_deref().unwrap_or("agent"));
+                self.text("step", detection.step.as_str());
+            }
+            Kind::LoopLimitNear { run, near } => {
+                self.text("run", run);
+                self.text("limit", near.limit.as_str());
+                self.0.push(("used", Value::Float(near.used)));
+                self.0.push(("most", Value::Float(near.most)));
+            }
             Kind::Journal(told) => told.fields(&mut self.0),
         }
     }

@@ -7,7 +7,7 @@
 //!
 //! These wait for later stages:
 //! - T63, T64: what providers say by their quotas (what a verdict makes of it is here: X31).
-//! - T79, X25: the loop guard. T80, X26: the journal.
+//! - T80, X26: the journal.
 //! - T81, T82, T84: streams, the HTTP client, A2A. T85: session pinning.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may stop at the first surprise")]
 #![allow(clippy::float_cmp, reason = "what is compared are counts")]
@@ -23,6 +23,7 @@ mod defects;
 mod given;
 mod health;
 mod limits;
+mod loop_guard;
 mod observability;
 mod queue;
 mod registry;

@@ -2,6 +2,7 @@
 //! up to date.
 
 use std::fs::File;
+use std::fs;
 use std::io::{self, Read as _};
 use std::path::Path;
 use std::time::Duration;
@@ -109,14 +110,37 @@ fn look(path: &Path, create: bool) -> Result<(), Fault> {
     if log == log::Header::Damaged {
         return Err(Fault::Damaged("the header of its log (-wal) is not one".into()));
     }
+    let has_log = log != log::Header::Nothing;
     if head.is_empty() {
-        if log != log::Header::Nothing {
-            return Err(Fault::Damaged("the file is empty or gone, but its log (-wal) is not".into()));
-        }
-    } else if head.len() < 100 || !head.starts_with(b"SQLite format 3\0") {
+        return if has_log {
+            Err(Fault::Damaged("the file is empty or gone, but its log (-wal) is not".into()))
+        } else {
+            Ok(())
+        };
+    }
+    if head.len() < 100 || !head.starts_with(b"SQLite format 3\0") {
         return Err(Fault::Damaged("it does not begin as an SQLite database does".into()));
     }
-    Ok(())
+    // Another process may be at it: the length is asked for last, since the file only grows.
+    let length = fs::metadata(path).map_or(0, |about| about.len());
+    match says(&head) {
+        // With a log, it may be the log that has the rest, and SQLite knows.
+        Some(says) if !has_log && says > length => {
+            Err(Fault::Damaged(format!("it has {length} bytes, and says that they are {says}")))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// How long the file is by its own header, if that can be trusted: see "In-header database size" of the format.
+fn says(head: &[u8]) -> Option<u64> {
+    let word =
+        |at: usize| head.get(at..at + 4).map(|word| word.iter().fold(0, |all, byte| all << 8 | u64::from(*byte)));
+    let page = match word(14)? & 0xffff {
+        1 => 65_536,
+        size => size,
+    };
+    (word(24)? == word(92)?).then_some(word(28)?.saturating_mul(page))
 }
 
 fn settings(connection: &Connection) -> rusqlite::Result<()> {

@@ -1,4 +1,11 @@
-//! What only a store in a file has to do.
+//! What only a store in a file has to do, beside what every store must.
+
+mod clocks;
+mod commits;
+mod files;
+mod processes;
+
+use std::sync::atomic::{AtomicI64, Ordering};
 
 use tempfile::TempDir;
 
@@ -6,9 +13,31 @@ use super::*;
 use crate::run::{Kind, Progress};
 use crate::store::contract::Bench;
 
+/// Both clocks, to be moved by hand.
+#[derive(Clone)]
+struct Hands {
+    wall: Arc<AtomicI64>,
+    boot: Arc<AtomicI64>,
+}
+
+impl Hands {
+    fn new() -> Self {
+        Self { wall: Arc::new(AtomicI64::new(1_700_000_000_000)), boot: Arc::new(AtomicI64::new(5_000)) }
+    }
+
+    fn options(&self) -> Options {
+        let source = |hand: &Arc<AtomicI64>| -> Source {
+            let hand = Arc::clone(hand);
+            Arc::new(move || hand.load(Ordering::SeqCst))
+        };
+        Options { clocks: Clocks { wall: source(&self.wall), boot: source(&self.boot) }, ..Options::default() }
+    }
+}
+
 /// A fresh file in a folder of its own.
 struct Fresh {
     folder: TempDir,
+    hands: Hands,
     store: Sqlite,
 }
 
@@ -17,8 +46,9 @@ impl Bench for Fresh {
 
     async fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let store = Sqlite::open(folder.path().join("a.db"), Options::default()).unwrap();
-        Self { folder, store }
+        let hands = Hands::new();
+        let store = Sqlite::open(folder.path().join("a.db"), hands.options()).unwrap();
+        Self { folder, hands, store }
     }
 
     fn store(&self) -> &Sqlite {
@@ -26,7 +56,13 @@ impl Bench for Fresh {
     }
 
     async fn again(&self) -> Sqlite {
-        Sqlite::open(self.folder.path().join("a.db"), Options::default()).unwrap()
+        Sqlite::open(self.folder.path().join("a.db"), self.hands.options()).unwrap()
+    }
+
+    async fn pass(&self, time: Duration) {
+        for hand in [&self.hands.wall, &self.hands.boot] {
+            hand.fetch_add(crate::run::millis(time), Ordering::SeqCst);
+        }
     }
 }
 
@@ -47,6 +83,18 @@ fn new_run(key: &str) -> NewRun {
 
 fn worker(id: &str) -> Worker {
     Worker { id: id.into(), host: "h".into(), version: "1".into(), ttl: Duration::from_secs(30) }
+}
+
+fn open(path: &Path) -> Sqlite {
+    Sqlite::open(path, Options::default()).unwrap()
+}
+
+/// A run that `by` has, and its fence.
+async fn held(store: &Sqlite, key: &str, by: &Worker) -> Fence {
+    store.join(by).await.unwrap();
+    let first = Step { state: Progress::Begun, ..done(1, "first") };
+    let epoch = store.start_claimed(&new_run(key), by, &first).await.unwrap().unwrap();
+    Fence { run: RunId::new("w", key), epoch }
 }
 
 fn wanted(limit: u32) -> Wanted {

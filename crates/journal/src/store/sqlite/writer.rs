@@ -188,17 +188,7 @@ struct Line {
 impl Line {
     fn serve(&self, queue: &Receiver<Box<dyn Job>>) {
         let mut group = Vec::with_capacity(GROUP);
-        let spin: u32 = std::env::var("SPIN").ok().and_then(|it| it.parse().ok()).unwrap_or(0);
-        'serve: loop {
-            let mut first = None;
-            if spin > 0 {
-                let began = Instant::now();
-                while first.is_none() && began.elapsed() < Duration::from_micros(u64::from(spin)) {
-                    first = queue.try_recv().ok();
-                    std::hint::spin_loop();
-                }
-            }
-            let Some(first) = first.or_else(|| queue.recv().ok()) else { break 'serve };
+        while let Ok(first) = queue.recv() {
             group.push(first);
             group.extend(queue.try_iter().take(GROUP - 1));
             let outcome = self.write(&mut group);

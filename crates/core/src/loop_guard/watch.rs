@@ -1,0 +1,358 @@
+//! A run as the guard remembers it, and what each observation makes of it.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::Turn;
+use super::agents::Agents;
+use super::calls::Calls;
+use super::config::{Config, Poll};
+use super::errors::Errors;
+use super::ladder::Ladder;
+use super::mask::{Mask, Prints, Text, both, print};
+use super::progress::Progress;
+use super::recent::Recent;
+use super::rule::{Limit, Rule};
+use super::text::Texts;
+use super::verdict::{Near, Report, Step, Verdict};
+use crate::time::Instant;
+
+/// So many ids of things are remembered.
+const MOST_IDS: usize = 2_048;
+/// So many of one text.
+const MOST_IDS_OF_ONE: usize = 512;
+/// So many things are polled at once.
+const MOST_POLLS: usize = 256;
+
+/// The time between two moments of a run, in nanoseconds since it began.
+pub(super) fn since(now: u64, then: u64) -> Duration {
+    Duration::from_nanos(now.saturating_sub(then))
+}
+
+/// All that is remembered of a run. Times are nanoseconds of the time it took so far.
+#[derive(Clone, Debug)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+pub(super) struct Memory {
+    pub(super) elapsed: u64,
+    pub(super) turns: u32,
+    pub(super) tokens: u64,
+    pub(super) cost: f64,
+    pub(super) restarts: u32,
+    pub(super) made: u64,
+    pub(super) ladder: Ladder,
+    pub(super) agents: Agents,
+    pub(super) calls: Calls,
+    /// Calls of tools that have a limit.
+    tools: BTreeMap<String, u32>,
+    errors: Errors,
+    texts: Texts,
+    progress: Progress,
+    /// Ids that results have shown, and what tells them apart.
+    ids: Recent<u64>,
+    polls: Recent<Polled>,
+}
+
+/// A thing that is polled: since when, when last, how often.
+#[derive(Clone, Copy, Debug)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+struct Polled {
+    first: u64,
+    last: u64,
+    times: u32,
+}
+
+/// What an observation has found.
+pub(super) enum Found<'a> {
+    Nothing,
+    /// Nothing wrong, but not now.
+    Hold {
+        text: String,
+        earlier: Option<Box<str>>,
+        retry_after: Duration,
+    },
+    Rule {
+        rule: Rule,
+        subject: Option<&'a str>,
+        earlier: Option<Box<str>>,
+    },
+}
+
+impl<'a> Found<'a> {
+    fn rule(rule: Option<Rule>, subject: Option<&'a str>) -> Self {
+        rule.map_or(Self::Nothing, |rule| Self::Rule { rule, subject, earlier: None })
+    }
+}
+
+impl Memory {
+    pub(super) fn new(config: &Config) -> Self {
+        Self {
+            elapsed: 0,
+            turns: 0,
+            tokens: 0,
+            cost: 0.0,
+            restarts: 0,
+            made: 0,
+            ladder: Ladder::default(),
+            agents: Agents::default(),
+            calls: Calls::new(config),
+            tools: BTreeMap::new(),
+            errors: Errors::default(),
+            texts: Texts::default(),
+            progress: Progress::default(),
+            ids: Recent::new(MOST_IDS),
+            polls: Recent::new(MOST_POLLS),
+        }
+    }
+
+    /// The same run under another configuration, within its bounds.
+    pub(super) fn resized(mut self, config: &Config) -> Self {
+        self.tools.retain(|name, _| config.tools.contains_key(name));
+        Self {
+            calls: self.calls.resized(config),
+            agents: self.agents.resized(),
+            errors: self.errors.resized(),
+            texts: self.texts.resized(),
+            progress: self.progress.resized(),
+            ids: self.ids.resized(MOST_IDS),
+            polls: self.polls.resized(MOST_POLLS),
+            ..self
+        }
+    }
+
+    /// A tool is about to be called.
+    pub(super) fn before<'a>(
+        &mut self,
+        config: &Config,
+        near: &mut Vec<Near>,
+        tool: &'a str,
+        arguments: &str,
+    ) -> Found<'a> {
+        self.made = self.made.saturating_add(1);
+        let (prints, _) = self.call(config, tool, arguments);
+        let own = config.tools.get(tool).copied().unwrap_or_default();
+        if let Some(most) = own.max_calls {
+            let calls = self.tools.entry(tool.to_owned()).or_default();
+            let before = *calls;
+            *calls = before.saturating_add(1);
+            if *calls > most {
+                return Found::rule(Some(Rule::Limit(Limit::Calls)), Some(tool));
+            }
+            crossed(near, config, Limit::Calls, before.into(), (*calls).into(), Some(most.into()));
+        }
+        if let Some(poll) = own.poll {
+            return self.poll(poll, tool, prints);
+        }
+        match self.calls.before(self.elapsed, prints, config) {
+            None => Found::Nothing,
+            Some(rule) => Found::Rule { rule, subject: Some(tool), earlier: self.calls.earlier(prints) },
+        }
+    }
+
+    fn poll<'a>(&mut self, poll: Poll, tool: &'a str, prints: Prints) -> Found<'a> {
+        let now = self.elapsed;
+        let (polled, _) = self.polls.touch(prints.exact, || Polled { first: now, last: now, times: 0 });
+        if since(now, polled.last) > poll.max_time {
+            *polled = Polled { first: now, last: now, times: 0 };
+        }
+        let waited = since(now, polled.last);
+        let times = polled.times.saturating_add(1);
+        if polled.times > 0 && waited < poll.min_interval {
+            polled.times = times.min(poll.max_polls);
+            let retry_after = poll.min_interval.saturating_sub(waited);
+            let text = format!("{tool} was asked too soon. Ask again in {} s.", retry_after.as_secs_f64().ceil());
+            return Found::Hold { text, earlier: self.calls.earlier(prints), retry_after };
+        }
+        if times > poll.max_polls || since(now, polled.first) > poll.max_time {
+            return Found::Rule { rule: Rule::Poll(times), subject: Some(tool), earlier: self.calls.earlier(prints) };
+        }
+        (polled.last, polled.times) = (now, times);
+        Found::Nothing
+    }
+
+    /// A tool has answered.
+    pub(super) fn after<'a>(
+        &mut self,
+        config: &Config,
+        tool: &'a str,
+        arguments: &str,
+        outcome: Result<&str, &str>,
+    ) -> Found<'a> {
+        let (prints, asked) = self.call(config, tool, arguments);
+        let (Ok(text) | Err(text)) = outcome;
+        let (result, mut ids) = ids_of(config, text);
+        // An echo of what was asked says nothing of it.
+        ids.retain(|id| !asked.contains(id));
+        let result = both(result, outcome.is_err().into());
+        let polls = config.tools.get(tool).is_some_and(|tool| tool.poll.is_some());
+        let learned = self.calls.learned;
+        let (origin, found) = if polls {
+            // What a poller says changes by itself: it does not make other calls new.
+            self.calls.keep(prints, text, config);
+            (both(prints.masked, result), None)
+        } else {
+            self.calls.after(self.elapsed, prints, result, text, config)
+        };
+        self.learn(&ids, |number, _| both(origin, number));
+        let tool_print = print(tool);
+        let failed = if outcome.is_err() {
+            self.errors.push(self.elapsed, tool_print, result, config)
+        } else {
+            self.errors.none(tool_print, self.calls.learned != learned);
+            None
+        };
+        Found::rule(failed.or(found), Some(tool))
+    }
+
+    /// Ids in `text` name things.
+    pub(super) fn context(&mut self, config: &Config, text: &str) {
+        let (_, ids) = ids_of(config, text);
+        self.learn(&ids, |_, id| id);
+    }
+
+    fn learn(&mut self, ids: &[u64], meaning: impl Fn(u64, u64) -> u64) {
+        for (number, id) in (0_u64..).zip(ids) {
+            self.ids.touch(*id, || meaning(number, *id));
+        }
+    }
+
+    /// The model has had a turn.
+    pub(super) fn turn<'a>(&mut self, config: &Config, near: &mut Vec<Near>, turn: Turn<'_>) -> Found<'a> {
+        let (turns, tokens, cost) = (self.turns, self.tokens, self.cost);
+        self.turns = turns.saturating_add(1);
+        self.tokens = tokens.saturating_add(turn.tokens);
+        if turn.cost.is_finite() && turn.cost > 0.0 {
+            self.cost = (cost + turn.cost).min(f64::MAX);
+        }
+        crossed(near, config, Limit::Turns, turns.into(), self.turns.into(), config.max_turns.map(f64::from));
+        let most = config.max_tokens.map(|most| most as f64);
+        crossed(near, config, Limit::Tokens, tokens as f64, self.tokens as f64, most);
+        crossed(near, config, Limit::Cost, cost, self.cost, config.max_cost);
+        let said = self.texts.push(turn.text, self.calls.learned, mask(config), config);
+        let still = self.progress.turn(self.elapsed, config);
+        Found::rule(said.or(still), None)
+    }
+
+    pub(super) fn progress<'a>(&mut self, config: &Config, fingerprint: &str) -> Found<'a> {
+        let (new, found) = self.progress.report(self.elapsed, print(fingerprint), config);
+        self.calls.learned = self.calls.learned.saturating_add(u64::from(new));
+        Found::rule(found, None)
+    }
+
+    pub(super) fn ask<'a>(&mut self, config: &Config, near: &mut Vec<Near>, from: &str, to: &'a str) -> Found<'a> {
+        let (found, depth) = self.agents.ask(print(from), print(to), config);
+        if found.is_none() {
+            let most = config.max_depth.map(f64::from);
+            crossed(near, config, Limit::Depth, depth.saturating_sub(1).into(), depth.into(), most);
+        }
+        Found::rule(found, Some(to))
+    }
+
+    pub(super) fn handoff<'a>(&mut self, config: &Config, from: &str, to: &'a str, reason: &str) -> Found<'a> {
+        let reason = mask(config).prints(reason, Text::Output, |_| None).masked;
+        let handoff = both(both(print(from), print(to)), reason);
+        Found::rule(self.agents.handoff(handoff, self.calls.learned, config), Some(to))
+    }
+
+    pub(super) fn spawn<'a>(&mut self, config: &Config, near: &mut Vec<Near>, agent: &'a str) -> Found<'a> {
+        let before = self.agents.spawned;
+        if let Err(times) = self.agents.room(config) {
+            if times > config.max_action_repetitions {
+                return Found::rule(Some(Rule::Crowd(times)), Some(agent));
+            }
+            let alive = self.agents.alive;
+            let text = format!("{alive} agents are at work. Wait until one has finished, or do this part yourself.");
+            return Found::Hold { text, earlier: None, retry_after: Duration::ZERO };
+        }
+        let found = self.agents.spawn(config);
+        let (after, most) = (self.agents.spawned, config.max_spawns.map(f64::from));
+        crossed(near, config, Limit::Spawns, before.into(), after.into(), most);
+        Found::rule(found, Some(agent))
+    }
+
+    /// After somebody has looked at the run: goes on, all evidence forgotten.
+    pub(super) fn resume(&mut self) {
+        self.ladder.resume();
+        self.calls.forgive();
+        self.agents.forgive();
+        (self.errors, self.texts) = Default::default();
+        self.progress.forgive(self.elapsed);
+        self.polls = Recent::new(MOST_POLLS);
+    }
+
+    /// A limit of the whole run that is passed.
+    pub(super) fn exceeded(&self, config: &Config) -> Option<Limit> {
+        let passed = [
+            (Limit::Turns, config.max_turns.is_some_and(|most| self.turns > most)),
+            (Limit::Tokens, config.max_tokens.is_some_and(|most| self.tokens > most)),
+            (Limit::Cost, config.max_cost.is_some_and(|most| self.cost > most)),
+            (Limit::Time, config.max_time.is_some_and(|most| Duration::from_nanos(self.elapsed) > most)),
+            (Limit::Restarts, config.max_restarts.is_some_and(|most| self.restarts > most)),
+        ];
+        passed.into_iter().find(|(_, passed)| *passed).map(|(limit, _)| limit)
+    }
+
+    /// The verdict that follows from what was found.
+    pub(super) fn judge(&mut self, at: Instant, config: &Config, found: Found<'_>, near: Vec<Near>) -> Report {
+        let found = match self.exceeded(config) {
+            Some(limit) => Found::Rule { rule: Rule::Limit(limit), subject: None, earlier: None },
+            None => found,
+        };
+        let (rule, subject, earlier) = match found {
+            Found::Nothing => return Report { at, verdict: Verdict::Allow, detected: None, near },
+            Found::Hold { text, earlier, retry_after } => {
+                let verdict = Verdict::Block { text, earlier, retry_after, detection: None };
+                return Report { at, verdict, detected: None, near };
+            }
+            Found::Rule { rule, subject, earlier } => (rule, subject, earlier),
+        };
+        let detection = self.ladder.climb(rule, subject, self.calls.learned, config);
+        let detected = Some(detection.clone());
+        let text = detection.advice();
+        let verdict = match detection.step {
+            Step::Nudge => Verdict::Nudge { text, detection },
+            Step::Block => Verdict::Block { text, earlier, retry_after: Duration::ZERO, detection: Some(detection) },
+            Step::Stop => Verdict::Stop { why: detection, resumable: !rule.is_limit() },
+        };
+        Report { at, verdict, detected, near }
+    }
+
+    /// The fingerprints of a call, and the ids in it.
+    fn call(&self, config: &Config, tool: &str, arguments: &str) -> (Prints, Vec<u64>) {
+        let mut ids = Vec::new();
+        let prints = mask(config).prints(arguments, Text::Arguments, |id| {
+            noted(&mut ids, id);
+            self.ids.get(id).copied()
+        });
+        let tool = print(tool);
+        (Prints { exact: both(tool, prints.exact), masked: both(tool, prints.masked) }, ids)
+    }
+}
+
+fn mask(config: &Config) -> Mask<'_> {
+    Mask { on: config.mask, ignored: &config.ignored_fields }
+}
+
+/// The fingerprint of a result, and the ids in it.
+fn ids_of(config: &Config, text: &str) -> (u64, Vec<u64>) {
+    let mut ids = Vec::new();
+    let prints = mask(config).prints(text, Text::Output, |id| {
+        noted(&mut ids, id);
+        None
+    });
+    (prints.masked, ids)
+}
+
+fn noted(ids: &mut Vec<u64>, id: u64) {
+    if ids.len() < MOST_IDS_OF_ONE {
+        ids.push(id);
+    }
+}
+
+/// Notes that a limit came near by what was added.
+pub(super) fn crossed(near: &mut Vec<Near>, config: &Config, limit: Limit, before: f64, after: f64, most: Option<f64>) {
+    let Some(most) = most else { return };
+    let warn = most * config.warn_at;
+    if before < warn && after >= warn && after <= most {
+        near.push(Near { limit, used: after, most });
+    }
+}
