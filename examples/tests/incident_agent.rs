@@ -57,11 +57,11 @@ fn n_5_killed_fifty_times_it_does_nothing_twice_and_loses_no_incident() {
         told.survived(),
         began.elapsed().as_secs_f64()
     );
-    assert!(told.survived() > 0, "no kill hit an action: this has shown nothing\n{told}");
     assert!(incidents.len() >= 10, "only {} incidents in fifty lives\n{told}", incidents.len());
     nothing_is_done_twice(&log);
     each_is_told_once(&log, &incidents);
     the_journal_has_each_once(dir.path(), &incidents);
+    assert!(told.survived() > 0, "no kill hit an action: this has shown nothing\n{told}");
 }
 
 #[test]
@@ -71,9 +71,16 @@ fn n_3_the_story_shows_faults_that_heal_and_one_that_is_handed_over() {
     let text = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success(), "{text}\n{}", String::from_utf8_lossy(&output.stderr));
     assert_eq!(text.matches("kill -9, number").count(), 3, "{text}");
-    assert!(text.contains("Self-heal successful: cleared caches"), "{text}");
-    assert!(text.contains("handed over to the second on call"), "{text}");
-    assert!(text.contains("actions done twice: 0"), "{text}");
+    for told in [
+        "the model goes in circles",
+        "restart did not help",
+        "Self-heal successful: cleared caches",
+        "handed over to the second on call",
+        "Circuit opened after 3 failures",
+        "actions done twice: 0",
+    ] {
+        assert!(text.contains(told), "{told} is missing in\n{text}");
+    }
     let told = text.split_once("ended by").unwrap().1;
     for (fault, ended_by) in [("BadDeploy", "roll_back"), ("Runaway", "restart"), ("Hardware", "second on call")] {
         let row = told.lines().find(|row| row.contains(fault)).unwrap();
