@@ -157,7 +157,7 @@ struct World {
 impl World {
     fn start(dir: &Path) -> Self {
         let mut child = program("world", dir)
-            .args(["--faults", "0", "--at-once", "3", "--gap", "100", "--seed", "11", "--quiet"])
+            .args(["--faults", "0", "--at-once", "4", "--gap", "100", "--seed", "11", "--quiet"])
             .stdin(Stdio::piped())
             .spawn()
             .unwrap();
@@ -210,7 +210,7 @@ impl Agent {
     fn live(&mut self, chance: &Rng, told: &mut Told) {
         let moment = MOMENTS.get((chance.next_u64() % 18) as usize);
         let until = Instant::now()
-            + Duration::from_millis(if moment.is_some() { 1_500 } else { 50 + chance.next_u64() % 1_000 });
+            + Duration::from_millis(if moment.is_some() { 1_200 } else { 50 + chance.next_u64() % 1_500 });
         while let Ok(line) = self.lines.recv_timeout(until.saturating_duration_since(Instant::now())) {
             let is_it = moment.is_some_and(|moment| line.contains(moment));
             told.0.push(line);
