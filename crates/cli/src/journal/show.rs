@@ -29,10 +29,8 @@ pub(super) fn page(history: &History, now: Millis, values: bool) -> String {
         page.push_str("no steps\n");
         return page;
     }
-    let mut rows = vec![["STEP", "NAME", "KIND", "STATE", "CLAIMED", "SIZE", ""].map(str::to_owned)];
-    if values {
-        rows[0][6] = "VALUE".to_owned();
-    }
+    let value = if values { "VALUE" } else { "" };
+    let mut rows = vec![["STEP", "NAME", "KIND", "STATE", "CLAIMED", "SIZE", value].map(str::to_owned)];
     rows.extend(history.steps.iter().map(|step| row(step, now, values)));
     page.push_str(&aligned(&rows));
     page
@@ -65,10 +63,8 @@ fn facts(history: &History, now: Millis, values: bool) -> Vec<[String; 2]> {
     if let Some(from) = &run.forked_from {
         fact("copy of", shortened(from.as_str(), LONG));
     }
-    if let Some(at) = run.expires_at {
-        if let Some(moment) = moment(at) {
-            fact("remembered", format!("until {moment}"));
-        }
+    if let Some(moment) = run.expires_at.and_then(moment) {
+        fact("remembered", format!("until {moment}"));
     }
     fact("input", sized(&run.input, values, LONG));
     if let Some(result) = &run.result {

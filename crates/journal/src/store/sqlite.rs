@@ -5,6 +5,7 @@ mod clock;
 mod commit;
 mod fault;
 mod lock;
+mod log;
 mod operator;
 mod reader;
 mod retention;
@@ -24,11 +25,13 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rusqlite::{Connection, Transaction};
+
 pub(crate) use self::clock::{Clocks, Source};
-use self::fault::{Fault, when_opening};
+use self::fault::{Fault, Place, when_opening};
 use self::lock::Locks;
 use self::reader::Readers;
-use self::writer::{Shape, Writer};
+use self::writer::{Several, Single, Statement, Writer};
 use crate::error::{OpenError, StoreError};
 use crate::run::{Epoch, Millis, Run, RunId, Step};
 use crate::store::{
@@ -91,11 +94,11 @@ impl Sqlite {
         for _ in 0..READERS {
             readers.push(schema::reader(&path, options.busy).map_err(|error| when_opening(&at, &error))?);
         }
+        let place = Arc::new(Place::new(Arc::clone(&at)));
         let threads = |error: std::io::Error| Fault::Unavailable(format!("no thread: {error}")).at(&at);
         Ok(Self {
-            readers: Readers::spawn(readers, Arc::clone(&at)).map_err(threads)?,
-            writer: Writer::spawn(connection, options.clocks.clone(), options.busy, Arc::clone(&at))
-                .map_err(threads)?,
+            readers: Readers::spawn(readers, Arc::clone(&place)).map_err(threads)?,
+            writer: Writer::spawn(connection, options.clocks.clone(), options.busy, place).map_err(threads)?,
             locks: Arc::new(Locks::beside(&path)),
             clocks: options.clocks,
             at,
@@ -107,30 +110,30 @@ impl Sqlite {
     /// process wait while it runs.
     pub(crate) async fn commit(&self, fence: &Fence, step: &Step, mut work: Work) -> Result<Committed, StoreError> {
         let (fence, step) = (fence.clone(), step.clone());
-        self.writer.ask(Shape::Single, move |tx, _| commit::commit(tx, &fence, &step, &mut work)).await
+        self.writer.ask(Single(move |tx: &Transaction<'_>, _| commit::commit(tx, &fence, &step, &mut work))).await
     }
 }
 
 impl Keep for Sqlite {
     async fn join(&self, worker: &Worker) -> Result<(), StoreError> {
         let (worker, locks, at) = (worker.clone(), Arc::clone(&self.locks), Arc::clone(&self.at));
-        let joined = self.writer.ask(Shape::Single, move |tx, now| {
+        let joined = self.writer.ask(Single(move |tx: &Transaction<'_>, now| {
             if let Err(error) = locks.hold(&worker.id) {
                 return Ok(Err(Fault::Refused(format!("no lock for this worker: {error}")).at(&at)));
             }
             workers::join(tx, &worker, now).map(Ok)
-        });
+        }));
         joined.await?
     }
 
     async fn beat(&self, worker: &Worker, mine: &[Fence]) -> Result<Option<Vec<RunId>>, StoreError> {
         let (worker, mine) = (worker.clone(), mine.to_vec());
-        self.writer.ask(Shape::Single, move |tx, now| workers::beat(tx, &worker, &mine, now)).await
+        self.writer.ask(Statement(move |tx: &Connection, now| workers::beat(tx, &worker, &mine, now))).await
     }
 
     async fn leave(&self, worker: &Worker) -> Result<(), StoreError> {
         let id = worker.id.clone();
-        self.writer.ask(Shape::Several, move |tx, now| workers::leave(tx, &id, now)).await?;
+        self.writer.ask(Several(move |tx: &Transaction<'_>, now| workers::leave(tx, &id, now))).await?;
         // Only now: a lock that is free while the runs are still its own would be fine, too, but not the other way.
         self.locks.release(&worker.id);
         Ok(())
@@ -138,7 +141,7 @@ impl Keep for Sqlite {
 
     async fn start(&self, run: &NewRun) -> Result<Started, StoreError> {
         let run = run.clone();
-        self.writer.ask(Shape::Several, move |tx, now| runs::start(tx, &run, now)).await
+        self.writer.ask(Several(move |tx: &Transaction<'_>, now| runs::start(tx, &run, now))).await
     }
 
     async fn start_claimed(
@@ -148,28 +151,37 @@ impl Keep for Sqlite {
         first: &Step,
     ) -> Result<Result<Epoch, Box<Run>>, StoreError> {
         let (run, worker, first) = (run.clone(), worker.id.clone(), first.clone());
-        self.writer.ask(Shape::Several, move |tx, now| runs::start_claimed(tx, &run, &worker, &first, now)).await
+        self.writer
+            .ask(Several(move |tx: &Transaction<'_>, now| runs::start_claimed(tx, &run, &worker, &first, now)))
+            .await
     }
 
     async fn claim(&self, worker: &Worker, wanted: &Wanted) -> Result<Found, StoreError> {
         let (worker, wanted, locks) = (worker.clone(), wanted.clone(), Arc::clone(&self.locks));
-        self.writer.ask(Shape::Several, move |tx, now| runs::claim(tx, &locks, &worker, &wanted, now)).await
+        self.writer.ask(Several(move |tx: &Transaction<'_>, now| runs::claim(tx, &locks, &worker, &wanted, now))).await
     }
 
     async fn take(&self, worker: &Worker, run: &RunId, revive: bool) -> Result<Taken, StoreError> {
         let (worker, run, locks) = (worker.clone(), run.clone(), Arc::clone(&self.locks));
-        self.writer.ask(Shape::Several, move |tx, now| runs::take(tx, &locks, &worker, &run, revive, now)).await
+        self.writer
+            .ask(Several(move |tx: &Transaction<'_>, now| runs::take(tx, &locks, &worker, &run, revive, now)))
+            .await
     }
 
     async fn record(&self, fence: &Fence, step: &Step) -> Result<Written, StoreError> {
         let (fence, step) = (fence.clone(), step.clone());
-        self.writer.ask(Shape::Single, move |tx, _| steps::record(tx, &fence, &step)).await
+        self.writer.ask(Statement(move |tx: &Connection, _| steps::record(tx, &fence, &step))).await
     }
 
     async fn finish(&self, fence: &Fence, last: Option<&Step>, end: &End) -> Result<Written, StoreError> {
         let (fence, last, end) = (fence.clone(), last.cloned(), end.clone());
-        let shape = if last.is_some() { Shape::Several } else { Shape::Single };
-        self.writer.ask(shape, move |tx, now| runs::finish(tx, &fence, last.as_ref(), &end, now)).await
+        if let Some(last) = last {
+            self.writer
+                .ask(Several(move |tx: &Transaction<'_>, now| runs::finish(tx, &fence, Some(&last), &end, now)))
+                .await
+        } else {
+            self.writer.ask(Statement(move |tx: &Connection, now| runs::finish(tx, &fence, None, &end, now))).await
+        }
     }
 
     async fn receive(
@@ -179,12 +191,14 @@ impl Keep for Sqlite {
         step: &Step,
     ) -> Result<(Written, Option<Box<str>>), StoreError> {
         let (fence, topic, step) = (fence.clone(), topic.to_owned(), step.clone());
-        self.writer.ask(Shape::Several, move |tx, _| steps::receive(tx, &fence, &topic, &step)).await
+        self.writer.ask(Several(move |tx: &Transaction<'_>, _| steps::receive(tx, &fence, &topic, &step))).await
     }
 
     async fn signal(&self, run: &RunId, topic: &str, id: &str, body: &str) -> Result<Signalled, StoreError> {
         let (run, topic, id, body) = (run.clone(), topic.to_owned(), id.to_owned(), body.to_owned());
-        self.writer.ask(Shape::Several, move |tx, now| operator::signal(tx, &run, &topic, &id, &body, now)).await
+        self.writer
+            .ask(Several(move |tx: &Transaction<'_>, now| operator::signal(tx, &run, &topic, &id, &body, now)))
+            .await
     }
 
     async fn read(&self, run: &RunId) -> Result<Option<Claimed>, StoreError> {
@@ -207,22 +221,24 @@ impl Keep for Sqlite {
 
     async fn cancel(&self, run: &RunId) -> Result<Changed, StoreError> {
         let run = run.clone();
-        self.writer.ask(Shape::Single, move |tx, now| operator::cancel(tx, &run, now)).await
+        self.writer.ask(Single(move |tx: &Transaction<'_>, now| operator::cancel(tx, &run, now))).await
     }
 
     async fn resume(&self, run: &RunId, decision: &Decision) -> Result<Changed, StoreError> {
         let (run, decision) = (run.clone(), decision.clone());
-        self.writer.ask(Shape::Several, move |tx, now| operator::resume(tx, &run, &decision, now)).await
+        self.writer.ask(Several(move |tx: &Transaction<'_>, now| operator::resume(tx, &run, &decision, now))).await
     }
 
     async fn fork(&self, from: &RunId, before: u32, new: &RunId, version: &str) -> Result<Changed, StoreError> {
         let (from, new, version) = (from.clone(), new.clone(), version.to_owned());
-        self.writer.ask(Shape::Several, move |tx, now| operator::fork(tx, &from, before, &new, &version, now)).await
+        self.writer
+            .ask(Several(move |tx: &Transaction<'_>, now| operator::fork(tx, &from, before, &new, &version, now)))
+            .await
     }
 
     async fn forget(&self, retention: &Retention) -> Result<Forgotten, StoreError> {
         let (retention, locks) = (retention.clone(), Arc::clone(&self.locks));
-        self.writer.ask(Shape::Several, move |tx, now| retention::forget(tx, &locks, &retention, now)).await
+        self.writer.ask(Several(move |tx: &Transaction<'_>, now| retention::forget(tx, &locks, &retention, now))).await
     }
 
     async fn size(&self) -> Result<Size, StoreError> {
@@ -237,7 +253,7 @@ impl Keep for Sqlite {
 
     async fn keep_task(&self, id: &str, task: &Task, ttl: Duration) -> Result<bool, StoreError> {
         let (id, task) = (id.to_owned(), task.clone());
-        self.writer.ask(Shape::Single, move |tx, now| tasks::keep(tx, &id, &task, ttl, now)).await
+        self.writer.ask(Single(move |tx: &Transaction<'_>, now| tasks::keep(tx, &id, &task, ttl, now))).await
     }
 
     async fn now(&self) -> Result<Millis, StoreError> {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use rusqlite::{Connection, OptionalExtension as _, Transaction, named_params, params};
+use rusqlite::{Connection, OptionalExtension as _, named_params, params};
 
 use super::clock::Now;
 use super::lock::Locks;
@@ -220,7 +220,7 @@ pub(super) fn take(
 
 /// Ends a run or gives it back.
 pub(super) fn finish(
-    tx: &Transaction<'_>,
+    tx: &Connection,
     fence: &Fence,
     last: Option<&Step>,
     end: &End,

@@ -1,7 +1,8 @@
 //! Opens the file: finds out whether it is a journal and whole, before anything is written to it, and brings its tables
 //! up to date.
 
-use std::fs::{self, File};
+use std::fs;
+use std::fs::File;
 use std::io::{self, Read as _};
 use std::path::Path;
 use std::time::Duration;
@@ -10,6 +11,7 @@ use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
 
 use super::fault::{Fault, when_opening};
+use super::log;
 use crate::error::{OpenError, StoreError};
 
 /// `strm`, in the header of each file that is a journal.
@@ -77,6 +79,8 @@ pub(super) fn reader(path: &Path, busy: Duration) -> rusqlite::Result<Connection
     let connection = Connection::open_with_flags(path, flags)?;
     connection.busy_timeout(busy)?;
     connection.execute_batch("PRAGMA query_only = ON; PRAGMA temp_store = MEMORY;")?;
+    // That is the writer's, who knows whether it may be done.
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
     connection.set_prepared_statement_cache_capacity(32);
     Ok(connection)
 }
@@ -102,16 +106,41 @@ fn look(path: &Path, create: bool) -> Result<(), Fault> {
         Err(error) if error.kind() == io::ErrorKind::NotFound && create => {}
         Err(error) => return Err(refused(error.to_string())),
     }
+    let log = log::Header::beside(path).map_err(|error| refused(error.to_string()))?;
+    if log == log::Header::Damaged {
+        return Err(Fault::Damaged("the header of its log (-wal) is not one".into()));
+    }
+    let has_log = log != log::Header::Nothing;
     if head.is_empty() {
-        let mut log = path.as_os_str().to_owned();
-        log.push("-wal");
-        if fs::metadata(&log).is_ok_and(|about| about.len() > 0) {
-            return Err(Fault::Damaged("the file is empty or gone, but its log (-wal) is not".into()));
-        }
-    } else if head.len() < 100 || !head.starts_with(b"SQLite format 3\0") {
+        return if has_log {
+            Err(Fault::Damaged("the file is empty or gone, but its log (-wal) is not".into()))
+        } else {
+            Ok(())
+        };
+    }
+    if head.len() < 100 || !head.starts_with(b"SQLite format 3\0") {
         return Err(Fault::Damaged("it does not begin as an SQLite database does".into()));
     }
-    Ok(())
+    // Another process may be at it: the length is asked for last, since the file only grows.
+    let length = fs::metadata(path).map_or(0, |about| about.len());
+    match says(&head) {
+        // With a log, it may be the log that has the rest, and SQLite knows.
+        Some(says) if !has_log && says > length => {
+            Err(Fault::Damaged(format!("it has {length} bytes, and says that they are {says}")))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// How long the file is by its own header, if that can be trusted: see "In-header database size" of the format.
+fn says(head: &[u8]) -> Option<u64> {
+    let word =
+        |at: usize| head.get(at..at + 4).map(|word| word.iter().fold(0, |all, byte| all << 8 | u64::from(*byte)));
+    let page = match word(14)? & 0xffff {
+        1 => 65_536,
+        size => size,
+    };
+    (word(24)? == word(92)?).then_some(word(28)?.saturating_mul(page))
 }
 
 fn settings(connection: &Connection) -> rusqlite::Result<()> {

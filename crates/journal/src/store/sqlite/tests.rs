@@ -1,4 +1,11 @@
-//! What only a store in a file has to do.
+//! What only a store in a file has to do, beside what every store must.
+
+mod clocks;
+mod commits;
+mod files;
+mod processes;
+
+use std::sync::atomic::{AtomicI64, Ordering};
 
 use tempfile::TempDir;
 
@@ -6,9 +13,31 @@ use super::*;
 use crate::run::{Kind, Progress};
 use crate::store::contract::Bench;
 
+/// Both clocks, to be moved by hand.
+#[derive(Clone)]
+struct Hands {
+    wall: Arc<AtomicI64>,
+    boot: Arc<AtomicI64>,
+}
+
+impl Hands {
+    fn new() -> Self {
+        Self { wall: Arc::new(AtomicI64::new(1_700_000_000_000)), boot: Arc::new(AtomicI64::new(5_000)) }
+    }
+
+    fn options(&self) -> Options {
+        let source = |hand: &Arc<AtomicI64>| -> Source {
+            let hand = Arc::clone(hand);
+            Arc::new(move || hand.load(Ordering::SeqCst))
+        };
+        Options { clocks: Clocks { wall: source(&self.wall), boot: source(&self.boot) }, ..Options::default() }
+    }
+}
+
 /// A fresh file in a folder of its own.
 struct Fresh {
     folder: TempDir,
+    hands: Hands,
     store: Sqlite,
 }
 
@@ -17,8 +46,9 @@ impl Bench for Fresh {
 
     async fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let store = Sqlite::open(folder.path().join("a.db"), Options::default()).unwrap();
-        Self { folder, store }
+        let hands = Hands::new();
+        let store = Sqlite::open(folder.path().join("a.db"), hands.options()).unwrap();
+        Self { folder, hands, store }
     }
 
     fn store(&self) -> &Sqlite {
@@ -26,7 +56,13 @@ impl Bench for Fresh {
     }
 
     async fn again(&self) -> Sqlite {
-        Sqlite::open(self.folder.path().join("a.db"), Options::default()).unwrap()
+        Sqlite::open(self.folder.path().join("a.db"), self.hands.options()).unwrap()
+    }
+
+    async fn pass(&self, time: Duration) {
+        for hand in [&self.hands.wall, &self.hands.boot] {
+            hand.fetch_add(crate::run::millis(time), Ordering::SeqCst);
+        }
     }
 }
 
@@ -47,6 +83,18 @@ fn new_run(key: &str) -> NewRun {
 
 fn worker(id: &str) -> Worker {
     Worker { id: id.into(), host: "h".into(), version: "1".into(), ttl: Duration::from_secs(30) }
+}
+
+fn open(path: &Path) -> Sqlite {
+    Sqlite::open(path, Options::default()).unwrap()
+}
+
+/// A run that `by` has, and its fence.
+async fn held(store: &Sqlite, key: &str, by: &Worker) -> Fence {
+    store.join(by).await.unwrap();
+    let first = Step { state: Progress::Begun, ..done(1, "first") };
+    let epoch = store.start_claimed(&new_run(key), by, &first).await.unwrap().unwrap();
+    Fence { run: RunId::new("w", key), epoch }
 }
 
 fn wanted(limit: u32) -> Wanted {
@@ -97,16 +145,27 @@ fn figures() {
     let folder = tempfile::tempdir_in(dir).unwrap();
     let mut file = std::fs::File::create(folder.path().join("raw")).unwrap();
     let page = vec![7u8; 4120];
-    for lap in 0..3 {
-        file.rewind().unwrap();
-        let began = Instant::now();
-        for _ in 0..2000 {
-            file.write_all(&page).unwrap();
-            file.sync_data().unwrap();
+    let quantiles = |mut times: Vec<Duration>| {
+        times.sort();
+        format!("p5 {:?} p25 {:?} p50 {:?}", times[times.len() / 20], times[times.len() / 4], times[times.len() / 2])
+    };
+    let mut floor = |laps: u32| {
+        for lap in 0..laps {
+            file.rewind().unwrap();
+            let mut times = Vec::new();
+            let all = Instant::now();
+            for _ in 0..1000 {
+                let began = Instant::now();
+                file.write_all(&page).unwrap();
+                file.sync_data().unwrap();
+                times.push(began.elapsed());
+            }
+            println!("floor lap {lap}: {:.0}/s {}", 1000.0 / all.elapsed().as_secs_f64(), quantiles(times));
         }
-        println!("floor lap {lap}: {:.0}/s", 2000.0 / began.elapsed().as_secs_f64());
-    }
+    };
+    floor(2);
     for (name, threads) in [("current", 0), ("multi", 2)] {
+        floor(1);
         let runtime = if threads == 0 {
             tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
         } else {
@@ -116,7 +175,7 @@ fn figures() {
             let store = Arc::new(Sqlite::open(folder.path().join(format!("{name}.db")), Options::default()).unwrap());
             let me = worker("me");
             store.join(&me).await.unwrap();
-            for callers in [1u32, 64, 1, 64] {
+            for callers in [1u32, 1, 64, 64] {
                 let mut fences = Vec::new();
                 for n in 0..callers {
                     let first = Step { state: Progress::Begun, ..done(0, "x") };
@@ -124,24 +183,30 @@ fn figures() {
                     let epoch = store.start_claimed(&run, &me, &first).await.unwrap().unwrap();
                     fences.push(Fence { run: run.id, epoch });
                 }
-                let each = if callers == 1 { 8_000 } else { 1_000 };
+                let each = if callers == 1 { 3_000 } else { 500 };
                 let began = Instant::now();
                 let mut tasks = tokio::task::JoinSet::new();
                 for fence in fences {
                     let store = Arc::clone(&store);
                     tasks.spawn(async move {
+                        let mut times = Vec::new();
                         for seq in 1..=each {
                             let step = done(seq, &format!("{seq:032}"));
+                            let began = Instant::now();
                             assert_eq!(store.record(&fence, &step).await.unwrap(), Written::Done);
+                            times.push(began.elapsed());
                         }
+                        times
                     });
                 }
+                let mut times = Vec::new();
                 while let Some(done) = tasks.join_next().await {
-                    done.unwrap();
+                    times.extend(done.unwrap());
                 }
                 let rate = f64::from(callers * each) / began.elapsed().as_secs_f64();
-                println!("{name} {callers} callers: {rate:.0} steps/s");
+                println!("{name} {callers} callers: {rate:.0} steps/s {}", quantiles(times));
             }
         });
     }
+    floor(1);
 }

@@ -7,11 +7,12 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, Transaction, TransactionBehavior};
 use tokio::sync::oneshot;
 
 use super::clock::{Clocks, Now};
-use super::fault::{Fault, fault};
+use super::fault::{Fault, Place};
 use crate::error::StoreError;
 
 /// At most so many requests share a transaction: the first of them waits for the last.
@@ -22,43 +23,82 @@ const GROUP: usize = 512;
 pub(super) struct Writer {
     jobs: Option<Sender<Box<dyn Job>>>,
     thread: Option<JoinHandle<()>>,
-    at: Arc<str>,
+    place: Arc<Place>,
 }
 
-/// Whether a request can fail half-way.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Shape {
-    /// At most one statement writes: it happens or it does not.
-    Single,
-    /// Several do: they get a savepoint.
-    Several,
+/// What a request does, and what it needs for that.
+pub(super) trait Ask<T>: Send {
+    /// Does it as a part of a group.
+    fn grouped(&mut self, tx: &Transaction<'_>, now: Now) -> rusqlite::Result<T>;
+
+    /// Does it without a transaction around it, if it can.
+    fn alone(&mut self, _: &Connection, _: Now) -> Option<rusqlite::Result<T>> {
+        None
+    }
+}
+
+/// One statement that writes, and whatever reads after it: needs nothing, and nothing around it if it is alone.
+pub(super) struct Statement<F>(pub(super) F);
+
+/// Reads, then one statement that writes: either it happens or it does not.
+pub(super) struct Single<F>(pub(super) F);
+
+/// Several statements that write: a savepoint takes them back if one fails.
+pub(super) struct Several<F>(pub(super) F);
+
+impl<T, F: FnMut(&Connection, Now) -> rusqlite::Result<T> + Send> Ask<T> for Statement<F> {
+    fn grouped(&mut self, tx: &Transaction<'_>, now: Now) -> rusqlite::Result<T> {
+        (self.0)(tx, now)
+    }
+
+    fn alone(&mut self, connection: &Connection, now: Now) -> Option<rusqlite::Result<T>> {
+        Some((self.0)(connection, now))
+    }
+}
+
+impl<T, F: FnMut(&Transaction<'_>, Now) -> rusqlite::Result<T> + Send> Ask<T> for Single<F> {
+    fn grouped(&mut self, tx: &Transaction<'_>, now: Now) -> rusqlite::Result<T> {
+        (self.0)(tx, now)
+    }
+}
+
+impl<T, F: FnMut(&Transaction<'_>, Now) -> rusqlite::Result<T> + Send> Ask<T> for Several<F> {
+    fn grouped(&mut self, tx: &Transaction<'_>, now: Now) -> rusqlite::Result<T> {
+        savepoint(tx, || caught(|| (self.0)(tx, now)))?
+    }
 }
 
 impl Writer {
-    pub(super) fn spawn(connection: Connection, clocks: Clocks, busy: Duration, at: Arc<str>) -> std::io::Result<Self> {
+    pub(super) fn spawn(
+        connection: Connection,
+        clocks: Clocks,
+        busy: Duration,
+        place: Arc<Place>,
+    ) -> std::io::Result<Self> {
         let (jobs, queue) = channel();
-        let place = Arc::clone(&at);
+        let of_line = Arc::clone(&place);
         let thread = thread::Builder::new().name("stormproof-journal".into()).spawn(move || {
-            let line = Line { connection, clocks, busy, at: place };
+            let line = Line { connection, clocks, busy, place: of_line };
             line.serve(&queue);
+            line.close();
         })?;
-        Ok(Self { jobs: Some(jobs), thread: Some(thread), at })
+        Ok(Self { jobs: Some(jobs), thread: Some(thread), place })
     }
 
-    /// Runs `work` in the next group, and answers when that is on disk. A request whose caller has gone before its turn
-    /// is not run at all.
-    pub(super) async fn ask<T, F>(&self, shape: Shape, work: F) -> Result<T, StoreError>
+    /// Does `work` in the next group, and answers when that is on disk. A request whose caller has gone before its turn
+    /// is not done at all.
+    pub(super) async fn ask<T, W>(&self, work: W) -> Result<T, StoreError>
     where
         T: Send + 'static,
-        F: FnOnce(&Transaction<'_>, Now) -> rusqlite::Result<T> + Send + 'static,
+        W: Ask<T> + 'static,
     {
         let (answer, answered) = oneshot::channel();
-        let request = Request { shape, work: Some(work), outcome: None, answer };
+        let request = Request { work, outcome: None, answer };
         let sent = self.jobs.as_ref().is_some_and(|jobs| jobs.send(Box::new(request)).is_ok());
         if sent && let Ok(outcome) = answered.await {
             return outcome;
         }
-        Err(Fault::Unavailable("its writer has stopped".into()).at(&self.at))
+        Err(Fault::Unavailable("its writer has stopped".into()).at(&self.place.at))
     }
 }
 
@@ -75,51 +115,49 @@ impl Drop for Writer {
 /// A request, whatever its type.
 trait Job: Send {
     fn is_gone(&self) -> bool;
-    /// Runs it. `Err` has been noted as its answer.
-    fn run(&mut self, tx: &Transaction<'_>, now: Now, at: &str) -> Result<(), StoreError>;
+    /// Does it in a transaction. An error has been noted as its answer.
+    fn grouped(&mut self, tx: &Transaction<'_>, now: Now) -> Option<&rusqlite::Error>;
+    /// Does it without one, if it can. An error has been noted as its answer.
+    fn alone(&mut self, connection: &Connection, now: Now) -> Option<Result<(), &rusqlite::Error>>;
     /// Answers, with the error instead if the group failed.
-    fn answer(self: Box<Self>, group: Result<(), StoreError>);
+    fn answer(self: Box<Self>, group: Result<(), StoreError>, place: &Place);
 }
 
-struct Request<F, T> {
-    shape: Shape,
-    work: Option<F>,
-    outcome: Option<Result<T, StoreError>>,
+struct Request<W, T> {
+    work: W,
+    outcome: Option<rusqlite::Result<T>>,
     answer: oneshot::Sender<Result<T, StoreError>>,
 }
 
-impl<F, T> Job for Request<F, T>
-where
-    T: Send,
-    F: FnOnce(&Transaction<'_>, Now) -> rusqlite::Result<T> + Send,
-{
+impl<W: Ask<T>, T: Send> Job for Request<W, T> {
     fn is_gone(&self) -> bool {
         self.answer.is_closed()
     }
 
-    fn run(&mut self, tx: &Transaction<'_>, now: Now, at: &str) -> Result<(), StoreError> {
-        let Some(work) = self.work.take() else { return Ok(()) };
-        let caught =
-            || catch_unwind(AssertUnwindSafe(|| work(tx, now))).unwrap_or(Err(rusqlite::Error::UnwindingPanic));
-        let outcome = match self.shape {
-            Shape::Single => caught(),
-            Shape::Several => savepoint(tx, caught).and_then(|outcome| outcome),
-        }
-        .map_err(|error| fault(at, &error));
-        let told = outcome.as_ref().map(|_| ()).map_err(Clone::clone);
-        self.outcome = Some(outcome);
-        told
+    fn grouped(&mut self, tx: &Transaction<'_>, now: Now) -> Option<&rusqlite::Error> {
+        let outcome = caught(|| self.work.grouped(tx, now));
+        self.outcome.insert(outcome).as_ref().err()
     }
 
-    fn answer(self: Box<Self>, group: Result<(), StoreError>) {
+    fn alone(&mut self, connection: &Connection, now: Now) -> Option<Result<(), &rusqlite::Error>> {
+        let outcome = caught(|| self.work.alone(connection, now).transpose()).transpose()?;
+        Some(self.outcome.insert(outcome).as_ref().map(|_| ()))
+    }
+
+    fn answer(self: Box<Self>, group: Result<(), StoreError>, place: &Place) {
         let outcome = match (group, self.outcome) {
             (Err(error), _) => Err(error),
-            (Ok(()), Some(outcome)) => outcome,
+            (Ok(()), Some(outcome)) => outcome.map_err(|error| place.fault(&error)),
             // It was skipped, since nobody waits.
             (Ok(()), None) => return,
         };
         let _ = self.answer.send(outcome);
     }
+}
+
+/// A panic is an error like others: the thread serves everybody.
+fn caught<T>(work: impl FnOnce() -> rusqlite::Result<T>) -> rusqlite::Result<T> {
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or(Err(rusqlite::Error::UnwindingPanic))
 }
 
 /// Runs `work` and takes back what it wrote if it fails. The outer error says that the savepoint itself failed.
@@ -144,7 +182,7 @@ struct Line {
     connection: Connection,
     clocks: Clocks,
     busy: Duration,
-    at: Arc<str>,
+    place: Arc<Place>,
 }
 
 impl Line {
@@ -155,42 +193,84 @@ impl Line {
             group.extend(queue.try_iter().take(GROUP - 1));
             let outcome = self.write(&mut group);
             for job in group.drain(..) {
-                job.answer(outcome.clone());
+                job.answer(outcome.clone(), &self.place);
             }
         }
     }
 
-    /// One transaction. An error is one of all.
+    /// What is not yet carried over from the log stays there, if it is not known where it would go.
+    fn close(&self) {
+        if self.place.is_damaged() {
+            let _ = self.connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true);
+        }
+    }
+
+    /// Does all of the group. An error is one of all.
     fn write(&self, group: &mut [Box<dyn Job>]) -> Result<(), StoreError> {
-        let tx = self.begin()?;
+        self.place.writable()?;
+        let mut patience = Patience::new(self.busy);
+        if let [one] = group
+            && self.alone(one.as_mut(), &mut patience)
+        {
+            return Ok(());
+        }
+        let tx = loop {
+            match Transaction::new_unchecked(&self.connection, TransactionBehavior::Immediate) {
+                Ok(tx) => break tx,
+                Err(error) if patience.waits(&error) => {}
+                Err(error) => return Err(self.place.fault(&error)),
+            }
+        };
         let now = self.clocks.now();
         for job in group.iter_mut().filter(|job| !job.is_gone()) {
-            let told = job.run(&tx, now, &self.at);
+            let error = job.grouped(&tx, now).map(|error| self.place.fault(error));
             // Some errors, a full disk among them, end the whole transaction.
             if tx.is_autocommit() {
-                told?;
-                return Err(Fault::Unavailable("a request ended the transaction of its group".into()).at(&self.at));
+                let ended =
+                    || Fault::Unavailable("a request ended the transaction of its group".into()).at(&self.place.at);
+                return Err(error.unwrap_or_else(ended));
             }
         }
-        tx.commit().map_err(|error| fault(&self.at, &error))
+        tx.commit().map_err(|error| self.place.fault(&error))
     }
 
-    /// Begins as a writer. Other processes write to the same file, each for a moment: SQLite has no queue for them, so
-    /// the pauses between attempts are short.
-    fn begin(&self) -> Result<Transaction<'_>, StoreError> {
-        let began = Instant::now();
-        let mut pause = Duration::from_micros(50);
+    /// Whether the job was done without a transaction around it, which saves two statements.
+    fn alone(&self, job: &mut dyn Job, patience: &mut Patience) -> bool {
+        if job.is_gone() {
+            return true;
+        }
         loop {
-            match Transaction::new_unchecked(&self.connection, TransactionBehavior::Immediate) {
-                Ok(tx) => return Ok(tx),
-                Err(error)
-                    if error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy) && began.elapsed() < self.busy =>
-                {
-                    thread::sleep(pause);
-                    pause = (pause * 2).min(Duration::from_millis(2));
-                }
-                Err(error) => return Err(fault(&self.at, &error)),
+            match job.alone(&self.connection, self.clocks.now()) {
+                None => return false,
+                Some(Err(error)) if patience.waits(error) => {}
+                Some(_) => return true,
             }
         }
+    }
+}
+
+/// How long a group waits for other processes that write to the same file. SQLite has no queue for them, so the pauses
+/// are short.
+struct Patience {
+    limit: Duration,
+    since: Option<Instant>,
+    pause: Duration,
+}
+
+impl Patience {
+    fn new(busy: Duration) -> Self {
+        Self { limit: busy, since: None, pause: Duration::from_micros(50) }
+    }
+
+    /// Pauses, if the error is one that goes away by that and there is time left.
+    fn waits(&mut self, error: &rusqlite::Error) -> bool {
+        if error.sqlite_error_code() != Some(ErrorCode::DatabaseBusy)
+            || self.since.get_or_insert_with(Instant::now).elapsed() >= self.limit
+        {
+            return false;
+        }
+        thread::sleep(self.pause);
+        self.pause = (self.pause * 2).min(Duration::from_millis(2));
+        true
     }
 }

@@ -1,0 +1,79 @@
+//! Clocks that are set, and leases that do not mind.
+
+use std::sync::atomic::Ordering;
+
+use tempfile::tempdir;
+
+use super::*;
+
+const HOUR: i64 = 3_600_000;
+
+#[tokio::test]
+async fn a_lease_is_by_the_clock_that_nobody_sets() {
+    let folder = tempdir().unwrap();
+    let path = folder.path().join("a.db");
+    let hands = Hands::new();
+    let (one, two) = (Sqlite::open(&path, hands.options()).unwrap(), Sqlite::open(&path, hands.options()).unwrap());
+    held(&one, "a", &worker("one")).await;
+    two.join(&worker("two")).await.unwrap();
+
+    hands.wall.fetch_add(24 * HOUR, Ordering::SeqCst);
+    assert!(two.claim(&worker("two"), &wanted(1)).await.unwrap().claimed.is_empty(), "only the wall clock moved");
+
+    hands.boot.fetch_add(29_999, Ordering::SeqCst);
+    assert!(two.claim(&worker("two"), &wanted(1)).await.unwrap().claimed.is_empty(), "its lease is not over");
+
+    hands.boot.fetch_add(1, Ordering::SeqCst);
+    assert_eq!(two.claim(&worker("two"), &wanted(1)).await.unwrap().claimed.len(), 1);
+}
+
+#[tokio::test]
+async fn epochs_do_not_go_back_with_the_clock() {
+    let folder = tempdir().unwrap();
+    let hands = Hands::new();
+    let store = Sqlite::open(folder.path().join("a.db"), hands.options()).unwrap();
+    let me = worker("me");
+    let mut last = held(&store, "a", &me).await.epoch;
+    for step in [-HOUR, 1, -365 * 24 * HOUR, 0, HOUR, i64::MAX / 2] {
+        let fence = Fence { run: RunId::new("w", "a"), epoch: last };
+        let back = End::Queued { after: Duration::ZERO, parked: false };
+        assert_eq!(store.finish(&fence, None, &back).await, Ok(Written::Done));
+        hands.wall.fetch_add(step, Ordering::SeqCst);
+        // A clock that was set back is early for what was queued: an operator's word makes it due.
+        store.cancel(&fence.run).await.unwrap();
+        store.resume(&fence.run, &Decision::Ask).await.unwrap();
+        let Taken::Claimed(claimed) = store.take(&me, &fence.run, false).await.unwrap() else { panic!("not due") };
+        assert!(claimed.run.epoch > last, "{} after {last}", claimed.run.epoch);
+        last = claimed.run.epoch;
+    }
+}
+
+#[tokio::test]
+async fn a_wake_time_is_by_the_wall_clock() {
+    let folder = tempdir().unwrap();
+    let hands = Hands::new();
+    let store = Sqlite::open(folder.path().join("a.db"), hands.options()).unwrap();
+    let me = worker("me");
+    let mine = held(&store, "a", &me).await;
+    let park = End::Queued { after: Duration::from_secs(3_600), parked: true };
+    assert_eq!(store.finish(&mine, None, &park).await, Ok(Written::Done));
+    let found = store.claim(&me, &wanted(1)).await.unwrap();
+    assert_eq!((found.claimed.len(), found.next_due), (0, Some(Duration::from_secs(3_600))));
+    hands.wall.fetch_add(HOUR, Ordering::SeqCst);
+    assert_eq!(store.claim(&me, &wanted(1)).await.unwrap().claimed.len(), 1);
+}
+
+#[tokio::test]
+async fn times_without_end_do_not_wrap() {
+    let folder = tempdir().unwrap();
+    let store = open(&folder.path().join("a.db"));
+    let me = Worker { ttl: Duration::MAX, ..worker("me") };
+    let mine = held(&store, "a", &me).await;
+    let park = End::Queued { after: Duration::MAX, parked: true };
+    assert_eq!(store.finish(&mine, None, &park).await, Ok(Written::Done));
+    assert!(store.claim(&me, &wanted(1)).await.unwrap().claimed.is_empty());
+    let run = NewRun { delay: Duration::MAX, ttl: Some(Duration::MAX), ..new_run("b") };
+    assert!(matches!(store.start(&run).await, Ok(Started::New)));
+    let rules = Retention { ended: Duration::MAX, most: Some(u64::MAX), batch: u32::MAX, dry_run: false };
+    assert_eq!(store.forget(&rules).await, Ok(Forgotten::default()));
+}
