@@ -4,6 +4,7 @@
 //! to run one.
 
 mod api;
+mod chaos;
 mod deep;
 mod docs;
 mod features;
@@ -24,6 +25,8 @@ usage: cargo xtask <chore>
   deep            the slow searches: deeper loom, Miri, many cases for each property
   generate        write the tables of defaults in the book
   bench [ARGS]    compare with peers, side by side; writes target/bench.json
+  chaos [ARGS]    kill, stop and restart processes on one journal, and see that it keeps its promises;
+                  --engine sqlite|postgres|both, --runs N, --minutes M, --seed S
   bench journal   the journal beside its peers from PyPI and the disk alone; --quick for
                   a minute; writes target/bench-journal.json
   docs [--open]   the book and the reference as a site, in target/book
@@ -43,6 +46,7 @@ fn main() -> ExitCode {
         (Some("test"), []) => test::steps().and_then(postgres::run_all),
         (Some("deep"), []) => postgres::run_all(deep::steps()),
         (Some("generate"), []) => step::run_all(vec![generate()]),
+        (Some("chaos"), _) => chaos::run(rest),
         (Some("bench"), [subject, args @ ..]) if subject == "journal" => journal::run(args),
         (Some("bench"), _) => step::run_all(vec![bench(rest)]),
         (Some("docs"), [] | [_]) => flag(&rest, "--open").and_then(docs::run),

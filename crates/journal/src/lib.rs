@@ -25,6 +25,8 @@ pub use wait::{Child, ChildCall, SleepCall, WaitCall};
 // Keeping them.
 mod error;
 mod handle;
+#[cfg(test)]
+mod interleavings;
 mod journal;
 mod lease;
 mod operate;

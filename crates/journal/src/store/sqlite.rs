@@ -5,6 +5,7 @@ mod clock;
 mod commit;
 mod fault;
 mod lock;
+mod log;
 mod operator;
 mod reader;
 mod retention;
@@ -27,7 +28,7 @@ use std::time::Duration;
 use rusqlite::{Connection, Transaction};
 
 pub(crate) use self::clock::{Clocks, Source};
-use self::fault::{Fault, when_opening};
+use self::fault::{Fault, Place, when_opening};
 use self::lock::Locks;
 use self::reader::Readers;
 use self::writer::{Several, Single, Statement, Writer};
@@ -93,11 +94,11 @@ impl Sqlite {
         for _ in 0..READERS {
             readers.push(schema::reader(&path, options.busy).map_err(|error| when_opening(&at, &error))?);
         }
+        let place = Arc::new(Place::new(Arc::clone(&at)));
         let threads = |error: std::io::Error| Fault::Unavailable(format!("no thread: {error}")).at(&at);
         Ok(Self {
-            readers: Readers::spawn(readers, Arc::clone(&at)).map_err(threads)?,
-            writer: Writer::spawn(connection, options.clocks.clone(), options.busy, Arc::clone(&at))
-                .map_err(threads)?,
+            readers: Readers::spawn(readers, Arc::clone(&place)).map_err(threads)?,
+            writer: Writer::spawn(connection, options.clocks.clone(), options.busy, place).map_err(threads)?,
             locks: Arc::new(Locks::beside(&path)),
             clocks: options.clocks,
             at,

@@ -1,5 +1,8 @@
 //! What SQLite says, as the store's errors.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use rusqlite::{Error, ErrorCode, ffi};
 
 use crate::error::StoreError;
@@ -25,10 +28,51 @@ impl Fault {
     }
 }
 
+/// Where a journal is, and whether it was found to be damaged: from then on nothing is written to it, so that what is left
+/// can be saved.
+#[derive(Debug)]
+pub(super) struct Place {
+    pub(super) at: Arc<str>,
+    damaged: AtomicBool,
+}
+
+impl Place {
+    pub(super) fn new(at: Arc<str>) -> Self {
+        Self { at, damaged: AtomicBool::new(false) }
+    }
+
+    /// The error as the store's.
+    pub(super) fn fault(&self, error: &Error) -> StoreError {
+        let fault = fault(&self.at, error);
+        if matches!(fault, StoreError::Damaged { .. }) {
+            self.damaged.store(true, Ordering::Relaxed);
+        }
+        fault
+    }
+
+    pub(super) fn is_damaged(&self) -> bool {
+        self.damaged.load(Ordering::Relaxed)
+    }
+
+    /// Nothing may be written to what is damaged.
+    pub(super) fn writable(&self) -> Result<(), StoreError> {
+        if !self.is_damaged() {
+            return Ok(());
+        }
+        Err(Fault::Damaged("damage was found before, and nothing is written since".into()).at(&self.at))
+    }
+}
+
 /// The error of the journal `at`.
 pub(super) fn fault(at: &str, error: &Error) -> StoreError {
-    let Error::SqliteFailure(code, said) = error else {
-        return Fault::Refused(error.to_string()).at(at);
+    let (code, said) = match error {
+        Error::SqliteFailure(code, said) => (code, said),
+        // The schema's version is known, so somebody else or the disk wrote what is there.
+        Error::FromSqlConversionFailure(..)
+        | Error::InvalidColumnType(..)
+        | Error::IntegralValueOutOfRange(..)
+        | Error::Utf8Error(..) => return Fault::Damaged(error.to_string()).at(at),
+        _ => return Fault::Refused(error.to_string()).at(at),
     };
     let why = said.clone().unwrap_or_else(|| code.to_string());
     match code.code {

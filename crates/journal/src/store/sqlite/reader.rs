@@ -7,7 +7,7 @@ use std::thread::{self, JoinHandle};
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 use tokio::sync::oneshot;
 
-use super::fault::{Fault, fault};
+use super::fault::{Fault, Place};
 use crate::error::StoreError;
 
 type Job = Box<dyn FnOnce(&Connection) + Send>;
@@ -17,14 +17,14 @@ type Job = Box<dyn FnOnce(&Connection) + Send>;
 pub(super) struct Readers {
     jobs: Option<Sender<Job>>,
     threads: Vec<JoinHandle<()>>,
-    at: Arc<str>,
+    place: Arc<Place>,
 }
 
 impl Readers {
-    pub(super) fn spawn(connections: Vec<Connection>, at: Arc<str>) -> std::io::Result<Self> {
+    pub(super) fn spawn(connections: Vec<Connection>, place: Arc<Place>) -> std::io::Result<Self> {
         let (jobs, queue) = channel::<Job>();
         let queue = Arc::new(Mutex::new(queue));
-        let mut readers = Self { jobs: Some(jobs), threads: Vec::new(), at };
+        let mut readers = Self { jobs: Some(jobs), threads: Vec::new(), place };
         for connection in connections {
             let queue = Arc::clone(&queue);
             let serve = move || {
@@ -44,17 +44,17 @@ impl Readers {
         F: FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
     {
         let (answer, answered) = oneshot::channel();
-        let at = Arc::clone(&self.at);
+        let place = Arc::clone(&self.place);
         let job: Job = Box::new(move |connection| {
             if !answer.is_closed() {
-                let _ = answer.send(at_one_moment(connection, work).map_err(|error| fault(&at, &error)));
+                let _ = answer.send(at_one_moment(connection, work).map_err(|error| place.fault(&error)));
             }
         });
         let sent = self.jobs.as_ref().is_some_and(|jobs| jobs.send(job).is_ok());
         if sent && let Ok(outcome) = answered.await {
             return outcome;
         }
-        Err(Fault::Unavailable("its readers have stopped".into()).at(&self.at))
+        Err(Fault::Unavailable("its readers have stopped".into()).at(&self.place.at))
     }
 }
 

@@ -10,6 +10,7 @@ use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
 
 use super::fault::{Fault, when_opening};
+use super::log;
 use crate::error::{OpenError, StoreError};
 
 /// `strm`, in the header of each file that is a journal.
@@ -77,6 +78,8 @@ pub(super) fn reader(path: &Path, busy: Duration) -> rusqlite::Result<Connection
     let connection = Connection::open_with_flags(path, flags)?;
     connection.busy_timeout(busy)?;
     connection.execute_batch("PRAGMA query_only = ON; PRAGMA temp_store = MEMORY;")?;
+    // That is the writer's, who knows whether it may be done.
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
     connection.set_prepared_statement_cache_capacity(32);
     Ok(connection)
 }
@@ -102,14 +105,15 @@ fn look(path: &Path, create: bool) -> Result<(), Fault> {
         Err(error) if error.kind() == io::ErrorKind::NotFound && create => {}
         Err(error) => return Err(refused(error.to_string())),
     }
-    let mut log = path.as_os_str().to_owned();
-    log.push("-wal");
-    let has_log = fs::metadata(&log).is_ok_and(|about| about.len() > 0);
+    let log = log::Header::beside(path).map_err(|error| refused(error.to_string()))?;
+    if log == log::Header::Damaged {
+        return Err(Fault::Damaged("the header of its log (-wal) is not one".into()));
+    }
     if head.is_empty() {
-        return if has_log {
-            Err(Fault::Damaged("the file is empty or gone, but its log (-wal) is not".into()))
-        } else {
+        return if log == log::Header::Nothing {
             Ok(())
+        } else {
+            Err(Fault::Damaged("the file is empty or gone, but its log (-wal) is not".into()))
         };
     }
     if head.len() < 100 || !head.starts_with(b"SQLite format 3\0") {
@@ -119,7 +123,7 @@ fn look(path: &Path, create: bool) -> Result<(), Fault> {
     let length = fs::metadata(path).map_or(0, |about| about.len());
     match says(&head) {
         // With a log, it may be the log that has the rest, and SQLite knows.
-        Some(says) if !has_log && says > length => {
+        Some(says) if log == log::Header::Nothing && says > length => {
             Err(Fault::Damaged(format!("it has {length} bytes, and says that they are {says}")))
         }
         _ => Ok(()),

@@ -7,11 +7,12 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, Transaction, TransactionBehavior};
 use tokio::sync::oneshot;
 
 use super::clock::{Clocks, Now};
-use super::fault::{Fault, fault};
+use super::fault::{Fault, Place};
 use crate::error::StoreError;
 
 /// At most so many requests share a transaction: the first of them waits for the last.
@@ -22,7 +23,7 @@ const GROUP: usize = 512;
 pub(super) struct Writer {
     jobs: Option<Sender<Box<dyn Job>>>,
     thread: Option<JoinHandle<()>>,
-    at: Arc<str>,
+    place: Arc<Place>,
 }
 
 /// What a request does, and what it needs for that.
@@ -68,14 +69,20 @@ impl<T, F: FnMut(&Transaction<'_>, Now) -> rusqlite::Result<T> + Send> Ask<T> fo
 }
 
 impl Writer {
-    pub(super) fn spawn(connection: Connection, clocks: Clocks, busy: Duration, at: Arc<str>) -> std::io::Result<Self> {
+    pub(super) fn spawn(
+        connection: Connection,
+        clocks: Clocks,
+        busy: Duration,
+        place: Arc<Place>,
+    ) -> std::io::Result<Self> {
         let (jobs, queue) = channel();
-        let place = Arc::clone(&at);
+        let of_line = Arc::clone(&place);
         let thread = thread::Builder::new().name("stormproof-journal".into()).spawn(move || {
-            let line = Line { connection, clocks, busy, at: place };
+            let line = Line { connection, clocks, busy, place: of_line };
             line.serve(&queue);
+            line.close();
         })?;
-        Ok(Self { jobs: Some(jobs), thread: Some(thread), at })
+        Ok(Self { jobs: Some(jobs), thread: Some(thread), place })
     }
 
     /// Does `work` in the next group, and answers when that is on disk. A request whose caller has gone before its turn
@@ -91,7 +98,7 @@ impl Writer {
         if sent && let Ok(outcome) = answered.await {
             return outcome;
         }
-        Err(Fault::Unavailable("its writer has stopped".into()).at(&self.at))
+        Err(Fault::Unavailable("its writer has stopped".into()).at(&self.place.at))
     }
 }
 
@@ -113,7 +120,7 @@ trait Job: Send {
     /// Does it without one, if it can. An error has been noted as its answer.
     fn alone(&mut self, connection: &Connection, now: Now) -> Option<Result<(), &rusqlite::Error>>;
     /// Answers, with the error instead if the group failed.
-    fn answer(self: Box<Self>, group: Result<(), StoreError>, at: &str);
+    fn answer(self: Box<Self>, group: Result<(), StoreError>, place: &Place);
 }
 
 struct Request<W, T> {
@@ -137,10 +144,10 @@ impl<W: Ask<T>, T: Send> Job for Request<W, T> {
         Some(self.outcome.insert(outcome).as_ref().map(|_| ()))
     }
 
-    fn answer(self: Box<Self>, group: Result<(), StoreError>, at: &str) {
+    fn answer(self: Box<Self>, group: Result<(), StoreError>, place: &Place) {
         let outcome = match (group, self.outcome) {
             (Err(error), _) => Err(error),
-            (Ok(()), Some(outcome)) => outcome.map_err(|error| fault(at, &error)),
+            (Ok(()), Some(outcome)) => outcome.map_err(|error| place.fault(&error)),
             // It was skipped, since nobody waits.
             (Ok(()), None) => return,
         };
@@ -175,7 +182,7 @@ struct Line {
     connection: Connection,
     clocks: Clocks,
     busy: Duration,
-    at: Arc<str>,
+    place: Arc<Place>,
 }
 
 impl Line {
@@ -186,13 +193,21 @@ impl Line {
             group.extend(queue.try_iter().take(GROUP - 1));
             let outcome = self.write(&mut group);
             for job in group.drain(..) {
-                job.answer(outcome.clone(), &self.at);
+                job.answer(outcome.clone(), &self.place);
             }
+        }
+    }
+
+    /// What is not yet carried over from the log stays there, if it is not known where it would go.
+    fn close(&self) {
+        if self.place.is_damaged() {
+            let _ = self.connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true);
         }
     }
 
     /// Does all of the group. An error is one of all.
     fn write(&self, group: &mut [Box<dyn Job>]) -> Result<(), StoreError> {
+        self.place.writable()?;
         let mut patience = Patience::new(self.busy);
         if let [one] = group
             && self.alone(one.as_mut(), &mut patience)
@@ -203,19 +218,20 @@ impl Line {
             match Transaction::new_unchecked(&self.connection, TransactionBehavior::Immediate) {
                 Ok(tx) => break tx,
                 Err(error) if patience.waits(&error) => {}
-                Err(error) => return Err(fault(&self.at, &error)),
+                Err(error) => return Err(self.place.fault(&error)),
             }
         };
         let now = self.clocks.now();
         for job in group.iter_mut().filter(|job| !job.is_gone()) {
-            let error = job.grouped(&tx, now).map(|error| fault(&self.at, error));
+            let error = job.grouped(&tx, now).map(|error| self.place.fault(error));
             // Some errors, a full disk among them, end the whole transaction.
             if tx.is_autocommit() {
-                let ended = || Fault::Unavailable("a request ended the transaction of its group".into()).at(&self.at);
+                let ended =
+                    || Fault::Unavailable("a request ended the transaction of its group".into()).at(&self.place.at);
                 return Err(error.unwrap_or_else(ended));
             }
         }
-        tx.commit().map_err(|error| fault(&self.at, &error))
+        tx.commit().map_err(|error| self.place.fault(&error))
     }
 
     /// Whether the job was done without a transaction around it, which saves two statements.

@@ -1,0 +1,471 @@
+//! Starts all that takes part, starts the runs, does harm, and hands what came of it to the [verdict](crate::verdict).
+
+use std::{
+    fmt, fs,
+    io::{BufRead as _, BufReader},
+    path::{Path, PathBuf},
+    process::{ChildStdout, Command},
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+        mpsc::{Receiver, Sender, channel},
+    },
+    thread::{self, JoinHandle},
+    time::{Duration, Instant},
+};
+
+use rustix::process::Signal;
+use stormproof_journal::Journal;
+use stormproof_testpg::{Database, Server, Stop};
+
+use crate::{
+    auditor::Auditor,
+    bank,
+    faults::{Due, Fault, Faults, Mix},
+    process::Process,
+    tables::{Engine, Tables},
+    verdict::{Facts, Verdict, run_id},
+    worker::Task,
+    workflow::{Input, NAME},
+};
+
+/// Without any progress for so long, something hangs.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// How much chaos.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// This program, for its parts that are processes.
+    pub program: PathBuf,
+    /// Which database.
+    pub engine: Engine,
+    /// At least so many runs.
+    pub runs: u64,
+    /// At least so long.
+    pub least: Duration,
+    /// Decides the faults.
+    pub seed: u64,
+    /// Processes that work.
+    pub workers: usize,
+    /// Runs at a time in each.
+    pub slots: u32,
+    /// Runs that are open at a time.
+    pub open: u64,
+    /// The workers' lease.
+    pub lease: Duration,
+    /// How long the bank takes, at most, before and after a call takes effect.
+    pub lag: Duration,
+    /// Which faults.
+    pub mix: Mix,
+    /// A library that is loaded into the workers: it makes SIGUSR1 a fork.
+    pub forking: Option<PathBuf>,
+}
+
+impl Options {
+    /// Three workers, two hundred runs, a lease of 150 ms.
+    pub fn new(program: PathBuf, engine: Engine, seed: u64) -> Self {
+        Self {
+            program,
+            engine,
+            runs: 200,
+            least: Duration::ZERO,
+            seed,
+            workers: 3,
+            slots: 16,
+            open: 40,
+            lease: Duration::from_millis(150),
+            lag: Duration::from_millis(8),
+            mix: if engine == Engine::Sqlite { Mix::SQLITE } else { Mix::POSTGRES },
+            forking: None,
+        }
+    }
+}
+
+/// What happened.
+#[derive(Clone, Debug, Default)]
+pub struct Report {
+    /// How long it took.
+    pub took: Duration,
+    /// Runs that were started.
+    pub runs: u64,
+    /// Processes that were killed.
+    pub kills: u64,
+    /// Processes that were stopped.
+    pub stops: u64,
+    /// Processes that were forked.
+    pub forks: u64,
+    /// Times all connections were cut.
+    pub cuts: u64,
+    /// Times the server was ended and started.
+    pub restarts: u64,
+    /// Starts that had to be repeated.
+    pub restarted: u64,
+    /// Times the tables were read meanwhile.
+    pub looks: u64,
+    /// Claims of runs that had been claimed before, as far as they were seen.
+    pub claims: u64,
+    /// Steps whose value reached a workflow, replays included.
+    pub told: u64,
+    /// What was found.
+    pub verdict: Verdict,
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Verdict { wrong, repeated_notes, repeated_keys, refused, late, recovered } = &self.verdict;
+        writeln!(
+            f,
+            "{} runs in {:.1} s; {} kills, {} stops, {} forks, {} cuts, {} restarts; {} runs claimed again; {} looks at the tables",
+            self.runs,
+            self.took.as_secs_f64(),
+            self.kills,
+            self.stops,
+            self.forks,
+            self.cuts,
+            self.restarts,
+            self.claims,
+            self.looks,
+        )?;
+        writeln!(
+            f,
+            "{} values told and compared; {repeated_notes} plain steps and {repeated_keys} keyed effects repeated; \
+             {recovered} effects found done by their probe; {refused} calls refused by their fence; \
+             {late} late calls where no fence is compared; {} starts repeated",
+            self.told, self.restarted,
+        )?;
+        wrong.iter().take(20).try_for_each(|line| writeln!(f, "WRONG: {line}"))?;
+        if wrong.is_empty() { writeln!(f, "all as promised") } else { writeln!(f, "{} things are wrong", wrong.len()) }
+    }
+}
+
+/// The database of one chaos run.
+struct Place {
+    url: String,
+    postgres: Option<(Database, Server)>,
+}
+
+impl Place {
+    fn make(engine: Engine, folder: &Path) -> Result<Self, String> {
+        match engine {
+            Engine::Sqlite => {
+                Ok(Self { url: format!("sqlite:{}", folder.join("journal.db").display()), postgres: None })
+            }
+            Engine::Postgres => {
+                let server = Server::start()?;
+                let database = server.database()?;
+                Ok(Self { url: database.url().into(), postgres: Some((database, server)) })
+            }
+        }
+    }
+
+    /// Cuts or restarts; a restart takes its time and happens beside the rest.
+    fn harm(&self, fault: Fault) -> Result<(), String> {
+        let Some((database, server)) = &self.postgres else { return Ok(()) };
+        match fault {
+            Fault::Restart => server.restart(Stop::Crash),
+            // The server may be away at the moment.
+            _ => database.cut().map(drop).or(Ok(())),
+        }
+    }
+}
+
+/// Runs it. An error says that it could not be run to its end; what is wrong with the outcome is in the report.
+pub fn conduct(options: &Options) -> Result<Report, String> {
+    let folder = tempfile::tempdir().map_err(text)?;
+    let place = Place::make(options.engine, folder.path())?;
+    let runtime = tokio::runtime::Runtime::new().map_err(text)?;
+    let journal = runtime.block_on(Journal::open(&place.url)).map_err(text)?;
+    let mut tables = Tables::open(&place.url)?;
+    tables.rows("create table chaos_row (run text not null, seq bigint not null, mark bigint not null)")?;
+
+    let lag = options.lag.as_millis().to_string();
+    let bank_args = ["bank".into(), folder.path().to_string_lossy().into_owned(), lag, options.seed.to_string()];
+    let mut bank = Process::start(&options.program, &bank_args).map_err(text)?;
+    while !bank::is_open(folder.path()) {
+        if let Some(status) = bank.ended() {
+            return Err(format!("the bank did not start: {status}"));
+        }
+        thread::sleep(Duration::from_millis(5));
+    }
+
+    let start = Instant::now();
+    let task = Task { url: place.url.clone(), bank: folder.path().into(), slots: options.slots, lease: options.lease };
+    let scene = Scene::default();
+    let (told, listener) = listen();
+    let (mut report, auditor, crew, started) = thread::scope(|scope| {
+        let auditor = scope.spawn(|| scene.audit(&place.url));
+        let crew = scope.spawn(|| Crew::gather(options, &task, told)?.suffer(options, &scene, &place));
+        let started = runtime.block_on(scene.start_runs(options, &journal, start));
+        scene.over.store(true, Ordering::Relaxed);
+        let report = Report { restarted: scene.repeats.load(Ordering::Relaxed), ..Report::default() };
+        (report, auditor.join(), crew.join(), started)
+    });
+    let crew = crew.map_err(|_| "the thread that does harm panicked")??;
+    let auditor = auditor.map_err(|_| "the auditor panicked")??;
+    (report.kills, report.stops, report.forks, report.cuts, report.restarts) = crew.counts;
+    let (stuck, started) = started;
+    let unclean = crew.dismiss();
+    let mut told = listener.join().map_err(|_| "the listener panicked")?;
+
+    report.runs = started.len() as u64;
+    report.told = told.len() as u64;
+    report.took = start.elapsed();
+    report.looks = auditor.looks;
+    report.claims = auditor.claims;
+    told.sort_unstable();
+    told.dedup();
+    let mut facts = Facts { started, calls: bank::entries(folder.path()).map_err(text)?, told, ..Facts::default() };
+    facts.read(&mut tables)?;
+    report.verdict = facts.judge();
+    let wrong = &mut report.verdict.wrong;
+    wrong.extend(auditor.wrong);
+    wrong.extend(unclean);
+    wrong.extend(tables.defects()?);
+    wrong.extend(stuck);
+    wrong.extend(runtime.block_on(answers(&journal, &facts)));
+    if !wrong.is_empty() {
+        keep(folder, &facts);
+    }
+    Ok(report)
+}
+
+/// What the public interface says of each run must be what the tables say.
+async fn answers(journal: &Journal, facts: &Facts) -> Vec<String> {
+    let mut wrong = Vec::new();
+    for run in facts.runs.iter().filter(|run| run[1] == "ok") {
+        let number: u64 = run[0].rsplit('/').next().and_then(|number| number.parse().ok()).unwrap_or_default();
+        let key = number.to_string();
+        let answer = match journal.start(NAME, &key, &Input { number }).await {
+            Ok(handle) => handle.result::<Vec<i64>>().await.map_err(text),
+            Err(error) => Err(text(error)),
+        };
+        let json = answer.map(|values| serde_json::to_string(&values).unwrap_or_default());
+        if json.as_ref() != Ok(&run[2]) {
+            wrong.push(format!("{}: answers {json:?}, recorded is {}", run[0], run[2]));
+        }
+    }
+    wrong
+}
+
+/// Leaves what there is where somebody can look at it.
+fn keep(folder: tempfile::TempDir, facts: &Facts) {
+    let path = folder.keep();
+    let _ = fs::write(path.join("facts.txt"), format!("{facts:#?}"));
+    eprintln!("chaos: what there was is kept in {}", path.display());
+}
+
+/// What the threads know of each other.
+#[derive(Default)]
+struct Scene {
+    over: AtomicBool,
+    ended: AtomicU64,
+    steps: AtomicU64,
+    repeats: AtomicU64,
+}
+
+impl Scene {
+    fn audit(&self, url: &str) -> Result<Auditor, String> {
+        let mut auditor = Auditor::default();
+        let mut tables = Tables::open(url)?;
+        while !self.over.load(Ordering::Relaxed) {
+            // A server may be away.
+            let _ = auditor.look(&mut tables);
+            self.ended.store(auditor.ended, Ordering::Relaxed);
+            self.steps.store(auditor.steps, Ordering::Relaxed);
+            thread::sleep(Duration::from_millis(25));
+        }
+        let _ = auditor.look(&mut tables);
+        Ok(auditor)
+    }
+
+    /// Starts runs until there were enough, waits until all have ended, and says which did not.
+    async fn start_runs(&self, options: &Options, journal: &Journal, begin: Instant) -> (Vec<String>, Vec<u64>) {
+        let mut started = Vec::new();
+        let mut progress = (0, 0, Instant::now());
+        let mut wrong = Vec::new();
+        loop {
+            let (ended, steps) = (self.ended.load(Ordering::Relaxed), self.steps.load(Ordering::Relaxed));
+            if (ended, steps) != (progress.0, progress.1) {
+                progress = (ended, steps, Instant::now());
+            } else if progress.2.elapsed() > PATIENCE {
+                wrong.push(format!("nothing happened for {PATIENCE:?}: {ended} of {} runs ended", started.len()));
+                return (wrong, started);
+            }
+            let number = started.len() as u64;
+            let enough = number >= options.runs && begin.elapsed() >= options.least;
+            if enough && ended == number {
+                return (wrong, started);
+            }
+            if enough || number - ended >= options.open {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+                continue;
+            }
+            match journal.start(NAME, &number.to_string(), &Input { number }).await {
+                Ok(_) => started.push(number),
+                Err(stormproof_journal::RunError::Store(_)) => {
+                    self.repeats.fetch_add(1, Ordering::Relaxed);
+                    tokio::time::sleep(Duration::from_millis(20)).await;
+                }
+                Err(error) => {
+                    wrong.push(format!("{} could not be started: {error}", run_id(number)));
+                    return (wrong, started);
+                }
+            }
+        }
+    }
+}
+
+/// The workers, and what is done to them.
+struct Crew {
+    members: Vec<Member>,
+    spawn: Box<dyn Fn() -> Result<Process, String> + Send>,
+    counts: (u64, u64, u64, u64, u64),
+    wrong: Vec<String>,
+}
+
+enum Member {
+    Up(Process),
+    Stopped(Process, Instant),
+    Down(Instant),
+}
+
+impl Crew {
+    fn gather(options: &Options, task: &Task, told: Sender<ChildStdout>) -> Result<Self, String> {
+        let (program, args, forking) = (options.program.clone(), task.args(), options.forking.clone());
+        let spawn = Box::new(move || {
+            let mut command = Command::new(&program);
+            command.args(&args).envs(forking.iter().map(|library| ("LD_PRELOAD", library)));
+            let mut process = Process::of(&mut command).map_err(text)?;
+            process.output().into_iter().try_for_each(|output| told.send(output)).map_err(text)?;
+            Ok(process)
+        });
+        let members = (0..options.workers).map(|_| spawn().map(Member::Up)).collect::<Result<_, _>>()?;
+        Ok(Self { members, spawn, counts: (0, 0, 0, 0, 0), wrong: Vec::new() })
+    }
+
+    fn suffer(mut self, options: &Options, scene: &Scene, place: &Place) -> Result<Self, String> {
+        let faults = Faults::new(options.seed, options.mix, options.lease);
+        thread::scope(|scope| {
+            let mut restart: Option<thread::ScopedJoinHandle<'_, Result<(), String>>> = None;
+            let mut due = faults.next(options.workers);
+            let mut at = Instant::now() + due.after;
+            while !scene.over.load(Ordering::Relaxed) {
+                self.tend(false)?;
+                if Instant::now() >= at {
+                    match due.fault {
+                        Fault::Restart if restart.as_ref().is_none_or(thread::ScopedJoinHandle::is_finished) => {
+                            restart = Some(scope.spawn(move || place.harm(due.fault)));
+                            self.counts.4 += 1;
+                        }
+                        Fault::Restart => {}
+                        Fault::Cut => {
+                            place.harm(due.fault)?;
+                            self.counts.3 += 1;
+                        }
+                        Fault::Kill(_) | Fault::Stop(_) | Fault::Fork => self.strike(due)?,
+                    }
+                    due = faults.next(options.workers);
+                    at = Instant::now() + due.after;
+                }
+                thread::sleep(Duration::from_millis(2));
+            }
+            restart.map_or(Ok(()), |restart| restart.join().unwrap_or_else(|_| Err("the restart panicked".into())))
+        })?;
+        self.tend(true)?;
+        Ok(self)
+    }
+
+    fn strike(&mut self, due: Due) -> Result<(), String> {
+        let Some(member) = self.members.get_mut(due.worker) else { return Ok(()) };
+        let now = Instant::now();
+        let old = std::mem::replace(member, Member::Down(now));
+        *member = match (old, due.fault) {
+            (Member::Up(mut process) | Member::Stopped(mut process, _), Fault::Kill(pause)) => {
+                process.kill().map_err(text)?;
+                self.counts.0 += 1;
+                Member::Down(now + pause)
+            }
+            (Member::Up(process), Fault::Stop(length)) => {
+                process.stop().map_err(text)?;
+                self.counts.1 += 1;
+                Member::Stopped(process, now + length)
+            }
+            (Member::Up(process), Fault::Fork) => {
+                process.signal(Signal::USR1).map_err(text)?;
+                self.counts.2 += 1;
+                Member::Up(process)
+            }
+            (other, _) => other,
+        };
+        Ok(())
+    }
+
+    /// Lets those go on and start whose time has come, or all.
+    fn tend(&mut self, all: bool) -> Result<(), String> {
+        let now = Instant::now();
+        for member in &mut self.members {
+            let old = std::mem::replace(member, Member::Down(now));
+            *member = match old {
+                Member::Up(mut process) => match process.ended() {
+                    // A worker ends by itself only if something is wrong with it.
+                    Some(status) => {
+                        self.wrong.push(format!("a worker ended by itself: {status}"));
+                        Member::Down(now)
+                    }
+                    None => Member::Up(process),
+                },
+                Member::Stopped(process, until) if all || now >= until => {
+                    process.go_on().map_err(text)?;
+                    Member::Up(process)
+                }
+                Member::Down(until) if all || now >= until => Member::Up((self.spawn)()?),
+                other => other,
+            };
+        }
+        Ok(())
+    }
+
+    /// Ends all in order, and says who did not.
+    fn dismiss(self) -> Vec<String> {
+        let mut wrong = self.wrong;
+        for member in self.members {
+            if let Member::Up(process) | Member::Stopped(process, _) = member {
+                match process.finish(Duration::from_secs(10)) {
+                    Some(status) if status.success() => {}
+                    Some(status) => wrong.push(format!("a worker did not end in order: {status}")),
+                    None => wrong.push("a worker did not end within 10 s".into()),
+                }
+            }
+        }
+        wrong
+    }
+}
+
+/// Collects what workers print: run, step, value.
+fn listen() -> (Sender<ChildStdout>, JoinHandle<Vec<(String, u32, i64)>>) {
+    let (sender, outputs): (_, Receiver<ChildStdout>) = channel();
+    let listener = thread::spawn(move || {
+        let all = Mutex::new(Vec::new());
+        thread::scope(|scope| {
+            for output in outputs {
+                let all = &all;
+                scope.spawn(move || {
+                    for line in BufReader::new(output).lines().map_while(Result::ok) {
+                        let words: Vec<_> = line.split(' ').collect();
+                        let [run, seq, value] = words.as_slice() else { continue };
+                        if let (Ok(seq), Ok(value)) = (seq.parse(), value.parse()) {
+                            let entry = ((*run).to_owned(), seq, value);
+                            all.lock().unwrap_or_else(PoisonError::into_inner).push(entry);
+                        }
+                    }
+                });
+            }
+        });
+        all.into_inner().unwrap_or_else(PoisonError::into_inner)
+    });
+    (sender, listener)
+}
+
+fn text(error: impl fmt::Display) -> String {
+    error.to_string()
+}

@@ -1,0 +1,172 @@
+//! Files that are no journal, or were one: a clear error, and not a byte of them is changed.
+#![cfg(unix)]
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use stormproof_journal::{Ctx, Failed, Journal};
+
+/// What happens to the file and its log.
+type Harm = fn(&mut Vec<u8>, &mut Vec<u8>);
+
+const RUNS: u64 = 40;
+
+const HARMS: [(&str, Harm); 11] = [
+    ("the header is overwritten", |file, _| file[..64].fill(b'x')),
+    ("one bit of the magic is flipped", |file, _| file[3] ^= 1),
+    ("a page in the middle is overwritten", |file, _| middle(file).fill(0xa5)),
+    ("a page in the middle is zero", |file, _| middle(file).fill(0)),
+    ("all pages but the first are overwritten", |file, _| file[4096..].fill(0x5a)),
+    ("cut in the middle of a page", |file, _| file.truncate(file.len() / 2 + 100)),
+    ("cut after some pages", |file, _| file.truncate(4 * 4096)),
+    ("only the start of the header is there", |file, _| file.truncate(50)),
+    ("it is a text", |file, _| *file = b"Dear journal, today nothing happened.\n".repeat(300)),
+    ("the log is of noise", |_, log| *log = noise(40_000)),
+    ("the log's header is overwritten", |_, log| log[..32].fill(0xff)),
+];
+
+fn middle(file: &mut [u8]) -> &mut [u8] {
+    let page = file.len() / 4096 / 2;
+    &mut file[page * 4096..(page + 1) * 4096]
+}
+
+fn noise(bytes: u32) -> Vec<u8> {
+    let mut state = 1_u32;
+    (0..bytes)
+        .map(|_| {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            state.to_be_bytes()[0]
+        })
+        .collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_damaged_file_is_refused_with_a_clear_error_and_stays_as_it_is() {
+    let (_folder, sound) = journal().await;
+    for (name, harm) in HARMS {
+        let folder = tempfile::tempdir().unwrap();
+        let copy = Copy::of(&sound, folder.path());
+        let (mut file, mut log) = copy.read();
+        assert!(file.len() > 20 * 4096 && log.len() > 20 * 4096, "there is too little to damage");
+        harm(&mut file, &mut log);
+        copy.write(&file, &log);
+
+        let said = use_it(&copy.file).await;
+
+        let said = said.unwrap_or_else(|| panic!("{name}: nobody noticed"));
+        println!("{name}: {said}");
+        assert!(said.contains(copy.file.to_str().unwrap()), "{name}: which one? {said}");
+        assert!(copy.read() == (file, log), "{name}: the file or its log was changed");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_belongs_to_somebody_else_is_left_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let other = folder.path().join("other.db");
+    rusqlite::Connection::open(&other).unwrap().execute_batch("create table customer (name text)").unwrap();
+    let before = fs::read(&other).unwrap();
+
+    let error = Journal::open(format!("sqlite:{}", other.display())).await.map(drop);
+    let of_folder = Journal::open(format!("sqlite:{}", folder.path().display())).await.map(drop);
+
+    // A journal may live beside tables of the user: then they are still there.
+    println!("{error:?}\n{of_folder:?}");
+    if error.is_err() {
+        assert!(fs::read(&other).unwrap() == before, "the file was changed");
+    } else {
+        let connection = rusqlite::Connection::open(&other).unwrap();
+        connection.execute("insert into customer values ('x')", ()).unwrap();
+    }
+    assert!(of_folder.unwrap_err().to_string().contains(folder.path().to_str().unwrap()));
+}
+
+/// A journal in use, copied as a crash leaves it: with a log that is not yet part of the file.
+async fn journal() -> (tempfile::TempDir, PathBuf) {
+    let folder = tempfile::tempdir().unwrap();
+    let live = folder.path().join("live.db");
+    {
+        let first = open(&live).await.unwrap();
+        fill(&first, 0..RUNS).await;
+        // Carried over into the file when it is closed.
+    }
+    let second = open(&live).await.unwrap();
+    fill(&second, RUNS..2 * RUNS).await;
+    let target = folder.path().join("copy");
+    fs::create_dir(&target).unwrap();
+    let copy = Copy::of(&live, &target);
+    drop(second);
+    (folder, copy.file)
+}
+
+async fn open(file: &Path) -> Result<Journal, String> {
+    let journal = Journal::builder(format!("sqlite:{}", file.display()))
+        .poll(Duration::from_millis(20))
+        .open()
+        .await
+        .map_err(|error| error.to_string())?;
+    journal.workflow("flow", "1", |cx: Ctx, text: String| async move {
+        let copied: String = cx.step("copy", |_| async { Ok::<_, Failed>(text.clone()) }).await?;
+        Ok(copied)
+    });
+    Ok(journal)
+}
+
+async fn fill(journal: &Journal, runs: std::ops::Range<u64>) {
+    let serving = tokio::spawn({
+        let journal = journal.clone();
+        async move { journal.serve(4).await }
+    });
+    for number in runs {
+        let handle = journal.start("flow", &number.to_string(), &"x".repeat(3_000)).await.unwrap();
+        handle.result::<String>().await.unwrap();
+    }
+    journal.shutdown(Duration::from_secs(5)).await;
+    serving.await.unwrap().unwrap();
+}
+
+/// Opens it and reads all that should be there. What was said if that does not work.
+async fn use_it(file: &Path) -> Option<String> {
+    let journal = match open(file).await {
+        Ok(journal) => journal,
+        Err(error) => return Some(error),
+    };
+    for number in 0..2 * RUNS {
+        let handle = journal.handle(&stormproof_journal::RunId::new("flow", &number.to_string()));
+        if let Err(error) = handle.look().await {
+            return Some(error.to_string());
+        }
+        let result = handle.result_within::<String>(Duration::from_secs(1)).await;
+        if let Err(error) = result {
+            return Some(error.to_string());
+        }
+    }
+    None
+}
+
+struct Copy {
+    file: PathBuf,
+    log: PathBuf,
+}
+
+impl Copy {
+    fn of(source: &Path, folder: &Path) -> Self {
+        let log = |file: &Path| PathBuf::from(format!("{}-wal", file.display()));
+        let file = folder.join("journal.db");
+        fs::copy(source, &file).unwrap();
+        fs::copy(log(source), log(&file)).unwrap();
+        Self { log: log(&file), file }
+    }
+
+    fn read(&self) -> (Vec<u8>, Vec<u8>) {
+        (fs::read(&self.file).unwrap(), fs::read(&self.log).unwrap_or_default())
+    }
+
+    fn write(&self, file: &[u8], log: &[u8]) {
+        fs::write(&self.file, file).unwrap();
+        fs::write(&self.log, log).unwrap();
+    }
+}

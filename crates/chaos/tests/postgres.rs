@@ -1,0 +1,186 @@
+//! A PostgreSQL server that is away, says no, or takes its time.
+#![cfg(unix)]
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use stormproof_chaos::tables::Tables;
+use stormproof_journal::{Ctx, Failed, Journal, OpenError, RunError, StoreError};
+use stormproof_testpg::{Database, Server, Stop};
+use tokio::task::JoinHandle;
+
+const LEASE: Duration = Duration::from_millis(300);
+const RUNS: u32 = 12;
+const STEPS: u32 = 10;
+
+/// A server of its own, a journal on it, and runs that take about a second.
+struct World {
+    server: Server,
+    database: Database,
+    journal: Journal,
+    serving: JoinHandle<()>,
+    calls: Arc<AtomicU32>,
+}
+
+impl World {
+    async fn begin() -> Self {
+        let server = Server::start().unwrap();
+        let database = server.database().unwrap();
+        let journal = open(database.url()).await.unwrap();
+        let mut tables = Tables::open(database.url()).unwrap();
+        tokio::task::block_in_place(|| tables.rows("create table rows (run text not null, seq bigint not null)"))
+            .unwrap();
+        let calls = Arc::new(AtomicU32::new(0));
+        let counted = calls.clone();
+        journal.workflow("flow", "1", move |cx: Ctx, (): ()| {
+            let calls = counted.clone();
+            async move {
+                for seq in 0..STEPS {
+                    let run = cx.run_id().to_string();
+                    if seq % 2 == 0 {
+                        let call = |_| async {
+                            calls.fetch_add(1, Ordering::SeqCst);
+                            tokio::time::sleep(Duration::from_millis(150)).await;
+                            Ok::<_, Failed>(())
+                        };
+                        cx.step("call", call).await?;
+                    } else {
+                        let write = async move |tx: &mut stormproof_journal::PgTransaction| {
+                            tx.execute("insert into rows values ($1, $2)", &[&run, &i64::from(seq)]).await?;
+                            Ok::<_, Failed>(())
+                        };
+                        cx.commit_postgres("row", write).await?;
+                    }
+                }
+                Ok::<_, Failed>(())
+            }
+        });
+        let serving = tokio::spawn({
+            let journal = journal.clone();
+            async move { journal.serve(16).await.unwrap() }
+        });
+        for number in 0..RUNS {
+            journal.start("flow", &number.to_string(), &()).await.unwrap();
+        }
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        Self { server, database, journal, serving, calls }
+    }
+
+    fn sql(&self, sql: &str) -> Vec<Vec<String>> {
+        tokio::task::block_in_place(|| {
+            let mut tables = Tables::open(self.database.url()).unwrap();
+            tables.rows(sql).unwrap_or_else(|error| panic!("{sql}: {error}"))
+        })
+    }
+
+    /// All runs end, and each commit was made once. The attempts of the run that had the most.
+    async fn ends(self) -> u32 {
+        for number in 0..RUNS {
+            let handle = self.journal.handle(&stormproof_journal::RunId::new("flow", &number.to_string()));
+            let begin = Instant::now();
+            loop {
+                match handle.result_within::<()>(Duration::from_secs(5)).await {
+                    Ok(()) => break,
+                    Err(error) => assert!(begin.elapsed() < Duration::from_secs(30), "run {number}: {error}"),
+                }
+            }
+        }
+        let rows = self.sql("select count(*), count(distinct (run, seq)) from rows");
+        let expected = (RUNS * STEPS / 2).to_string();
+        assert_eq!(rows, [[expected.clone(), expected]]);
+        assert!(self.calls.load(Ordering::SeqCst) >= RUNS * STEPS / 2);
+        let attempts = self.sql("select max(attempts) from run")[0][0].parse().unwrap();
+        self.journal.shutdown(Duration::from_secs(5)).await;
+        self.serving.await.unwrap();
+        attempts
+    }
+}
+
+async fn open(url: &str) -> Result<Journal, OpenError> {
+    Journal::builder(url).lease(LEASE).poll(Duration::from_millis(20)).max_attempts(100_000).open().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_is_down_at_the_start_is_an_error_that_says_where() {
+    let server = Server::start().unwrap();
+    let url = format!("{}&password=secret", server.url("postgres"));
+    server.stop(Stop::Fast).unwrap();
+    let begin = Instant::now();
+
+    let error = open(&url).await.unwrap_err();
+
+    println!("{:?}: {error}", begin.elapsed());
+    assert!(matches!(error, OpenError::Store(StoreError::Unavailable { .. })), "{error:?}");
+    assert!(begin.elapsed() < Duration::from_secs(20));
+    assert!(!error.to_string().contains("secret"), "{error}");
+    server.resume().unwrap();
+    open(&url).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_is_down_for_longer_than_a_lease_costs_time_only() {
+    let world = World::begin().await;
+
+    world.server.stop(Stop::Crash).unwrap();
+    tokio::time::sleep(5 * LEASE).await;
+    let begin = Instant::now();
+    let error = world.journal.start("flow", "more", &()).await.map(drop);
+    println!("{:?}: {error:?}", begin.elapsed());
+    assert!(matches!(error, Err(RunError::Store(StoreError::Unavailable { .. }))), "{error:?}");
+    world.server.resume().unwrap();
+
+    let attempts = world.ends().await;
+    assert!(attempts > 1, "the lease was over: the runs must have been claimed anew");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_only_reads_is_an_error_until_it_writes_again() {
+    let world = World::begin().await;
+    let name = world.sql("select current_database()")[0][0].clone();
+
+    world.sql(&format!("alter database {name} set default_transaction_read_only = on"));
+    world.database.cut().unwrap();
+    tokio::time::sleep(2 * LEASE).await;
+    let begin = Instant::now();
+    let error = world.journal.start("flow", "more", &()).await.map(drop).unwrap_err();
+    println!("{:?}: {error}", begin.elapsed());
+    assert!(matches!(error, RunError::Store(_)) && error.to_string().contains("read-only"), "{error:?}");
+    let back = format!("set transaction read write; alter database {name} set default_transaction_read_only = off");
+    world.sql(&back);
+    world.database.cut().unwrap();
+
+    world.ends().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn slow_writes_of_steps_cost_no_lease() {
+    let world = World::begin().await;
+    slow(&world, "step", 0.4);
+
+    let attempts = world.ends().await;
+
+    assert_eq!(attempts, 1, "the lease was renewed beside the slow writes");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn heartbeats_that_are_slower_than_the_lease_cost_the_lease_and_nothing_else() {
+    let world = World::begin().await;
+    slow(&world, "worker", 0.5);
+    tokio::time::sleep(4 * LEASE).await;
+    world.sql("drop trigger slow on stormproof.worker");
+
+    world.ends().await;
+}
+
+fn slow(world: &World, table: &str, seconds: f64) {
+    world.sql(&format!(
+        "create function slow() returns trigger language plpgsql as \
+         $$ begin perform pg_sleep({seconds}); return new; end $$; \
+         create trigger slow before insert or update on stormproof.{table} for each row execute function slow()"
+    ));
+}
