@@ -26,7 +26,7 @@ use crate::{
     tables::{Engine, Tables},
     verdict::{Facts, Verdict, run_id},
     worker::Task,
-    workflow::{Input, NAME},
+    workflow::{Input, NAME, VERSION},
 };
 
 /// Without any progress for so long, something hangs.
@@ -235,7 +235,7 @@ async fn answers(journal: &Journal, facts: &Facts) -> Vec<String> {
     for run in facts.runs.iter().filter(|run| run[1] == "ok") {
         let number: u64 = run[0].rsplit('/').next().and_then(|number| number.parse().ok()).unwrap_or_default();
         let key = number.to_string();
-        let answer = match journal.start(NAME, &key, &Input { number }).await {
+        let answer = match journal.start(NAME, &key, &Input { number }).version(VERSION).await {
             Ok(handle) => handle.result::<Vec<i64>>().await.map_err(text),
             Err(error) => Err(text(error)),
         };
@@ -300,7 +300,7 @@ impl Scene {
                 tokio::time::sleep(Duration::from_millis(5)).await;
                 continue;
             }
-            match journal.start(NAME, &number.to_string(), &Input { number }).await {
+            match journal.start(NAME, &number.to_string(), &Input { number }).version(VERSION).await {
                 Ok(_) => started.push(number),
                 Err(stormproof_journal::RunError::Store(_)) => {
                     self.repeats.fetch_add(1, Ordering::Relaxed);

@@ -119,9 +119,12 @@ async fn commit(cx: &Ctx, world: &World, seq: u32) -> Result<i64, Failed> {
             .await
         }
         Engine::Postgres => {
-            cx.commit_postgres(Act::Row.name(), async move |tx| {
-                tx.execute(SQL, &[&run as &(dyn tokio_postgres::types::ToSql + Sync), &i64::from(seq), &mark]).await?;
-                Ok::<_, tokio_postgres::Error>(mark)
+            cx.commit_postgres(Act::Row.name(), |tx| {
+                let run = run.clone();
+                async move {
+                    tx.execute(SQL, &[&run, &i64::from(seq), &mark]).await?;
+                    Ok::<_, tokio_postgres::Error>(mark)
+                }
             })
             .await
         }

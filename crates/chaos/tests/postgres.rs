@@ -50,9 +50,12 @@ impl World {
                         };
                         cx.step("call", call).await?;
                     } else {
-                        let write = async move |tx: &mut stormproof_journal::PgTransaction| {
-                            tx.execute("insert into rows values ($1, $2)", &[&run, &i64::from(seq)]).await?;
-                            Ok::<_, Failed>(())
+                        let write = |tx: Arc<stormproof_journal::PgTransaction>| {
+                            let run = run.clone();
+                            async move {
+                                tx.execute("insert into rows values ($1, $2)", &[&run, &i64::from(seq)]).await?;
+                                Ok::<_, tokio_postgres::Error>(())
+                            }
                         };
                         cx.commit_postgres("row", write).await?;
                     }

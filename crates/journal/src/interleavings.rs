@@ -25,7 +25,7 @@ macro_rules! on_each_engine {
 
 mod between;
 mod commit;
-// mod engine;
+mod engine;
 mod script;
 mod sql;
 mod within;

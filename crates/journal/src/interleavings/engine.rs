@@ -14,8 +14,18 @@ use crate::{Ctx, Failed, Journal, Op, Probe};
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Where the first worker is stopped, in order.
-const POINTS: [&str; 10] =
-    ["in one", "after one", "in two", "after two", "after three", "in four", "after four", "after five", "after six", "end"];
+const POINTS: [&str; 10] = [
+    "in one",
+    "after one",
+    "in two",
+    "after two",
+    "after three",
+    "in four",
+    "after four",
+    "after five",
+    "after six",
+    "end",
+];
 
 /// A plain step may run once more than it is recorded, by a worker that does not know that it was replaced.
 const HARMLESS: [&str; 2] = ["in one", "in four"];
@@ -83,9 +93,9 @@ async fn replaced(world: &World, key: &str, point: &'static str, how: How) {
             let values = result.unwrap_or_else(|error| panic!("{place}: {error}"));
             let stopped = POINTS.iter().position(|it| *it == point).unwrap();
             // Up to where it was recorded, the values are the first one's.
-            let by_a = ["after one", "after two", "after three"].iter().filter(|after| {
-                POINTS.iter().position(|it| it == *after).unwrap() <= stopped
-            });
+            let by_a = ["after one", "after two", "after three"]
+                .iter()
+                .filter(|after| POINTS.iter().position(|it| it == *after).unwrap() <= stopped);
             let by_a = by_a.count();
             for (index, value) in values.iter().take(3).enumerate() {
                 let author = if index < by_a { "a" } else { "b" };
@@ -188,9 +198,12 @@ async fn commit(cx: &Ctx, who: &'static str, sqlite: bool) -> Result<String, Fai
     }
     #[cfg(feature = "postgres")]
     {
-        cx.commit_postgres("three", async |tx: &mut crate::PgTransaction| {
-            tx.execute("insert into ledger (run, seq, who) values ($1, 3, $2)", &[&run, &who]).await?;
-            Ok::<_, Failed>(format!("{who} three"))
+        cx.commit_postgres("three", |tx| {
+            let run = run.clone();
+            async move {
+                tx.execute("insert into ledger (run, seq, who) values ($1, 3, $2)", &[&run, &who]).await?;
+                Ok::<_, tokio_postgres::Error>(format!("{who} three"))
+            }
         })
         .await
     }
