@@ -112,6 +112,10 @@ impl Entry {
             return Written::Fenced;
         }
         self.steps.insert(step.seq, Step { epoch: fence.epoch, ..step.clone() });
+        if step.state == Progress::Done {
+            // Only attempts that bring nothing count.
+            self.run.attempts = self.run.attempts.min(1);
+        }
         Written::Done
     }
 }

@@ -17,10 +17,10 @@ use crate::error::{OpenError, StoreError};
 const APPLICATION: i64 = 0x7374_726d;
 
 /// What was changed in the tables, in order: the schema's version is how many of these a file has seen.
-const MIGRATIONS: [&str; 1] = [include_str!("schema/1.sql")];
+const MIGRATIONS: [&str; KNOWN as usize] = [include_str!("schema/1.sql")];
 
 /// The newest schema that is known here.
-pub(super) const KNOWN: i64 = MIGRATIONS.len() as i64;
+pub(super) const KNOWN: i64 = 1;
 
 /// Frames in the write-ahead log after which they are carried over into the file: 4 MiB. A log that grows costs more to flush than one that
 /// is written over, so it is kept short.
