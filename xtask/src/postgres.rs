@@ -28,7 +28,7 @@ pub(crate) fn run_all(steps: Vec<Step>) -> Result<(), String> {
         return step::run_all(steps);
     }
     install()?;
-    let server = Server::start()?;
+    let server = Server::unflushed()?;
     step::run_all_with(steps, &[(SHARED, server.url("postgres"))])
 }
 

@@ -124,7 +124,7 @@ struct ResumeArgs {
     #[arg(long)]
     all_blocked: bool,
     /// Only runs that are blocked for this reason, such as diverged
-    #[arg(long, value_name = "KIND", requires = "all_blocked")]
+    #[arg(long, value_name = "KIND", requires = "all_blocked", conflicts_with = "runs")]
     kind: Option<String>,
 }
 

@@ -22,6 +22,13 @@ pub use op::Op;
 pub use step::StepCall;
 pub use wait::{Child, ChildCall, SleepCall, WaitCall};
 
+// Thin uses of them.
+mod agents;
+mod once;
+
+pub use agents::{AgentError, CheckpointedAgent, IdempotentAgent};
+pub use once::Once;
+
 // Keeping them.
 mod error;
 mod handle;
@@ -53,3 +60,17 @@ pub use store::{Decision, Filter, Forgotten, Retention};
 pub use rusqlite;
 #[cfg(feature = "postgres")]
 pub use tokio_postgres;
+
+/// Compiles and runs what the pages show.
+#[cfg(doctest)]
+mod pages {
+    macro_rules! page {
+        ($($name:ident: $path:literal),* $(,)?) => { $(#[doc = include_str!(concat!("../../../docs/src/", $path))] struct $name;)* };
+    }
+
+    page! {
+        Journal: "journal.md",
+        Steps: "journal/steps.md",
+        Callees: "journal/callees.md",
+    }
+}

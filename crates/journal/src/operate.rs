@@ -150,7 +150,7 @@ impl Fork<'_> {
         let Some(from) = store.peek(&self.from).await? else {
             return Err(RunError::Missing { run: self.from });
         };
-        let version = self.version.unwrap_or(from.version);
+        let version = self.version.as_ref().unwrap_or(&from.version).clone();
         let key = from.id.as_str().strip_prefix(&from.name).and_then(|rest| rest.strip_prefix('/')).unwrap_or_default();
         let (stem, tries) = match &self.key {
             Some(key) => (key.as_str(), None),
@@ -163,6 +163,10 @@ impl Fork<'_> {
         let mut taken = None;
         for key in keys {
             let new = RunId::checked(&from.name, &key)?;
+            // A store takes the same fork asked for twice as one; but who did not say a key wants another copy.
+            if self.key.is_none() && store.peek(&new).await?.is_some() {
+                continue;
+            }
             match store.fork(&self.from, self.before, &new, &version).await? {
                 Changed::Now(run) => {
                     self.journal.0.woken();
@@ -174,14 +178,8 @@ impl Fork<'_> {
                 }
             }
         }
-        match taken {
-            Some(run) => Err(RunError::State {
-                state: run.state,
-                run: run.id,
-                why: "there already: give the copy another key".into(),
-            }),
-            None => Err(RunError::Missing { run: self.from }),
-        }
+        let run = taken.unwrap_or(from);
+        Err(RunError::State { state: run.state, run: run.id, why: "there already: give the copy another key".into() })
     }
 }
 

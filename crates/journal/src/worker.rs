@@ -16,6 +16,7 @@ use crate::run::{Failure, Run, RunId, State, Step};
 use crate::store::{Claimed, End, Fence, Filter, Found, Keep as _, Retention, Signalled, Wanted, Written};
 use crate::telling::count;
 use crate::watch::Watch;
+use crate::workflows::Workflow;
 
 /// The topic that tells a parent that a child has ended. Its messages are never taken: they only wake.
 const CHILD: &str = "stormproof.child";
@@ -179,8 +180,14 @@ impl Shared {
     }
 
     /// Carries out one attempt at a run.
-    async fn carry_out(self: Arc<Self>, live: Live, Claimed { run, steps }: Claimed) {
-        let Some(workflow) = self.workflow(&run.name, &run.version) else { return };
+    async fn carry_out(self: Arc<Self>, live: Live, claimed: Claimed) {
+        if let Some(workflow) = self.workflow(&claimed.run.name, &claimed.run.version) {
+            self.carry_out_as(live, claimed, workflow).await;
+        }
+    }
+
+    /// The same by a workflow that need not be registered.
+    pub(crate) async fn carry_out_as(self: Arc<Self>, live: Live, Claimed { run, steps }: Claimed, workflow: Workflow) {
         let attempt = Arc::new(Attempt::new(&self, live.member(), &run, steps));
         let turn =
             match std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| workflow(Ctx(attempt.clone()), &run.input)))

@@ -41,23 +41,7 @@ impl Shared {
         I: DeserializeOwned,
         O: Serialize,
     {
-        let workflow: Workflow = Arc::new(move |cx: Ctx, input: &str| {
-            let input =
-                serde_json::from_str(input).map_err(|error| format!("it is no {}: {error}", type_name::<I>()))?;
-            let attempt = cx.0.clone();
-            let running = run(cx, input);
-            Ok(Box::pin(async move {
-                let encoded = attempt.shared.encode(&running.await?);
-                match encoded {
-                    Ok(json) => Ok(json),
-                    Err((kind, why)) => {
-                        let failure =
-                            Failure { kind: kind.into(), message: format!("the result {why}"), ..Failure::default() };
-                        match attempt.stop(Interruption::Blocked(failure)).await {}
-                    }
-                }
-            }))
-        });
+        let workflow = as_workflow(run);
         let mut workflows = self.workflows.write().unwrap_or_else(PoisonError::into_inner);
         if let Err(error) = check_version(name, version) {
             workflows.invalid.get_or_insert(error);
@@ -118,6 +102,32 @@ impl Shared {
         }
         Ok(json.into())
     }
+}
+
+/// A function of a run and its input as what is done for it.
+pub(crate) fn as_workflow<I, O, F, Fut>(run: F) -> Workflow
+where
+    F: Fn(Ctx, I) -> Fut + Send + Sync + 'static,
+    Fut: Future<Output = Result<O, Failed>> + Send + 'static,
+    I: DeserializeOwned,
+    O: Serialize,
+{
+    Arc::new(move |cx: Ctx, input: &str| {
+        let input = serde_json::from_str(input).map_err(|error| format!("it is no {}: {error}", type_name::<I>()))?;
+        let attempt = cx.0.clone();
+        let running = run(cx, input);
+        Ok(Box::pin(async move {
+            let encoded = attempt.shared.encode(&running.await?);
+            match encoded {
+                Ok(json) => Ok(json),
+                Err((kind, why)) => {
+                    let failure =
+                        Failure { kind: kind.into(), message: format!("the result {why}"), ..Failure::default() };
+                    match attempt.stop(Interruption::Blocked(failure)).await {}
+                }
+            }
+        }))
+    })
 }
 
 fn check_version(name: &str, version: &str) -> Result<(), RunError> {

@@ -21,7 +21,8 @@ pub struct Database {
 }
 
 impl Database {
-    /// Makes one on the server that [`SHARED`] names, or on one that this process starts when it first needs it.
+    /// Makes one on the server that [`SHARED`] names, or on one that this process starts when it first needs it,
+    /// which does not flush to disk.
     pub fn create() -> Result<Self, String> {
         Self::on(&shared()?)
     }
@@ -72,7 +73,7 @@ fn shared() -> Result<String, String> {
     let mut own = OWN.lock().unwrap_or_else(PoisonError::into_inner);
     let server = match own.take() {
         Some(server) => server,
-        None => Server::start()?,
+        None => Server::unflushed()?,
     };
     Ok(own.insert(server).url("postgres"))
 }

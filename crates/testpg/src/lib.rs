@@ -1,7 +1,6 @@
 //! Throw-away PostgreSQL for tests and measurements: servers of one's own, and a fresh database for each test.
 //!
-//! A [`Server`] lives in folders of its own, listens on a Unix socket that only its user can reach, flushes to disk like a
-//! real one, and is gone with the process that started it, even if that is killed: see `keeper.rs`. A [`Database`] is
+//! A [`Server`] lives in folders of its own, listens on a Unix socket that only its user can reach, and is gone with the process that started it, even if that is killed: see `keeper.rs`. A [`Database`] is
 //! made on the server that [`SHARED`] names, or on one that this process starts for itself.
 //!
 //! ```no_run

@@ -37,12 +37,16 @@ pub(super) fn why(failure: &Failure, most: usize) -> String {
     if message.is_empty() { format!("{kind}{keep}") } else { format!("{kind}: {message}{keep}") }
 }
 
+/// Ten years: a run that is put away for longer waits for a message, without a limit of time.
+const LONG: Millis = 10 * 365 * 86_400_000;
+
 /// What a queued run waits for.
 pub(super) fn waits(run: &Run, now: Millis) -> String {
     match run.wake_at {
+        Some(at) if at.saturating_sub(now) > LONG => "waits for a message".to_owned(),
         Some(at) if at > now => format!("due in {}", between(now, at)),
         Some(at) => format!("due since {}", between(at, now)),
-        None => "waits for a signal".to_owned(),
+        None => "due".to_owned(),
     }
 }
 

@@ -114,7 +114,7 @@ impl Postgres {
                 PgTransaction::begin(client, fence, self.connections.timeout).await
             };
             match begin.await {
-                Ok(begun) => return Ok(begun),
+                Ok(transaction) => return Ok(transaction),
                 Err(trouble) => patience.after(trouble).await.map_err(|trouble| trouble.into_error(&self.at))?,
             }
         }

@@ -28,7 +28,7 @@ const QUEUE: usize = 4_096;
 /// The fence of each step is looked up by the run's key and locked, in the order of the keys so that two groups do not
 /// wait for each other, and compared as it is once the lock is held. Without the lock a step slips in while a claim is
 /// about to be committed.
-const WRITE: &str = "
+pub(super) const WRITE: &str = "
     with input as (
         select * from unnest($1::text[], $2::bigint[], $3::bigint[], $4::text[], $5::text[], $6::text[], $7::text[],
             $8::text[], $9::text[]) as input(run_id, epoch, seq, name, fp, kind, state, value, attempt_id)

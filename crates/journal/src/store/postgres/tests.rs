@@ -32,6 +32,10 @@ impl Bench for Fresh {
 
 contract::contract!(Fresh);
 
+mod cutter;
+mod locks;
+mod opening;
+mod outages;
 mod speed;
 
 fn done(seq: u32, attempt: &str) -> Step {

@@ -43,16 +43,12 @@ impl PgTransaction {
             rows::one(client, MINE, &[&fence.run.as_str(), &fence.epoch]).await
         };
         let mine = tokio::time::timeout(timeout, begin).await.unwrap_or_else(|_| Err(Trouble::late(timeout)))?;
-        match mine {
-            Some(row) => {
-                tx.id = row.try_get(0)?;
-                Ok(Some(tx))
-            }
-            None => {
-                tx.rollback().await;
-                Ok(None)
-            }
-        }
+        let Some(row) = mine else {
+            tx.rollback().await;
+            return Ok(None);
+        };
+        tx.id = row.try_get(0)?;
+        Ok(Some(tx))
     }
 
     /// Runs a statement; the answer is how many rows it changed.

@@ -54,8 +54,9 @@ impl From<tokio_postgres::Error> for Trouble {
         let why = described(&error).into_boxed_str();
         let Some(said) = error.as_db_error() else {
             // The server did not say it: the connection did, or what it sent could not be read.
-            let unreadable = error.to_string().contains("deserializing column");
-            return if unreadable { Self::Refused(why) } else { Self::Away { why, broken: true } };
+            let lasting = ["error deserializing column", "invalid peer certificate", "server does not support TLS"];
+            let lasts = lasting.iter().any(|words| why.contains(words));
+            return if lasts { Self::Refused(why) } else { Self::Away { why, broken: true } };
         };
         let code = said.code();
         let class = code.code().get(..2).unwrap_or_default();

@@ -17,7 +17,7 @@ use crate::error::{OpenError, StoreError};
 const APPLICATION: i64 = 0x7374_726d;
 
 /// What was changed in the tables, in order: the schema's version is how many of these a file has seen.
-const MIGRATIONS: [&str; KNOWN as usize] = [include_str!("schema/1.sql")];
+const MIGRATIONS: [&str; 1] = [include_str!("schema/1.sql")];
 
 /// The newest schema that is known here.
 pub(super) const KNOWN: i64 = 1;
@@ -109,11 +109,12 @@ fn look(path: &Path, create: bool) -> Result<(), Fault> {
     if log == log::Header::Damaged {
         return Err(Fault::Damaged("the header of its log (-wal) is not one".into()));
     }
+    let has_log = log != log::Header::Nothing;
     if head.is_empty() {
-        return if log == log::Header::Nothing {
-            Ok(())
-        } else {
+        return if has_log {
             Err(Fault::Damaged("the file is empty or gone, but its log (-wal) is not".into()))
+        } else {
+            Ok(())
         };
     }
     if head.len() < 100 || !head.starts_with(b"SQLite format 3\0") {

@@ -1,0 +1,157 @@
+//! The world is as misbehaved as it says, and what helps helps.
+
+use std::collections::BTreeSet;
+
+use stormproof::EventBus;
+
+use super::log::Kind;
+use super::state::{REPLICAS, World};
+use super::*;
+use crate::detect::{Watch, symptom};
+use crate::diagnose::diagnose;
+use crate::incident::{Incident, Remedy, Symptom};
+use crate::services::{Order, Services};
+use crate::verify::is_well;
+
+const ALL: &[usize] = &[0, 1, 2];
+
+/// What is done to the search, in order, and whether it has helped then.
+fn helped(kind: Kind, actions: &[(&str, &[usize])]) -> bool {
+    let world = World::new(1, true);
+    let mut state = world.state();
+    state.break_down("search", kind, 5);
+    for (action, replicas) in actions {
+        state.act("search", action, replicas);
+    }
+    state.log.faults[0].cured_by.is_some()
+}
+
+#[test]
+fn a_fault_ends_by_what_helps_everywhere_and_by_nothing_else() {
+    assert!(helped(Kind::BadDeploy, &[("roll_back", &[0]), ("roll_back", &[1, 2])]));
+    assert!(!helped(Kind::BadDeploy, &[("roll_back", &[0, 1])]), "one replica still has the bad version");
+    assert!(!helped(Kind::BadDeploy, &[("roll_back", &[0]), ("roll_forward", &[0]), ("roll_back", &[1, 2])]));
+    assert!(!helped(Kind::BadDeploy, &[("restart", ALL), ("clear_caches", ALL)]));
+    assert!(helped(Kind::Leak, &[("roll_back", &[0]), ("restart", ALL)]));
+    assert!(helped(Kind::StaleCache, &[("clear_caches", ALL)]));
+    assert!(!helped(Kind::Runaway, &[("restart", ALL)]), "it begins again where it was");
+    assert!(!helped(Kind::Runaway, &[("stop", ALL)]), "it does no harm, and no work");
+    assert!(helped(Kind::Runaway, &[("stop", ALL), ("restart", &[0]), ("restart", &[1, 2])]));
+    assert!(!helped(Kind::Hardware, &[("restart", ALL), ("roll_back", ALL), ("clear_caches", ALL)]));
+}
+
+#[test]
+fn a_day_is_over_when_all_that_went_wrong_is_told_of() {
+    let world = World::new(1, true);
+    let mut state = world.state();
+    state.break_down("search", Kind::Hardware, 5);
+    state.enough = true;
+    state.repair("search", "the first on call");
+    assert_eq!(state.fault_of("search").and_then(|fault| fault.cured_by.as_deref()), Some("the first on call"));
+    state.close("search@4");
+    assert!(!state.is_over(), "that was another one");
+    state.close("search@5");
+    assert!(state.is_over() && state.fault_of("search").is_none());
+}
+
+/// A world in this process, with what the agent sees of it.
+async fn world(seed: u64) -> (Arc<World>, Services) {
+    world_of(World::new(seed, true)).await
+}
+
+async fn world_of(world: World) -> (Arc<World>, Services) {
+    let world = Arc::new(world);
+    let addresses = start(&world).await.unwrap();
+    (world, Services::new(addresses, &EventBus::new()).unwrap())
+}
+
+#[tokio::test]
+async fn every_fault_can_be_seen_and_has_one_name_until_it_is_over() {
+    let kinds = [
+        (Kind::BadDeploy, Symptom::Failing),
+        (Kind::Leak, Symptom::Failing),
+        (Kind::StaleCache, Symptom::Stale),
+        (Kind::Runaway, Symptom::Runaway),
+        (Kind::Hardware, Symptom::Failing),
+    ];
+    let seen = kinds.map(|(kind, expected)| tokio::spawn(is_seen(kind, expected)));
+    for seen in seen {
+        seen.await.unwrap();
+    }
+}
+
+async fn is_seen(kind: Kind, expected: Symptom) {
+    let (world, services) = world(3).await;
+    assert_eq!(symptom(&services.look("search", None).await), Symptom::Well);
+    world.state().break_down("search", kind, 5);
+    assert_eq!(symptom(&services.look("search", Some(2)).await), expected, "{kind:?}");
+
+    let watch = Watch::new(&services).unwrap();
+    let mut found = BTreeSet::new();
+    for _ in 0..4 {
+        found.extend(watch.look().await.iter().map(Incident::id));
+    }
+    assert_eq!(found.into_iter().collect::<Vec<_>>(), ["search@5"], "{kind:?}");
+    assert!(!is_well(&services, "search", &[1]).await);
+
+    world.state().repair("search", "somebody");
+    assert!(is_well(&services, "search", ALL).await);
+    assert_eq!(Watch::new(&services).unwrap().look().await, []);
+}
+
+#[tokio::test]
+async fn an_action_is_done_each_time_it_is_asked_for_and_can_be_asked_after() {
+    let (world, services) = world(5).await;
+    let order = Order { incident: "search@5", component: "search", action: "restart", replicas: ALL };
+    assert_eq!(services.ordered("k").await.unwrap(), None);
+    let mut arrived = 0;
+    while arrived < 2 {
+        // What it answers is not to be relied upon: after an error it may be done or not.
+        let _ = tokio::time::timeout(std::time::Duration::from_millis(300), services.order("k", &order)).await;
+        arrived = world.state().log.actions.len();
+    }
+    assert_eq!(services.ordered("k").await.unwrap(), Some(true));
+    assert!(world.state().log.actions.iter().all(|action| action.done && action.replicas == [0, 1, 2]));
+}
+
+#[tokio::test]
+async fn a_message_counts_once_for_its_key() {
+    let (world, services) = world(7).await;
+    world.state().break_down("search", Kind::Hardware, 5);
+    for _ in 0..30 {
+        let _ = services.notify("a", "ticket", "search@5", "it is down").await;
+    }
+    {
+        let state = world.state();
+        assert_eq!(state.log.messages.len(), 1);
+        assert!(state.log.messages[0].received > 20, "{:?}", state.log.messages);
+    }
+    assert!(services.notify("", "ticket", "search@5", "no key").await.is_err());
+    let mut page = 0;
+    while services.replies().await.unwrap().is_empty() {
+        page += 1;
+        let _ = services.notify(&format!("page {page}"), "page/second", "search@5", "help").await;
+        tokio::time::sleep(std::time::Duration::from_millis(800)).await;
+    }
+    assert_eq!(world.state().components[1].replicas, [super::state::Replica::default(); REPLICAS]);
+}
+
+#[tokio::test]
+async fn whatever_the_model_does_there_is_a_diagnosis_soon() {
+    for turn in 0..8 {
+        let (world, services) = world_of(World::new(9, true).later(model::LASTS * turn)).await;
+        world.state().break_down("search", Kind::StaleCache, 5);
+        let began = std::time::Instant::now();
+        let found = diagnose(&services, "search", Symptom::Stale).await;
+        assert!(began.elapsed() < std::time::Duration::from_secs(4), "{found:?}");
+        assert!(found.remedies.contains(&Remedy::ClearCaches), "{found:?}");
+        let why = found.made_of.components["model"].error.clone().unwrap_or_default();
+        match turn {
+            1 => assert!(why.contains("429"), "{why}"),
+            3 => assert!(why.contains("in circles: logs would be called for the"), "{why}"),
+            5 => assert!(why.contains("502"), "{why}"),
+            7 => assert!(why.contains("timed out"), "{why}"),
+            _ => assert!(why.is_empty() || why.contains("none: "), "{why}"),
+        }
+    }
+}
