@@ -2,6 +2,8 @@
 //!
 //! A store's own tests say how one is made ([`Bench`]) and call `contract!(its::Bench)`.
 
+pub(crate) mod model;
+
 use std::collections::HashSet;
 use std::time::Duration;
 
@@ -11,6 +13,8 @@ use crate::run::{Kind, Progress};
 /// A fresh, empty store, and its end.
 pub(crate) trait Bench: Sized {
     type Store: Keep;
+    /// Whether [`pass`](Self::pass) takes no time, however long it is.
+    const JUMPS: bool = false;
 
     async fn new() -> Self;
     fn store(&self) -> &Self::Store;

@@ -3,8 +3,8 @@
 use rusqlite::{Connection, named_params, params};
 
 use super::clock::Now;
-use super::rows::{self, failure_text, run_columns};
-use crate::run::{Failure, Progress, Run, RunId, State, Step, millis};
+use super::rows::{self, run_columns};
+use crate::run::{Progress, Run, RunId, State, Step, millis};
 use crate::store::{Changed, Decision, Filter, Signalled};
 
 /// Puts a message into an inbox.
@@ -47,15 +47,13 @@ pub(super) fn cancel(tx: &Connection, id: &RunId, now: Now) -> rusqlite::Result<
     if run.state.has_ended() {
         return Ok(Changed::Not(Box::new(run)));
     }
-    let failure =
-        Failure { kind: "cancelled".into(), message: "an operator cancelled it".into(), ..Failure::default() };
     let sql = concat!(
         "UPDATE run SET state = 'cancelled', epoch = max(epoch + 1, ?2), owner = NULL, wake_at = NULL, parked = 0,
-             error = ?3, ended_at = ?2
+             ended_at = ?2
          WHERE id = ?1 RETURNING ",
         run_columns!()
     );
-    let run = tx.prepare_cached(sql)?.query_row(params![id.as_str(), now.wall, failure_text(&failure)], rows::run)?;
+    let run = tx.prepare_cached(sql)?.query_row(params![id.as_str(), now.wall], rows::run)?;
     Ok(Changed::Now(Box::new(run)))
 }
 

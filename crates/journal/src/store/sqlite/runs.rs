@@ -83,14 +83,13 @@ pub(super) fn claim(
 ) -> rusqlite::Result<Found> {
     let mut found = Found::default();
     let limit = usize::try_from(wanted.limit).unwrap_or(usize::MAX);
+    // All of them before the first is claimed: the worker's own lease may be over, too.
+    let mut left = Vec::new();
     for owner in workers::dead(tx, locks, now)? {
-        if owner != worker.id && found.claimed.len() < limit {
-            let left = left_by(tx, &owner, wanted)?;
-            let before = found.claimed.len();
-            claim_each(tx, left, worker, wanted, limit, now, &mut found)?;
-            found.recovered.extend(found.claimed.iter().skip(before).map(|claimed| claimed.run.id.clone()));
-        }
+        left.extend(left_by(tx, &owner, wanted)?);
     }
+    claim_each(tx, left, worker, wanted, limit, now, &mut found)?;
+    found.recovered = found.claimed.iter().map(|claimed| claimed.run.id.clone()).collect();
     // Those that are blocked instead make room for others.
     while found.claimed.len() < limit {
         let mut due = Vec::new();

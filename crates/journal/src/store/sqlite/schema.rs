@@ -22,8 +22,8 @@ const MIGRATIONS: [&str; 1] = [include_str!("schema/1.sql")];
 /// The newest schema that is known here.
 pub(super) const KNOWN: i64 = 1;
 
-/// Frames in the write-ahead log after which they are carried over into the file: 4 MiB. A log that grows costs more to flush than one that
-/// is written over, so it is kept short.
+/// Frames in the write-ahead log after which they are carried over into the file: 4 MiB. A log that grows costs more to
+/// flush than one that is written over, so it is kept short.
 const CHECKPOINT: u32 = 1_000;
 
 /// A connection that writes, to a file that is a journal of the newest schema afterwards. If there is none, it is made
