@@ -24,6 +24,9 @@ use crate::{FAILED, UNUSABLE};
 /// The environment variable with the address of the journal.
 const JOURNAL: &str = "STORMPROOF_JOURNAL";
 
+const JOURNAL_HELP: &str =
+    "The journal: sqlite:FILE or postgres://USER@HOST/DATABASE [default: the environment's STORMPROOF_JOURNAL]";
+
 const ABOUT: &str = "\
 A run is named WORKFLOW/KEY, such as research/order-18. Commands that change runs are safe while workers run: a worker \
 that has the run writes nothing more to it.
@@ -35,8 +38,7 @@ the journal cannot be opened.";
 #[derive(Debug, clap::Args)]
 #[command(after_help = ABOUT)]
 pub(crate) struct Args {
-    /// The journal: sqlite:FILE or postgres://USER@HOST/DATABASE [default: the environment's STORMPROOF_JOURNAL]
-    #[arg(long, global = true, value_name = "URL")]
+    #[arg(long, global = true, value_name = "URL", help = JOURNAL_HELP)]
     journal: Option<String>,
     /// Print JSON
     #[arg(long, global = true)]

@@ -29,10 +29,8 @@ pub(super) fn page(history: &History, now: Millis, values: bool) -> String {
         page.push_str("no steps\n");
         return page;
     }
-    let mut rows = vec![["STEP", "NAME", "KIND", "STATE", "CLAIMED", "SIZE", ""].map(str::to_owned)];
-    if values {
-        rows[0][6] = "VALUE".to_owned();
-    }
+    let value = if values { "VALUE" } else { "" };
+    let mut rows = vec![["STEP", "NAME", "KIND", "STATE", "CLAIMED", "SIZE", value].map(str::to_owned)];
     rows.extend(history.steps.iter().map(|step| row(step, now, values)));
     page.push_str(&aligned(&rows));
     page
@@ -65,10 +63,8 @@ fn facts(history: &History, now: Millis, values: bool) -> Vec<[String; 2]> {
     if let Some(from) = &run.forked_from {
         fact("copy of", shortened(from.as_str(), LONG));
     }
-    if let Some(at) = run.expires_at {
-        if let Some(moment) = moment(at) {
-            fact("remembered", format!("until {moment}"));
-        }
+    if let Some(moment) = run.expires_at.and_then(moment) {
+        fact("remembered", format!("until {moment}"));
     }
     fact("input", sized(&run.input, values, LONG));
     if let Some(result) = &run.result {
@@ -161,7 +157,7 @@ pay/order-18: blocked
   at step   3
   input     18 B
 
-  Nobody knows whether step 3 `pay` happened. Ask whoever it calls.
+  Nobody knows whether step 3 `pay` happened. Ask whoever it calls, by the key KEY.
     it happened, with this value  stormproof journal resume pay/order-18 --done JSON
     it did not happen             stormproof journal resume pay/order-18 --rerun
     the probe may know by now     stormproof journal resume pay/order-18
@@ -172,7 +168,9 @@ STEP  NAME  KIND    STATE   CLAIMED  SIZE
 2     ask   step    failed  1m ago   40 B  Elapsed: after 5 s
 3     pay   effect  begun   1m ago
 ";
-        let shown = page(&blocked(), 1_000_000, false);
+        let history = blocked();
+        let key = history.steps[2].key(&history.run.id);
+        let shown = page(&history, 1_000_000, false).replace(&key, "KEY");
         assert!(shown == expected, "{shown}");
     }
 

@@ -42,3 +42,47 @@ async fn speed() {
     }
     println!("{}", database.query("select count(*) from stormproof.step").unwrap());
 }
+
+/// What looking for work costs beside many runs that have ended, wait or run.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "a measurement"]
+async fn speed_of_claims() {
+    let server = Server::unflushed().unwrap();
+    let database = server.database().unwrap();
+    let store = Postgres::open(database.url()).await.unwrap();
+    let me = Worker { id: "me".into(), host: "h".into(), version: "1".into(), ttl: Duration::from_secs(600) };
+    store.join(&me).await.unwrap();
+    let fill =
+        "insert into stormproof.run (id, name, version, input, fp, state, epoch, owner, attempts, wake_at, created_at,
+        changed_at) select s || '/' || n, 'flow', '1', 'null', '', s, 1, case when s = 'running' then 'me' end, 0,
+        case when n % 2 = 0 then 0 else 9e15::bigint end, n, n from generate_series(1, $n) as n, (values ($s)) as v(s)";
+    for (state, count) in [("ok", 200_000), ("running", 2_000), ("queued", 50_000)] {
+        database.query(&fill.replace("$n", &count.to_string()).replace("$s", &format!("'{state}'"))).unwrap();
+    }
+    let wanted =
+        Wanted { workflows: vec![("flow".into(), "1".into()), ("x".into(), "1".into())], limit: 4, max_attempts: 9 };
+    for round in 0..2 {
+        let start = Instant::now();
+        for _ in 0..20 {
+            assert_eq!(store.claim(&me, &wanted).await.unwrap().claimed.len(), 4);
+        }
+        println!("round {round}: {:?} a claim of 4", start.elapsed() / 20);
+        let nothing = Wanted { workflows: vec![("none".into(), "1".into())], ..wanted.clone() };
+        let start = Instant::now();
+        assert_eq!(store.claim(&me, &nothing).await.unwrap().claimed.len(), 0);
+        println!("round {round}: {:?} for nothing", start.elapsed());
+        let start = Instant::now();
+        let rules = Retention { ended: Duration::from_secs(1), most: None, batch: 1_000, dry_run: false };
+        assert_eq!(store.forget(&rules).await.unwrap().runs, 1_000);
+        println!("round {round}: {:?} to forget 1,000", start.elapsed());
+        let start = Instant::now();
+        let rules =
+            Retention { ended: Duration::from_secs(1 << 40), most: Some(100_000), batch: 1_000, dry_run: false };
+        assert_eq!(store.forget(&rules).await.unwrap().runs, 1_000);
+        println!("round {round}: {:?} to forget 1,000 that are too many", start.elapsed());
+        let start = Instant::now();
+        store.size().await.unwrap();
+        println!("round {round}: {:?} for the size", start.elapsed());
+        database.query("analyze").unwrap();
+    }
+}
