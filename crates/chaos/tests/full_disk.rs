@@ -181,6 +181,12 @@ fn stands(url: &str, acknowledged: &Acknowledged) {
         Tables::open(url).unwrap().rows("select run_id, seq, substr(value, 2, 20) from step where state = 'done'");
     let rows: HashMap<_, _> =
         rows.unwrap().into_iter().map(|row| ((row[0].clone(), row[1].parse().unwrap()), row[2].clone())).collect();
+    println!("told {} rows {}", told.len(), rows.len());
+    for (key, value) in &told { if rows.get(key) != Some(value) { println!("MISSING {key:?} {value} {:?}", rows.get(key)); } }
+    std::thread::sleep(Duration::from_secs(1));
+    let rows2 = Tables::open(url).unwrap().rows("select run_id, seq, substr(value, 2, 20), state from step").unwrap();
+    println!("later {}: {:?}", rows2.len(), rows2.iter().filter(|r| told.contains_key(&(r[0].clone(), r[1].parse().unwrap())) && !rows.contains_key(&(r[0].clone(), r[1].parse().unwrap()))).collect::<Vec<_>>());
+    println!("{:?}", Tables::open(url).unwrap().defects());
     for (key, value) in told {
         assert_eq!(rows.get(&key), Some(&value), "{key:?} was acknowledged");
     }
