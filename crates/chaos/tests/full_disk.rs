@@ -19,13 +19,13 @@ const STEPS: u32 = 10;
 /// Per step.
 const BYTES: usize = 6_000;
 
-/// Runs `on_a_small_disk` in a mount namespace of its own, where it has a file system of 1 MiB. As root that needs
+/// Runs `on_a_small_disk` in a mount namespace of its own, where it has a file system of 8 MiB. As root that needs
 /// nothing; else the system has to allow user namespaces. If it does not, a limit on the size of files takes the place of
 /// the disk.
 #[test]
 fn a_full_disk_stops_runs_without_loss_and_they_go_on_when_there_is_room() {
     let folder = tempfile::tempdir().unwrap();
-    let mount = "mount -t tmpfs -o size=1m stormproof \"$1\" && touch \"$1/mounted\" && exec \"$0\" --exact on_a_small_disk --ignored --nocapture";
+    let mount = "mount -t tmpfs -o size=8m stormproof \"$1\" && touch \"$1/mounted\" && exec \"$0\" --exact on_a_small_disk --ignored --nocapture";
     let limit = "trap '' XFSZ; ulimit -f 700; exec \"$0\" --exact on_a_small_disk --ignored --nocapture";
     let ways: [(&[&str], &str); 3] = [
         (&["unshare", "--mount", "sh", "-c"], mount),
@@ -64,7 +64,7 @@ async fn on_a_small_disk() {
     // The journal gets less than it needs, until this is taken away.
     let ballast = disk.join("ballast");
     if is_mounted {
-        fs::write(&ballast, vec![1; 500 * 1024]).unwrap();
+        fs::write(&ballast, vec![1; 7_600 * 1024]).unwrap();
     }
     let url = format!("sqlite:{}", disk.join("journal.db").display());
     let journal = open(&url).await;
@@ -181,12 +181,6 @@ fn stands(url: &str, acknowledged: &Acknowledged) {
         Tables::open(url).unwrap().rows("select run_id, seq, substr(value, 2, 20) from step where state = 'done'");
     let rows: HashMap<_, _> =
         rows.unwrap().into_iter().map(|row| ((row[0].clone(), row[1].parse().unwrap()), row[2].clone())).collect();
-    println!("told {} rows {}", told.len(), rows.len());
-    for (key, value) in &told { if rows.get(key) != Some(value) { println!("MISSING {key:?} {value} {:?}", rows.get(key)); } }
-    std::thread::sleep(Duration::from_secs(1));
-    let rows2 = Tables::open(url).unwrap().rows("select run_id, seq, substr(value, 2, 20), state from step").unwrap();
-    println!("later {}: {:?}", rows2.len(), rows2.iter().filter(|r| told.contains_key(&(r[0].clone(), r[1].parse().unwrap())) && !rows.contains_key(&(r[0].clone(), r[1].parse().unwrap()))).collect::<Vec<_>>());
-    println!("{:?}", Tables::open(url).unwrap().defects());
     for (key, value) in told {
         assert_eq!(rows.get(&key), Some(&value), "{key:?} was acknowledged");
     }
