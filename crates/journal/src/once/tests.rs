@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 use std::convert::Infallible;
-use std::future::{Future, pending, ready};
+use std::future::{pending, ready};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
@@ -48,13 +48,13 @@ macro_rules! on_every_store {
 }
 
 /// A probe that must not be asked.
-fn unasked(_: Op) -> impl Future<Output = Result<Probe<u32>, Infallible>> + Send {
-    async { panic!("the probe was asked") }
+async fn unasked(_: Op) -> Result<Probe<u32>, Infallible> {
+    panic!("the probe was asked")
 }
 
 /// A call that must not be made.
-fn uncalled(_: Op) -> impl Future<Output = Result<u32, Failed>> + Send {
-    async { panic!("it was called") }
+async fn uncalled(_: Op) -> Result<u32, Failed> {
+    panic!("it was called")
 }
 
 fn probe(answer: Probe<u32>) -> impl Fn(Op) -> std::future::Ready<Result<Probe<u32>, Infallible>> {
@@ -308,6 +308,18 @@ on_every_store! {
     }
 }
 
+/// What was not found is the caller's mistake.
+struct NotFound;
+
+impl Classify<u32, std::io::Error> for NotFound {
+    fn classify<'a>(&self, result: Result<&'a u32, &'a std::io::Error>) -> stormproof::Verdict<'a> {
+        match result {
+            Ok(_) => stormproof::Verdict::success(),
+            Err(_) => stormproof::Verdict::ignored("NotFound"),
+        }
+    }
+}
+
 on_every_store! {
     async fn the_callers_classifier_says_what_is_retried(journal: Journal) {
         let policy =
@@ -317,15 +329,6 @@ on_every_store! {
             called.fetch_add(1, Ordering::Relaxed);
             ready(Err::<u32, _>(std::io::Error::other("404")))
         };
-        struct NotFound;
-        impl Classify<u32, std::io::Error> for NotFound {
-            fn classify<'a>(&self, result: Result<&'a u32, &'a std::io::Error>) -> stormproof::Verdict<'a> {
-                match result {
-                    Ok(_) => stormproof::Verdict::success(),
-                    Err(_) => stormproof::Verdict::ignored("NotFound"),
-                }
-            }
-        }
         let failed = journal.once("pay", "18").policy(&policy).classify(NotFound).run(unasked, &call).await.unwrap_err();
         assert_eq!(failed.to_string(), "pay/18 failed: 404");
         assert_eq!(called.into_inner(), 1);
