@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use stormproof::degrade::Config;
 use stormproof::{Degradation, EventBus, Policy};
-use stormproof_journal::{Ctx, Failed, Op, Probe};
+use stormproof_journal::{Ctx, Failed, Journal, Op, Probe};
 
 use crate::diagnose::{Diagnosis, MAX_DEGRADATION, diagnose};
-use crate::incident::Symptom;
+use crate::incident::{Incident, Symptom};
 use crate::services::{Order, Services, Trouble};
 use crate::tell::say;
 
@@ -15,6 +15,7 @@ use crate::tell::say;
 #[derive(Clone, Debug)]
 pub(crate) struct Hands {
     pub(crate) services: Services,
+    journal: Journal,
     /// Repeats what changes something, after the probe was asked.
     changing: Policy,
     /// How much the agent lacks at the moment.
@@ -25,17 +26,18 @@ pub(crate) struct Hands {
 const LOOKS: u32 = 40;
 
 impl Hands {
-    pub(crate) fn new(services: &Services, bus: &EventBus) -> crate::Result<Self> {
+    pub(crate) fn new(services: &Services, journal: &Journal, bus: &EventBus) -> crate::Result<Self> {
         let config =
             Config { max_degradation: MAX_DEGRADATION, recovery_evaluations: 1, recovery_dwell: Duration::ZERO };
         let degradation = Degradation::with_config("diagnosis", config)?;
         degradation.on_shift(|shift| say(&format!("    {}: {} -> {}", shift.as_str(), shift.from, shift.to)));
-        Ok(Self { services: services.clone(), changing: Services::changing(bus)?, degradation })
+        let (services, journal) = (services.clone(), journal.clone());
+        Ok(Self { services, journal, changing: Services::changing(bus)?, degradation })
     }
 
     /// Finds out why, and takes notice of how well that went.
-    pub(crate) async fn diagnose(&self, component: &str, symptom: Symptom) -> Diagnosis {
-        let found = diagnose(&self.services, component, symptom).await;
+    pub(crate) async fn diagnose(&self, incident: &Incident, symptom: Symptom) -> Diagnosis {
+        let found = diagnose(&self.services, &self.journal, incident, symptom).await;
         self.degradation.evaluate(found.made_of.parts());
         found
     }

@@ -31,12 +31,12 @@ pub(crate) async fn run(dir: &Path) -> crate::Result<()> {
     let bus = EventBus::new();
     tell_events(&bus);
     let services = Services::new(Addresses::read(dir)?, &bus)?;
-    let hands = Hands::new(&services, &bus)?;
     let watch = Watch::new(&services)?;
 
     // That the process is killed while it has a run is no fault of the run.
     let journal =
         Journal::builder(format!("sqlite:{}", dir.join("journal.db").display())).max_attempts(1_000).open().await?;
+    let hands = Hands::new(&services, &journal, &bus)?;
     journal.workflow(WORKFLOW, "1", move |cx: Ctx, incident: Incident| {
         let hands = hands.clone();
         async move { resolve(&cx, &incident, &hands).await }
@@ -100,7 +100,7 @@ async fn resolve(cx: &Ctx, incident: &Incident, hands: &Hands) -> Result<Outcome
     }
     hands.notify(cx, "ticket", &id, &format!("{component} is {symptom:?}")).await?;
     let diagnosis: Diagnosis =
-        cx.step("diagnose", |_| async { Ok::<_, Failed>(hands.diagnose(component, symptom).await) }).await?;
+        cx.step("diagnose", |_| async { Ok::<_, Failed>(hands.diagnose(incident, symptom).await) }).await?;
     if !cx.is_replaying() {
         say(&format!("{id}: {diagnosis}"));
     }
