@@ -211,7 +211,15 @@ where
         let value = match result {
             Ok(value) => value,
             Err(failed) => {
+                let lost = store.lost(&transaction);
                 transaction.rollback().await;
+                // Not the work has failed but the database: it is done again.
+                if let Some(error) = lost {
+                    if patience.again(&error).await {
+                        continue;
+                    }
+                    match attempt.store_failed(&error).await {}
+                }
                 return Err(attempt.settle_failed(&call, failed).await);
             }
         };

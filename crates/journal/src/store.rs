@@ -9,6 +9,7 @@
 //!   (`attempt_id` for a step; the same epoch and end state for a run): [`Written::Already`].
 //! - **Epochs.** A claim, a cancellation and a resumption set `epoch = max(epoch + 1, now in ms)`.
 //! - **A step that is `done` is never changed.** `begun` and `failed` become `done`, `failed` or `begun` again.
+//! - **Attempts.** A claim counts one; a step that becomes `done` sets them back to 1: only those without progress count.
 //! - **A lost answer.** If it is not known whether a transaction was committed, the store asks again by itself (each
 //!   method can be repeated with the same arguments), for as long as the caller waits.
 

@@ -2,6 +2,8 @@
 //!
 //! A store's own tests say how one is made ([`Bench`]) and call `contract!(its::Bench)`.
 
+pub(crate) mod model;
+
 use std::collections::HashSet;
 use std::time::Duration;
 
@@ -11,6 +13,8 @@ use crate::run::{Kind, Progress};
 /// A fresh, empty store, and its end.
 pub(crate) trait Bench: Sized {
     type Store: Keep;
+    /// Whether [`pass`](Self::pass) takes no time, however long it is.
+    const JUMPS: bool = false;
 
     async fn new() -> Self;
     fn store(&self) -> &Self::Store;
@@ -31,7 +35,7 @@ macro_rules! contract {
             a_step_that_is_done_stays, a_run_ends_once, a_parked_run_costs_no_attempt, one_run_can_be_taken,
             a_run_with_too_many_attempts_is_blocked, messages_come_in_order_and_once, a_message_wakes_who_parks,
             a_heartbeat_tells_what_was_lost, who_leaves_gives_back, a_first_effect_comes_with_its_run,
-            an_operator_cancels, an_operator_decides, a_fork_has_the_steps_before, what_is_old_is_forgotten,
+            only_attempts_without_progress_count, an_operator_cancels, an_operator_decides, a_fork_has_the_steps_before, what_is_old_is_forgotten,
             only_so_many_are_kept, runs_are_listed, a_task_is_kept_by_revision, many_steps_at_once);
     };
 }
@@ -374,6 +378,30 @@ pub(crate) async fn a_run_with_too_many_attempts_is_blocked<B: Bench>(bench: &B)
     assert_eq!((run.state, run.owner), (State::Blocked, None));
     assert_eq!(run.error.unwrap().kind, "too_many_attempts");
     assert!(store.claim(&me, &twice).await.unwrap().blocked.is_empty());
+}
+
+pub(crate) async fn only_attempts_without_progress_count<B: Bench>(bench: &B) {
+    let (store, me) = (bench.store(), worker("me", LONG));
+    let mut run = held(store, "slow", &me).await;
+    let back = End::Queued { after: Duration::ZERO, parked: false };
+    for (attempt, state, counted) in [
+        (1, None, 1),
+        (2, Some(Progress::Begun), 2),
+        (3, Some(Progress::Failed), 3),
+        (4, Some(Progress::Done), 1),
+        (2, Some(Progress::Done), 1),
+        (2, None, 2),
+    ] {
+        assert_eq!(run.attempts, attempt);
+        if let Some(state) = state {
+            let seq = if attempt == 2 && state == Progress::Done { 2 } else { 1 };
+            let name = format!("{attempt}-{state:?}");
+            assert_eq!(store.record(&fence(&run), &step(seq, state, &name)).await, Ok(Written::Done));
+        }
+        assert_eq!(seen(store, &run.id).await.attempts, counted, "after {state:?}");
+        assert_eq!(store.finish(&fence(&run), None, &back).await, Ok(Written::Done));
+        run = taken(store, &me, &run.id).await.run;
+    }
 }
 
 pub(crate) async fn messages_come_in_order_and_once<B: Bench>(bench: &B) {

@@ -39,6 +39,10 @@ struct Entry {
     steps: BTreeMap<u32, Step>,
     inbox: Vec<Message>,
     ended_at: Millis,
+    /// Queued, and due as soon as a signal comes.
+    parked: bool,
+    /// A signal came since it was claimed.
+    signalled: bool,
 }
 
 struct Message {
@@ -61,7 +65,7 @@ impl Memory {
 
 impl Entry {
     fn new(run: Run) -> Self {
-        Self { run, steps: BTreeMap::new(), inbox: Vec::new(), ended_at: 0 }
+        Self { run, steps: BTreeMap::new(), inbox: Vec::new(), ended_at: 0, parked: false, signalled: false }
     }
 
     fn claimed(&self) -> Claimed {
@@ -76,6 +80,7 @@ impl Entry {
         self.run.attempts = self.run.attempts.saturating_add(1);
         self.run.wake_at = None;
         self.run.error = None;
+        self.signalled = false;
     }
 
     fn next_epoch(&mut self, now: Millis) {
@@ -91,6 +96,7 @@ impl Entry {
 
     fn queue(&mut self, at: Millis) {
         self.run.state = State::Queued;
+        self.parked = false;
         self.run.owner = None;
         self.run.wake_at = Some(at);
     }
@@ -112,6 +118,10 @@ impl Entry {
             return Written::Fenced;
         }
         self.steps.insert(step.seq, Step { epoch: fence.epoch, ..step.clone() });
+        if step.state == Progress::Done {
+            // Only attempts that bring nothing count.
+            self.run.attempts = self.run.attempts.min(1);
+        }
         Written::Done
     }
 }
@@ -226,6 +236,7 @@ impl Keep for Memory {
             if entry.run.attempts >= wanted.max_attempts {
                 let message = format!("{} attempts, and none came to an end", entry.run.attempts);
                 entry.run.error = Some(Failure { kind: "too_many_attempts".into(), message, ..Failure::default() });
+                entry.next_epoch(now);
                 entry.end(State::Blocked, now);
                 found.blocked.push(id);
                 continue;
@@ -275,7 +286,8 @@ impl Keep for Memory {
                 End::Blocked(_) => State::Blocked,
                 End::Queued { .. } => State::Queued,
             };
-            let mine = entry.run.epoch == fence.epoch && entry.run.state == state;
+            let stands = |step: &Step| entry.steps.get(&step.seq).is_some_and(|it| it.attempt_id == step.attempt_id);
+            let mine = entry.run.epoch == fence.epoch && entry.run.state == state && last.is_none_or(stands);
             return Ok(if mine { Written::Already } else { Written::Fenced });
         }
         if let Some(step) = last
@@ -297,8 +309,9 @@ impl Keep for Memory {
                 entry.end(State::Blocked, now);
             }
             End::Queued { after, parked } => {
-                let signalled = entry.run.wake_at.filter(|_| *parked).unwrap_or(Millis::MAX);
-                entry.queue(now.saturating_add(millis(*after)).min(signalled));
+                let late = now.saturating_add(millis(*after));
+                entry.queue(if *parked && entry.signalled { now } else { late });
+                entry.parked = *parked;
                 entry.run.attempts = entry.run.attempts.saturating_sub(u32::from(*parked));
             }
         }
@@ -321,13 +334,15 @@ impl Keep for Memory {
         if !entry.fence(fence) {
             return Ok((Written::Fenced, None));
         }
-        let Some(message) = entry.inbox.iter_mut().find(|message| message.topic == topic && !message.taken) else {
+        let Some(oldest) = entry.inbox.iter().position(|message| message.topic == topic && !message.taken) else {
             return Ok((Written::Done, None));
         };
-        message.taken = true;
-        let body = message.body.clone();
-        let step = Step { value: Some(body.clone()), ..step.clone() };
-        Ok((entry.write(fence, &step), Some(body)))
+        let body = entry.inbox[oldest].body.clone();
+        let step = Step { state: Progress::Done, value: Some(body.clone()), ..step.clone() };
+        let written = entry.write(fence, &step);
+        // If another attempt has done this step, the message stays for the next one.
+        entry.inbox[oldest].taken = written == Written::Done;
+        Ok((written, (written == Written::Done).then_some(body)))
     }
 
     async fn signal(&self, run: &RunId, topic: &str, id: &str, body: &str) -> Result<Signalled, StoreError> {
@@ -340,7 +355,8 @@ impl Keep for Memory {
             return Ok(Signalled::Ended(entry.run.state));
         }
         entry.inbox.push(Message { topic: topic.into(), id: id.into(), body: body.into(), taken: false });
-        if matches!(entry.run.state, State::Queued | State::Running) {
+        entry.signalled = true;
+        if entry.run.state == State::Queued && entry.parked {
             entry.run.wake_at = Some(entry.run.wake_at.map_or(now, |at| at.min(now)));
         }
         Ok(Signalled::Sent)
@@ -385,7 +401,9 @@ impl Keep for Memory {
         if !matches!(entry.run.state, State::Blocked | State::Cancelled | State::Err) {
             return Ok(Changed::Not(Box::new(entry.run.clone())));
         }
-        decide(entry, decision);
+        if !decide(entry, decision) && matches!(decision, Decision::Done(_)) {
+            return Ok(Changed::Not(Box::new(entry.run.clone())));
+        }
         entry.next_epoch(now);
         entry.run.attempts = 0;
         entry.run.error = None;
@@ -412,6 +430,8 @@ impl Keep for Memory {
             epoch: 0,
             result: None,
             error: None,
+            parent: None,
+            expires_at: None,
             created_at: now,
             ..source.run.clone()
         };
@@ -466,8 +486,8 @@ impl Keep for Memory {
 
     async fn keep_task(&self, id: &str, task: &Task, ttl: Duration) -> Result<bool, StoreError> {
         let (mut data, now) = self.lock();
-        let rev = data.tasks.get(id).filter(|(_, until)| *until > now).map_or(0, |(task, _)| task.rev);
-        let next = rev.checked_add(1) == Some(task.rev);
+        let known = data.tasks.get(id).filter(|(_, until)| *until > now).map(|(task, _)| task);
+        let next = known.map_or(0, |known| known.rev).checked_add(1) == Some(task.rev) || known == Some(task);
         if next {
             data.tasks.insert(id.into(), (task.clone(), now.saturating_add(millis(ttl))));
         }
@@ -483,12 +503,12 @@ impl Keep for Memory {
     }
 }
 
-/// What an operator's word does to the step in the way.
-fn decide(entry: &mut Entry, decision: &Decision) {
+/// What an operator's word does to the step in the way, if there is one.
+fn decide(entry: &mut Entry, decision: &Decision) -> bool {
     let named = entry.run.error.as_ref().and_then(|error| error.seq);
     let open = entry.steps.values().rev().find(|step| step.state != Progress::Done).map(|step| step.seq);
-    let Some(seq) = named.or(open) else { return };
-    let Some(step) = entry.steps.get_mut(&seq) else { return };
+    let Some(seq) = named.or(open) else { return false };
+    let Some(step) = entry.steps.get_mut(&seq) else { return false };
     match decision {
         Decision::Done(value) => {
             step.state = Progress::Done;
@@ -506,4 +526,5 @@ fn decide(entry: &mut Entry, decision: &Decision) {
         }
         Decision::Ask => {}
     }
+    true
 }

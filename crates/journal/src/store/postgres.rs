@@ -127,6 +127,11 @@ impl Postgres {
         }
     }
 
+    /// Why what failed in the transaction may be done again.
+    pub(crate) fn lost(&self, transaction: &PgTransaction) -> Option<StoreError> {
+        transaction.lost().map(|trouble| trouble.into_error(&self.at))
+    }
+
     /// Writes the record into the transaction and commits it. If the acknowledgement is lost, what became of it is looked
     /// up; an error then means that it did not happen, or that the database cannot be asked.
     pub(crate) async fn commit(

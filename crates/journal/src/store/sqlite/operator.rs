@@ -3,8 +3,8 @@
 use rusqlite::{Connection, named_params, params};
 
 use super::clock::Now;
-use super::rows::{self, failure_text, run_columns};
-use crate::run::{Failure, Progress, Run, RunId, State, Step, millis};
+use super::rows::{self, run_columns};
+use crate::run::{Progress, Run, RunId, State, Step, millis};
 use crate::store::{Changed, Decision, Filter, Signalled};
 
 /// Puts a message into an inbox.
@@ -33,7 +33,9 @@ pub(super) fn signal(
         body
     ])?;
     tx.prepare_cached(
-        "UPDATE run SET signalled = 1, wake_at = CASE WHEN parked THEN min(wake_at, ?2) ELSE wake_at END WHERE id = ?1",
+        "UPDATE run SET signalled = 1, at_once = at_once OR parked,
+             wake_at = CASE WHEN parked THEN min(wake_at, ?2) ELSE wake_at END
+         WHERE id = ?1",
     )?
     .execute(params![run.as_str(), now.wall])?;
     Ok(Signalled::Sent)
@@ -45,15 +47,13 @@ pub(super) fn cancel(tx: &Connection, id: &RunId, now: Now) -> rusqlite::Result<
     if run.state.has_ended() {
         return Ok(Changed::Not(Box::new(run)));
     }
-    let failure =
-        Failure { kind: "cancelled".into(), message: "an operator cancelled it".into(), ..Failure::default() };
     let sql = concat!(
         "UPDATE run SET state = 'cancelled', epoch = max(epoch + 1, ?2), owner = NULL, wake_at = NULL, parked = 0,
-             error = ?3, ended_at = ?2
+             ended_at = ?2
          WHERE id = ?1 RETURNING ",
         run_columns!()
     );
-    let run = tx.prepare_cached(sql)?.query_row(params![id.as_str(), now.wall, failure_text(&failure)], rows::run)?;
+    let run = tx.prepare_cached(sql)?.query_row(params![id.as_str(), now.wall], rows::run)?;
     Ok(Changed::Now(Box::new(run)))
 }
 
@@ -83,7 +83,7 @@ pub(super) fn resume(tx: &Connection, id: &RunId, decision: &Decision, now: Now)
 pub(super) fn requeue(tx: &Connection, run: &Run, now: Now) -> rusqlite::Result<Run> {
     let sql = concat!(
         "UPDATE run SET state = 'queued', epoch = max(epoch + 1, ?2), owner = NULL, attempts = 0, wake_at = ?2,
-             parked = 0, result = NULL, error = NULL, ended_at = NULL
+             at_once = 1, parked = 0, result = NULL, error = NULL, ended_at = NULL
          WHERE id = ?1 RETURNING ",
         run_columns!()
     );
@@ -134,8 +134,9 @@ pub(super) fn fork(
         return Ok(Changed::Not(Box::new(run)));
     }
     let sql = concat!(
-        "INSERT INTO run (id, name, version, input, fp, state, epoch, attempts, wake_at, forked_from, created_at)
-         SELECT ?2, name, ?3, input, fp, 'queued', 0, 0, ?4, id, ?4 FROM run WHERE id = ?1 RETURNING ",
+        "INSERT INTO run (id, name, version, input, fp, state, epoch, attempts, wake_at, at_once, forked_from,
+             created_at)
+         SELECT ?2, name, ?3, input, fp, 'queued', 0, 0, ?4, 1, id, ?4 FROM run WHERE id = ?1 RETURNING ",
         run_columns!()
     );
     let made = tx.prepare_cached(sql)?.query_row(params![from.as_str(), new.as_str(), version, now.wall], rows::run)?;

@@ -49,10 +49,10 @@ fn make(tx: &Connection, run: &NewRun, owner: Option<&str>, now: Now) -> rusqlit
     }
     let wake_at = owner.is_none().then(|| now.wall.saturating_add(millis(run.delay)));
     tx.prepare_cached(
-        "INSERT INTO run (id, name, version, input, fp, state, epoch, owner, attempts, wake_at, parent, expires_at,
-             created_at)
-         VALUES (:id, :name, :version, :input, :fp, :state, :epoch, :owner, :attempts, :wake_at, :parent, :expires_at,
-             :now)",
+        "INSERT INTO run (id, name, version, input, fp, state, epoch, owner, attempts, wake_at, at_once, parent,
+             expires_at, created_at)
+         VALUES (:id, :name, :version, :input, :fp, :state, :epoch, :owner, :attempts, :wake_at, :at_once, :parent,
+             :expires_at, :now)",
     )?
     .execute(named_params! {
         ":id": run.id.as_str(),
@@ -65,6 +65,7 @@ fn make(tx: &Connection, run: &NewRun, owner: Option<&str>, now: Now) -> rusqlit
         ":owner": owner,
         ":attempts": i64::from(owner.is_some()),
         ":wake_at": wake_at,
+        ":at_once": run.delay.is_zero(),
         ":parent": run.parent.as_ref().map(RunId::as_str),
         ":expires_at": run.ttl.map(|ttl| now.wall.saturating_add(millis(ttl))),
         ":now": now.wall,
@@ -82,14 +83,13 @@ pub(super) fn claim(
 ) -> rusqlite::Result<Found> {
     let mut found = Found::default();
     let limit = usize::try_from(wanted.limit).unwrap_or(usize::MAX);
+    // All of them before the first is claimed: the worker's own lease may be over, too.
+    let mut left = Vec::new();
     for owner in workers::dead(tx, locks, now)? {
-        if owner != worker.id && found.claimed.len() < limit {
-            let left = left_by(tx, &owner, wanted)?;
-            let before = found.claimed.len();
-            claim_each(tx, left, worker, wanted, limit, now, &mut found)?;
-            found.recovered.extend(found.claimed.iter().skip(before).map(|claimed| claimed.run.id.clone()));
-        }
+        left.extend(left_by(tx, &owner, wanted)?);
     }
+    claim_each(tx, left, worker, wanted, limit, now, &mut found)?;
+    found.recovered = found.claimed.iter().map(|claimed| claimed.run.id.clone()).collect();
     // Those that are blocked instead make room for others.
     while found.claimed.len() < limit {
         let mut due = Vec::new();
@@ -99,7 +99,7 @@ pub(super) fn claim(
         if due.is_empty() {
             break;
         }
-        due.sort_unstable_by(|a, b| a.0.cmp(&b.0));
+        due.sort_by_key(|run| run.0);
         let due = due.into_iter().map(|(_, id, attempts)| (id, attempts)).collect();
         claim_each(tx, due, worker, wanted, limit, now, &mut found)?;
     }
@@ -107,7 +107,8 @@ pub(super) fn claim(
     for (name, version) in &wanted.workflows {
         let due: Option<Millis> = tx
             .prepare_cached(
-                "SELECT min(wake_at) FROM run WHERE state = 'queued' AND name = ?1 AND version = ?2 AND wake_at > ?3",
+                "SELECT min(wake_at) FROM run
+                 WHERE state = 'queued' AND name = ?1 AND version = ?2 AND at_once = 0 AND wake_at > ?3",
             )?
             .query_row(params![name, version, now.wall], |row| row.get(0))?;
         next = next.into_iter().chain(due).min();
@@ -132,6 +133,7 @@ fn left_by(tx: &Connection, owner: &str, wanted: &Wanted) -> rusqlite::Result<Ve
     Ok(left)
 }
 
+/// The oldest that are due. Those that were due at once when they were queued are so by any clock.
 fn due_of(
     tx: &Connection,
     name: &str,
@@ -139,14 +141,20 @@ fn due_of(
     limit: usize,
     now: Now,
 ) -> rusqlite::Result<Vec<(Millis, RunId, u32)>> {
-    tx.prepare_cached(
-        "SELECT wake_at, id, attempts FROM run
-         WHERE state = 'queued' AND name = ?1 AND version = ?2 AND wake_at <= ?3 ORDER BY wake_at, rowid LIMIT ?4",
-    )?
-    .query_map(params![name, version, now.wall, i64::try_from(limit).unwrap_or(i64::MAX)], |row| {
-        Ok((row.get(0)?, RunId::parse(row.get_ref(1)?.as_str()?), row.get(2)?))
-    })?
-    .collect()
+    let mut due = Vec::new();
+    for (at_once, until) in [(true, Millis::MAX), (false, now.wall)] {
+        let mut some = tx.prepare_cached(
+            "SELECT wake_at, id, attempts FROM run
+             WHERE state = 'queued' AND name = ?1 AND version = ?2 AND at_once = ?3 AND wake_at <= ?4
+             ORDER BY wake_at, rowid LIMIT ?5",
+        )?;
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        let mut rows = some.query(params![name, version, at_once, until, limit])?;
+        while let Some(row) = rows.next()? {
+            due.push((row.get(0)?, RunId::parse(row.get_ref(1)?.as_str()?), row.get(2)?));
+        }
+    }
+    Ok(due)
 }
 
 fn claim_each(
@@ -201,7 +209,7 @@ pub(super) fn take(
 ) -> rusqlite::Result<Taken> {
     let Some(run) = rows::find(tx, id)? else { return Ok(Taken::Missing) };
     match run.state {
-        State::Queued if run.wake_at.is_none_or(|due| due <= now.wall) => {}
+        State::Queued if run.wake_at.is_none_or(|due| due <= now.wall) || is_at_once(tx, id)? => {}
         State::Running => {
             let owner = run.owner.as_deref().unwrap_or_default();
             if let Some(left) = workers::alive(tx, locks, owner, now)? {
@@ -216,6 +224,10 @@ pub(super) fn take(
     }
     let run = give(tx, id, &worker.id, now)?;
     Ok(Taken::Claimed(Box::new(rows::with_steps(tx, run)?)))
+}
+
+fn is_at_once(tx: &Connection, id: &RunId) -> rusqlite::Result<bool> {
+    tx.prepare_cached("SELECT 1 FROM run WHERE id = ?1 AND at_once")?.exists([id.as_str()])
 }
 
 /// Ends a run or gives it back.
@@ -237,15 +249,16 @@ pub(super) fn finish(
         End::Blocked(failure) => (State::Blocked, None, Some(failure)),
         End::Queued { .. } => (State::Queued, None, None),
     };
-    let (wake_at, parked) = match end {
-        End::Queued { after, parked } => (Some(now.wall.saturating_add(millis(*after))), *parked),
-        _ => (None, false),
+    let (wake_at, at_once, parked) = match end {
+        End::Queued { after, parked } => (Some(now.wall.saturating_add(millis(*after))), after.is_zero(), *parked),
+        _ => (None, false, false),
     };
     let written = tx
         .prepare_cached(
             // A signal that came while the run was on its way to park wakes it at once.
             "UPDATE run SET state = :state, owner = NULL, result = :result, error = :error, parked = :parked,
                  wake_at = CASE WHEN :parked AND signalled THEN min(:wake_at, :now) ELSE :wake_at END,
+                 at_once = :at_once OR (:parked AND signalled),
                  attempts = CASE WHEN :parked THEN max(attempts - 1, 0) ELSE attempts END,
                  ended_at = CASE WHEN :ended THEN :now END
              WHERE id = :id AND epoch = :epoch AND state = 'running'",
@@ -258,6 +271,7 @@ pub(super) fn finish(
             ":error": error.map(failure_text),
             ":parked": parked,
             ":wake_at": wake_at,
+            ":at_once": at_once,
             ":ended": state.has_ended(),
             ":now": now.wall,
         })?;

@@ -1,8 +1,7 @@
 //! Opens the file: finds out whether it is a journal and whole, before anything is written to it, and brings its tables
 //! up to date.
 
-use std::fs;
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, Read as _};
 use std::path::Path;
 use std::time::Duration;
@@ -21,10 +20,10 @@ const APPLICATION: i64 = 0x7374_726d;
 const MIGRATIONS: [&str; 1] = [include_str!("schema/1.sql")];
 
 /// The newest schema that is known here.
-pub(super) const KNOWN: i64 = MIGRATIONS.len() as i64;
+pub(super) const KNOWN: i64 = 1;
 
-/// Frames in the write-ahead log after which they are carried over into the file: 4 MiB. A log that grows costs more to flush than one that
-/// is written over, so it is kept short.
+/// Frames in the write-ahead log after which they are carried over into the file: 4 MiB. A log that grows costs more to
+/// flush than one that is written over, so it is kept short.
 const CHECKPOINT: u32 = 1_000;
 
 /// A connection that writes, to a file that is a journal of the newest schema afterwards. If there is none, it is made
@@ -125,7 +124,7 @@ fn look(path: &Path, create: bool) -> Result<(), Fault> {
     let length = fs::metadata(path).map_or(0, |about| about.len());
     match says(&head) {
         // With a log, it may be the log that has the rest, and SQLite knows.
-        Some(says) if !has_log && says > length => {
+        Some(says) if log == log::Header::Nothing && says > length => {
             Err(Fault::Damaged(format!("it has {length} bytes, and says that they are {says}")))
         }
         _ => Ok(()),

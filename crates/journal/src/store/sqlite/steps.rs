@@ -9,27 +9,37 @@ use crate::store::{Fence, Written};
 /// Writes a step in one statement: the fence, the rule that what is done stays, and the repeated attempt are its
 /// conditions.
 pub(super) fn record(tx: &Connection, fence: &Fence, step: &Step) -> rusqlite::Result<Written> {
-    let written = tx
+    let weary: Option<bool> = tx
         .prepare_cached(
             "INSERT INTO step (run_id, seq, name, fp, kind, state, value, epoch, attempt_id)
              SELECT id, ?3, ?4, ?5, ?6, ?7, ?8, ?2, ?9 FROM run WHERE id = ?1 AND epoch = ?2 AND state = 'running'
              ON CONFLICT (run_id, seq) DO UPDATE SET
                  name = excluded.name, fp = excluded.fp, kind = excluded.kind, state = excluded.state,
                  value = excluded.value, epoch = excluded.epoch, attempt_id = excluded.attempt_id
-             WHERE step.state <> 'done' AND step.attempt_id <> excluded.attempt_id",
+             WHERE step.state <> 'done' AND step.attempt_id <> excluded.attempt_id
+             RETURNING state = 'done' AND (SELECT attempts FROM run WHERE id = ?1) > 1",
         )?
-        .execute(params![
-            fence.run.as_str(),
-            fence.epoch,
-            step.seq,
-            step.name,
-            step.fp,
-            step.kind.as_str(),
-            step.state.as_str(),
-            step.value,
-            step.attempt_id,
-        ])?;
-    if written > 0 {
+        .query_row(
+            params![
+                fence.run.as_str(),
+                fence.epoch,
+                step.seq,
+                step.name,
+                step.fp,
+                step.kind.as_str(),
+                step.state.as_str(),
+                step.value,
+                step.attempt_id,
+            ],
+            |row| row.get(0),
+        )
+        .optional()?;
+    if let Some(weary) = weary {
+        if weary {
+            // It moved on: only attempts that bring nothing count. If this is lost in a crash, the next step does it.
+            tx.prepare_cached("UPDATE run SET attempts = 1 WHERE id = ?1 AND epoch = ?2")?
+                .execute(params![fence.run.as_str(), fence.epoch])?;
+        }
         return Ok(Written::Done);
     }
     Ok(if written_before(tx, fence, step)? { Written::Already } else { Written::Fenced })
@@ -70,12 +80,6 @@ pub(super) fn written_before(tx: &Connection, fence: &Fence, step: &Step) -> rus
     ])
 }
 
-/// The value that the same attempt wrote before, if it did and is done.
-pub(super) fn done_before(tx: &Connection, fence: &Fence, step: &Step) -> rusqlite::Result<Option<Option<Box<str>>>> {
-    let there = rows::find_step(tx, &fence.run, step.seq)?;
-    Ok(there.filter(|it| it.attempt_id == step.attempt_id && it.state == Progress::Done).map(|it| it.value))
-}
-
 /// Takes the oldest message and records it as the value of `step`.
 pub(super) fn receive(
     tx: &Transaction<'_>,
@@ -83,8 +87,9 @@ pub(super) fn receive(
     topic: &str,
     step: &Step,
 ) -> rusqlite::Result<(Written, Option<Box<str>>)> {
-    if let Some(value) = done_before(tx, fence, step)? {
-        return Ok((Written::Already, value));
+    let there = rows::find_step(tx, &fence.run, step.seq)?;
+    if let Some(there) = there.filter(|it| it.attempt_id == step.attempt_id && it.state == Progress::Done) {
+        return Ok((Written::Already, there.value));
     }
     if !holds(tx, fence)? {
         return Ok((Written::Fenced, None));

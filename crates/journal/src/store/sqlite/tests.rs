@@ -43,6 +43,7 @@ struct Fresh {
 
 impl Bench for Fresh {
     type Store = Sqlite;
+    const JUMPS: bool = true;
 
     async fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
@@ -67,6 +68,11 @@ impl Bench for Fresh {
 }
 
 crate::store::contract::contract!(Fresh);
+
+#[test]
+fn it_answers_as_the_one_in_memory() {
+    crate::store::contract::model::lives::<Fresh>(64);
+}
 
 fn new_run(key: &str) -> NewRun {
     NewRun {

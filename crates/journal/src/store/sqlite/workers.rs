@@ -7,6 +7,9 @@ use super::lock::{Life, Locks};
 use crate::run::{Millis, RunId, millis};
 use crate::store::{Fence, Worker};
 
+/// No lease is longer than a day.
+const LONGEST: Millis = 86_400_000;
+
 /// Makes the worker known, or renews its lease.
 pub(super) fn join(tx: &Connection, worker: &Worker, now: Now) -> rusqlite::Result<()> {
     tx.prepare_cached(
@@ -39,7 +42,8 @@ pub(super) fn beat(tx: &Connection, worker: &Worker, mine: &[Fence], now: Now) -
 /// Takes the worker away and gives back its runs.
 pub(super) fn leave(tx: &Connection, worker: &str, now: Now) -> rusqlite::Result<()> {
     tx.prepare_cached(
-        "UPDATE run SET state = 'queued', owner = NULL, wake_at = ?2, attempts = max(attempts - 1, 0), parked = 0
+        "UPDATE run SET state = 'queued', owner = NULL, wake_at = ?2, at_once = 1, parked = 0,
+             attempts = max(attempts - 1, 0)
          WHERE state = 'running' AND owner = ?1",
     )?
     .execute(params![worker, now.wall])?;
@@ -53,7 +57,7 @@ pub(super) fn alive(tx: &Connection, locks: &Locks, worker: &str, now: Now) -> r
     let mut rows = lease.query([worker])?;
     let Some(row) = rows.next()? else { return Ok(None) };
     let left = row.get::<_, Millis>(0)?.saturating_sub(now.boot);
-    Ok(Some(left).filter(|left| *left > 0 && locks.life(worker) != Life::Dead))
+    Ok(Some(left).filter(|left| lives(*left, locks.life(worker))))
 }
 
 /// The workers that are not alive.
@@ -63,11 +67,21 @@ pub(super) fn dead(tx: &Connection, locks: &Locks, now: Now) -> rusqlite::Result
     let mut dead = Vec::new();
     while let Some(row) = rows.next()? {
         let id = row.get_ref(0)?.as_str()?;
-        if row.get::<_, Millis>(1)? <= now.boot || locks.life(id) == Life::Dead {
+        if !lives(row.get::<_, Millis>(1)?.saturating_sub(now.boot), locks.life(id)) {
             dead.push(id.to_owned());
         }
     }
     Ok(dead)
+}
+
+/// Whether a worker with so much `left` of its lease is alive.
+fn lives(left: Millis, life: Life) -> bool {
+    match life {
+        Life::Alive => left > 0,
+        Life::Dead => false,
+        // More than any lease is one from before the machine was started anew.
+        Life::Unknown => (1..=LONGEST).contains(&left),
+    }
 }
 
 fn until(worker: &Worker, now: Now) -> Millis {

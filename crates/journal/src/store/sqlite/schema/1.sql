@@ -16,6 +16,7 @@ CREATE TABLE run (
     owner       TEXT,             -- while running
     attempts    INTEGER NOT NULL,
     wake_at     INTEGER,          -- while queued
+    at_once     INTEGER NOT NULL DEFAULT 0, -- queued, and due even if the clock was set back behind wake_at
     parked      INTEGER NOT NULL DEFAULT 0, -- queued, and due as soon as a signal comes
     signalled   INTEGER NOT NULL DEFAULT 0, -- a signal came since it was claimed
     result      TEXT,
@@ -27,7 +28,7 @@ CREATE TABLE run (
     created_at  INTEGER NOT NULL
 ) STRICT;
 
-CREATE INDEX run_queued ON run (name, version, wake_at) WHERE state = 'queued';
+CREATE INDEX run_queued ON run (name, version, at_once, wake_at) WHERE state = 'queued';
 CREATE INDEX run_running ON run (owner) WHERE state = 'running';
 CREATE INDEX run_ended ON run (ended_at, state) WHERE ended_at IS NOT NULL;
 CREATE INDEX run_expires ON run (expires_at) WHERE expires_at IS NOT NULL;

@@ -22,7 +22,7 @@ fn contents(folder: &Path) -> Vec<(String, Option<Vec<u8>>)> {
         .map(|entry| entry.unwrap().path())
         .map(|path| (path.display().to_string(), fs::read(&path).ok()))
         // What processes share while they have the file open is no content, and neither is an empty log.
-        .filter(|(path, bytes)| !path.ends_with("-shm") && !(path.ends_with("-wal") && bytes == &Some(vec![])))
+        .filter(|(path, bytes)| !path.ends_with("-shm") && (!path.ends_with("-wal") || bytes != &Some(vec![])))
         .collect();
     files.sort();
     files
