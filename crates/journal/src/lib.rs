@@ -8,6 +8,7 @@ mod context;
 mod effect;
 mod failed;
 mod fingerprint;
+mod judged;
 mod op;
 mod replay;
 mod step;

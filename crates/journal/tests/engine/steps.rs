@@ -131,6 +131,39 @@ on_every_store! {
         assert_eq!(error.to_string(), "flow/other failed: not yet");
     }
 
+    async fn a_classifier_says_what_is_retried_and_what_is_kept_is_final(bench: &Bench) {
+        struct Unless(&'static str);
+        impl<T> stormproof::Classify<T, Failed> for Unless {
+            fn classify<'a>(&self, result: Result<&'a T, &'a Failed>) -> stormproof::Verdict<'a> {
+                match result {
+                    Ok(_) => stormproof::Verdict::success(),
+                    Err(failed) if failed.kind() == self.0 => stormproof::Verdict::ignored(failed.kind()),
+                    Err(failed) => stormproof::Verdict::failure(failed.kind()),
+                }
+            }
+        }
+        let (journal, calls) = (bench.open().await, Calls::default());
+        let policy = Retry::constant(Duration::from_millis(1)).max_retries(2).build("flaky").unwrap();
+        let counted = calls.clone();
+        journal.workflow("flow", "1", move |cx: Ctx, kind: String| {
+            let (calls, policy) = (counted.clone(), policy.clone());
+            async move {
+                let run = |_| async { calls.call(); Err::<(), _>(Failed::new(kind.clone(), "no")) };
+                cx.step("one", run).policy(&policy).classify(Unless("Forbidden")).await.unwrap_err();
+                let kept = |_| async { calls.call(); Err::<(), _>(Failed::new("declined", "no").keep()) };
+                cx.step("two", kept).policy(&policy).await.unwrap_err();
+                let probe = |_| async { Ok::<_, Failed>(stormproof_journal::Probe::Rerun) };
+                cx.effect("three", probe, run).policy(&policy).classify(Unless("Forbidden")).await.unwrap_err();
+                Ok(())
+            }
+        });
+        let _served = serve(&journal);
+        journal.run::<()>("flow", "no", &"Forbidden").await.unwrap();
+        assert_eq!(calls.count(), 3);
+        journal.run::<()>("flow", "yes", &"Down").await.unwrap();
+        assert_eq!(calls.count(), 3 + 7);
+    }
+
     async fn a_policy_that_refuses_or_runs_out_of_time_is_an_error_of_the_step(bench: &Bench) {
         let journal = bench.open().await;
         let policy = Policy::builder("slow").attempt_timeout(Duration::from_millis(10)).build().unwrap();
@@ -141,6 +174,7 @@ on_every_store! {
                     assert!(op.remaining().is_some());
                     std::future::pending::<Result<(), Failed>>().await
                 }).policy(&policy).await.unwrap_err();
+                assert!(failed.is_timeout());
                 Ok(failed.kind().to_owned())
             }
         });
