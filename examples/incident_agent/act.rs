@@ -8,7 +8,7 @@ use stormproof_journal::{Ctx, Failed, Journal, Op, Probe};
 
 use crate::diagnose::{Diagnosis, MAX_DEGRADATION, diagnose};
 use crate::incident::{Incident, Symptom};
-use crate::services::{Order, Services, Trouble};
+use crate::services::{Judge, Order, Services, Trouble};
 use crate::tell::say;
 
 /// What acting takes.
@@ -51,7 +51,7 @@ impl Hands {
             say(&format!("{}: {} {:?}", order.incident, order.action, order.replicas));
             self.services.order(op.key(), &order).await
         };
-        cx.effect(&name, probe, act).policy(&self.changing).await
+        cx.effect(&name, probe, act).policy(&self.changing).classify(Judge).await
     }
 
     /// The probe. A request that has arrived is under way even if whoever sent it is dead, so the answer is waited for.
@@ -77,7 +77,7 @@ impl Hands {
             say(&format!("{incident}: {kind}"));
             self.services.notify(op.key(), kind, incident, text).await
         };
-        cx.effect(kind, probe, send).policy(&self.changing).await
+        cx.effect(kind, probe, send).policy(&self.changing).classify(Judge).await
     }
 }
 
