@@ -9,7 +9,7 @@ use std::process::Command;
 
 use serde::Deserialize;
 
-use crate::turns::{AT_ONCE, Contender, Effort, Engine, Turn};
+use crate::turns::{AT_ONCE, Contender, Effort, Engine, Turn, What};
 
 struct Peer {
     name: &'static str,
@@ -48,7 +48,7 @@ pub fn contenders(python: &Path, scripts: &Path, effort: Effort) -> Vec<Contende
             name: peer.name,
             engine: peer.engine,
             at_once: peer.at_once,
-            what: "steps",
+            what: What::Steps,
             work: Box::new(move |place| turn(peer, &python, &script, place, effort.steps(peer.at_once))),
         }
     };

@@ -32,6 +32,30 @@ impl Effort {
 /// Runs at once, if it is not one.
 pub const AT_ONCE: u32 = 64;
 
+/// What is counted.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum What {
+    /// Steps of workflows.
+    Steps,
+    /// Calls of `once`.
+    Once,
+    /// Rows, each in a transaction of its own.
+    Rows,
+    /// Runs taken over from a process that died: how long, not how many.
+    Recovery,
+}
+
+impl What {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Steps => "steps",
+            Self::Once => "once",
+            Self::Rows => "rows",
+            Self::Recovery => "recovery",
+        }
+    }
+}
+
 /// Where the databases are.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Engine {
@@ -71,14 +95,13 @@ pub struct Contender {
     pub name: &'static str,
     pub engine: Engine,
     pub at_once: u32,
-    /// What is counted: `steps` unless it is ours alone.
-    pub what: &'static str,
+    pub what: What,
     pub work: Work,
 }
 
 impl Contender {
     pub fn label(&self) -> String {
-        format!("{} {} {} {}", self.name, self.engine.name(), self.what, self.at_once)
+        format!("{} {} {} {}", self.name, self.engine.name(), self.what.name(), self.at_once)
     }
 }
 
@@ -87,7 +110,7 @@ pub struct Row {
     pub name: &'static str,
     pub engine: Engine,
     pub at_once: u32,
-    pub what: &'static str,
+    pub what: What,
     pub per_second: Quartiles,
     /// Seconds that a turn took.
     pub seconds: Quartiles,
