@@ -91,7 +91,8 @@ impl Services {
         let policy = |name, retry: Retry| Policy::builder(name).attempt_timeout(ms(500)).retry(retry).bus(bus);
         let metrics = policy("metrics", Retry::exponential(ms(50)).max_retries(4)).deadline(ms(2_000));
         // Without an answer within this time the rules decide: an incident does not wait for a model.
-        let model = policy("model", Retry::exponential(ms(100)).max_retries(2)).deadline(ms(1_500));
+        let model =
+            policy("model", Retry::exponential(ms(50)).max_retries(2)).attempt_timeout(ms(300)).deadline(ms(900));
         let reading = policy("reading", Retry::exponential(ms(50)).max_retries(6)).deadline(ms(4_000));
         Ok(Self {
             at,
@@ -113,7 +114,7 @@ impl Services {
     pub(crate) async fn look(&self, component: &str, replica: Option<usize>) -> Result<SelfReport, Trouble> {
         let path = replica.map_or(format!("/{component}"), |replica| format!("/{component}/{replica}"));
         let answer = self.get(self.at.shop, &path);
-        tokio::time::timeout(Duration::from_millis(300), answer)
+        tokio::time::timeout(Duration::from_millis(250), answer)
             .await
             .unwrap_or(Err(stormproof_http::Error::Timeout.into()))
     }

@@ -57,11 +57,11 @@ fn n_5_killed_fifty_times_it_does_nothing_twice_and_loses_no_incident() {
         told.survived(),
         began.elapsed().as_secs_f64()
     );
-    assert!(told.survived() > 0, "no kill hit an action: this has shown nothing\n{told}");
     assert!(incidents.len() >= 10, "only {} incidents in fifty lives\n{told}", incidents.len());
     nothing_is_done_twice(&log);
     each_is_told_once(&log, &incidents);
     the_journal_has_each_once(dir.path(), &incidents);
+    assert!(told.survived() > 0, "no kill hit an action: this has shown nothing\n{told}");
 }
 
 #[test]
@@ -71,9 +71,16 @@ fn n_3_the_story_shows_faults_that_heal_and_one_that_is_handed_over() {
     let text = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success(), "{text}\n{}", String::from_utf8_lossy(&output.stderr));
     assert_eq!(text.matches("kill -9, number").count(), 3, "{text}");
-    assert!(text.contains("Self-heal successful: cleared caches"), "{text}");
-    assert!(text.contains("handed over to the second on call"), "{text}");
-    assert!(text.contains("actions done twice: 0"), "{text}");
+    for told in [
+        "the model goes in circles",
+        "restart did not help",
+        "Self-heal successful: cleared caches",
+        "handed over to the second on call",
+        "Circuit opened after 3 failures",
+        "actions done twice: 0",
+    ] {
+        assert!(text.contains(told), "{told} is missing in\n{text}");
+    }
     let told = text.split_once("ended by").unwrap().1;
     for (fault, ended_by) in [("BadDeploy", "roll_back"), ("Runaway", "restart"), ("Hardware", "second on call")] {
         let row = told.lines().find(|row| row.contains(fault)).unwrap();
@@ -150,7 +157,7 @@ struct World {
 impl World {
     fn start(dir: &Path) -> Self {
         let mut child = program("world", dir)
-            .args(["--faults", "0", "--at-once", "3", "--gap", "100", "--seed", "11", "--quiet"])
+            .args(["--faults", "0", "--at-once", "4", "--gap", "100", "--seed", "11", "--quiet"])
             .stdin(Stdio::piped())
             .spawn()
             .unwrap();
@@ -203,7 +210,7 @@ impl Agent {
     fn live(&mut self, chance: &Rng, told: &mut Told) {
         let moment = MOMENTS.get((chance.next_u64() % 18) as usize);
         let until = Instant::now()
-            + Duration::from_millis(if moment.is_some() { 1_500 } else { 50 + chance.next_u64() % 1_000 });
+            + Duration::from_millis(if moment.is_some() { 1_200 } else { 50 + chance.next_u64() % 1_500 });
         while let Ok(line) = self.lines.recv_timeout(until.saturating_duration_since(Instant::now())) {
             let is_it = moment.is_some_and(|moment| line.contains(moment));
             told.0.push(line);

@@ -56,9 +56,15 @@ impl Tables {
     pub fn rows(&mut self, sql: &str) -> Result<Vec<Row>, String> {
         match self {
             Self::Sqlite(connection) => from_file(connection, sql).map_err(text),
-            Self::Postgres { url, runtime, client } => runtime
-                .block_on(tokio::time::timeout(Duration::from_secs(10), from_server(url, client, sql)))
-                .map_err(text)?,
+            Self::Postgres { url, runtime, client } => {
+                let patience = Duration::from_secs(10);
+                let mut ask = || {
+                    let asked = async { tokio::time::timeout(patience, from_server(url, client, sql)).await };
+                    runtime.block_on(asked).map_err(text)?
+                };
+                // That the connection was cut meanwhile is seen only now.
+                ask().or_else(|error| if error.contains("closed") { ask() } else { Err(error) })
+            }
         }
     }
 

@@ -50,14 +50,18 @@ impl Task {
     pub async fn work(&self) -> Result<(), Box<dyn std::error::Error>> {
         let journal = self.open().await?;
         workflow::register(&journal, &World { bank: self.bank.clone(), engine: self.engine() });
-        let stopping = journal.clone();
-        let runtime = tokio::runtime::Handle::current();
+        let (over, is_over) = tokio::sync::oneshot::channel();
         thread::spawn(move || {
             let mut nothing = Vec::new();
             let _ = io::stdin().read_to_end(&mut nothing);
-            runtime.block_on(async { stopping.shutdown(Duration::from_secs(5)).await });
+            let _ = over.send(());
         });
-        journal.serve(self.slots).await?;
+        let stop = async {
+            let _ = is_over.await;
+            journal.shutdown(Duration::from_secs(5)).await;
+            Ok(())
+        };
+        tokio::try_join!(journal.serve(self.slots), stop)?;
         Ok(())
     }
 

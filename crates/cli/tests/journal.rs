@@ -180,7 +180,7 @@ async fn a_run_is_shown_without_its_secrets() {
     for line in [
         "pay/order-18: blocked\n",
         "the bank does not say",
-        "Nobody knows whether step 1 `pay` happened.",
+        "Nobody knows whether step 1 `pay` happened. Ask whoever it calls, by the key ",
         "stormproof journal resume pay/order-18 --rerun\n",
         "1     pay   effect  begun",
     ] {
@@ -325,4 +325,23 @@ async fn a_locked_journal_can_be_read_and_is_told_on_writes() {
     assert!(place.ok(&["show", "pay/order-18"]).contains("blocked"));
     let (code, _, err) = place.run(&["cancel", "pay/order-18"]);
     assert!(code == 1 && err.contains("agent.db") && err.contains("lock"), "{err}");
+}
+
+#[tokio::test]
+async fn a_journal_on_postgres_is_read_and_never_made() {
+    let place = Place::new();
+    let database = stormproof_testpg::Database::create().unwrap();
+    let (code, out, err) = place.run(&["list", "--journal", database.url()]);
+    assert_eq!((code, out.as_str()), (2, ""));
+    assert!(err.contains("no tables of a journal"), "{err}");
+    assert_eq!(database.query("select count(*) from pg_namespace where nspname = 'stormproof'").unwrap(), "0");
+
+    let journal = Journal::open(database.url()).await.unwrap();
+    block(&journal, "order-18").await;
+    assert!(place.ok(&["list", "--journal", database.url()]).contains("pay/order-18  blocked"));
+    assert_eq!(place.ok(&["cancel", "pay/order-18", "--journal", database.url()]), "pay/order-18: cancelled\n");
+
+    let (code, _, err) =
+        place.run(&["list", "--journal", "postgres://operator:s3cret@127.0.0.1:9/agents?connect_timeout=1"]);
+    assert!(code == 2 && err.contains("127.0.0.1") && !err.contains("s3cret"), "{err}");
 }

@@ -1,6 +1,5 @@
 //! Commits: exactly once, because rows and record share one transaction.
 
-use std::marker::PhantomData;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -14,49 +13,74 @@ use crate::failed::Failed;
 use crate::patience::{Patience, insist};
 use crate::replay::Call;
 use crate::run::Progress;
-use crate::step::{Boxed, Parts};
+use crate::step::{Parts, Said};
 #[cfg(feature = "postgres")]
 use crate::store::postgres::PgTransaction;
 use crate::store::{Committed, Undo, Work};
 
 /// A commit, as a future. Made by [`Ctx::commit`](crate::Ctx::commit).
 #[must_use = "a commit does nothing until it is awaited"]
-pub struct CommitCall<'a, T> {
-    parts: Option<(Parts, Perform<'a, T>)>,
-    under_way: Option<Boxed<'a, Result<T, Failed>>>,
+pub struct CommitCall<Fut> {
+    said: Said,
+    under_way: Pin<Box<Fut>>,
 }
 
-/// How it is carried out, on one engine or the other.
-type Perform<'a, T> = Box<dyn FnOnce(Parts) -> Boxed<'a, Result<T, Failed>> + Send + 'a>;
-
-impl<T> Unpin for CommitCall<'_, T> {}
-
-impl<'a, T> CommitCall<'a, T> {
-    pub(crate) fn new(parts: Parts, perform: Perform<'a, T>) -> Self {
-        Self { parts: Some((parts, perform)), under_way: None }
-    }
-
+impl<Fut> CommitCall<Fut> {
     /// What the commit is called with; see [`StepCall::input`](crate::StepCall::input).
-    pub fn input(mut self, input: &(impl Serialize + ?Sized)) -> Self {
-        if let Some((parts, _)) = &mut self.parts {
-            parts.set_input(input);
-        }
+    pub fn input(self, input: &(impl Serialize + ?Sized)) -> Self {
+        self.said.change(|parts| parts.set_input(input));
         self
     }
 }
 
-impl<T> Future for CommitCall<'_, T> {
-    type Output = Result<T, Failed>;
+impl<Fut: Future> Future for CommitCall<Fut> {
+    type Output = Fut::Output;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        if let Some((parts, perform)) = self.parts.take() {
-            self.under_way = Some(perform(parts));
-        }
-        match &mut self.under_way {
-            Some(under_way) => under_way.as_mut().poll(cx),
-            None => Poll::Pending,
-        }
+        self.under_way.as_mut().poll(cx)
     }
+}
+
+/// A commit on `SQLite`.
+pub(crate) fn sqlite<T, E, F>(
+    parts: Parts,
+    work: F,
+) -> CommitCall<impl Future<Output = Result<T, Failed>> + Send + use<T, E, F>>
+where
+    F: FnMut(&rusqlite::Transaction<'_>) -> Result<T, E> + Send + 'static,
+    T: Serialize + DeserializeOwned + Send + 'static,
+    E: Into<Failed> + 'static,
+{
+    let (said, heard) = Said::new(parts);
+    let under_way = async move {
+        match heard.take() {
+            Some(parts) => perform(parts, work).await,
+            None => std::future::pending().await,
+        }
+    };
+    CommitCall { said, under_way: Box::pin(under_way) }
+}
+
+/// A commit on `PostgreSQL`.
+#[cfg(feature = "postgres")]
+pub(crate) fn postgres<T, E, F, Fut>(
+    parts: Parts,
+    work: F,
+) -> CommitCall<impl Future<Output = Result<T, Failed>> + Send + use<T, E, F, Fut>>
+where
+    F: FnMut(Arc<PgTransaction>) -> Fut + Send,
+    Fut: Future<Output = Result<T, E>> + Send,
+    T: Serialize + DeserializeOwned + Send,
+    E: Into<Failed> + Send,
+{
+    let (said, heard) = Said::new(parts);
+    let under_way = async move {
+        match heard.take() {
+            Some(parts) => perform_postgres(parts, work).await,
+            None => std::future::pending().await,
+        }
+    };
+    CommitCall { said, under_way: Box::pin(under_way) }
 }
 
 /// What became of the work in the last transaction that it ran in.
@@ -82,7 +106,7 @@ impl<T> Slot<T> {
 }
 
 /// Carries out a commit on `SQLite`.
-pub(crate) async fn perform<T, E, F>(parts: Parts, mut work: F) -> Result<T, Failed>
+async fn perform<T, E, F>(parts: Parts, mut work: F) -> Result<T, Failed>
 where
     F: FnMut(&rusqlite::Transaction<'_>) -> Result<T, E> + Send + 'static,
     T: Serialize + DeserializeOwned + Send + 'static,
@@ -152,7 +176,7 @@ async fn outcome<T>(attempt: &Attempt, call: &Call, outcome: Option<Outcome<T>>)
 
 /// Carries out a commit on `PostgreSQL`.
 #[cfg(feature = "postgres")]
-pub(crate) async fn perform_postgres<T, E, F, Fut>(parts: Parts, mut work: F) -> Result<T, Failed>
+async fn perform_postgres<T, E, F, Fut>(parts: Parts, mut work: F) -> Result<T, Failed>
 where
     F: FnMut(Arc<PgTransaction>) -> Fut + Send,
     Fut: Future<Output = Result<T, E>> + Send,
@@ -187,7 +211,15 @@ where
         let value = match result {
             Ok(value) => value,
             Err(failed) => {
+                let lost = store.lost(&transaction);
                 transaction.rollback().await;
+                // Not the work has failed but the database: it is done again.
+                if let Some(error) = lost {
+                    if patience.again(&error).await {
+                        continue;
+                    }
+                    match attempt.store_failed(&error).await {}
+                }
                 return Err(attempt.settle_failed(&call, failed).await);
             }
         };

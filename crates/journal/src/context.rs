@@ -7,12 +7,12 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::commit::{self, CommitCall};
-use crate::effect::{EffectCall, Probe};
+use crate::effect::{self, EffectCall, Probe};
 use crate::failed::Failed;
 use crate::handle;
 use crate::op::Op;
 use crate::run::{Kind, RunId};
-use crate::step::{Parts, StepCall};
+use crate::step::{self, Parts, StepCall};
 #[cfg(feature = "postgres")]
 use crate::store::postgres::PgTransaction;
 use crate::wait::{ChildCall, SleepCall, Start, WaitCall};
@@ -41,14 +41,18 @@ impl Ctx {
     /// ```
     ///
     /// Its error is recorded as well, so that the workflow does the same when it is replayed.
-    pub fn step<'a, T, E, F, Fut>(&self, name: &str, run: F) -> StepCall<'a, T, F>
+    pub fn step<T, E, F, Fut>(
+        &self,
+        name: &str,
+        run: F,
+    ) -> StepCall<impl Future<Output = Result<T, Failed>> + Send + use<T, E, F, Fut>>
     where
-        F: FnMut(Op) -> Fut + Send + 'a,
-        Fut: Future<Output = Result<T, E>> + Send + 'a,
-        T: Serialize + DeserializeOwned + Send + 'a,
-        E: Into<Failed> + Send + 'a,
+        F: FnMut(Op) -> Fut + Send,
+        Fut: Future<Output = Result<T, E>> + Send,
+        T: Serialize + DeserializeOwned + Send,
+        E: Into<Failed> + Send,
     {
-        StepCall::new(Parts::new(&self.0, self.0.call(Kind::Step, name)), run)
+        step::step(Parts::new(&self.0, self.0.call(Kind::Step, name)), run)
     }
 
     /// A step that must not happen twice: that it begins is recorded first. If a crash, an error or a time limit leaves it
@@ -64,17 +68,22 @@ impl Ctx {
     ///     cx.effect("pay", find, |op: Op| async move { pay(op.key()).await }).await
     /// }
     /// ```
-    pub fn effect<'a, T, E, P, PFut, PE, F, Fut>(&self, name: &str, probe: P, run: F) -> EffectCall<'a, T, P, F>
+    pub fn effect<T, E, P, PFut, PE, F, Fut>(
+        &self,
+        name: &str,
+        probe: P,
+        run: F,
+    ) -> EffectCall<impl Future<Output = Result<T, Failed>> + Send + use<T, E, P, PFut, PE, F, Fut>>
     where
-        P: Fn(Op) -> PFut + Send + Sync + 'a,
-        PFut: Future<Output = Result<Probe<T>, PE>> + Send + 'a,
-        PE: Into<Failed> + Send + 'a,
-        F: Fn(Op) -> Fut + Send + Sync + 'a,
-        Fut: Future<Output = Result<T, E>> + Send + 'a,
-        T: Serialize + DeserializeOwned + Send + 'a,
-        E: Into<Failed> + Send + 'a,
+        P: Fn(Op) -> PFut + Send + Sync,
+        PFut: Future<Output = Result<Probe<T>, PE>> + Send,
+        PE: Into<Failed> + Send,
+        F: Fn(Op) -> Fut + Send + Sync,
+        Fut: Future<Output = Result<T, E>> + Send,
+        T: Serialize + DeserializeOwned + Send,
+        E: Into<Failed> + Send,
     {
-        EffectCall::new(Parts::new(&self.0, self.0.call(Kind::Effect, name)), probe, run)
+        effect::effect(Parts::new(&self.0, self.0.call(Kind::Effect, name)), probe, run)
     }
 
     /// A step that happens exactly once: what `work` writes and the record of it share one transaction of the journal's
@@ -93,14 +102,17 @@ impl Ctx {
     /// ```
     ///
     /// On another engine it fails with the kind `wrong_engine`.
-    pub fn commit<T, E, F>(&self, name: &str, work: F) -> CommitCall<'static, T>
+    pub fn commit<T, E, F>(
+        &self,
+        name: &str,
+        work: F,
+    ) -> CommitCall<impl Future<Output = Result<T, Failed>> + Send + use<T, E, F>>
     where
         F: FnMut(&rusqlite::Transaction<'_>) -> Result<T, E> + Send + 'static,
         T: Serialize + DeserializeOwned + Send + 'static,
         E: Into<Failed> + 'static,
     {
-        let parts = Parts::new(&self.0, self.0.call(Kind::Commit, name));
-        CommitCall::new(parts, Box::new(move |parts| Box::pin(commit::perform(parts, work))))
+        commit::sqlite(Parts::new(&self.0, self.0.call(Kind::Commit, name)), work)
     }
 
     /// The same as [`commit`](Self::commit) in a transaction of the journal's `PostgreSQL` database. The work may wait in it, but
@@ -115,15 +127,18 @@ impl Ctx {
     ///
     /// On another engine it fails with the kind `wrong_engine`.
     #[cfg(feature = "postgres")]
-    pub fn commit_postgres<'a, T, E, F, Fut>(&self, name: &str, work: F) -> CommitCall<'a, T>
+    pub fn commit_postgres<T, E, F, Fut>(
+        &self,
+        name: &str,
+        work: F,
+    ) -> CommitCall<impl Future<Output = Result<T, Failed>> + Send + use<T, E, F, Fut>>
     where
-        F: FnMut(Arc<PgTransaction>) -> Fut + Send + 'a,
-        Fut: Future<Output = Result<T, E>> + Send + 'a,
-        T: Serialize + DeserializeOwned + Send + 'a,
-        E: Into<Failed> + Send + 'a,
+        F: FnMut(Arc<PgTransaction>) -> Fut + Send,
+        Fut: Future<Output = Result<T, E>> + Send,
+        T: Serialize + DeserializeOwned + Send,
+        E: Into<Failed> + Send,
     {
-        let parts = Parts::new(&self.0, self.0.call(Kind::Commit, name));
-        CommitCall::new(parts, Box::new(move |parts| Box::pin(commit::perform_postgres(parts, work))))
+        commit::postgres(Parts::new(&self.0, self.0.call(Kind::Commit, name)), work)
     }
 
     /// Waits for a time that a crash does not begin anew. A short wait is made in this process; for a longer one the run is

@@ -1,6 +1,5 @@
 //! Effects: intent first, and a probe that decides.
 
-use std::marker::PhantomData;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
@@ -15,7 +14,7 @@ use crate::failed::Failed;
 use crate::op::Op;
 use crate::replay::Call;
 use crate::run::{Failure, Progress};
-use crate::step::{Boxed, Parts};
+use crate::step::{Parts, Said};
 use crate::telling::count;
 
 /// What is known of an effect of which it is not recorded whether it happened.
@@ -52,59 +51,57 @@ impl<T> From<Option<T>> for Probe<T> {
 
 /// An effect, as a future. Made by [`Ctx::effect`](crate::Ctx::effect).
 #[must_use = "an effect does nothing until it is awaited"]
-pub struct EffectCall<'a, T, P, F> {
-    parts: Option<(Parts, P, F)>,
-    under_way: Option<Boxed<'a, Result<T, Failed>>>,
-    result: PhantomData<fn() -> T>,
+pub struct EffectCall<Fut> {
+    said: Said,
+    under_way: Pin<Box<Fut>>,
 }
 
-/// The operation is moved, never pinned.
-impl<T, P, F> Unpin for EffectCall<'_, T, P, F> {}
-
-impl<T, P, F> EffectCall<'_, T, P, F> {
-    pub(crate) fn new(parts: Parts, probe: P, run: F) -> Self {
-        Self { parts: Some((parts, probe, run)), under_way: None, result: PhantomData }
-    }
-
+impl<Fut> EffectCall<Fut> {
     /// What the effect is called with; see [`StepCall::input`](crate::StepCall::input).
-    pub fn input(mut self, input: &(impl Serialize + ?Sized)) -> Self {
-        if let Some((parts, ..)) = &mut self.parts {
-            parts.set_input(input);
-        }
+    pub fn input(self, input: &(impl Serialize + ?Sized)) -> Self {
+        self.said.change(|parts| parts.set_input(input));
         self
     }
 
     /// Calls the operation through a policy. Before each retry the probe is asked. A policy that hedges blocks the run: it
     /// would run the effect twice at the same time.
-    pub fn policy(mut self, policy: &Policy) -> Self {
-        if let Some((parts, ..)) = &mut self.parts {
-            parts.policy = Some(policy.clone());
-        }
+    pub fn policy(self, policy: &Policy) -> Self {
+        self.said.change(|parts| parts.policy = Some(policy.clone()));
         self
     }
 }
 
-impl<'a, T, E, P, PFut, PE, F, Fut> Future for EffectCall<'a, T, P, F>
-where
-    P: Fn(Op) -> PFut + Send + Sync + 'a,
-    PFut: Future<Output = Result<Probe<T>, PE>> + Send + 'a,
-    PE: Into<Failed> + Send + 'a,
-    F: Fn(Op) -> Fut + Send + Sync + 'a,
-    Fut: Future<Output = Result<T, E>> + Send + 'a,
-    T: Serialize + DeserializeOwned + Send + 'a,
-    E: Into<Failed> + Send + 'a,
-{
-    type Output = Result<T, Failed>;
+impl<Fut: Future> Future for EffectCall<Fut> {
+    type Output = Fut::Output;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        if let Some((parts, probe, run)) = self.parts.take() {
-            self.under_way = Some(Box::pin(perform(parts, probe, run)));
-        }
-        match &mut self.under_way {
-            Some(under_way) => under_way.as_mut().poll(cx),
-            None => Poll::Pending,
-        }
+        self.under_way.as_mut().poll(cx)
     }
+}
+
+/// An effect that `run` carries out and `probe` looks up.
+pub(crate) fn effect<T, E, P, PFut, PE, F, Fut>(
+    parts: Parts,
+    probe: P,
+    run: F,
+) -> EffectCall<impl Future<Output = Result<T, Failed>> + Send + use<T, E, P, PFut, PE, F, Fut>>
+where
+    P: Fn(Op) -> PFut + Send + Sync,
+    PFut: Future<Output = Result<Probe<T>, PE>> + Send,
+    PE: Into<Failed> + Send,
+    F: Fn(Op) -> Fut + Send + Sync,
+    Fut: Future<Output = Result<T, E>> + Send,
+    T: Serialize + DeserializeOwned + Send,
+    E: Into<Failed> + Send,
+{
+    let (said, heard) = Said::new(parts);
+    let under_way = async move {
+        match heard.take() {
+            Some(parts) => perform(parts, probe, run).await,
+            None => std::future::pending().await,
+        }
+    };
+    EffectCall { said, under_way: Box::pin(under_way) }
 }
 
 async fn perform<T, E, P, PFut, PE, F, Fut>(parts: Parts, probe: P, run: F) -> Result<T, Failed>

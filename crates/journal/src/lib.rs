@@ -25,9 +25,11 @@ pub use wait::{Child, ChildCall, SleepCall, WaitCall};
 // Thin uses of them.
 mod agents;
 mod once;
+mod tasks;
 
 pub use agents::{AgentError, CheckpointedAgent, IdempotentAgent};
 pub use once::Once;
+pub use tasks::{TaskError, TaskGuard};
 
 // Keeping them.
 mod error;

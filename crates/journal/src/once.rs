@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use stormproof::{Instant, Policy};
+use stormproof::{Classify, ErrIsFailure, Instant, Policy};
 
 use self::carry::{Carry, Known};
 use crate::effect::Probe;
@@ -29,7 +29,7 @@ use crate::store::{Claimed, Fence, Keep as _, NewRun, Taken};
 /// A call that is made once for its key. Made by [`Journal::once`].
 #[derive(Debug)]
 #[must_use = "nothing is called before `run`"]
-pub struct Once<'journal> {
+pub struct Once<'journal, C = ErrIsFailure> {
     journal: &'journal Journal,
     name: String,
     key: String,
@@ -39,6 +39,7 @@ pub struct Once<'journal> {
     keep_errors: bool,
     errors_undo: bool,
     policy: Option<Policy>,
+    classifier: C,
 }
 
 /// What is under the key.
@@ -87,11 +88,12 @@ impl Journal {
             keep_errors: false,
             errors_undo: false,
             policy: None,
+            classifier: ErrIsFailure,
         }
     }
 }
 
-impl Once<'_> {
+impl<'journal, C> Once<'journal, C> {
     /// What the call is made with. Another input under the same key is a mistake of the caller,
     /// [`RunError::KeyReused`]; the order of keys in objects makes no other input, but `1` and `1.0` are two. Default:
     /// `null`.
@@ -137,6 +139,13 @@ impl Once<'_> {
         self
     }
 
+    /// How the policy is to judge what the call gave: what is retried, and when. Default: each error is a failure. An
+    /// error that is [kept](Failed::keep) is not retried unless the classifier says so.
+    pub fn classify<D>(self, classifier: D) -> Once<'journal, D> {
+        let Self { journal, name, key, input, ttl, busy, keep_errors, errors_undo, policy, classifier: _ } = self;
+        Once { journal, name, key, input, ttl, busy, keep_errors, errors_undo, policy, classifier }
+    }
+
     /// Makes the call, or gives what it gave before.
     ///
     /// That the call begins is recorded first. If a crash, an error or a time limit leaves it open whether it happened,
@@ -157,6 +166,7 @@ impl Once<'_> {
         Fut: Future<Output = Result<T, E>> + Send,
         E: Into<Failed> + Send,
         T: Serialize + DeserializeOwned + Send,
+        C: Classify<T, E> + Send + Sync,
     {
         let id = RunId::checked(&self.name, &self.key)?;
         let new = self.new_run(&id)?;

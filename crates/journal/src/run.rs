@@ -288,3 +288,10 @@ mod tests {
         assert!(error.is_err_and(|text| text.len() < 400));
     }
 }
+
+impl Step {
+    /// The key that the step's operation got for its callee, [`Op::key`](crate::Op::key): what to look for there.
+    pub fn key(&self, run: &RunId) -> String {
+        crate::fingerprint::key(run, self.seq, &self.name)
+    }
+}

@@ -1,8 +1,7 @@
 //! Steps: at least once.
 
-use std::marker::PhantomData;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 
 use serde::Serialize;
@@ -35,59 +34,78 @@ impl Parts {
     }
 }
 
-/// A step, as a future. Made by [`Ctx::step`](crate::Ctx::step).
-#[must_use = "a step does nothing until it is awaited"]
-pub struct StepCall<'a, T, F> {
-    parts: Option<(Parts, F)>,
-    under_way: Option<Boxed<'a, Result<T, Failed>>>,
-    result: PhantomData<fn() -> T>,
-}
+/// What is said of a step before it is awaited, shared with the future that carries it out.
+pub(crate) struct Said(Arc<Mutex<Option<Parts>>>);
 
-/// The operation is moved, never pinned.
-impl<T, F> Unpin for StepCall<'_, T, F> {}
-
-impl<T, F> StepCall<'_, T, F> {
-    pub(crate) fn new(parts: Parts, run: F) -> Self {
-        Self { parts: Some((parts, run)), under_way: None, result: PhantomData }
+impl Said {
+    pub(crate) fn new(parts: Parts) -> (Self, Self) {
+        let parts = Arc::new(Mutex::new(Some(parts)));
+        (Self(parts.clone()), Self(parts))
     }
 
+    pub(crate) fn change(&self, change: impl FnOnce(&mut Parts)) {
+        if let Some(parts) = &mut *self.0.lock().unwrap_or_else(PoisonError::into_inner) {
+            change(parts);
+        }
+    }
+
+    /// All that was said; a future comes for it once.
+    pub(crate) fn take(&self) -> Option<Parts> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
+
+/// A step, as a future. Made by [`Ctx::step`](crate::Ctx::step).
+#[must_use = "a step does nothing until it is awaited"]
+pub struct StepCall<Fut> {
+    said: Said,
+    // The operation may borrow what the workflow has: no lifetime here says so, for join! and its like could not hold it.
+    under_way: Pin<Box<Fut>>,
+}
+
+impl<Fut> StepCall<Fut> {
     /// What the step is called with: its fingerprint is recorded, and if it differs in a replay, the run is blocked rather
     /// than given a value that belongs to something else.
-    pub fn input(mut self, input: &(impl Serialize + ?Sized)) -> Self {
-        if let Some((parts, _)) = &mut self.parts {
-            parts.set_input(input);
-        }
+    pub fn input(self, input: &(impl Serialize + ?Sized)) -> Self {
+        self.said.change(|parts| parts.set_input(input));
         self
     }
 
     /// Calls the operation through a policy: its retries are attempts of this step. What the policy counts as a failure is
     /// every error of the operation.
-    pub fn policy(mut self, policy: &Policy) -> Self {
-        if let Some((parts, _)) = &mut self.parts {
-            parts.policy = Some(policy.clone());
-        }
+    pub fn policy(self, policy: &Policy) -> Self {
+        self.said.change(|parts| parts.policy = Some(policy.clone()));
         self
     }
 }
 
-impl<'a, T, E, F, Fut> Future for StepCall<'a, T, F>
-where
-    F: FnMut(Op) -> Fut + Send + 'a,
-    Fut: Future<Output = Result<T, E>> + Send + 'a,
-    T: Serialize + DeserializeOwned + Send + 'a,
-    E: Into<Failed> + Send + 'a,
-{
-    type Output = Result<T, Failed>;
+impl<Fut: Future> Future for StepCall<Fut> {
+    type Output = Fut::Output;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        if let Some((parts, run)) = self.parts.take() {
-            self.under_way = Some(Box::pin(perform(parts, run)));
-        }
-        match &mut self.under_way {
-            Some(under_way) => under_way.as_mut().poll(cx),
-            None => Poll::Pending,
-        }
+        self.under_way.as_mut().poll(cx)
     }
+}
+
+/// A step that `run` carries out.
+pub(crate) fn step<T, E, F, Fut>(
+    parts: Parts,
+    run: F,
+) -> StepCall<impl Future<Output = Result<T, Failed>> + Send + use<T, E, F, Fut>>
+where
+    F: FnMut(Op) -> Fut + Send,
+    Fut: Future<Output = Result<T, E>> + Send,
+    T: Serialize + DeserializeOwned + Send,
+    E: Into<Failed> + Send,
+{
+    let (said, heard) = Said::new(parts);
+    let under_way = async move {
+        match heard.take() {
+            Some(parts) => perform(parts, run).await,
+            None => std::future::pending().await,
+        }
+    };
+    StepCall { said, under_way: Box::pin(under_way) }
 }
 
 async fn perform<T, E, F, Fut>(parts: Parts, mut run: F) -> Result<T, Failed>

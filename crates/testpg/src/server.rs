@@ -43,7 +43,7 @@ pub struct Server {
 }
 
 impl Server {
-    /// A server with PostgreSQL's own settings, but for 300 connections. It flushes to disk.
+    /// A server with PostgreSQL's own settings, but for 500 connections. It flushes to disk.
     pub fn start() -> Result<Self, String> {
         Self::start_with(&[])
     }
@@ -60,9 +60,8 @@ impl Server {
         let (folder, user) = folder()?;
         let sockets = private(&socket_root().join(unique("sp")), user)?;
         let (data, log) = (folder.join("data"), folder.join("log"));
-        make(&programs, &data, user)?;
 
-        let mut all = vec![("listen_addresses".to_owned(), String::new()), ("max_connections".into(), "300".into())];
+        let mut all = vec![("listen_addresses".to_owned(), String::new()), ("max_connections".into(), "500".into())];
         all.extend(settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
         let postgres = programs.path("postgres");
         let order = Order {
@@ -74,7 +73,9 @@ impl Server {
             settings: &all,
             user,
         };
+        // First of all who cleans up, so that being killed in what follows leaves nothing behind either.
         let keeper = Mutex::new(Keeper::spawn(&order)?);
+        make(&programs, &data, user)?;
         let server = Self { programs, sockets, log, keeper };
         server.resume()?;
         Ok(server)

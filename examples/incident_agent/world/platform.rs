@@ -54,9 +54,9 @@ async fn act(world: &World, call: &Call) -> Answer {
         }
     }
     let key = action.key.get(..8).unwrap_or(&action.key);
-    world.say(&format!("{}: {} {:?} is done (key {key}…)", action.component, action.what, action.replicas));
+    let lost = if chance < 0.35 { ", and nobody hears of it" } else { "" };
+    world.say(&format!("{}: {} {:?} is done (key {key}…){lost}", action.component, action.what, action.replicas));
     match chance {
-        // Done, and nobody is told.
         ..0.25 => Answer::HangUp,
         ..0.35 => never().await,
         _ => Answer::json(&json!({ "done": true })),

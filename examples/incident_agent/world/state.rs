@@ -1,7 +1,7 @@
 //! The world's state under one lock: who looks and who acts sees all of it at one moment.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use serde::Serialize;
 use stormproof_core::Rng;
@@ -19,7 +19,6 @@ pub(super) const COMPONENTS: [&str; 4] = ["checkout", "search", "payments", "ass
 pub(super) struct World {
     state: Mutex<State>,
     chance: Rng,
-    began: Instant,
     quiet: bool,
 }
 
@@ -71,14 +70,7 @@ impl World {
             enough: false,
             log: Log::default(),
         };
-        Self { state: Mutex::new(state), chance: Rng::new(seed), began: Instant::now(), quiet }
-    }
-
-    /// The same, so much later in the day.
-    #[cfg(test)]
-    pub(super) fn later(mut self, by: Duration) -> Self {
-        self.began = self.began.checked_sub(by).unwrap_or(self.began);
-        self
+        Self { state: Mutex::new(state), chance: Rng::new(seed), quiet }
     }
 
     pub(super) fn state(&self) -> MutexGuard<'_, State> {
@@ -93,10 +85,6 @@ impl World {
     /// One of `0..end`.
     pub(super) fn one_of(&self, end: usize) -> usize {
         usize::try_from(self.chance.next_u64() % end.max(1) as u64).unwrap_or_default()
-    }
-
-    pub(super) fn since_began(&self) -> Duration {
-        self.began.elapsed()
     }
 
     /// Tells whoever watches.

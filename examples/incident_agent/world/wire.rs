@@ -51,10 +51,6 @@ impl Answer {
         }
     }
 
-    pub(super) fn text(text: &'static str) -> Self {
-        Self::Body(StatusCode::OK, Bytes::from_static(text.as_bytes()))
-    }
-
     pub(super) fn status(code: u16) -> Self {
         Self::Body(StatusCode::from_u16(code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR), Bytes::new())
     }

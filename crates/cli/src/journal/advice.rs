@@ -63,9 +63,10 @@ fn blocked(history: &History, kind: &str) -> Advice {
         ),
         (_, Some(step)) => (
             format!(
-                "Nobody knows whether step {} `{}` happened. Ask whoever it calls.",
+                "Nobody knows whether step {} `{}` happened. Ask whoever it calls, by the key {}.",
                 step.seq,
-                shortened(&step.name, 60)
+                shortened(&step.name, 60),
+                step.key(&history.run.id)
             ),
             vec![
                 way("it happened, with this value", "resume", " --done JSON"),
@@ -118,10 +119,12 @@ mod tests {
     fn an_uncertain_effect_is_for_the_operator_to_decide() {
         let error = json!({ "kind": "refused", "message": "no trace", "seq": 2 });
         let effect = json!([{ "seq": 1 }, { "seq": 2, "name": "pay", "kind": "effect", "state": "begun" }]);
+        let advised = advised(json!({ "state": "blocked", "error": error }), effect);
+        let text = "Nobody knows whether step 2 `pay` happened. Ask whoever it calls, by the key ";
+        assert!(advised[0].starts_with(text) && advised[0].len() == text.len() + 33, "{}", advised[0]);
         assert_eq!(
-            advised(json!({ "state": "blocked", "error": error }), effect),
+            advised[1..],
             [
-                "Nobody knows whether step 2 `pay` happened. Ask whoever it calls.",
                 "resume pay/order-18 --done JSON",
                 "resume pay/order-18 --rerun",
                 "resume pay/order-18",

@@ -4,8 +4,8 @@
 //! - A run: `id`, `workflow`, `key`, `version`, `state`, `attempts`, `epoch`, `worker`, `created_at`, `wake_at`,
 //!   `expires_at`, `error` (`kind`, `message`, `kept`, `step`), `parent`, `forked_from`, `input_bytes`, `result_bytes`;
 //!   with `--values` also `input` and `result`.
-//! - `show`: a run with `advice` (`text`, and `ways` with `when` and `command` each) and `steps`; a step: `number`, `name`, `kind`, `state`, `epoch`, `fingerprint`, `bytes`,
-//!   `error`, and with `--values` `value`.
+//! - `show`: a run with `advice` (`text`, and `ways` with `when` and `command` each) and `steps`; a step: `number`, `name`, `kind`, `state`, `epoch`, `key` (what its callee got), `fingerprint`,
+//!   `bytes`, `error`, and with `--values` `value`.
 //! - `gc`: `dry_run`, `runs`, `steps`, `tasks`, `workers`.
 //!
 //! Moments are RFC 3339 in UTC. What is not there, is null.
@@ -49,11 +49,11 @@ pub(super) fn history(history: &History, values: bool) -> Value {
         let way = |way: Way| json!({ "when": way.when, "command": way.command });
         json!({ "text": text, "ways": ways.into_iter().map(way).collect::<Vec<_>>() })
     });
-    object["steps"] = history.steps.iter().map(|one| step(one, values)).collect::<Vec<_>>().into();
+    object["steps"] = history.steps.iter().map(|one| step(one, &history.run, values)).collect::<Vec<_>>().into();
     object
 }
 
-fn step(step: &Step, values: bool) -> Value {
+fn step(step: &Step, run: &Run, values: bool) -> Value {
     let error = (step.state == Progress::Failed).then(|| failure_of(step)).flatten();
     let mut object = json!({
         "number": step.seq,
@@ -61,6 +61,7 @@ fn step(step: &Step, values: bool) -> Value {
         "kind": step.kind,
         "state": step.state,
         "epoch": step.epoch,
+        "key": step.key(&run.id),
         "fingerprint": if step.fp.is_empty() { Value::Null } else { step.fp.as_str().into() },
         "bytes": step.value.as_ref().map(|value| value.len()),
         "error": error.as_ref().map(failure),

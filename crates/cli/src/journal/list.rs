@@ -43,6 +43,8 @@ const LONG: Millis = 10 * 365 * 86_400_000;
 /// What a queued run waits for.
 pub(super) fn waits(run: &Run, now: Millis) -> String {
     match run.wake_at {
+        // A call that is made once, and is nobody's at the moment: no worker claims it.
+        _ if run.version.is_empty() => "goes on with the next call".to_owned(),
         Some(at) if at.saturating_sub(now) > LONG => "waits for a message".to_owned(),
         Some(at) if at > now => format!("due in {}", between(now, at)),
         Some(at) => format!("due since {}", between(at, now)),
@@ -76,5 +78,7 @@ pay/3         ok       15m     1
 ";
         assert_eq!(table(&runs, 1_000_000), expected.replace("AGE     ", "AGE  ").replace("15m     ", "15m  "));
         assert_eq!(table(&[], 0), "no runs match\n");
+        let once = run(json!({ "id": "pay/4", "version": "", "wake_at": 5 }));
+        assert_eq!(waits(&once, 1_000_000), "goes on with the next call");
     }
 }

@@ -1,5 +1,6 @@
 //! The call of [`Once`]: under a lease, through a policy, with the probe before each attempt that may repeat it.
 
+use std::marker::PhantomData;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -33,39 +34,50 @@ pub(super) enum Known {
     Done(Box<str>),
 }
 
-/// What an attempt said.
-enum Said {
+/// What an attempt of a call with errors `E` said.
+enum Said<E> {
     /// The probe cannot tell.
     Refused(String),
     /// The probe failed.
     Unknown(Failed),
-    /// The call failed.
-    Error(Failed),
+    /// The call failed, and so its classifier judges that; the verdict's kind stands beside it.
+    Error { error: Failed, verdict: Verdict<'static>, kind: String, of: PhantomData<fn() -> E> },
     /// The policy refused it, or gave up on it.
     GaveUp(Failed),
 }
 
-/// What the policy is told of an attempt: only the call's own errors are retried, and of those not the final ones.
-struct Judge;
+impl<E: Into<Failed>> Said<E> {
+    fn error<T>(classifier: &impl Classify<T, E>, error: E) -> Self {
+        let Verdict { outcome, retry, retry_after, open_for, used, kind } = classifier.classify(Err(&error));
+        let kind = kind.to_owned();
+        let error = error.into();
+        // What is final is not tried again.
+        let retry = retry.or(error.is_kept().then_some(false));
+        let verdict = Verdict { outcome, retry, retry_after, open_for, used, kind: "" };
+        Self::Error { error, verdict, kind, of: PhantomData }
+    }
+}
 
-impl<T> Classify<T, Said> for Judge {
-    fn classify<'a>(&self, result: Result<&'a T, &'a Said>) -> Verdict<'a> {
+/// What the policy is told of an attempt. What the probe says is no word of the callee, and ends the attempts.
+struct Judge<'a, C>(&'a C);
+
+impl<T, E, C: Classify<T, E>> Classify<T, Said<E>> for Judge<'_, C> {
+    fn classify<'a>(&self, result: Result<&'a T, &'a Said<E>>) -> Verdict<'a> {
         match result {
-            Ok(_) => Verdict::success(),
-            Err(Said::Error(error)) if error.is_kept() => Verdict::failure(error.kind()).retry(false),
-            Err(Said::Error(error)) => Verdict::failure(error.kind()),
+            Ok(value) => self.0.classify(Ok(value)),
+            Err(Said::Error { verdict, kind, .. }) => Verdict { kind, ..*verdict },
             Err(_) => Verdict::ignored("probe"),
         }
     }
 }
 
 /// A call under way.
-pub(super) struct Carry<'a> {
-    pub(super) once: &'a Once<'a>,
+pub(super) struct Carry<'a, C> {
+    pub(super) once: &'a Once<'a, C>,
     pub(super) live: Live,
 }
 
-impl Carry<'_> {
+impl<C> Carry<'_, C> {
     /// Makes the call, or finds out what became of it, and records that.
     pub(super) async fn out<T, E, P, PFut, PE, F, Fut>(self, known: Known, probe: P, call: F) -> Result<T, RunError>
     where
@@ -76,6 +88,7 @@ impl Carry<'_> {
         Fut: Future<Output = Result<T, E>> + Send,
         E: Into<Failed> + Send,
         T: Serialize + DeserializeOwned + Send,
+        C: Classify<T, E> + Send + Sync,
     {
         let open = matches!(known, Known::Open);
         match known {
@@ -121,7 +134,7 @@ impl Carry<'_> {
     }
 
     /// The attempts that the policy makes of it; one without a policy.
-    async fn attempts<T, E, P, PFut, PE, F, Fut>(&self, open: bool, probe: &P, call: &F) -> Result<T, Said>
+    async fn attempts<T, E, P, PFut, PE, F, Fut>(&self, open: bool, probe: &P, call: &F) -> Result<T, Said<E>>
     where
         P: Fn(Op) -> PFut + Send + Sync,
         PFut: Future<Output = Result<Probe<T>, PE>> + Send,
@@ -130,22 +143,22 @@ impl Carry<'_> {
         Fut: Future<Output = Result<T, E>> + Send,
         E: Into<Failed> + Send,
         T: Send,
+        C: Classify<T, E> + Send + Sync,
     {
         let fence = self.live.fence();
         let op = Op::new(&fence.run, 1, &self.once.name, fence.epoch);
         let open = AtomicBool::new(open);
         let Some(policy) = &self.once.policy else { return self.attempt(&open, probe, call, op).await };
-        let clock = &self.once.journal.0.settings.clock;
         let made = policy.call(|cx| {
-            let op = op.attempt_of(cx.attempt(), cx.remaining(), clock);
+            let op = op.attempt_of(cx.attempt(), cx.remaining(), policy.clock());
             self.attempt(&open, probe, call, op)
         });
-        match made.classify(Judge).await {
+        match made.classify(Judge(&self.once.classifier)).await {
             Ok(value) => Ok(value),
             Err(stormproof::Error::Failed { error, .. }) => Err(error),
             Err(other) => {
                 let other = other.map(|said| match said {
-                    Said::Error(error) | Said::Unknown(error) | Said::GaveUp(error) => error,
+                    Said::Error { error, .. } | Said::Unknown(error) | Said::GaveUp(error) => error,
                     Said::Refused(why) => Failed::new("refused", why),
                 });
                 Err(Said::GaveUp(Failed::of_policy(other)))
@@ -160,7 +173,7 @@ impl Carry<'_> {
         probe: &'a P,
         call: &'a F,
         op: Op,
-    ) -> Boxed<'a, Result<T, Said>>
+    ) -> Boxed<'a, Result<T, Said<E>>>
     where
         P: Fn(Op) -> PFut + Send + Sync,
         PFut: Future<Output = Result<Probe<T>, PE>> + Send,
@@ -169,6 +182,7 @@ impl Carry<'_> {
         Fut: Future<Output = Result<T, E>> + Send,
         E: Into<Failed> + Send,
         T: Send,
+        C: Classify<T, E> + Send + Sync,
     {
         Box::pin(async move {
             if open.swap(true, Ordering::Relaxed) {
@@ -180,12 +194,16 @@ impl Carry<'_> {
                     Err(error) => return Err(Said::Unknown(error.into())),
                 }
             }
-            call(op).await.map_err(|error| Said::Error(error.into()))
+            if !self.live.member().is_good() {
+                // A process that stood still must not call out as if nothing had happened: it is told that it lost the run.
+                std::future::pending::<()>().await;
+            }
+            call(op).await.map_err(|error| Said::error(&self.once.classifier, error))
         })
     }
 
     /// Records what came of it, and makes it the answer.
-    async fn record<T: Serialize>(self, said: Result<T, Said>) -> Result<T, RunError> {
+    async fn record<T: Serialize, E>(self, said: Result<T, Said<E>>) -> Result<T, RunError> {
         let run = self.run().clone();
         match said {
             Ok(value) => {
@@ -205,7 +223,7 @@ impl Carry<'_> {
                 self.end(Some(step), &End::Ok(text)).await?;
                 Ok(value)
             }
-            Err(Said::Error(error)) => {
+            Err(Said::Error { error, .. }) => {
                 let mut failure = error.of_step(1).into_failure();
                 failure.keep |= self.once.keep_errors;
                 self.fail(failure).await

@@ -283,6 +283,30 @@ async fn before_each_retry_of_a_policy_the_probe_is_asked() {
 }
 
 #[tokio::test]
+async fn the_callers_classifier_says_what_is_retried() {
+    let journal = memory().await;
+    let policy =
+        Policy::builder("bank").retry(Retry::constant(Duration::from_millis(1)).max_retries(3)).build().unwrap();
+    let called = AtomicU32::new(0);
+    let call = |_| {
+        called.fetch_add(1, Ordering::Relaxed);
+        ready(Err::<u32, _>(std::io::Error::other("404")))
+    };
+    struct NotFound;
+    impl Classify<u32, std::io::Error> for NotFound {
+        fn classify<'a>(&self, result: Result<&'a u32, &'a std::io::Error>) -> stormproof::Verdict<'a> {
+            match result {
+                Ok(_) => stormproof::Verdict::success(),
+                Err(_) => stormproof::Verdict::ignored("NotFound"),
+            }
+        }
+    }
+    let failed = journal.once("pay", "18").policy(&policy).classify(NotFound).run(unasked, &call).await.unwrap_err();
+    assert_eq!(failed.to_string(), "pay/18 failed: 404");
+    assert_eq!(called.into_inner(), 1);
+}
+
+#[tokio::test]
 async fn what_a_policy_cuts_off_is_open() {
     let journal = memory().await;
     let policy = Policy::builder("bank").attempt_timeout(Duration::from_millis(20)).build().unwrap();

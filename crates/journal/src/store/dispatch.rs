@@ -78,7 +78,7 @@ impl Store {
         }
         #[cfg(feature = "postgres")]
         if url.starts_with("postgres:") || url.starts_with("postgresql:") {
-            return Postgres::open(url).await.map(Self::Postgres);
+            return Postgres::open_with(url, opening.create).await.map(Self::Postgres);
         }
         Err(OpenError::Address { url: without_password(url).into() })
     }

@@ -70,22 +70,29 @@ macro_rules! again {
 
 impl Postgres {
     /// Connects, and makes the tables if they are not there.
+    #[cfg(test)]
     pub(crate) async fn open(url: &str) -> Result<Self, OpenError> {
+        Self::open_with(url, true).await
+    }
+
+    /// The same; `create` says whether tables that are not there are made.
+    pub(crate) async fn open_with(url: &str, create: bool) -> Result<Self, OpenError> {
         let address = Address::parse(url)?;
         let connections = Connections::new(&address)?;
         let mut patience = Patience::new(address.timeout);
         loop {
             let mut newer = None;
-            let prepared =
-                ask(&connections.own, connections.timeout, async |client| match schema::prepare(client).await {
+            let prepared = ask(&connections.own, connections.timeout, async |client| {
+                match schema::prepare(client, create).await {
                     Ok(()) => Ok(()),
                     Err(Unusable::Newer(found)) => {
                         newer = Some(found);
                         Ok(())
                     }
                     Err(Unusable::Trouble(trouble)) => Err(trouble),
-                })
-                .await;
+                }
+            })
+            .await;
             match (prepared, newer) {
                 (Ok(()), None) => break,
                 (Ok(()), Some(found)) => {
@@ -118,6 +125,11 @@ impl Postgres {
                 Err(trouble) => patience.after(trouble).await.map_err(|trouble| trouble.into_error(&self.at))?,
             }
         }
+    }
+
+    /// Why what failed in the transaction may be done again.
+    pub(crate) fn lost(&self, transaction: &PgTransaction) -> Option<StoreError> {
+        transaction.lost().map(|trouble| trouble.into_error(&self.at))
     }
 
     /// Writes the record into the transaction and commits it. If the acknowledgement is lost, what became of it is looked

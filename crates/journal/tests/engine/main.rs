@@ -1,5 +1,17 @@
-//! What the engine promises, on every store.
+//! What the engine promises, on every store: a file a topic.
 
 mod bench;
-mod replay;
+mod cancel;
+mod commits;
+mod crash;
+mod effects;
+mod errors;
+mod leases;
+mod limits;
+mod parallel;
+mod shutdown;
 mod steps;
+mod telling;
+mod versions;
+mod virtual_time;
+mod waits;

@@ -88,17 +88,17 @@ pub(crate) async fn claim(
     // Those with too many attempts are counted among the `limit`, so that a heap of them cannot hold everything up.
     const CLAIM: &str = concat!(
         "with orphan as (
-            select id, wake_at from stormproof.run where state = 'running' and ",
+            select id, wake_at, true as orphaned from stormproof.run where state = 'running' and ",
         orphaned!(),
         " and (name, version) in (select * from unnest($2::text[], $3::text[]))
             order by wake_at limit $4 for update skip locked),
         due as (
-            select id, wake_at from stormproof.run where state = 'queued' and wake_at <= ",
+            select id, wake_at, false as orphaned from stormproof.run where state = 'queued' and wake_at <= ",
         now!(),
         " and (name, version) in (select * from unnest($2::text[], $3::text[]))
             order by wake_at limit $4 for update skip locked),
         picked as (
-            select id from (select * from orphan union all select * from due) as found order by wake_at, id limit $4),
+            select id, orphaned from (select * from orphan union all select * from due) as found order by wake_at, id limit $4),
         blocked as (
             update stormproof.run set epoch = greatest(run.epoch + 1, ",
         now!(),
@@ -106,13 +106,13 @@ pub(crate) async fn claim(
         now!(),
         " from picked where run.id = picked.id and run.attempts >= $5 returning ",
         run_columns!(),
-        "),
+        ", picked.orphaned),
         claimed as (
             update stormproof.run set attempts = run.attempts + 1, ",
         claimed!(),
         " from picked where run.id = picked.id and run.attempts < $5 returning ",
         run_columns!(),
-        ")
+        ", picked.orphaned)
         select * from (select * from blocked union all select * from claimed) as run order by run.wake_at, run.id",
     );
     const NEXT: &str = concat!(
@@ -143,7 +143,14 @@ pub(crate) async fn claim(
     let mut runs = Vec::new();
     for row in &rows {
         let run = rows::run(row)?;
-        if run.state == State::Blocked { found.blocked.push(run.id) } else { runs.push(run) }
+        if run.state == State::Blocked {
+            found.blocked.push(run.id);
+            continue;
+        }
+        if row.try_get("orphaned")? {
+            found.recovered.push(run.id.clone());
+        }
+        runs.push(run);
     }
     let mut steps = steps_of(&tx, &runs.iter().map(|run| run.id.as_str()).collect::<Vec<_>>()).await?;
     let all = runs.into_iter().map(|run| Claimed { steps: steps.remove(run.id.as_str()).unwrap_or_default(), run });

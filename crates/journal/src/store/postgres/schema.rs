@@ -61,11 +61,15 @@ impl From<tokio_postgres::Error> for Unusable {
     }
 }
 
-/// Makes the tables, or brings them up to this version.
-pub(crate) async fn prepare(client: &mut Client) -> Result<(), Unusable> {
+/// Makes the tables, if that is allowed, or brings them up to this version.
+pub(crate) async fn prepare(client: &mut Client, create: bool) -> Result<(), Unusable> {
     // Who may only read and write needs no right to create: most find everything done.
-    if version(client).await? == Some(VERSION) {
-        return Ok(());
+    match version(client).await? {
+        Some(VERSION) => return Ok(()),
+        None if !create => {
+            return Err(Trouble::refused("the database has no tables of a journal").into());
+        }
+        _ => {}
     }
     let tx = client.transaction().await?;
     tx.execute("select pg_advisory_xact_lock($1)", &[&LOCK]).await?;

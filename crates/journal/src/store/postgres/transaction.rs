@@ -1,10 +1,12 @@
 //! A transaction of the database in which user code writes and the journal its record.
 
+use std::error::Error as _;
 use std::fmt;
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use deadpool_postgres::Object;
-use tokio_postgres::{Error, Row, types::ToSql};
+use tokio_postgres::{Error, Row, error::SqlState, types::ToSql};
 
 use super::{pool, rows, trouble::Trouble};
 use crate::run::Step;
@@ -22,6 +24,8 @@ pub struct PgTransaction {
     client: Option<Object>,
     id: i64,
     timeout: Duration,
+    /// What a statement failed with that says nothing about the statement.
+    lost: OnceLock<Box<str>>,
 }
 
 /// How a transaction ended.
@@ -36,7 +40,7 @@ impl PgTransaction {
     pub(crate) async fn begin(client: Object, fence: &Fence, timeout: Duration) -> Result<Option<Self>, Trouble> {
         const MINE: &str = "select (select pg_current_xact_id()::text::bigint) from stormproof.run
             where id = $1 and epoch = $2 and state = 'running' for share";
-        let mut tx = Self { client: Some(client), id: 0, timeout };
+        let mut tx = Self { client: Some(client), id: 0, timeout, lost: OnceLock::new() };
         let begin = async {
             let client = tx.open()?;
             client.batch_execute("begin").await?;
@@ -54,28 +58,45 @@ impl PgTransaction {
     /// Runs a statement; the answer is how many rows it changed.
     pub async fn execute(&self, sql: &str, params: &[&(dyn ToSql + Sync)]) -> Result<u64, Error> {
         let Some(client) = &self.client else { return Ok(0) };
-        let statement = client.prepare_cached(sql).await?;
-        client.execute(&statement, params).await
+        let statement = client.prepare_cached(sql).await.map_err(|error| self.noted(error))?;
+        client.execute(&statement, params).await.map_err(|error| self.noted(error))
     }
 
     /// Runs a statement and reads all its rows.
     pub async fn query(&self, sql: &str, params: &[&(dyn ToSql + Sync)]) -> Result<Vec<Row>, Error> {
         let Some(client) = &self.client else { return Ok(Vec::new()) };
-        let statement = client.prepare_cached(sql).await?;
-        client.query(&statement, params).await
+        let statement = client.prepare_cached(sql).await.map_err(|error| self.noted(error))?;
+        client.query(&statement, params).await.map_err(|error| self.noted(error))
     }
 
     /// Runs a statement and reads its row, if there is one. More than one is an error.
     pub async fn query_opt(&self, sql: &str, params: &[&(dyn ToSql + Sync)]) -> Result<Option<Row>, Error> {
         let Some(client) = &self.client else { return Ok(None) };
-        let statement = client.prepare_cached(sql).await?;
-        client.query_opt(&statement, params).await
+        let statement = client.prepare_cached(sql).await.map_err(|error| self.noted(error))?;
+        client.query_opt(&statement, params).await.map_err(|error| self.noted(error))
     }
 
     /// Runs statements that have no parameters, parted by semicolons.
     pub async fn batch_execute(&self, sql: &str) -> Result<(), Error> {
         let Some(client) = &self.client else { return Ok(()) };
-        client.batch_execute(sql).await
+        client.batch_execute(sql).await.map_err(|error| self.noted(error))
+    }
+
+    /// Why what the user's code failed with is not its own failure: the connection was cut, or others were in the way. Then
+    /// nothing has happened, and it can be done again.
+    pub(crate) fn lost(&self) -> Option<Trouble> {
+        self.lost.get().map(|why| Trouble::Away { why: why.clone(), broken: true })
+    }
+
+    fn noted(&self, error: Error) -> Error {
+        let is_lost = match error.code().map(SqlState::code) {
+            Some(code) => ["08", "40", "57P"].iter().any(|class| code.starts_with(class)),
+            None => error.is_closed() || error.source().is_some_and(|source| source.is::<std::io::Error>()),
+        };
+        if is_lost {
+            self.lost.get_or_init(|| error.to_string().into());
+        }
+        error
     }
 
     /// Writes the record and commits.

@@ -64,8 +64,12 @@ impl From<tokio_postgres::Error> for Trouble {
             Self::Full(why)
         } else if *code == SqlState::DATA_CORRUPTED || *code == SqlState::INDEX_CORRUPTED {
             Self::Damaged(why)
-        } else if class == "08" || class == "57" || *code == SqlState::IDLE_IN_TRANSACTION_SESSION_TIMEOUT {
-            // Cut off, or on the way down or up. A cancelled statement (57014) leaves a connection that works.
+        } else if class == "08"
+            || class == "57"
+            || *code == SqlState::IDLE_IN_TRANSACTION_SESSION_TIMEOUT
+            || *code == SqlState::READ_ONLY_SQL_TRANSACTION
+        {
+            // Cut off, on the way down or up, or a standby by now: another connection may find the new primary. A cancelled statement (57014) leaves a connection that works.
             Self::Away { why, broken: *code != SqlState::QUERY_CANCELED }
         } else if class == "40" || class == "53" || class == "55" {
             // Deadlocks, conflicts, no memory or connections for now, a lock that is held too long.

@@ -1,8 +1,8 @@
 //! Opens the file: finds out whether it is a journal and whole, before anything is written to it, and brings its tables
 //! up to date.
 
-use std::fs::File;
 use std::fs;
+use std::fs::File;
 use std::io::{self, Read as _};
 use std::path::Path;
 use std::time::Duration;

@@ -1,0 +1,70 @@
+//! Nothing grows without bound.
+
+use std::time::Duration;
+
+use stormproof_journal::{Ctx, Decision, Failed, RunError, RunId};
+
+use crate::bench::{Bench, Heard, look, on_every_store, serve, until};
+
+on_every_store! {
+    async fn a_run_has_only_so_many_steps(bench: &Bench) {
+        let journal = bench.builder().max_steps(5).open().await.unwrap();
+        journal.workflow("flow", "1", |cx: Ctx, steps: u32| async move {
+            for step in 0..steps {
+                cx.step("again", |_| async { Ok::<_, Failed>(step) }).await?;
+            }
+            Ok(())
+        });
+        let _served = serve(&journal);
+        journal.run::<()>("flow", "five", &5).await.unwrap();
+        let error = journal.run::<()>("flow", "six", &6).await.unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "flow/six is blocked: step 6 `again` is one too many: a run has at most 5 (max_steps); put parts of it into runs of their own"
+        );
+        assert_eq!(look(&journal, &RunId::new("flow", "six")).await.error.unwrap().kind, "too_many_steps");
+        let larger = bench.builder().max_steps(6).open().await.unwrap();
+        larger.workflow("flow", "1", |cx: Ctx, steps: u32| async move {
+            for step in 0..steps {
+                cx.step("again", |_| async { Ok::<_, Failed>(step) }).await?;
+            }
+            Ok(())
+        });
+        drop(_served);
+        let _served = serve(&larger);
+        larger.resume(&RunId::new("flow", "six"), Decision::Ask).await.unwrap();
+        larger.handle(&RunId::new("flow", "six")).result::<()>().await.unwrap();
+    }
+
+    async fn values_have_a_size_that_is_allowed(bench: &Bench) {
+        let journal = bench.builder().max_value(100).open().await.unwrap();
+        journal.workflow("flow", "1", |cx: Ctx, (step, result): (usize, usize)| async move {
+            cx.step("large", |_| async { Ok::<_, Failed>("x".repeat(step)) }).await?;
+            Ok("y".repeat(result))
+        });
+        let _served = serve(&journal);
+        let too_large = |what: &str, bytes: usize| format!("{what} has {bytes} bytes, at most 100 are allowed (max_value): keep it elsewhere and its address here");
+        journal.run::<String>("flow", "fits", &(98, 98)).await.unwrap();
+        let error = journal.run::<String>("flow", "step", &(99, 1)).await.unwrap_err();
+        assert_eq!(error.to_string(), format!("flow/step is blocked: {}", too_large("the value of step 1 `large`", 101)));
+        let error = journal.run::<String>("flow", "result", &(1, 500)).await.unwrap_err();
+        assert_eq!(error.to_string(), format!("flow/result is blocked: {}", too_large("the result", 502)));
+        let error = journal.start("flow", "input", &"z".repeat(99)).await.unwrap_err();
+        assert!(matches!(error, RunError::TooLarge { bytes: 101, limit: 100, .. }));
+        assert_eq!(error.to_string(), "the input of flow/input has 101 bytes, at most 100 are allowed (max_value): keep it elsewhere and its address here");
+    }
+
+    async fn who_serves_forgets_what_ended_long_ago(bench: &Bench) {
+        let journal = bench.builder().gc_interval(Duration::from_millis(30)).retention(Duration::from_millis(100)).open().await.unwrap();
+        let heard = Heard::of(&journal);
+        journal.workflow("flow", "1", |cx: Ctx, (): ()| async move { cx.step("one", |_| async { Ok::<_, Failed>(()) }).await });
+        let _served = serve(&journal);
+        let kept = journal.start("flow", "kept", &()).ttl(Duration::from_secs(3600)).await.unwrap();
+        kept.result::<()>().await.unwrap();
+        journal.run::<()>("flow", "k", &()).await.unwrap();
+        until("it is forgotten", async || heard.has("retention runs=1 steps=1")).await;
+        let error = journal.handle(&RunId::new("flow", "k")).look().await.unwrap_err();
+        assert_eq!(error.to_string(), "there is no run flow/k");
+        kept.look().await.unwrap();
+    }
+}

@@ -1,1 +1,0 @@
-//! Replays: what is recorded is not run again.
