@@ -3,13 +3,16 @@
 use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::future::Future;
+use std::path::Path;
 use std::process::Command;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 use stormproof_journal::{Ctx, Failed, Journal, Probe};
 use tokio::sync::mpsc;
 
+use crate::floor::Slices;
 use crate::turns::{AT_ONCE, Contender, Effort, Engine, Turn, What};
 
 /// The argument that makes this program one that dies.
@@ -50,7 +53,15 @@ pub fn contenders(effort: Effort) -> Vec<Contender> {
         };
         for at_once in [1, AT_ONCE] {
             let each = effort.steps(at_once);
-            add(What::Steps, at_once, Box::new(move |place| block_on(steps(url(engine, place), at_once, each))));
+            add(
+                What::Steps,
+                at_once,
+                Box::new(move |place| {
+                    let folder = Path::new(place).parent().filter(|_| engine == Engine::Sqlite && at_once == 1);
+                    let slices = folder.map(Slices::new).transpose().map_err(say)?;
+                    block_on(steps(url(engine, place), at_once, each, slices))
+                }),
+            );
             add(What::Once, at_once, Box::new(move |place| block_on(onces(url(engine, place), at_once, each))));
         }
         add(What::Recovery, 1, Box::new(move |place| recovery(&url(engine, place))));
@@ -76,17 +87,20 @@ fn say(error: impl Display) -> String {
 }
 
 /// A journal that knows a workflow of so many steps as its input says. Each run that is done says so.
-async fn open(url: &str, fate: Fate) -> Result<(Journal, mpsc::UnboundedReceiver<()>), String> {
+async fn open(url: &str, fate: Fate, slices: Option<Shared>) -> Result<(Journal, mpsc::UnboundedReceiver<()>), String> {
     let journal = Journal::builder(url).lease(LEASE).open().await.map_err(say)?;
     let (done, all_done) = mpsc::unbounded_channel();
     journal.workflow("bench", "1", move |cx: Ctx, steps: u32| {
-        let done = done.clone();
+        let (done, slices) = (done.clone(), slices.clone());
         async move {
             for number in 0..steps {
                 if fate == Fate::Dies && number == DONE {
                     std::process::exit(DIED);
                 }
                 cx.step("step", |_| async { Ok::<_, Failed>(Text::new()) }).await?;
+                if let Some(slices) = slices.as_deref().filter(|slices| lock(slices).count()) {
+                    tokio::task::block_in_place(|| lock(slices).ask())?;
+                }
             }
             let _ = done.send(());
             Ok(())
@@ -95,13 +109,18 @@ async fn open(url: &str, fate: Fate) -> Result<(Journal, mpsc::UnboundedReceiver
     Ok((journal, all_done))
 }
 
-async fn steps(url: String, at_once: u32, each: u32) -> Result<Turn, String> {
-    let (journal, mut all_done) = open(&url, Fate::Lives).await?;
+async fn steps(url: String, at_once: u32, each: u32, slices: Option<Slices>) -> Result<Turn, String> {
+    let slices = slices.map(|slices| Arc::new(Mutex::new(slices)));
+    let (journal, mut all_done) = open(&url, Fate::Lives, slices.clone()).await?;
     let server = journal.clone();
     tokio::spawn(async move { server.serve(at_once).await });
+    let mut began = Instant::now();
     // The first lap opens what is opened once.
-    for (lap, steps) in [("warm", 2), ("run", each)] {
-        let began = Instant::now();
+    for (lap, steps) in [("warm", if slices.is_some() { 0 } else { 2 }), ("run", each)] {
+        began = Instant::now();
+        if let Some(slices) = &slices {
+            lock(slices).start();
+        }
         let starts = (0..at_once).map(|number| {
             let journal = journal.clone();
             tokio::spawn(async move { journal.start("bench", &format!("{lap}-{number}"), &steps).await.map_err(say) })
@@ -112,15 +131,24 @@ async fn steps(url: String, at_once: u32, each: u32) -> Result<Turn, String> {
         for _ in 0..at_once {
             all_done.recv().await.ok_or(STOPPED)?;
         }
-        if lap == "run" {
-            return Ok(turn(at_once * each, began));
-        }
     }
-    Err("no lap".to_owned())
+    let mut turn = turn(at_once * each, began);
+    if let Some(slices) = slices {
+        let slices = lock(&slices);
+        (turn.done, turn.seconds) = (slices.timed(), slices.took.as_secs_f64());
+        turn.of_floor.clone_from(&slices.of_floor);
+    }
+    Ok(turn)
+}
+
+type Shared = Arc<Mutex<Slices>>;
+
+fn lock(slices: &Mutex<Slices>) -> MutexGuard<'_, Slices> {
+    slices.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 async fn onces(url: String, at_once: u32, each: u32) -> Result<Turn, String> {
-    let (journal, _) = open(&url, Fate::Lives).await?;
+    let (journal, _) = open(&url, Fate::Lives, None).await?;
     let began = Instant::now();
     let callers = (0..at_once).map(|caller| {
         let journal = journal.clone();
@@ -141,7 +169,8 @@ async fn onces(url: String, at_once: u32, each: u32) -> Result<Turn, String> {
 }
 
 fn turn(done: u32, began: Instant) -> Turn {
-    Turn { done, seconds: began.elapsed().as_secs_f64(), settings: BTreeMap::new() }
+    let seconds = began.elapsed().as_secs_f64();
+    Turn { done, seconds, of_floor: Vec::new(), settings: BTreeMap::new() }
 }
 
 /// From opening a journal to the next step of a run that another process left behind after [`DONE`].
@@ -155,7 +184,7 @@ fn recovery(url: &str) -> Result<Turn, String> {
     std::thread::sleep(LEASE * 2);
     block_on(async {
         let began = Instant::now();
-        let (journal, mut all_done) = open(url, Fate::Lives).await?;
+        let (journal, mut all_done) = open(url, Fate::Lives, None).await?;
         tokio::spawn(async move { journal.serve(1).await });
         all_done.recv().await.ok_or(STOPPED)?;
         Ok(turn(1, began))
@@ -165,7 +194,7 @@ fn recovery(url: &str) -> Result<Turn, String> {
 /// Dies after [`DONE`] steps.
 pub fn crash(url: &str) -> Result<(), String> {
     block_on(async {
-        let (journal, _) = open(url, Fate::Dies).await?;
+        let (journal, _) = open(url, Fate::Dies, None).await?;
         journal.start("bench", "left", &(DONE + 1)).await.map_err(say)?;
         journal.serve(1).await.map_err(say)
     })

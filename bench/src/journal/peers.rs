@@ -79,5 +79,5 @@ fn turn(peer: &Peer, python: &PathBuf, script: &PathBuf, place: &str, steps: u32
     let Line { steps, seconds, settings } = serde_json::from_str(line).map_err(|error| format!("{error}: {line}"))?;
     let plain = |value: serde_json::Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
     let settings = settings.into_iter().map(|(name, value)| (name, plain(value))).collect();
-    Ok(Turn { done: steps, seconds, settings })
+    Ok(Turn { done: steps, seconds, of_floor: Vec::new(), settings })
 }

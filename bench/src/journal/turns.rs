@@ -77,6 +77,8 @@ pub struct Turn {
     /// How many things were done.
     pub done: u32,
     pub seconds: f64,
+    /// How many times as quick as the disk it was, if it asked by itself.
+    pub of_floor: Vec<Floors>,
     /// What the database says of its durability.
     pub settings: BTreeMap<String, String>,
 }
@@ -114,7 +116,7 @@ pub struct Row {
     pub per_second: Quartiles,
     /// Seconds that a turn took.
     pub seconds: Quartiles,
-    /// Of the floors before and after each turn.
+    /// Of the floors around each turn, or of those that it took between its steps.
     pub of_floor: Pair,
     pub settings: BTreeMap<String, String>,
 }
@@ -197,8 +199,8 @@ impl Place {
 
 /// Lets all take turns.
 pub fn run(contenders: &mut [Contender], place: &Place, effort: Effort) -> Result<Table, String> {
-    let floor = Floor::new(&place.folder);
-    let measure = || floor.measure(effort.floor).map_err(|error| error.to_string());
+    let mut floor = Floor::new(&place.folder).map_err(|error| error.to_string())?;
+    let mut measure = || floor.per_second(effort.floor).map_err(|error| error.to_string());
     let mut turns: Vec<Vec<(Turn, Floors)>> = contenders.iter().map(|_| Vec::new()).collect();
     let mut before = measure()?;
     let mut floors = vec![before];
@@ -225,9 +227,12 @@ pub fn run(contenders: &mut [Contender], place: &Place, effort: Effort) -> Resul
 }
 
 fn row(contender: &Contender, mut turns: Vec<(Turn, Floors)>) -> Row {
-    let ratio = |(turn, floors): &(Turn, Floors)| Floors {
-        append: turn.rate() / floors.append,
-        in_place: turn.rate() / floors.in_place,
+    let ratios = |(turn, floors): &(Turn, Floors)| {
+        if turn.of_floor.is_empty() {
+            let (append, in_place) = (turn.rate() / floors.append, turn.rate() / floors.in_place);
+            return vec![Floors { append, in_place }];
+        }
+        turn.of_floor.clone()
     };
     Row {
         name: contender.name,
@@ -236,7 +241,7 @@ fn row(contender: &Contender, mut turns: Vec<(Turn, Floors)>) -> Row {
         what: contender.what,
         per_second: Quartiles::of(turns.iter().map(|(turn, _)| turn.rate()).collect()),
         seconds: Quartiles::of(turns.iter().map(|(turn, _)| turn.seconds).collect()),
-        of_floor: Pair::of(&turns.iter().map(ratio).collect::<Vec<_>>()),
+        of_floor: Pair::of(&turns.iter().flat_map(ratios).collect::<Vec<_>>()),
         settings: turns.pop().map(|(turn, _)| turn.settings).unwrap_or_default(),
     }
 }
