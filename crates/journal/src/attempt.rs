@@ -8,6 +8,7 @@ use std::convert::Infallible;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::{Pin, pin};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Poll;
 use std::time::Duration;
@@ -38,6 +39,8 @@ pub(crate) struct Attempt {
     pub(crate) fence: Fence,
     /// So often the run was claimed.
     pub(crate) number: u32,
+    /// A step is done.
+    progressed: AtomicBool,
     state: Mutex<State>,
     /// Something the driver has to look at was said outside its poll.
     changed: Notify,
@@ -99,6 +102,7 @@ impl Attempt {
             member: member.clone(),
             fence: Fence { run: run.id.clone(), epoch: run.epoch },
             number: run.attempts,
+            progressed: AtomicBool::new(false),
             state: Mutex::new(state),
             changed: Notify::new(),
         }
@@ -118,6 +122,11 @@ impl Attempt {
         let mut state = self.lock();
         state.called = state.called.saturating_add(1);
         Call { seq: state.called, name: name.into(), kind, fp: Ok(String::new()) }
+    }
+
+    /// So many attempts in a row brought no step.
+    pub(crate) fn in_vain(&self) -> u32 {
+        if self.progressed.load(Ordering::Relaxed) { 1 } else { self.number }
     }
 
     pub(crate) fn is_replaying(&self) -> bool {
@@ -195,7 +204,7 @@ impl Attempt {
     pub(crate) async fn replay<T: DeserializeOwned>(&self, call: &Call, recorded: &Step) -> Option<Result<T, Failed>> {
         let value = recorded.value.as_deref().unwrap_or("null");
         match recorded.state {
-            Progress::Begun => return None,
+            Progress::Begun => None,
             Progress::Done => {
                 count(&self.shared.counters.replayed);
                 match serde_json::from_str(value) {
@@ -254,12 +263,22 @@ impl Attempt {
     pub(crate) async fn write(&self, step: &Step) {
         let written = insist!(&self.shared, self.shared.store.record(&self.fence, step));
         self.written(written).await;
+        if step.state == Progress::Done {
+            self.progress();
+        }
+    }
+
+    /// A step is done: the attempts before this one count no more.
+    pub(crate) fn progress(&self) {
+        self.progressed.store(true, Ordering::Relaxed);
     }
 
     /// Goes on if a write stands.
     pub(crate) async fn written(&self, written: Result<Written, StoreError>) {
         match written {
-            Ok(Written::Done | Written::Already) => count(&self.shared.counters.written),
+            Ok(Written::Done | Written::Already) => {
+                count(&self.shared.counters.written);
+            }
             Ok(Written::Fenced) => match self.stop(Interruption::Fenced).await {},
             Err(error) => match self.store_failed(&error).await {},
         }

@@ -21,7 +21,7 @@ use crate::store::{Committed, Undo, Work};
 /// A commit, as a future. Made by [`Ctx::commit`](crate::Ctx::commit).
 #[must_use = "a commit does nothing until it is awaited"]
 pub struct CommitCall<Fut> {
-    said: Said,
+    said: Said<(), ()>,
     under_way: Pin<Box<Fut>>,
 }
 
@@ -53,10 +53,8 @@ where
 {
     let (said, heard) = Said::new(parts);
     let under_way = async move {
-        match heard.take() {
-            Some(parts) => perform(parts, work).await,
-            None => std::future::pending().await,
-        }
+        let (parts, _) = heard.take().await;
+        perform(parts, work).await
     };
     CommitCall { said, under_way: Box::pin(under_way) }
 }
@@ -75,10 +73,8 @@ where
 {
     let (said, heard) = Said::new(parts);
     let under_way = async move {
-        match heard.take() {
-            Some(parts) => perform_postgres(parts, work).await,
-            None => std::future::pending().await,
-        }
+        let (parts, _) = heard.take().await;
+        perform_postgres(parts, work).await
     };
     CommitCall { said, under_way: Box::pin(under_way) }
 }
@@ -162,7 +158,10 @@ where
 
 async fn outcome<T>(attempt: &Attempt, call: &Call, outcome: Option<Outcome<T>>) -> Result<T, Failed> {
     match outcome {
-        Some(Outcome::Value(value)) => Ok(value),
+        Some(Outcome::Value(value)) => {
+            attempt.progress();
+            Ok(value)
+        }
         Some(Outcome::Failed(failed)) => Err(failed),
         Some(Outcome::Panicked(panic)) => resume_unwind(panic),
         Some(Outcome::Unfit(kind, why)) => {
@@ -234,6 +233,7 @@ where
         match store.commit(transaction, &attempt.fence, &step).await {
             Ok(written) => {
                 attempt.written(Ok(written)).await;
+                attempt.progress();
                 return Ok(value);
             }
             // It did not happen: the work is done again. If it cannot be known, the next attempt reads what is recorded.

@@ -45,7 +45,7 @@ impl Ctx {
         &self,
         name: &str,
         run: F,
-    ) -> StepCall<impl Future<Output = Result<T, Failed>> + Send + use<T, E, F, Fut>>
+    ) -> StepCall<T, E, impl Future<Output = Result<T, Failed>> + Send + use<T, E, F, Fut>>
     where
         F: FnMut(Op) -> Fut + Send,
         Fut: Future<Output = Result<T, E>> + Send,
@@ -73,7 +73,7 @@ impl Ctx {
         name: &str,
         probe: P,
         run: F,
-    ) -> EffectCall<impl Future<Output = Result<T, Failed>> + Send + use<T, E, P, PFut, PE, F, Fut>>
+    ) -> EffectCall<T, E, impl Future<Output = Result<T, Failed>> + Send + use<T, E, P, PFut, PE, F, Fut>>
     where
         P: Fn(Op) -> PFut + Send + Sync,
         PFut: Future<Output = Result<Probe<T>, PE>> + Send,

@@ -6,11 +6,12 @@ use std::task::{Context, Poll};
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use stormproof::Policy;
 use stormproof::journal::Told;
+use stormproof::{Classify, Policy};
 
 use crate::attempt::{Attempt, Interruption};
 use crate::failed::Failed;
+use crate::judged::{Classifier, Judge, Judged};
 use crate::op::Op;
 use crate::replay::Call;
 use crate::run::{Failure, Progress};
@@ -51,12 +52,12 @@ impl<T> From<Option<T>> for Probe<T> {
 
 /// An effect, as a future. Made by [`Ctx::effect`](crate::Ctx::effect).
 #[must_use = "an effect does nothing until it is awaited"]
-pub struct EffectCall<Fut> {
-    said: Said,
+pub struct EffectCall<T, E, Fut> {
+    said: Said<T, E>,
     under_way: Pin<Box<Fut>>,
 }
 
-impl<Fut> EffectCall<Fut> {
+impl<T, E, Fut> EffectCall<T, E, Fut> {
     /// What the effect is called with; see [`StepCall::input`](crate::StepCall::input).
     pub fn input(self, input: &(impl Serialize + ?Sized)) -> Self {
         self.said.change(|parts| parts.set_input(input));
@@ -69,9 +70,15 @@ impl<Fut> EffectCall<Fut> {
         self.said.change(|parts| parts.policy = Some(policy.clone()));
         self
     }
+
+    /// How the policy is to judge what the effect gave; see [`StepCall::classify`](crate::StepCall::classify).
+    pub fn classify(self, classifier: impl Classify<T, E> + Send + Sync + 'static) -> Self {
+        self.said.classify(classifier);
+        self
+    }
 }
 
-impl<Fut: Future> Future for EffectCall<Fut> {
+impl<T, E, Fut: Future> Future for EffectCall<T, E, Fut> {
     type Output = Fut::Output;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
@@ -84,7 +91,7 @@ pub(crate) fn effect<T, E, P, PFut, PE, F, Fut>(
     parts: Parts,
     probe: P,
     run: F,
-) -> EffectCall<impl Future<Output = Result<T, Failed>> + Send + use<T, E, P, PFut, PE, F, Fut>>
+) -> EffectCall<T, E, impl Future<Output = Result<T, Failed>> + Send + use<T, E, P, PFut, PE, F, Fut>>
 where
     P: Fn(Op) -> PFut + Send + Sync,
     PFut: Future<Output = Result<Probe<T>, PE>> + Send,
@@ -96,15 +103,18 @@ where
 {
     let (said, heard) = Said::new(parts);
     let under_way = async move {
-        match heard.take() {
-            Some(parts) => perform(parts, probe, run).await,
-            None => std::future::pending().await,
-        }
+        let (parts, classifier) = heard.take().await;
+        perform(parts, classifier, probe, run).await
     };
     EffectCall { said, under_way: Box::pin(under_way) }
 }
 
-async fn perform<T, E, P, PFut, PE, F, Fut>(parts: Parts, probe: P, run: F) -> Result<T, Failed>
+async fn perform<T, E, P, PFut, PE, F, Fut>(
+    parts: Parts,
+    classifier: Option<Classifier<T, E>>,
+    probe: P,
+    run: F,
+) -> Result<T, Failed>
 where
     P: Fn(Op) -> PFut + Send + Sync,
     PFut: Future<Output = Result<Probe<T>, PE>> + Send,
@@ -134,20 +144,24 @@ where
     }
     let op = attempt.op(&call);
     // One attempt: the probe first if there was one before.
-    let one = async |op: Op| -> Result<T, Failed> {
+    let one = async |op: Op| -> Result<T, E> {
         if uncertain.swap(true, Ordering::Relaxed)
             && let Some(value) = ask(&attempt, &call, &probe, op.clone()).await
         {
             return Ok(value);
         }
         attempt.rely().await;
-        run(op).await.map_err(Into::into)
+        run(op).await
     };
     let result = match &policy {
-        None => one(op).await,
+        None => one(op).await.map_err(Into::into),
         Some(policy) => {
-            let calling = policy.call(|cx| one(op.attempt_of(cx.attempt(), cx.remaining(), policy.clock())));
-            calling.await.map_err(Failed::of_policy)
+            let judged = |error| Judged::new(classifier.as_ref(), error);
+            let calling = policy.call(async |cx| {
+                let op = op.attempt_of(cx.attempt(), cx.remaining(), policy.clock());
+                one(op).await.map_err(judged)
+            });
+            calling.classify(Judge(classifier.as_ref())).await.map_err(Failed::of_policy)
         }
     };
     attempt.settle(&call, result).await

@@ -58,6 +58,11 @@ impl Failed {
         self.0.keep
     }
 
+    /// Whether time ran out: that of a step's policy, or that of a [wait](crate::WaitCall::timeout).
+    pub fn is_timeout(&self) -> bool {
+        self.0.kind == TIMED_OUT
+    }
+
     /// The number of the step that failed, if it was one.
     pub fn step(&self) -> Option<u32> {
         self.0.seq
@@ -86,7 +91,7 @@ impl Failed {
         match error {
             stormproof::Error::Failed { error, .. } => error.into(),
             other => {
-                let kind = if other.is_timeout() { "timed_out" } else { "refused" };
+                let kind = if other.is_timeout() { TIMED_OUT } else { "refused" };
                 let other = other.map(Into::into);
                 let last = other.last().map(|last: &Self| format!("; the last error was: {}", last.message()));
                 Self::new(kind, format!("{other}{}", last.unwrap_or_default()))
@@ -94,6 +99,9 @@ impl Failed {
         }
     }
 }
+
+/// The kind of an error for want of time.
+pub(crate) const TIMED_OUT: &str = "timed_out";
 
 impl<E: Error> From<E> for Failed {
     fn from(error: E) -> Self {

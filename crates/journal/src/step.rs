@@ -6,11 +6,12 @@ use std::task::{Context, Poll};
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use stormproof::Policy;
+use stormproof::{Classify, Policy};
 
 use crate::attempt::Attempt;
 use crate::failed::Failed;
 use crate::fingerprint::fingerprint;
+use crate::judged::{Classifier, Judge, Judged};
 use crate::op::Op;
 use crate::replay::Call;
 
@@ -35,35 +36,47 @@ impl Parts {
 }
 
 /// What is said of a step before it is awaited, shared with the future that carries it out.
-pub(crate) struct Said(Arc<Mutex<Option<Parts>>>);
+pub(crate) struct Said<T, E>(Arc<Mutex<Option<Spoken<T, E>>>>);
 
-impl Said {
+type Spoken<T, E> = (Parts, Option<Classifier<T, E>>);
+
+impl<T, E> Said<T, E> {
     pub(crate) fn new(parts: Parts) -> (Self, Self) {
-        let parts = Arc::new(Mutex::new(Some(parts)));
+        let parts = Arc::new(Mutex::new(Some((parts, None))));
         (Self(parts.clone()), Self(parts))
     }
 
     pub(crate) fn change(&self, change: impl FnOnce(&mut Parts)) {
-        if let Some(parts) = &mut *self.0.lock().unwrap_or_else(PoisonError::into_inner) {
+        if let Some((parts, _)) = &mut *self.0.lock().unwrap_or_else(PoisonError::into_inner) {
             change(parts);
         }
     }
 
-    /// All that was said; a future comes for it once.
-    pub(crate) fn take(&self) -> Option<Parts> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+    pub(crate) fn classify(&self, by: impl Classify<T, E> + Send + Sync + 'static) {
+        if let Some((_, classifier)) = &mut *self.0.lock().unwrap_or_else(PoisonError::into_inner) {
+            *classifier = Some(Arc::new(by));
+        }
+    }
+
+    /// All that was said. The future that comes for it comes once.
+    pub(crate) async fn take(self) -> Spoken<T, E> {
+        let said = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+        match said {
+            Some(said) => said,
+            None => std::future::pending().await,
+        }
     }
 }
 
 /// A step, as a future. Made by [`Ctx::step`](crate::Ctx::step).
 #[must_use = "a step does nothing until it is awaited"]
-pub struct StepCall<Fut> {
-    said: Said,
+pub struct StepCall<T, E, Fut> {
+    said: Said<T, E>,
     // The operation may borrow what the workflow has: no lifetime here says so, for join! and its like could not hold it.
     under_way: Pin<Box<Fut>>,
 }
 
-impl<Fut> StepCall<Fut> {
+impl<T, E, Fut> StepCall<T, E, Fut> {
     /// What the step is called with: its fingerprint is recorded, and if it differs in a replay, the run is blocked rather
     /// than given a value that belongs to something else.
     pub fn input(self, input: &(impl Serialize + ?Sized)) -> Self {
@@ -71,15 +84,21 @@ impl<Fut> StepCall<Fut> {
         self
     }
 
-    /// Calls the operation through a policy: its retries are attempts of this step. What the policy counts as a failure is
-    /// every error of the operation.
+    /// Calls the operation through a policy: its retries are attempts of this step.
     pub fn policy(self, policy: &Policy) -> Self {
         self.said.change(|parts| parts.policy = Some(policy.clone()));
         self
     }
+
+    /// How the policy is to judge what the operation gave: what is retried, and when. Default: each error is a failure. An
+    /// error that is [kept](Failed::keep) is not retried unless the classifier says so.
+    pub fn classify(self, classifier: impl Classify<T, E> + Send + Sync + 'static) -> Self {
+        self.said.classify(classifier);
+        self
+    }
 }
 
-impl<Fut: Future> Future for StepCall<Fut> {
+impl<T, E, Fut: Future> Future for StepCall<T, E, Fut> {
     type Output = Fut::Output;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
@@ -91,7 +110,7 @@ impl<Fut: Future> Future for StepCall<Fut> {
 pub(crate) fn step<T, E, F, Fut>(
     parts: Parts,
     run: F,
-) -> StepCall<impl Future<Output = Result<T, Failed>> + Send + use<T, E, F, Fut>>
+) -> StepCall<T, E, impl Future<Output = Result<T, Failed>> + Send + use<T, E, F, Fut>>
 where
     F: FnMut(Op) -> Fut + Send,
     Fut: Future<Output = Result<T, E>> + Send,
@@ -100,15 +119,13 @@ where
 {
     let (said, heard) = Said::new(parts);
     let under_way = async move {
-        match heard.take() {
-            Some(parts) => perform(parts, run).await,
-            None => std::future::pending().await,
-        }
+        let (parts, classifier) = heard.take().await;
+        perform(parts, classifier, run).await
     };
     StepCall { said, under_way: Box::pin(under_way) }
 }
 
-async fn perform<T, E, F, Fut>(parts: Parts, mut run: F) -> Result<T, Failed>
+async fn perform<T, E, F, Fut>(parts: Parts, classifier: Option<Classifier<T, E>>, mut run: F) -> Result<T, Failed>
 where
     F: FnMut(Op) -> Fut + Send,
     Fut: Future<Output = Result<T, E>> + Send,
@@ -127,8 +144,12 @@ where
     let result = match &policy {
         None => run(op).await.map_err(Into::into),
         Some(policy) => {
-            let calling = policy.call(|cx| run(op.attempt_of(cx.attempt(), cx.remaining(), policy.clock())));
-            calling.await.map_err(Failed::of_policy)
+            let judged = |error| Judged::new(classifier.as_ref(), error);
+            let calling = policy.call(|cx| {
+                let attempt = run(op.attempt_of(cx.attempt(), cx.remaining(), policy.clock()));
+                async move { attempt.await.map_err(judged) }
+            });
+            calling.classify(Judge(classifier.as_ref())).await.map_err(Failed::of_policy)
         }
     };
     attempt.settle(&call, result).await

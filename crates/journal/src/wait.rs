@@ -7,10 +7,9 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use serde::de::DeserializeOwned;
-use stormproof::Instant;
 
 use crate::attempt::Attempt;
-use crate::failed::Failed;
+use crate::failed::{Failed, TIMED_OUT};
 use crate::patience::insist;
 use crate::replay::Call;
 use crate::run::{Kind, Millis, Progress, RunId, State, millis};
@@ -168,7 +167,7 @@ async fn wait<T: DeserializeOwned>(parts: Parts, source: Source, timeout: Option
         };
         if left.is_some_and(|left| left.is_zero()) {
             let message = format!("{} had no answer in time", call.title());
-            return Err(attempt.settle_failed(&call, Failed::new("timed_out", message)).await);
+            return Err(attempt.settle_failed(&call, Failed::new(TIMED_OUT, message)).await);
         }
         let clock = &shared.settings.clock;
         let look_again = match source {
@@ -202,6 +201,7 @@ async fn ask(attempt: &Attempt, call: &Call, source: &Source) -> Option<Result<B
                 Ok((_, None)) => None,
                 Ok((written, Some(body))) => {
                     attempt.written(Ok(written)).await;
+                    attempt.progress();
                     Some(Ok(body))
                 }
                 Err(error) => match attempt.store_failed(&error).await {},

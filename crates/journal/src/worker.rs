@@ -12,8 +12,8 @@ use crate::error::{RunError, StoreError};
 use crate::journal::Shared;
 use crate::lease::{Live, Lost, Member};
 use crate::patience::Patience;
-use crate::run::{Failure, Run, RunId, State, Step};
-use crate::store::{Claimed, End, Fence, Filter, Found, Keep as _, Retention, Signalled, Wanted, Written};
+use crate::run::{Failure, Run, RunId, State};
+use crate::store::{Claimed, End, Fence, Found, Keep as _, Retention, Signalled, Wanted, Written};
 use crate::telling::count;
 use crate::watch::Watch;
 use crate::workflows::Workflow;
@@ -218,7 +218,7 @@ impl Shared {
         if matches!(turn, Turn::Interrupted(Interruption::Fenced)) {
             return self.lost(live, Lost::Fenced).await;
         }
-        let end = self.end(&attempt, &run, turn);
+        let end = self.end(&attempt, turn);
         match live.finish(&end).await {
             Ok(Written::Fenced) => self.lost(live, Lost::Fenced).await,
             Err(lost) => self.lost(live, lost).await,
@@ -230,13 +230,14 @@ impl Shared {
     }
 
     /// How a run is left after a turn.
-    fn end(&self, attempt: &Attempt, run: &Run, turn: Turn) -> End {
+    fn end(&self, attempt: &Attempt, turn: Turn) -> End {
         let again = |failure: Failure| {
-            if run.attempts >= self.settings.max_attempts {
-                let message = format!("given up after {} attempts: {}", run.attempts, failure.message);
+            let attempts = attempt.in_vain();
+            if attempts >= self.settings.max_attempts {
+                let message = format!("given up after {attempts} attempts: {}", failure.message);
                 return End::Blocked(Failure { message, ..failure });
             }
-            let after = self.settings.retry_delay.delay(run.attempts.saturating_sub(1), Duration::ZERO, &self.rng);
+            let after = self.settings.retry_delay.delay(attempts.saturating_sub(1), Duration::ZERO, &self.rng);
             End::Queued { after, parked: false }
         };
         match turn {
@@ -262,7 +263,7 @@ impl Shared {
         match end {
             End::Blocked(failure) => self.tell_blocked(&run.id, failure),
             End::Err(failure) => {
-                self.tell(|| Told::RunFailed { run: run.id.as_str().into(), kind: failure.kind.as_str().into() })
+                self.tell(|| Told::RunFailed { run: run.id.as_str().into(), kind: failure.kind.as_str().into() });
             }
             End::Queued { .. } => self.woken(),
             End::Ok(_) => {}

@@ -8,6 +8,21 @@ use stormproof_journal::{Ctx, Failed, Op, RunError, State};
 
 use crate::bench::{Bench, Calls, count, look, on_every_store, serve};
 
+/// Does not retry errors of this kind.
+struct Unless(&'static str);
+impl<T> stormproof::Classify<T, Failed> for Unless {
+    fn classify<'a>(&self, result: Result<&'a T, &'a Failed>) -> stormproof::Verdict<'a> {
+        match result {
+            Ok(_) => stormproof::Verdict::success(),
+            Err(failed) if failed.kind() == self.0 => stormproof::Verdict::ignored(failed.kind()),
+            Err(failed) => stormproof::Verdict::failure(failed.kind()),
+        }
+    }
+}
+
+/// What a step was told of itself, twice, its run and its attempt.
+type Told = ((String, i64), (String, i64), String, u32);
+
 on_every_store! {
     async fn a_workflow_gives_its_result_and_the_same_key_gives_it_again(bench: &Bench) {
         let (journal, calls) = (bench.open().await, Calls::default());
@@ -131,6 +146,29 @@ on_every_store! {
         assert_eq!(error.to_string(), "flow/other failed: not yet");
     }
 
+    async fn a_classifier_says_what_is_retried_and_what_is_kept_is_final(bench: &Bench) {
+        let (journal, calls) = (bench.open().await, Calls::default());
+        let policy = Retry::constant(Duration::from_millis(1)).max_retries(2).build("flaky").unwrap();
+        let counted = calls.clone();
+        journal.workflow("flow", "1", move |cx: Ctx, kind: String| {
+            let (calls, policy) = (counted.clone(), policy.clone());
+            async move {
+                let run = |_| async { calls.call(); Err::<(), _>(Failed::new(kind.clone(), "no")) };
+                cx.step("one", run).policy(&policy).classify(Unless("Forbidden")).await.unwrap_err();
+                let kept = |_| async { calls.call(); Err::<(), _>(Failed::new("declined", "no").keep()) };
+                cx.step("two", kept).policy(&policy).await.unwrap_err();
+                let probe = |_| async { Ok::<_, Failed>(stormproof_journal::Probe::Rerun) };
+                cx.effect("three", probe, run).policy(&policy).classify(Unless("Forbidden")).await.unwrap_err();
+                Ok(())
+            }
+        });
+        let _served = serve(&journal);
+        journal.run::<()>("flow", "no", &"Forbidden").await.unwrap();
+        assert_eq!(calls.count(), 3);
+        journal.run::<()>("flow", "yes", &"Down").await.unwrap();
+        assert_eq!(calls.count(), 3 + 7);
+    }
+
     async fn a_policy_that_refuses_or_runs_out_of_time_is_an_error_of_the_step(bench: &Bench) {
         let journal = bench.open().await;
         let policy = Policy::builder("slow").attempt_timeout(Duration::from_millis(10)).build().unwrap();
@@ -141,6 +179,7 @@ on_every_store! {
                     assert!(op.remaining().is_some());
                     std::future::pending::<Result<(), Failed>>().await
                 }).policy(&policy).await.unwrap_err();
+                assert!(failed.is_timeout());
                 Ok(failed.kind().to_owned())
             }
         });
@@ -155,7 +194,6 @@ on_every_store! {
             Ok((cx.step("one", told).await?, cx.step("two", told).await?, cx.run_id().to_string(), cx.attempt()))
         });
         let _served = serve(&journal);
-        type Told = ((String, i64), (String, i64), String, u32);
         let (one, two, id, attempt) = journal.run::<Told>("flow", "a", &()).await.unwrap();
         assert_eq!((id.as_str(), attempt), ("flow/a", 1));
         let (other, ..) = journal.run::<Told>("flow", "b", &()).await.unwrap();
