@@ -4,17 +4,18 @@ use std::time::Duration;
 
 use stormproof::degrade::Config;
 use stormproof::{Degradation, EventBus, Policy};
-use stormproof_journal::{Ctx, Failed, Op, Probe};
+use stormproof_journal::{Ctx, Failed, Journal, Op, Probe};
 
 use crate::diagnose::{Diagnosis, MAX_DEGRADATION, diagnose};
-use crate::incident::Symptom;
-use crate::services::{Order, Services, Trouble};
+use crate::incident::{Incident, Symptom};
+use crate::services::{Judge, Order, Services, Trouble};
 use crate::tell::say;
 
 /// What acting takes.
 #[derive(Clone, Debug)]
 pub(crate) struct Hands {
     pub(crate) services: Services,
+    journal: Journal,
     /// Repeats what changes something, after the probe was asked.
     changing: Policy,
     /// How much the agent lacks at the moment.
@@ -25,17 +26,18 @@ pub(crate) struct Hands {
 const LOOKS: u32 = 40;
 
 impl Hands {
-    pub(crate) fn new(services: &Services, bus: &EventBus) -> crate::Result<Self> {
+    pub(crate) fn new(services: &Services, journal: &Journal, bus: &EventBus) -> crate::Result<Self> {
         let config =
             Config { max_degradation: MAX_DEGRADATION, recovery_evaluations: 1, recovery_dwell: Duration::ZERO };
         let degradation = Degradation::with_config("diagnosis", config)?;
         degradation.on_shift(|shift| say(&format!("    {}: {} -> {}", shift.as_str(), shift.from, shift.to)));
-        Ok(Self { services: services.clone(), changing: Services::changing(bus)?, degradation })
+        let (services, journal) = (services.clone(), journal.clone());
+        Ok(Self { services, journal, changing: Services::changing(bus)?, degradation })
     }
 
     /// Finds out why, and takes notice of how well that went.
-    pub(crate) async fn diagnose(&self, component: &str, symptom: Symptom) -> Diagnosis {
-        let found = diagnose(&self.services, component, symptom).await;
+    pub(crate) async fn diagnose(&self, incident: &Incident, symptom: Symptom) -> Diagnosis {
+        let found = diagnose(&self.services, &self.journal, incident, symptom).await;
         self.degradation.evaluate(found.made_of.parts());
         found
     }
@@ -49,7 +51,7 @@ impl Hands {
             say(&format!("{}: {} {:?}", order.incident, order.action, order.replicas));
             self.services.order(op.key(), &order).await
         };
-        cx.effect(&name, probe, act).policy(&self.changing).await
+        cx.effect(&name, probe, act).policy(&self.changing).classify(Judge).await
     }
 
     /// The probe. A request that has arrived is under way even if whoever sent it is dead, so the answer is waited for.
@@ -75,7 +77,7 @@ impl Hands {
             say(&format!("{incident}: {kind}"));
             self.services.notify(op.key(), kind, incident, text).await
         };
-        cx.effect(kind, probe, send).policy(&self.changing).await
+        cx.effect(kind, probe, send).policy(&self.changing).classify(Judge).await
     }
 }
 

@@ -31,12 +31,12 @@ pub(crate) async fn run(dir: &Path) -> crate::Result<()> {
     let bus = EventBus::new();
     tell_events(&bus);
     let services = Services::new(Addresses::read(dir)?, &bus)?;
-    let hands = Hands::new(&services, &bus)?;
     let watch = Watch::new(&services)?;
 
-    // That the process is killed while it has a run is no fault of the run.
+    // That the process is killed in the middle of a step, even many times, is no fault of the run.
     let journal =
         Journal::builder(format!("sqlite:{}", dir.join("journal.db").display())).max_attempts(1_000).open().await?;
+    let hands = Hands::new(&services, &journal, &bus)?;
     journal.workflow(WORKFLOW, "1", move |cx: Ctx, incident: Incident| {
         let hands = hands.clone();
         async move { resolve(&cx, &incident, &hands).await }
@@ -100,7 +100,7 @@ async fn resolve(cx: &Ctx, incident: &Incident, hands: &Hands) -> Result<Outcome
     }
     hands.notify(cx, "ticket", &id, &format!("{component} is {symptom:?}")).await?;
     let diagnosis: Diagnosis =
-        cx.step("diagnose", |_| async { Ok::<_, Failed>(hands.diagnose(component, symptom).await) }).await?;
+        cx.step("diagnose", |_| async { Ok::<_, Failed>(hands.diagnose(incident, symptom).await) }).await?;
     if !cx.is_replaying() {
         say(&format!("{id}: {diagnosis}"));
     }
@@ -124,14 +124,17 @@ async fn resolve(cx: &Ctx, incident: &Incident, hands: &Hands) -> Result<Outcome
     Ok(outcome)
 }
 
-/// Applies a remedy to one part after the other, and only goes on if it helped. One that did not is taken back.
+/// Applies a remedy to one part after the other, and only goes on if it helped. One that did not is taken back wherever
+/// it was applied.
 async fn heal<'a>(
     cx: &Ctx,
     hands: &Hands,
     order: impl Fn(&'a str, &'a [usize]) -> Order<'a>,
     remedy: Remedy,
 ) -> Result<bool, Failed> {
+    let mut touched = 0;
     for replicas in remedy.stages() {
+        touched += replicas.len();
         let order = order(remedy.action(), replicas);
         hands.act(cx, order).await?;
         let check = format!("verify {} {replicas:?}", remedy.action());
@@ -145,7 +148,8 @@ async fn heal<'a>(
             say(&format!("{}: {} did not help", order.incident, remedy.action()));
         }
         if let Some(undo) = remedy.undo() {
-            hands.act(cx, Order { action: undo, ..order }).await?;
+            let replicas = ALL.get(..touched).unwrap_or(ALL);
+            hands.act(cx, Order { action: undo, replicas, ..order }).await?;
         }
         return Ok(false);
     }

@@ -4,11 +4,11 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use stormproof::LoopGuard;
 use stormproof::degrade::{Component, Level, Response};
-use stormproof::loop_guard::{Detection, Verdict};
+use stormproof::loop_guard::{Config, Detection, Verdict};
+use stormproof_journal::{Journal, TaskError};
 
-use crate::incident::{Cause, Metrics, Remedy, Symptom};
+use crate::incident::{Cause, Incident, Metrics, Remedy, Symptom};
 use crate::services::{Failed, Services};
 
 /// What is thought to be the cause, what to do, and how much was known when it was said.
@@ -41,9 +41,15 @@ impl fmt::Display for Diagnosis {
 }
 
 /// Looks at everything there is to see.
-pub(crate) async fn diagnose(services: &Services, component: &str, symptom: Symptom) -> Diagnosis {
-    let metrics = services.measure(component).await;
-    let thought = think(services, component, &json!({ "symptom": symptom, "metrics": metrics.as_ref().ok() })).await;
+pub(crate) async fn diagnose(
+    services: &Services,
+    journal: &Journal,
+    incident: &Incident,
+    symptom: Symptom,
+) -> Diagnosis {
+    let metrics = services.measure(&incident.component).await;
+    let symptoms = json!({ "symptom": symptom, "metrics": metrics.as_ref().ok() });
+    let thought = think(services, journal, incident, &symptoms).await;
     conclude(symptom, metrics.map_err(|error| error.to_string()), thought.map_err(|error| error.to_string()))
 }
 
@@ -54,13 +60,22 @@ enum NoDiagnosis {
     Unavailable(#[from] Failed),
     #[error("the model goes in circles: {0}")]
     Circles(Detection),
+    #[error("nobody can say whether the model goes in circles: {0}")]
+    Unwatched(#[from] TaskError),
     #[error("the model's answer is none: {0}")]
     None(Value),
 }
 
-/// Lets the model look around until it has made up its mind. It may ask for what it likes, as long as it gets somewhere.
-async fn think(services: &Services, component: &str, symptoms: &Value) -> Result<Cause, NoDiagnosis> {
-    let guard = LoopGuard::new(component);
+/// Lets the model look around until it has made up its mind. It may ask for what it likes, as long as it gets somewhere;
+/// who begins anew after a kill does not get more than who was not killed.
+async fn think(
+    services: &Services,
+    journal: &Journal,
+    incident: &Incident,
+    symptoms: &Value,
+) -> Result<Cause, NoDiagnosis> {
+    let component = incident.component.as_str();
+    let task = journal.guard(&format!("diagnose {}", incident.id()), Config::default()).await?;
     let mut seen = Vec::new();
     loop {
         let question = json!({ "component": component, "symptoms": symptoms, "seen": seen });
@@ -69,9 +84,10 @@ async fn think(services: &Services, component: &str, symptoms: &Value) -> Result
             let cause = answer.get("cause").and_then(|cause| Cause::deserialize(cause).ok());
             return cause.ok_or(NoDiagnosis::None(answer));
         };
-        if heed(guard.before_call(tool, component), &mut seen)? {
+        if heed(task.observe(|guard| guard.before_call(tool, component)).await?, &mut seen)? {
             let logs = services.logs(component).await.map_err(|error| error.to_string());
-            let after = guard.after_call(tool, component, logs.as_deref().map_err(String::as_str));
+            let found = logs.as_deref().map_err(String::as_str);
+            let after = task.observe(|guard| guard.after_call(tool, component, found)).await?;
             seen.push(json!({ tool: logs.unwrap_or_else(|error| error) }));
             heed(after, &mut seen)?;
         }

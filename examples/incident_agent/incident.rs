@@ -106,7 +106,7 @@ impl Remedy {
         }
     }
 
-    /// The replicas it is tried on, one stage after the other: first where it can do little harm.
+    /// The replicas it is tried on, in order, one stage after the other: first where it can do little harm.
     pub(crate) const fn stages(self) -> &'static [&'static [usize]] {
         match self {
             Self::RollBack | Self::Restart => &[&[0], &[1, 2]],

@@ -35,7 +35,7 @@ pub(crate) async fn hand_over(cx: &Ctx, hands: &Hands, incident: &str, context: 
                 say(&format!("{incident}: the {} says: {}", answer.by, answer.says));
                 return Ok(Outcome::HandedOver { to: answer.by });
             }
-            Err(silence) if silence.kind() == "timed_out" => {}
+            Err(silence) if silence.is_timeout() => {}
             Err(other) => return Err(other),
         }
     }

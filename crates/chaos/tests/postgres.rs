@@ -32,9 +32,7 @@ impl World {
         let server = Server::start().unwrap();
         let database = server.database().unwrap();
         let journal = open(database.url()).await.unwrap();
-        let mut tables = Tables::open(database.url()).unwrap();
-        tokio::task::block_in_place(|| tables.rows("create table rows (run text not null, seq bigint not null)"))
-            .unwrap();
+        sql(database.url(), "create table rows (run text not null, seq bigint not null)");
         let calls = Arc::new(AtomicU32::new(0));
         let counted = calls.clone();
         journal.workflow("flow", "1", move |cx: Ctx, (): ()| {
@@ -74,11 +72,8 @@ impl World {
         Self { server, database, journal, serving, calls }
     }
 
-    fn sql(&self, sql: &str) -> Vec<Vec<String>> {
-        tokio::task::block_in_place(|| {
-            let mut tables = Tables::open(self.database.url()).unwrap();
-            tables.rows(sql).unwrap_or_else(|error| panic!("{sql}: {error}"))
-        })
+    fn sql(&self, statement: &str) -> Vec<Vec<String>> {
+        sql(self.database.url(), statement)
     }
 
     /// All runs end, and each commit was made once. The attempts of the run that had the most.
@@ -102,6 +97,13 @@ impl World {
         self.serving.await.unwrap();
         attempts
     }
+}
+
+fn sql(url: &str, statement: &str) -> Vec<Vec<String>> {
+    tokio::task::block_in_place(|| {
+        let mut tables = Tables::open(url).unwrap();
+        tables.rows(statement).unwrap_or_else(|error| panic!("{statement}: {error}"))
+    })
 }
 
 async fn open(url: &str) -> Result<Journal, OpenError> {

@@ -31,7 +31,8 @@ const ORDER: [Mood; MOODS] =
 
 pub(super) async fn answer(world: &Arc<World>, call: Call) -> Answer {
     let (kind, mood) = {
-        let state = world.state();
+        let mut state = world.state();
+        state.asked += 1;
         let fault = state.components.iter().find(|component| component.name == call.text("component"));
         let fault = fault.and_then(|component| component.fault);
         let kind = fault.and_then(|at| state.log.faults.get(at)).map(|fault| fault.kind);

@@ -29,6 +29,8 @@ pub(super) struct State {
     pub(super) replies: Vec<Reply>,
     /// No new faults from now on.
     pub(super) enough: bool,
+    /// So often the model was asked.
+    pub(super) asked: u32,
     pub(super) log: Log,
 }
 
@@ -68,6 +70,7 @@ impl World {
             components: COMPONENTS.map(component).into(),
             replies: Vec::new(),
             enough: false,
+            asked: 0,
             log: Log::default(),
         };
         Self { state: Mutex::new(state), chance: Rng::new(seed), quiet }

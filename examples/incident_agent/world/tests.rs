@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use stormproof::EventBus;
+use stormproof_journal::Journal;
 
 use super::log::Kind;
 use super::state::{REPLICAS, World};
@@ -144,10 +145,10 @@ async fn a_message_counts_once_for_its_key() {
 async fn whatever_the_model_does_there_is_a_diagnosis_soon() {
     for turn in 0..model::MOODS {
         let (world, services) = world(9).await;
-        // Each fault is another mood.
-        (0..).take(turn + 1).for_each(|since| world.state().break_down("search", Kind::StaleCache, since));
+        moods(&world, turn);
         let began = std::time::Instant::now();
-        let found = diagnose(&services, "search", Symptom::Stale).await;
+        let journal = Journal::open("memory:").await.unwrap();
+        let found = diagnose(&services, &journal, &incident(), Symptom::Stale).await;
         assert!(began.elapsed() < std::time::Duration::from_secs(5), "{found:?}");
         let remedies = if turn == 2 { &[Remedy::Restart, Remedy::ClearCaches][..] } else { &[Remedy::ClearCaches] };
         assert_eq!(found.remedies, remedies, "{turn}");
@@ -155,4 +156,28 @@ async fn whatever_the_model_does_there_is_a_diagnosis_soon() {
         let expected = ["", "in circles: logs would be called for the", "", "429", "502", "none: ", "timed out"][turn];
         assert!(why.contains(expected) && why.is_empty() == expected.is_empty(), "{turn}: {why}");
     }
+}
+
+#[tokio::test]
+async fn a_model_in_circles_is_not_asked_again_by_the_next_process() {
+    let (world, services) = world(9).await;
+    moods(&world, 1);
+    let journal = Journal::open("memory:").await.unwrap();
+    let mut asked = Vec::new();
+    for _ in 0..2 {
+        let before = world.state().asked;
+        let found = diagnose(&services, &journal, &incident(), Symptom::Stale).await;
+        assert_eq!(found.remedies, [Remedy::ClearCaches]);
+        asked.push(world.state().asked - before);
+    }
+    assert!(asked[0] > 3 && asked[1] == 1, "{asked:?}");
+}
+
+/// One fault after the other, as each brings another mood.
+fn moods(world: &World, turn: usize) {
+    (0..).take(turn + 1).for_each(|since| world.state().break_down("search", Kind::StaleCache, since));
+}
+
+fn incident() -> Incident {
+    Incident { component: "search".into(), since: 5 }
 }
