@@ -2,12 +2,14 @@
 //!
 //! `cargo xtask bench journal` runs this with an interpreter that has the peers. The disk's speed drifts, so the floor is
 //! taken before and after each contender's turn, contenders take turns for some rounds, and what is compared are ratios
-//! of neighbours. [`floor`] is the disk alone, [`ours`] the journal, [`peers`] theirs, [`report`] writes it down.
+//! of neighbours. [`floor`] is the disk alone, [`sqlite`] what SQLite makes of it,
+//! [`ours`] the journal, [`peers`] theirs; [`turns`] lets them take turns and [`report`] writes it down.
 
 mod floor;
 mod ours;
 mod peers;
 mod report;
+mod sqlite;
 mod turns;
 
 use std::path::{Path, PathBuf};
@@ -32,6 +34,7 @@ fn run(args: &[String]) -> Result<(), String> {
     let place = Place::new(&root.join("target/bench-journal"))?;
 
     let mut contenders = ours::contenders(effort);
+    contenders.push(sqlite::contender(effort));
     if let Some(python) = value("--python") {
         contenders.extend(peers::contenders(Path::new(python), &root.join("bench/journal"), effort));
     }

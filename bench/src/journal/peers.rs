@@ -9,7 +9,7 @@ use std::process::Command;
 
 use serde::Deserialize;
 
-use crate::turns::{AT_ONCE, Contender, Effort, Engine, Turn};
+use crate::turns::{AT_ONCE, Contender, Effort, Engine, Turn, What};
 
 struct Peer {
     name: &'static str,
@@ -48,7 +48,7 @@ pub fn contenders(python: &Path, scripts: &Path, effort: Effort) -> Vec<Contende
             name: peer.name,
             engine: peer.engine,
             at_once: peer.at_once,
-            what: "steps",
+            what: What::Steps,
             work: Box::new(move |place| turn(peer, &python, &script, place, effort.steps(peer.at_once))),
         }
     };
@@ -79,5 +79,5 @@ fn turn(peer: &Peer, python: &PathBuf, script: &PathBuf, place: &str, steps: u32
     let Line { steps, seconds, settings } = serde_json::from_str(line).map_err(|error| format!("{error}: {line}"))?;
     let plain = |value: serde_json::Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
     let settings = settings.into_iter().map(|(name, value)| (name, plain(value))).collect();
-    Ok(Turn { done: steps, seconds, settings })
+    Ok(Turn { done: steps, seconds, of_floor: Vec::new(), settings })
 }

@@ -5,7 +5,8 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use crate::turns::{AT_ONCE, Engine, Pair, Quartiles, Row, Table};
+use crate::ours::DONE;
+use crate::turns::{AT_ONCE, Engine, Pair, Quartiles, Row, Table, What};
 
 /// The name under which ours take part.
 pub const OURS: &str = "stormproof";
@@ -17,7 +18,7 @@ pub fn text(table: &Table) -> String {
     let mut text = format!("The disk alone, records a second: {append} appended, {in_place} in place.\n\n");
     text.push_str("| who | engine | what | at once | a second: median (quartiles) | of the disk: appending, in place | durability |\n");
     text.push_str("|---|---|---|---|---|---|---|\n");
-    for row in &table.rows {
+    for row in table.rows.iter().filter(|row| row.what != What::Recovery) {
         let settings: Vec<_> = row.settings.iter().map(|(name, value)| format!("{name} {value}")).collect();
         // Writing to a string cannot fail.
         let _ = writeln!(
@@ -25,7 +26,7 @@ pub fn text(table: &Table) -> String {
             "| {} | {} | {} | {} | {} | {:.2}, {:.2} | {} |",
             row.name,
             row.engine.name(),
-            row.what,
+            row.what.name(),
             row.at_once,
             spread(row.per_second),
             row.of_floor.append.median,
@@ -34,6 +35,12 @@ pub fn text(table: &Table) -> String {
         );
     }
     text.push('\n');
+    for row in table.rows.iter().filter(|row| row.what == What::Recovery) {
+        let Quartiles { low, median, high } = row.seconds;
+        let (low, median, high) = (low * 1e3, median * 1e3, high * 1e3);
+        let engine = row.engine.name();
+        let _ = writeln!(text, "- {engine}, taking over a run of {DONE} steps, ms: {median:.1} ({low:.1} – {high:.1})");
+    }
     for (target, value, least) in targets(table) {
         let word = if value >= least { "met" } else { "MISSED" };
         let _ = writeln!(text, "- {target}: {value:.2}, wanted {least:.2}: {word}");
@@ -48,7 +55,7 @@ fn spread(Quartiles { low, median, high }: Quartiles) -> String {
 
 /// What is to be reached: in words, what it came to, and the least that it should.
 fn targets(table: &Table) -> Vec<(String, f64, f64)> {
-    let rows = |at_once| table.rows.iter().filter(move |row| row.what == "steps" && row.at_once == at_once);
+    let rows = |at_once| table.rows.iter().filter(move |row| row.what == What::Steps && row.at_once == at_once);
     let ours = |at_once, engine| rows(at_once).find(|row| row.name == OURS && row.engine == engine);
     let mut targets = Vec::new();
     if let Some(row) = ours(1, Engine::Sqlite) {
@@ -86,7 +93,7 @@ fn line(row: &Row) -> Value {
     json!({
         "name": row.name,
         "engine": row.engine.name(),
-        "what": row.what,
+        "what": row.what.name(),
         "at_once": row.at_once,
         "per_second": quartiles(row.per_second),
         "seconds": quartiles(row.seconds),

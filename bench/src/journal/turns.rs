@@ -32,6 +32,30 @@ impl Effort {
 /// Runs at once, if it is not one.
 pub const AT_ONCE: u32 = 64;
 
+/// What is counted.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum What {
+    /// Steps of workflows.
+    Steps,
+    /// Calls of `once`.
+    Once,
+    /// Rows, each in a transaction of its own.
+    Rows,
+    /// Runs taken over from a process that died: how long, not how many.
+    Recovery,
+}
+
+impl What {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Steps => "steps",
+            Self::Once => "once",
+            Self::Rows => "rows",
+            Self::Recovery => "recovery",
+        }
+    }
+}
+
 /// Where the databases are.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Engine {
@@ -53,6 +77,8 @@ pub struct Turn {
     /// How many things were done.
     pub done: u32,
     pub seconds: f64,
+    /// How many times as quick as the disk it was, if it asked by itself.
+    pub of_floor: Vec<Floors>,
     /// What the database says of its durability.
     pub settings: BTreeMap<String, String>,
 }
@@ -71,14 +97,13 @@ pub struct Contender {
     pub name: &'static str,
     pub engine: Engine,
     pub at_once: u32,
-    /// What is counted: `steps` unless it is ours alone.
-    pub what: &'static str,
+    pub what: What,
     pub work: Work,
 }
 
 impl Contender {
     pub fn label(&self) -> String {
-        format!("{} {} {} {}", self.name, self.engine.name(), self.what, self.at_once)
+        format!("{} {} {} {}", self.name, self.engine.name(), self.what.name(), self.at_once)
     }
 }
 
@@ -87,11 +112,11 @@ pub struct Row {
     pub name: &'static str,
     pub engine: Engine,
     pub at_once: u32,
-    pub what: &'static str,
+    pub what: What,
     pub per_second: Quartiles,
     /// Seconds that a turn took.
     pub seconds: Quartiles,
-    /// Of the floors before and after each turn.
+    /// Of the floors around each turn, or of those that it took between its steps.
     pub of_floor: Pair,
     pub settings: BTreeMap<String, String>,
 }
@@ -174,8 +199,8 @@ impl Place {
 
 /// Lets all take turns.
 pub fn run(contenders: &mut [Contender], place: &Place, effort: Effort) -> Result<Table, String> {
-    let floor = Floor::new(&place.folder);
-    let measure = || floor.measure(effort.floor).map_err(|error| error.to_string());
+    let mut floor = Floor::new(&place.folder).map_err(|error| error.to_string())?;
+    let mut measure = || floor.per_second(effort.floor).map_err(|error| error.to_string());
     let mut turns: Vec<Vec<(Turn, Floors)>> = contenders.iter().map(|_| Vec::new()).collect();
     let mut before = measure()?;
     let mut floors = vec![before];
@@ -202,9 +227,12 @@ pub fn run(contenders: &mut [Contender], place: &Place, effort: Effort) -> Resul
 }
 
 fn row(contender: &Contender, mut turns: Vec<(Turn, Floors)>) -> Row {
-    let ratio = |(turn, floors): &(Turn, Floors)| Floors {
-        append: turn.rate() / floors.append,
-        in_place: turn.rate() / floors.in_place,
+    let ratios = |(turn, floors): &(Turn, Floors)| {
+        if turn.of_floor.is_empty() {
+            let (append, in_place) = (turn.rate() / floors.append, turn.rate() / floors.in_place);
+            return vec![Floors { append, in_place }];
+        }
+        turn.of_floor.clone()
     };
     Row {
         name: contender.name,
@@ -213,7 +241,7 @@ fn row(contender: &Contender, mut turns: Vec<(Turn, Floors)>) -> Row {
         what: contender.what,
         per_second: Quartiles::of(turns.iter().map(|(turn, _)| turn.rate()).collect()),
         seconds: Quartiles::of(turns.iter().map(|(turn, _)| turn.seconds).collect()),
-        of_floor: Pair::of(&turns.iter().map(ratio).collect::<Vec<_>>()),
+        of_floor: Pair::of(&turns.iter().flat_map(ratios).collect::<Vec<_>>()),
         settings: turns.pop().map(|(turn, _)| turn.settings).unwrap_or_default(),
     }
 }

@@ -40,7 +40,7 @@ impl Mix {
     /// Also the server.
     pub const POSTGRES: Self = Self { kill: 45, stop: 44, fork: 0, cut: 8, every: Duration::from_millis(70) };
     /// Only kills.
-    pub const KILLS: Self = Self { kill: 100, stop: 0, fork: 0, cut: 0, every: Duration::from_millis(60) };
+    pub const KILLS: Self = Self { kill: 100, stop: 0, fork: 0, cut: 0, every: Duration::from_millis(300) };
     /// Forks, and kills of those that were forked.
     pub const FORKS: Self = Self { kill: 30, stop: 0, fork: 70, cut: 0, every: Duration::from_millis(50) };
     /// None.

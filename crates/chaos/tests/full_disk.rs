@@ -19,13 +19,13 @@ const STEPS: u32 = 10;
 /// Per step.
 const BYTES: usize = 6_000;
 
-/// Runs `on_a_small_disk` in a mount namespace of its own, where it has a file system of 1 MiB. As root that needs
+/// Runs `on_a_small_disk` in a mount namespace of its own, where it has a file system of 8 MiB. As root that needs
 /// nothing; else the system has to allow user namespaces. If it does not, a limit on the size of files takes the place of
 /// the disk.
 #[test]
 fn a_full_disk_stops_runs_without_loss_and_they_go_on_when_there_is_room() {
     let folder = tempfile::tempdir().unwrap();
-    let mount = "mount -t tmpfs -o size=1m stormproof \"$1\" && touch \"$1/mounted\" && exec \"$0\" --exact on_a_small_disk --ignored --nocapture";
+    let mount = "mount -t tmpfs -o size=8m stormproof \"$1\" && touch \"$1/mounted\" && exec \"$0\" --exact on_a_small_disk --ignored --nocapture";
     let limit = "trap '' XFSZ; ulimit -f 700; exec \"$0\" --exact on_a_small_disk --ignored --nocapture";
     let ways: [(&[&str], &str); 3] = [
         (&["unshare", "--mount", "sh", "-c"], mount),
@@ -64,7 +64,7 @@ async fn on_a_small_disk() {
     // The journal gets less than it needs, until this is taken away.
     let ballast = disk.join("ballast");
     if is_mounted {
-        fs::write(&ballast, vec![1; 500 * 1024]).unwrap();
+        fs::write(&ballast, vec![1; 7_600 * 1024]).unwrap();
     }
     let url = format!("sqlite:{}", disk.join("journal.db").display());
     let journal = open(&url).await;

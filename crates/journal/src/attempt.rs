@@ -204,7 +204,7 @@ impl Attempt {
     pub(crate) async fn replay<T: DeserializeOwned>(&self, call: &Call, recorded: &Step) -> Option<Result<T, Failed>> {
         let value = recorded.value.as_deref().unwrap_or("null");
         match recorded.state {
-            Progress::Begun => return None,
+            Progress::Begun => None,
             Progress::Done => {
                 count(&self.shared.counters.replayed);
                 match serde_json::from_str(value) {

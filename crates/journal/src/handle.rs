@@ -1,8 +1,6 @@
 //! Runs from outside: starting them, and waiting for what they come to.
 
-use std::marker::PhantomData;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 

@@ -172,11 +172,6 @@ impl Live {
         why.unwrap_or(Lost::Lease)
     }
 
-    /// Why it is lost, if it is.
-    pub(crate) fn is_lost(&self) -> Option<Lost> {
-        *self.lost.borrow()
-    }
-
     /// There is nothing to give back any more: its end is written, or somebody else has it.
     pub(crate) fn ended(mut self) {
         self.ended = true;
@@ -208,7 +203,7 @@ impl Live {
         tokio::select! {
             biased;
             written = write => Ok(written),
-            lost = self.lost() => Err(lost),
+            why = self.lost() => Err(why),
         }
     }
 }

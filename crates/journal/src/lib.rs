@@ -1,5 +1,4 @@
 //! Idempotency and checkpoints for AI agents: what was done is remembered, so that a crash repeats nothing.
-#![allow(dead_code, unused, missing_docs, reason = "being built")]
 
 // Runs and what they are made of.
 mod attempt;

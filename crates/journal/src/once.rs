@@ -182,10 +182,11 @@ impl<'journal, C> Once<'journal, C> {
             let watch = shared.watch(&id);
             match find(shared, &new, self.errors_undo).await? {
                 Found::Mine(live, known) => break (live, known),
-                Found::Answer(run) => match outcome(&run) {
-                    Some(answer) => return answer,
-                    None => {}
-                },
+                Found::Answer(run) => {
+                    if let Some(answer) = outcome(&run) {
+                        return answer;
+                    }
+                }
                 Found::InFlight(lease) => {
                     let patience = self.patience(began, clock.now());
                     if patience.is_zero() {

@@ -112,6 +112,11 @@ impl Journal {
         }
     }
 
+    /// Whether the database is sound, by its own check: a line for each defect, none if it is.
+    pub async fn check(&self) -> Result<Vec<String>, StoreError> {
+        self.0.store.check().await
+    }
+
     /// The time by the journal's clock: this machine's for SQLite, the database's for PostgreSQL.
     pub async fn now(&self) -> Result<Millis, StoreError> {
         self.0.store.now().await

@@ -262,6 +262,13 @@ pub struct Step {
     pub attempt_id: String,
 }
 
+impl Step {
+    /// The key that the step's operation got for its callee, [`Op::key`](crate::Op::key): what to look for there.
+    pub fn key(&self, run: &RunId) -> String {
+        crate::fingerprint::key(run, self.seq, &self.name)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -286,12 +293,5 @@ mod tests {
     fn an_error_shows_the_beginning_of_a_long_key() {
         let error = RunId::checked("a", &"ä".repeat(10_000)).map_err(|error| error.to_string());
         assert!(error.is_err_and(|text| text.len() < 400));
-    }
-}
-
-impl Step {
-    /// The key that the step's operation got for its callee, [`Op::key`](crate::Op::key): what to look for there.
-    pub fn key(&self, run: &RunId) -> String {
-        crate::fingerprint::key(run, self.seq, &self.name)
     }
 }

@@ -36,7 +36,9 @@ impl Parts {
 }
 
 /// What is said of a step before it is awaited, shared with the future that carries it out.
-pub(crate) struct Said<T, E>(Arc<Mutex<Option<(Parts, Option<Classifier<T, E>>)>>>);
+pub(crate) struct Said<T, E>(Arc<Mutex<Option<Spoken<T, E>>>>);
+
+type Spoken<T, E> = (Parts, Option<Classifier<T, E>>);
 
 impl<T, E> Said<T, E> {
     pub(crate) fn new(parts: Parts) -> (Self, Self) {
@@ -57,7 +59,7 @@ impl<T, E> Said<T, E> {
     }
 
     /// All that was said. The future that comes for it comes once.
-    pub(crate) async fn take(self) -> (Parts, Option<Classifier<T, E>>) {
+    pub(crate) async fn take(self) -> Spoken<T, E> {
         let said = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
         match said {
             Some(said) => said,

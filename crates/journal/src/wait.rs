@@ -7,7 +7,6 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use serde::de::DeserializeOwned;
-use stormproof::Instant;
 
 use crate::attempt::Attempt;
 use crate::failed::{Failed, TIMED_OUT};

@@ -10,12 +10,15 @@ use crate::run::RunId;
 
 /// Runs that are waited for, and by how many.
 #[derive(Debug, Default)]
-pub(crate) struct Watched(Arc<Mutex<HashMap<RunId, (usize, Arc<Notify>)>>>);
+pub(crate) struct Watched(Table);
+
+/// How many wait for each run, and how they are woken.
+type Table = Arc<Mutex<HashMap<RunId, (usize, Arc<Notify>)>>>;
 
 /// Waits for one run. What happens from its making on is heard.
 #[derive(Debug)]
 pub(crate) struct Watch {
-    of: Arc<Mutex<HashMap<RunId, (usize, Arc<Notify>)>>>,
+    of: Table,
     run: RunId,
     notified: std::pin::Pin<Box<OwnedNotified>>,
 }

@@ -12,8 +12,8 @@ use crate::error::{RunError, StoreError};
 use crate::journal::Shared;
 use crate::lease::{Live, Lost, Member};
 use crate::patience::Patience;
-use crate::run::{Failure, Run, RunId, State, Step};
-use crate::store::{Claimed, End, Fence, Filter, Found, Keep as _, Retention, Signalled, Wanted, Written};
+use crate::run::{Failure, Run, RunId, State};
+use crate::store::{Claimed, End, Fence, Found, Keep as _, Retention, Signalled, Wanted, Written};
 use crate::telling::count;
 use crate::watch::Watch;
 use crate::workflows::Workflow;
@@ -263,7 +263,7 @@ impl Shared {
         match end {
             End::Blocked(failure) => self.tell_blocked(&run.id, failure),
             End::Err(failure) => {
-                self.tell(|| Told::RunFailed { run: run.id.as_str().into(), kind: failure.kind.as_str().into() })
+                self.tell(|| Told::RunFailed { run: run.id.as_str().into(), kind: failure.kind.as_str().into() });
             }
             End::Queued { .. } => self.woken(),
             End::Ok(_) => {}

@@ -81,11 +81,7 @@ async fn cut_off_after_an_error_it_is_open_again() {
 }
 
 /// An agent of three steps that writes down what it does; the second fails the first time.
-fn three<'log>(
-    journal: &Journal,
-    log: &'static Mutex<Vec<String>>,
-    fail: &'static AtomicU32,
-) -> CheckpointedAgent<Vec<u32>> {
+fn three(journal: &Journal, log: &'static Mutex<Vec<String>>, fail: &'static AtomicU32) -> CheckpointedAgent<Vec<u32>> {
     let step = |number: u32| {
         move |mut state: Vec<u32>| async move {
             log.lock().unwrap().push(format!("{number}{state:?}"));

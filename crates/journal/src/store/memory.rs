@@ -259,7 +259,7 @@ impl Keep for Memory {
             return Ok(Taken::Busy { lease });
         }
         let not_kept = entry.run.state == State::Err && entry.run.error.as_ref().is_none_or(|error| !error.keep);
-        if !data.free(&entry.run, now) && !(revive && not_kept) {
+        if !(data.free(&entry.run, now) || revive && not_kept) {
             return Ok(Taken::NotNow(Box::new(entry.run.clone())));
         }
         let Some(entry) = data.runs.get_mut(run) else { return Ok(Taken::Missing) };

@@ -14,7 +14,7 @@ async fn call(task: &TaskGuard) -> Result<Verdict, TaskError> {
 }
 
 /// A journal in a file, and the folder it is in.
-async fn file() -> (tempfile::TempDir, String) {
+fn file() -> (tempfile::TempDir, String) {
     let folder = tempfile::tempdir().unwrap();
     let url = format!("sqlite:{}", folder.path().join("agent.db").display());
     (folder, url)
@@ -22,7 +22,7 @@ async fn file() -> (tempfile::TempDir, String) {
 
 #[tokio::test]
 async fn a_loop_that_begins_again_in_each_process_is_found() {
-    let (_folder, url) = file().await;
+    let (_folder, url) = file();
     for process in 1..=3 {
         let journal = Journal::open(&url).await.unwrap();
         let task = journal.guard("task-7", Config::default()).await.unwrap();
@@ -40,7 +40,7 @@ async fn a_loop_that_begins_again_in_each_process_is_found() {
 
 #[tokio::test]
 async fn the_last_process_to_ask_has_the_task() {
-    let (_folder, url) = file().await;
+    let (_folder, url) = file();
     let journals = [Journal::open(&url).await.unwrap(), Journal::open(&url).await.unwrap()];
     let first = journals[0].guard("task-7", Config::default()).await.unwrap();
     assert!(call(&first).await.unwrap().is_allow());
@@ -55,7 +55,7 @@ async fn the_last_process_to_ask_has_the_task() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn of_many_that_ask_at_once_one_has_it() {
-    let (_folder, url) = file().await;
+    let (_folder, url) = file();
     let journals = [Journal::open(&url).await.unwrap(), Journal::open(&url).await.unwrap()];
     let asking: Vec<_> = (0..16)
         .map(|at| {

@@ -58,7 +58,7 @@ on_every_store! {
             two_steps(&journal, &Calls::default(), None);
             journal.start("two", "started", &()).await.unwrap();
             dead.notify_one();
-            std::future::pending().await
+            std::future::pending::<()>().await;
         }).await;
         bench.crash(|builder, dead| async move {
             let journal = builder.open().await.unwrap();

@@ -15,7 +15,7 @@ on_every_store! {
             }
             Ok(())
         });
-        let _served = serve(&journal);
+        let served = serve(&journal);
         journal.run::<()>("flow", "five", &5).await.unwrap();
         let error = journal.run::<()>("flow", "six", &6).await.unwrap_err();
         assert_eq!(
@@ -30,7 +30,7 @@ on_every_store! {
             }
             Ok(())
         });
-        drop(_served);
+        drop(served);
         let _served = serve(&larger);
         larger.resume(&RunId::new("flow", "six"), Decision::Ask).await.unwrap();
         larger.handle(&RunId::new("flow", "six")).result::<()>().await.unwrap();

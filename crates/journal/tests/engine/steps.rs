@@ -8,6 +8,21 @@ use stormproof_journal::{Ctx, Failed, Op, RunError, State};
 
 use crate::bench::{Bench, Calls, count, look, on_every_store, serve};
 
+/// Does not retry errors of this kind.
+struct Unless(&'static str);
+impl<T> stormproof::Classify<T, Failed> for Unless {
+    fn classify<'a>(&self, result: Result<&'a T, &'a Failed>) -> stormproof::Verdict<'a> {
+        match result {
+            Ok(_) => stormproof::Verdict::success(),
+            Err(failed) if failed.kind() == self.0 => stormproof::Verdict::ignored(failed.kind()),
+            Err(failed) => stormproof::Verdict::failure(failed.kind()),
+        }
+    }
+}
+
+/// What a step was told of itself, twice, its run and its attempt.
+type Told = ((String, i64), (String, i64), String, u32);
+
 on_every_store! {
     async fn a_workflow_gives_its_result_and_the_same_key_gives_it_again(bench: &Bench) {
         let (journal, calls) = (bench.open().await, Calls::default());
@@ -132,16 +147,6 @@ on_every_store! {
     }
 
     async fn a_classifier_says_what_is_retried_and_what_is_kept_is_final(bench: &Bench) {
-        struct Unless(&'static str);
-        impl<T> stormproof::Classify<T, Failed> for Unless {
-            fn classify<'a>(&self, result: Result<&'a T, &'a Failed>) -> stormproof::Verdict<'a> {
-                match result {
-                    Ok(_) => stormproof::Verdict::success(),
-                    Err(failed) if failed.kind() == self.0 => stormproof::Verdict::ignored(failed.kind()),
-                    Err(failed) => stormproof::Verdict::failure(failed.kind()),
-                }
-            }
-        }
         let (journal, calls) = (bench.open().await, Calls::default());
         let policy = Retry::constant(Duration::from_millis(1)).max_retries(2).build("flaky").unwrap();
         let counted = calls.clone();
@@ -189,7 +194,6 @@ on_every_store! {
             Ok((cx.step("one", told).await?, cx.step("two", told).await?, cx.run_id().to_string(), cx.attempt()))
         });
         let _served = serve(&journal);
-        type Told = ((String, i64), (String, i64), String, u32);
         let (one, two, id, attempt) = journal.run::<Told>("flow", "a", &()).await.unwrap();
         assert_eq!((id.as_str(), attempt), ("flow/a", 1));
         let (other, ..) = journal.run::<Told>("flow", "b", &()).await.unwrap();

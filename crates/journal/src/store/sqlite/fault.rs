@@ -86,6 +86,12 @@ pub(super) fn fault(at: &str, error: &Error) -> StoreError {
         {
             Fault::Full(why)
         }
+        // The file ends where it must not.
+        ErrorCode::SystemIoFailure
+            if matches!(code.extended_code, ffi::SQLITE_IOERR_SHORT_READ | ffi::SQLITE_IOERR_CORRUPTFS) =>
+        {
+            Fault::Damaged(why)
+        }
         ErrorCode::DatabaseBusy
         | ErrorCode::DatabaseLocked
         | ErrorCode::SystemIoFailure

@@ -9,31 +9,30 @@ use crate::store::{Fence, Written};
 /// Writes a step in one statement: the fence, the rule that what is done stays, and the repeated attempt are its
 /// conditions.
 pub(super) fn record(tx: &Connection, fence: &Fence, step: &Step) -> rusqlite::Result<Written> {
-    let weary: Option<bool> = tx
-        .prepare_cached(
-            "INSERT INTO step (run_id, seq, name, fp, kind, state, value, epoch, attempt_id)
-             SELECT id, ?3, ?4, ?5, ?6, ?7, ?8, ?2, ?9 FROM run WHERE id = ?1 AND epoch = ?2 AND state = 'running'
-             ON CONFLICT (run_id, seq) DO UPDATE SET
-                 name = excluded.name, fp = excluded.fp, kind = excluded.kind, state = excluded.state,
-                 value = excluded.value, epoch = excluded.epoch, attempt_id = excluded.attempt_id
-             WHERE step.state <> 'done' AND step.attempt_id <> excluded.attempt_id
-             RETURNING state = 'done' AND (SELECT attempts FROM run WHERE id = ?1) > 1",
-        )?
-        .query_row(
-            params![
-                fence.run.as_str(),
-                fence.epoch,
-                step.seq,
-                step.name,
-                step.fp,
-                step.kind.as_str(),
-                step.state.as_str(),
-                step.value,
-                step.attempt_id,
-            ],
-            |row| row.get(0),
-        )
-        .optional()?;
+    let mut statement = tx.prepare_cached(
+        "INSERT INTO step (run_id, seq, name, fp, kind, state, value, epoch, attempt_id)
+         SELECT id, ?3, ?4, ?5, ?6, ?7, ?8, ?2, ?9 FROM run WHERE id = ?1 AND epoch = ?2 AND state = 'running'
+         ON CONFLICT (run_id, seq) DO UPDATE SET
+             name = excluded.name, fp = excluded.fp, kind = excluded.kind, state = excluded.state,
+             value = excluded.value, epoch = excluded.epoch, attempt_id = excluded.attempt_id
+         WHERE step.state <> 'done' AND step.attempt_id <> excluded.attempt_id
+         RETURNING state = 'done' AND (SELECT attempts FROM run WHERE id = ?1) > 1",
+    )?;
+    let mut written = statement.query(params![
+        fence.run.as_str(),
+        fence.epoch,
+        step.seq,
+        step.name,
+        step.fp,
+        step.kind.as_str(),
+        step.state.as_str(),
+        step.value,
+        step.attempt_id,
+    ])?;
+    let weary: Option<bool> = written.next()?.map(|row| row.get(0)).transpose()?;
+    // Alone, the statement commits at its end, and only there is told if that did not work.
+    while written.next()?.is_some() {}
+    drop(written);
     if let Some(weary) = weary {
         if weary {
             // It moved on: only attempts that bring nothing count. If this is lost in a crash, the next step does it.
