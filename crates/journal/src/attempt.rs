@@ -66,7 +66,7 @@ pub(crate) enum Interruption {
     Blocked(Failure),
     /// It is tried again later, unless it was tried often enough: then it is blocked with this.
     Again(Failure),
-    /// A write came too late.
+    /// A write came too late, or the lease is not to be relied on.
     Fenced,
 }
 
@@ -386,6 +386,10 @@ impl Drop for Waiting<'_> {
 /// A type's name without its path.
 pub(crate) fn type_name<T>() -> &'static str {
     let path = std::any::type_name::<T>();
+    // Tuples, slices and references have no name of their own.
+    if !path.starts_with(char::is_alphabetic) {
+        return path;
+    }
     // With parameters the path of the outermost type ends before them.
     let head = path.split('<').next().unwrap_or(path);
     head.rfind("::").map_or(path, |at| path.get(at + 2..).unwrap_or(path))

@@ -10,6 +10,7 @@ use crate::commit::{self, CommitCall};
 use crate::effect::{self, EffectCall, Probe};
 use crate::failed::Failed;
 use crate::handle;
+use crate::journal::Journal;
 use crate::op::Op;
 use crate::run::{Kind, RunId};
 use crate::step::{self, Parts, StepCall};
@@ -150,6 +151,9 @@ impl Ctx {
     /// Waits for a message that [`Journal::signal`](crate::Journal::signal) sends, the oldest of this topic that was not taken
     /// yet. Meanwhile the run is put away, and its slot is free for others.
     ///
+    /// A run is put away when none of its steps is under way. What it awaits beside the context (a timer, a request) does not
+    /// keep it, and begins anew afterwards: give the wait a timeout, and put requests into steps.
+    ///
     /// ```
     /// # use std::time::Duration;
     /// # use stormproof_journal::{Ctx, Failed};
@@ -178,6 +182,12 @@ impl Ctx {
     /// The run's id.
     pub fn run_id(&self) -> &RunId {
         self.0.run()
+    }
+
+    /// The journal that keeps the run: for calls [once](crate::Journal::once), and for runs that are nobody's children. A
+    /// workflow that held a journal of its own would keep it open for ever.
+    pub fn journal(&self) -> Journal {
+        Journal(self.0.shared.clone())
     }
 
     /// So often the run was claimed since it was started or resumed; 1 is the first time.

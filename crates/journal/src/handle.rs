@@ -12,9 +12,9 @@ use crate::error::{RunError, StoreError};
 use crate::fingerprint::fingerprint;
 use crate::journal::{Journal, Shared};
 use crate::patience::Patience;
-use crate::run::{Run, RunId, State};
+use crate::run::{Kind, Progress, Run, RunId, State};
 use crate::step::Boxed;
-use crate::store::{Decision, Keep as _, NewRun, Started};
+use crate::store::{Claimed, Decision, Keep as _, NewRun, Started};
 
 /// What to do when somebody else is at it already.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -199,11 +199,30 @@ impl Shared {
     /// A run that ended with an error that is not kept begins again.
     async fn revive(&self, known: &Run) -> Result<(), StoreError> {
         if known.state == State::Err && known.error.as_ref().is_none_or(|error| !error.keep) {
+            self.revive_child(&known.id).await?;
             // If it is not possible any more, somebody else was faster.
             let _ = self.store.resume(&known.id, &Decision::Ask).await?;
             self.woken();
         }
         Ok(())
+    }
+
+    /// If what ended a run was the error of a child, the child begins again as well: else the run would only hear of the same
+    /// error once more.
+    pub(crate) async fn revive_child(&self, run: &RunId) -> Result<(), StoreError> {
+        let Some(Claimed { run, steps }) = self.store.read(run).await? else { return Ok(()) };
+        let named = run.error.as_ref().and_then(|error| error.seq);
+        let failed = steps.iter().rev().find(|step| match named {
+            Some(seq) => step.seq == seq,
+            None => step.state == Progress::Failed,
+        });
+        let Some(step) = failed.filter(|step| step.kind == Kind::Wait && step.state == Progress::Failed) else {
+            return Ok(());
+        };
+        match self.store.peek(&RunId::parse(&step.name)).await? {
+            Some(child) if child.parent.as_ref() == Some(&run.id) => Box::pin(self.revive(&child)).await,
+            _ => Ok(()),
+        }
     }
 
     fn unknown(&self, begin: &Begin) -> RunError {

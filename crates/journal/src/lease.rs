@@ -16,7 +16,7 @@ use tokio::sync::watch;
 
 use crate::error::StoreError;
 use crate::journal::Shared;
-use crate::patience::{Patience, insist};
+use crate::patience::Patience;
 use crate::run::{Epoch, RunId};
 use crate::store::dispatch::Store;
 use crate::store::{End, Fence, Keep as _, Worker, Written};
@@ -200,10 +200,18 @@ impl Live {
                 }
             }
         };
+        let given_up = async {
+            let why = self.lost().await;
+            // A heartbeat cannot tell a run that is lost from one that has just been left: the write can.
+            if why != Lost::Lease {
+                self.shared.settings.clock.wait(self.shared.settings.lease).await;
+            }
+            why
+        };
         tokio::select! {
             biased;
             written = write => Ok(written),
-            why = self.lost() => Err(why),
+            why = given_up => Err(why),
         }
     }
 }
@@ -282,12 +290,15 @@ impl Shared {
     /// Gives back a run that nobody drives any more.
     async fn give_back(&self, member: &Member, fence: &Fence) {
         let end = End::Queued { after: Duration::ZERO, parked: true };
+        let mut patience = Patience::new(self);
         while !member.is_over() {
-            match insist!(self, self.store.finish(fence, None, &end)) {
+            match self.store.finish(fence, None, &end).await {
                 Ok(_) => break,
-                Err(_) => Patience::new(self).pause().await,
+                Err(error) => self.store_failed(&error),
             }
+            patience.pause().await;
         }
+        patience.answered();
         self.woken();
     }
 

@@ -71,6 +71,9 @@ impl Journal {
     /// # Errors
     /// [`RunError::Missing`], [`RunError::State`] if the run is queued, running or ended well, or what the store said.
     pub async fn resume(&self, run: &RunId, decision: Decision) -> Result<Run, RunError> {
+        if decision == Decision::Ask {
+            self.0.revive_child(run).await?;
+        }
         let changed = self.0.store.resume(run, &decision).await?;
         self.0.woken();
         let why = |run: &Run| match &decision {
@@ -90,6 +93,9 @@ impl Journal {
         if matches!(changed, Changed::Now(_)) {
             self.0.interrupt(run, Lost::Cancelled);
             self.0.stir(run);
+        }
+        if let Changed::Now(run) = &changed {
+            self.0.tell_parent(run).await;
         }
         answer(run, changed, |_| "only a run that has not ended can be cancelled")
     }

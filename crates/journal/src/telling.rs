@@ -49,13 +49,12 @@ impl Shared {
             StoreError::Full { why, .. } => self.tell(|| Told::Full { why: why.clone() }),
             StoreError::Unavailable { why, .. } => {
                 let now = self.subject.now();
-                let began = self.outage.0.lock().unwrap_or_else(PoisonError::into_inner).replace(now);
-                match began {
-                    // It goes on since then.
-                    Some(began) => {
-                        self.outage.0.lock().unwrap_or_else(PoisonError::into_inner).replace(began);
-                    }
-                    None => self.tell(|| Told::Unavailable { why: why.clone() }),
+                let mut outage = self.outage.0.lock().unwrap_or_else(PoisonError::into_inner);
+                let begins = outage.is_none();
+                outage.get_or_insert(now);
+                drop(outage);
+                if begins {
+                    self.tell(|| Told::Unavailable { why: why.clone() });
                 }
             }
             _ => {}

@@ -93,6 +93,11 @@ impl Store {
         }
     }
 
+    /// Whether no other process can have it.
+    pub(crate) fn is_alone(&self) -> bool {
+        matches!(self, Self::Memory(_))
+    }
+
     /// The `PostgreSQL` store, if it is one.
     #[cfg(feature = "postgres")]
     pub(crate) fn postgres(&self) -> Option<&Postgres> {

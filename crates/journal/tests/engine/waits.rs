@@ -210,6 +210,53 @@ on_every_store! {
         assert_eq!(child.parent, Some(RunId::new("parent", "k")));
     }
 
+    async fn a_parent_that_begins_again_lets_its_child_begin_again(bench: &Bench) {
+        let (journal, calls) = (bench.open().await, Calls::default());
+        let counted = calls.clone();
+        journal.workflow("child", "1", move |cx: Ctx, (): ()| {
+            let calls = counted.clone();
+            async move {
+                cx.step("one", |_| async { if calls.call() == 1 { Err(Failed::new("down", "try later")) } else { Ok(7) } }).await
+            }
+        });
+        journal.workflow("parent", "1", |cx: Ctx, (): ()| async move {
+            cx.start("child", "k", &()).await?.result::<u32>().await
+        });
+        let _served = serve(&journal);
+        let error = journal.run::<u32>("parent", "k", &()).await.unwrap_err();
+        assert_eq!(error.to_string(), "parent/k failed: child/k is err: try later");
+        assert_eq!(journal.run::<u32>("parent", "k", &()).await.unwrap(), 7);
+        assert_eq!(calls.count(), 2);
+    }
+
+    async fn a_child_that_is_cancelled_is_an_error_at_once(bench: &Bench) {
+        let journal = bench.open().await;
+        journal.workflow("child", "1", |cx: Ctx, (): ()| async move { cx.wait::<u32>("never").await });
+        journal.workflow("parent", "1", |cx: Ctx, (): ()| async move {
+            let failed = cx.start("child", "k", &()).await?.result::<u32>().await.unwrap_err();
+            Ok(failed.kind().to_owned())
+        });
+        let _served = serve_slots(&journal, 2);
+        let run = journal.start("parent", "k", &()).await.unwrap();
+        until("the parent waits", async || is_parked(&journal, run.id()).await && journal.show(run.id()).await.unwrap().steps.len() == 1).await;
+        bench.open().await.cancel(&RunId::new("child", "k")).await.unwrap();
+        let began = Instant::now();
+        assert_eq!(run.result::<String>().await.unwrap(), "cancelled");
+        assert!(began.elapsed() < Duration::from_secs(5));
+    }
+
+    async fn a_message_ends_a_wait_that_has_a_time(bench: &Bench) {
+        let journal = bench.open().await;
+        journal.workflow("flow", "1", |cx: Ctx, (): ()| async move {
+            cx.wait::<u32>("number").timeout(Duration::from_secs(3600)).await
+        });
+        let _served = serve(&journal);
+        let run = journal.start("flow", "k", &()).await.unwrap();
+        until("it is put away", async || is_parked(&journal, run.id()).await).await;
+        journal.signal(run.id(), "number", "1", &5).await.unwrap();
+        assert_eq!(run.result::<u32>().await.unwrap(), 5);
+    }
+
     async fn a_child_with_another_input_is_an_error_of_its_step(bench: &Bench) {
         let journal = bench.open().await;
         journal.workflow("child", "1", |_: Ctx, number: u32| async move { Ok(number) });
