@@ -78,8 +78,12 @@ async fn take_up(journal: &Journal) -> Result<usize, RunError> {
     let open = journal.list(&Filter::new().workflow(WORKFLOW).states(unresolved)).await?;
     for run in open.iter().filter(|run| run.state == State::Err) {
         match journal.resume(&run.id, Decision::Ask).await {
+            Ok(_) => {
+                let why = run.error.as_ref().map_or("", |error| error.message.as_str());
+                say(&format!("{}: taken up again, it had failed: {why}", run.id));
+            }
             // Somebody was faster.
-            Ok(_) | Err(RunError::State { .. }) => {}
+            Err(RunError::State { .. }) => {}
             Err(error) => return Err(error),
         }
     }

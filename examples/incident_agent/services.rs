@@ -106,7 +106,7 @@ impl Services {
     /// For a request that changes something: repeated only by whoever has asked what became of it.
     pub(crate) fn changing(bus: &EventBus) -> Result<Policy, Mistakes> {
         let ms = Duration::from_millis;
-        let retry = Retry::exponential(ms(50)).max_retries(6).max_delay(ms(400));
+        let retry = Retry::exponential(ms(50)).max_retries(4);
         Policy::builder("changing").attempt_timeout(ms(500)).retry(retry).bus(bus).build()
     }
 

@@ -51,16 +51,19 @@ fn n_5_killed_fifty_times_it_does_nothing_twice_and_loses_no_incident() {
     let log = world.log();
     let incidents = incidents(&log);
     println!(
-        "{} incidents, {open} of them open at the last kill; {} actions, {} of them by one process and recorded by another; {:.1} s",
+        "{} incidents, {open} of them open at the last kill; {} actions, {} of them by one process and recorded by another; \
+         {} failures taken up again; {:.1} s",
         incidents.len(),
         log["actions"].as_array().unwrap().len(),
         told.survived(),
+        told.taken_up(),
         began.elapsed().as_secs_f64()
     );
     assert!(incidents.len() >= 10, "only {} incidents in fifty lives\n{told}", incidents.len());
     nothing_is_done_twice(&log);
     each_is_told_once(&log, &incidents);
     the_journal_has_each_once(dir.path(), &incidents);
+    assert!(told.taken_up() > 0, "no run had failed before it was resolved\n{told}");
     assert!(told.survived() > 0, "no kill hit an action: this has shown nothing\n{told}");
 }
 
@@ -256,6 +259,10 @@ impl Told {
     fn drain(&mut self, lines: &Receiver<String>) {
         self.0.extend(lines.iter());
         self.0.push(KILLED.into());
+    }
+
+    fn taken_up(&self) -> usize {
+        self.0.iter().filter(|line| line.contains("taken up again")).count()
     }
 
     /// So many actions were found done by a process that had not ordered them.

@@ -27,7 +27,7 @@ usage: cargo xtask <chore>
   bench [ARGS]    compare with peers, side by side; writes target/bench.json
   chaos [ARGS]    kill, stop and restart processes on one journal, and see that it keeps its promises;
                   --engine sqlite|postgres|both, --runs N, --minutes M, --seed S
-  bench journal   the journal beside its peers from PyPI and the disk alone; --quick for
+  bench journal   the journal beside its peers in Python and the disk alone; --quick for
                   a minute; writes target/bench-journal.json
   docs [--open]   the book and the reference as a site, in target/book
   api [--write]   compare the libraries' public items with docs/api, or write them there

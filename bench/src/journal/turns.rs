@@ -21,7 +21,7 @@ pub struct Effort {
 
 impl Effort {
     pub const FULL: Self = Self { rounds: 7, alone: 2000, each: 100, floor: Duration::from_millis(500) };
-    pub const QUICK: Self = Self { rounds: 1, alone: 500, each: 20, floor: Duration::from_millis(300) };
+    pub const QUICK: Self = Self { rounds: 1, alone: 500, each: 50, floor: Duration::from_millis(300) };
 
     /// The steps of each run.
     pub fn steps(self, at_once: u32) -> u32 {

@@ -16,7 +16,7 @@ pub(super) async fn answer(world: &Arc<World>, call: Call) -> Answer {
     }
     let Some(key) = call.key.clone().filter(|key| !key.is_empty()) else { return Answer::status(400) };
     let chance = world.chance();
-    if chance < 0.1 {
+    if chance < 0.1 || is_away(world, &key, &call) {
         return Answer::status(503);
     }
     if take(world, &key, &call) {
@@ -57,6 +57,17 @@ fn take(world: &World, key: &str, call: &Call) -> bool {
     true
 }
 
+/// Now and then it is away for longer than anybody retries.
+fn is_away(world: &World, key: &str, call: &Call) -> bool {
+    let mut state = world.state();
+    if call.path != "/close" || state.position(call.text("incident")).is_none_or(|at| at % 6 != 5) {
+        return false;
+    }
+    let refused = state.away.entry(key.into()).or_default();
+    *refused += 1;
+    *refused <= 9
+}
+
 /// Every second page wakes nobody.
 fn asleep(world: &World) -> bool {
     let state = world.state();
@@ -70,8 +81,8 @@ async fn respond(world: Arc<World>, key: String, incident: String, on_call: Stri
     let component = incident.split('@').next().unwrap_or_default().to_owned();
     {
         let mut state = world.state();
-        let open = |fault: &&super::log::Fault| format!("{}@{}", fault.component, fault.since) == incident;
-        if state.fault_of(&component).as_ref().is_some_and(open) {
+        let fault = state.position(&incident);
+        if fault.is_some() && state.component(&component).is_some_and(|component| component.fault == fault) {
             state.repair(&component, &by);
         }
         let reply = Reply { id: key, incident: incident.clone(), by: by.clone(), says: "repaired by hand".into() };

@@ -1,5 +1,6 @@
 //! The world's state under one lock: who looks and who acts sees all of it at one moment.
 
+use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
@@ -29,6 +30,8 @@ pub(super) struct State {
     pub(super) replies: Vec<Reply>,
     /// No new faults from now on.
     pub(super) enough: bool,
+    /// So often the pager was away, by key.
+    pub(super) away: HashMap<String, u32>,
     /// So often the model was asked.
     pub(super) asked: u32,
     pub(super) log: Log,
@@ -70,6 +73,7 @@ impl World {
             components: COMPONENTS.map(component).into(),
             replies: Vec::new(),
             enough: false,
+            away: HashMap::new(),
             asked: 0,
             log: Log::default(),
         };
@@ -157,10 +161,14 @@ impl State {
         }
     }
 
+    /// Where a fault is in the log, by what the agent calls it.
+    pub(super) fn position(&self, incident: &str) -> Option<usize> {
+        self.log.faults.iter().position(|fault| format!("{}@{}", fault.component, fault.since) == incident)
+    }
+
     /// A ticket is closed: what was wrong is over and told, and something new may begin.
     pub(super) fn close(&mut self, incident: &str) {
-        let named = |fault: &Fault| format!("{}@{}", fault.component, fault.since) == incident;
-        let Some(at) = self.log.faults.iter().position(named) else { return };
+        let Some(at) = self.position(incident) else { return };
         let Some(fault) = self.log.faults.get_mut(at) else { return };
         fault.closed = true;
         if let Some(component) = self.components.iter_mut().find(|component| component.fault == Some(at)) {
