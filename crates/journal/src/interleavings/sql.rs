@@ -33,10 +33,12 @@ impl Sql {
     /// Runs statements that have no result.
     pub(super) async fn run(&self, sql: &str) {
         match self {
-            Self::Sqlite(connection) => connection.execute_batch(sql).unwrap_or_else(|error| panic!("{sql}: {error}")),
+            Self::Sqlite(connection) => {
+                connection.execute_batch(sql).unwrap_or_else(|error| panic!("{sql}: {error}"));
+            }
             #[cfg(feature = "postgres")]
             Self::Postgres(client) => {
-                client.batch_execute(sql).await.unwrap_or_else(|error| panic!("{sql}: {error:?}"))
+                client.batch_execute(sql).await.unwrap_or_else(|error| panic!("{sql}: {error:?}"));
             }
         }
     }

@@ -27,7 +27,7 @@ use std::time::Duration;
 
 use rusqlite::{Connection, Transaction};
 
-pub(crate) use self::clock::{Clocks, Source};
+pub(crate) use self::clock::Clocks;
 use self::fault::{Fault, Place, when_opening};
 use self::lock::Locks;
 use self::reader::Readers;

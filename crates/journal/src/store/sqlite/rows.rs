@@ -21,7 +21,6 @@ macro_rules! step_columns {
         "seq, name, fp, kind, state, value, epoch, attempt_id"
     };
 }
-pub(super) use step_columns;
 
 pub(super) fn run(row: &Row<'_>) -> rusqlite::Result<Run> {
     let error: Option<String> = row.get(11)?;

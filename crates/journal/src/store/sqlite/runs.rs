@@ -9,7 +9,7 @@ use super::lock::Locks;
 use super::rows::{self, failure_text, run_columns};
 use super::{operator, steps, workers};
 use crate::run::{Epoch, Failure, Millis, Run, RunId, State, Step, millis};
-use crate::store::{Claimed, End, Fence, Found, NewRun, Started, Taken, Wanted, Worker, Written};
+use crate::store::{End, Fence, Found, NewRun, Started, Taken, Wanted, Worker, Written};
 
 /// Makes a run, unless there is one.
 pub(super) fn start(tx: &Connection, run: &NewRun, now: Now) -> rusqlite::Result<Started> {
