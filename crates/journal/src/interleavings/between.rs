@@ -56,8 +56,8 @@ async fn replaced(world: &World, point: &Point) {
     let epoch = world.epoch(&old.run).await;
     let nobody_came = matches!(how, Takeover::Left | Takeover::GivenBack);
     assert_eq!(epoch > old.epoch, !nobody_came, "{}", place());
-    let stale = Stale { world, old: &old, script, after: *after };
-    stale.tries(0..script.len(), &place).await;
+    let first = Stale { world, old: &old, script, after: *after };
+    first.tries(0..script.len(), &place).await;
     let beat = world.a.beat(&a, std::slice::from_ref(&old)).await.unwrap();
     assert!(beat.is_none_or(|lost| lost == [old.run.clone()]), "{}", place());
 
@@ -82,7 +82,7 @@ async fn replaced(world: &World, point: &Point) {
         let done = write(&world.b, "b", &new, *step).await;
         assert_eq!(done, Written::Done, "{} {step:?}", place());
         expected.extend(step.seq().map(|seq| format!("{seq} b")));
-        stale.tries(at..at + 2, &place).await;
+        first.tries(at..at + 2, &place).await;
         // Its answer was lost: it writes the same again, and that changes nothing.
         let before = world.picture(&old.run).await;
         let again = write(&world.b, "b", &new, *step).await;
@@ -92,13 +92,13 @@ async fn replaced(world: &World, point: &Point) {
         assert_eq!(world.picture(&old.run).await, before, "{} {step:?} again", place());
     }
 
-    stale.tries(0..script.len(), &place).await;
+    first.tries(0..script.len(), &place).await;
 
     // What stands: the first one's up to the point, all else the second one's.
     expected.dedup();
     let authors = world.authors(&old.run).await;
-    for line in &expected {
-        assert!(authors.contains(line), "{}: {line} is not in {authors:?}", place());
+    for author in &expected {
+        assert!(authors.contains(author), "{}: {author} is not in {authors:?}", place());
     }
     let rows: Vec<_> = authors.iter().filter(|line| line.starts_with("row")).collect();
     assert_eq!(rows.len(), 2, "{}: {rows:?}", place());

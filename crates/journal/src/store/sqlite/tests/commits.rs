@@ -101,15 +101,15 @@ async fn those_in_one_group_do_not_hurt_each_other() {
             "RELEASE stormproof_request",
             "ROLLBACK TO stormproof_request",
             "PRAGMA synchronous = OFF",
-            "DELETE FROM step",
-            "UPDATE run SET epoch = 0",
-            "DROP TABLE run",
+            "DELETE FROM stormproof_step",
+            "UPDATE stormproof_run SET epoch = 0",
+            "DROP TABLE stormproof_run",
             "ATTACH ':memory:' AS other",
         ] {
             assert!(tx.execute_batch(sql).is_err(), "{sql} was allowed");
         }
         tx.execute_batch("SAVEPOINT mine; INSERT INTO paid VALUES ('x'); ROLLBACK TO mine; RELEASE mine").unwrap();
-        tx.execute_batch("PRAGMA user_version; SELECT * FROM run; PRAGMA table_info(paid)").unwrap();
+        tx.execute_batch("PRAGMA user_version; SELECT * FROM stormproof_run; PRAGMA table_info(paid)").unwrap();
         Ok("2".into())
     });
     // All others are polled before it, hence have asked.
