@@ -36,7 +36,7 @@ impl Sql {
             Self::Sqlite(connection) => connection.execute_batch(sql).unwrap_or_else(|error| panic!("{sql}: {error}")),
             #[cfg(feature = "postgres")]
             Self::Postgres(client) => {
-                client.batch_execute(sql).await.unwrap_or_else(|error| panic!("{sql}: {error:?}"))
+                client.batch_execute(sql).await.unwrap_or_else(|error| panic!("{sql}: {error:?}"));
             }
         }
     }
