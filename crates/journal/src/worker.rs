@@ -293,21 +293,27 @@ impl Shared {
     async fn lost(&self, live: Live, why: Lost) {
         let run = live.fence().run.clone();
         live.ended();
-        let cancelled = match why {
-            Lost::Cancelled => true,
+        match self.why_lost(&run, why).await {
+            // Told for all runs together.
             Lost::Lease => return,
+            Lost::Cancelled => self.tell(|| Told::RunCancelled { run: run.as_str().into() }),
             Lost::Fenced => {
-                let known = self.store.peek(&run).await;
-                known.is_ok_and(|known| known.is_some_and(|known| known.state == State::Cancelled))
+                count(&self.counters.fenced);
+                self.tell(|| Told::RunFenced { run: run.as_str().into() });
             }
-        };
-        if cancelled {
-            self.tell(|| Told::RunCancelled { run: run.as_str().into() });
-        } else {
-            count(&self.counters.fenced);
-            self.tell(|| Told::RunFenced { run: run.as_str().into() });
         }
         self.stir(&run);
+    }
+
+    /// The same, if the store knows better: a heartbeat and a write only see that the run is not this process's any more.
+    pub(crate) async fn why_lost(&self, run: &RunId, why: Lost) -> Lost {
+        match why {
+            Lost::Fenced => match self.store.peek(run).await {
+                Ok(Some(known)) if known.state == State::Cancelled => Lost::Cancelled,
+                _ => Lost::Fenced,
+            },
+            known => known,
+        }
     }
 
     /// Forgets what may be forgotten, one batch after another.
