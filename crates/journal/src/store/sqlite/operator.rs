@@ -61,13 +61,15 @@ pub(super) fn resume(tx: &Connection, id: &RunId, decision: &Decision, now: Now)
     }
     match decision {
         Decision::Ask => ask_again(tx, &run)?,
-        Decision::Rerun => {
-            if let Some(step) = in_the_way(tx, &run)? {
-                forget(tx, &run.id, step.seq)?;
-            }
-        }
+        Decision::Rerun => match in_the_way(tx, &run)? {
+            // What is done happened, whatever somebody thinks of it.
+            Some(step) if step.state == Progress::Done => return Ok(Changed::Not(Box::new(run))),
+            Some(step) => forget(tx, &run.id, step.seq)?,
+            None => {}
+        },
         Decision::Done(value) => {
-            let Some(step) = in_the_way(tx, &run)? else { return Ok(Changed::Not(Box::new(run))) };
+            let open = in_the_way(tx, &run)?.filter(|step| step.state != Progress::Done);
+            let Some(step) = open else { return Ok(Changed::Not(Box::new(run))) };
             tx.prepare_cached(
                 "UPDATE stormproof_step AS step SET state = 'done', value = ?3 WHERE run_id = ?1 AND seq = ?2",
             )?
@@ -90,7 +92,13 @@ pub(super) fn requeue(tx: &Connection, run: &Run, now: Now) -> rusqlite::Result<
 
 /// Lets the step in the way be tried again: an effect by its probe, anything else anew. What is done stays.
 pub(super) fn ask_again(tx: &Connection, run: &Run) -> rusqlite::Result<()> {
-    let Some(step) = in_the_way(tx, run)?.filter(|step| step.state == Progress::Failed) else { return Ok(()) };
+    let failed = |step: &Step| step.state == Progress::Failed;
+    let step = match run.error.as_ref().and_then(|failure| failure.seq) {
+        Some(seq) => rows::find_step(tx, &run.id, seq)?.filter(failed),
+        // Something that is still open beside it is asked by itself.
+        None => rows::steps(tx, &run.id)?.into_iter().rev().find(failed),
+    };
+    let Some(step) = step else { return Ok(()) };
     if step.kind == crate::run::Kind::Effect {
         tx.prepare_cached(
             "UPDATE stormproof_step AS step SET state = 'begun', value = NULL WHERE run_id = ?1 AND seq = ?2",
