@@ -50,12 +50,25 @@ pub(super) fn open(path: &Path, busy: Duration, create: bool) -> Result<Connecti
         }
     } else {
         if application != APPLICATION {
-            let why = format!("the file belongs to another program (application_id {application}, not {APPLICATION})");
+            let why = format!(
+                "the file belongs to another program (application_id {application}, user_version {version}), and a journal \
+                 needs both for itself: give it a file of its own"
+            );
             return Err(StoreError::Refused { at: at.into(), why: why.into() }.into());
         }
         if version > KNOWN {
             return Err(OpenError::Newer { at: at.into(), found: version, known: KNOWN });
         }
+    }
+    if version == 0
+        && let Some(table) = taken(&connection).map_err(failed)?
+    {
+        let why = format!(
+            "the file has a table `{table}` that is not the journal's, whose tables are called {}: rename it, or give the \
+             journal a file of its own",
+            super::TABLES.join(", ")
+        );
+        return Err(StoreError::Refused { at: at.into(), why: why.into() }.into());
     }
     settings(&connection).map_err(failed)?;
     if version < KNOWN {
@@ -88,7 +101,7 @@ pub(super) fn reader(path: &Path, busy: Duration) -> rusqlite::Result<Connection
 fn look(path: &Path, create: bool) -> Result<(), Fault> {
     let refused = |why: String| Fault::Refused(why);
     if path.as_os_str().is_empty() || path.to_str().is_some_and(|path| path.starts_with(":memory:")) {
-        return Err(refused("a journal in memory keeps nothing: name a file".into()));
+        return Err(refused("that names no file, and a journal in memory keeps nothing: write sqlite:FILE".into()));
     }
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     if !folder.is_dir() {
@@ -166,6 +179,22 @@ fn migrate(connection: &Connection) -> rusqlite::Result<()> {
     }
     tx.execute_batch(&format!("PRAGMA application_id = {APPLICATION}; PRAGMA user_version = {KNOWN};"))?;
     tx.commit()
+}
+
+/// A name of a table of ours that is there already, in a file that is no journal yet.
+fn taken(connection: &Connection) -> rusqlite::Result<Option<&'static str>> {
+    // One look at both: another process may be making the journal at this moment.
+    let tx = Transaction::new_unchecked(connection, TransactionBehavior::Deferred)?;
+    if number(&tx, "user_version")? != 0 {
+        return Ok(None);
+    }
+    let mut names = tx.prepare("SELECT 1 FROM sqlite_master WHERE lower(name) = ?1")?;
+    for table in super::TABLES {
+        if names.exists([table])? {
+            return Ok(Some(table));
+        }
+    }
+    Ok(None)
 }
 
 fn number(connection: &Connection, pragma: &str) -> rusqlite::Result<i64> {
