@@ -259,7 +259,7 @@ async fn print_show(journal: &Journal, args: &ShowArgs, as_json: bool) -> Result
     let history = journal.show(&args.run).await?;
     let now = journal.now().await?;
     if as_json {
-        crate::print(&format!("{:#}\n", json::history(&history, args.values)));
+        crate::print(&format!("{:#}\n", json::history(&history, now, args.values)));
     } else {
         crate::print(&show::page(&history, now, args.values));
     }

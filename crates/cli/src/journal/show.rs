@@ -19,7 +19,7 @@ pub(super) fn page(history: &History, now: Millis, values: bool) -> String {
     let run = &history.run;
     let mut page = format!("{}: {}\n\n", shortened(run.id.as_str(), LONG), run.state);
     page.push_str(&aligned(&facts(history, now, values)));
-    if let Some(advice) = advice(history) {
+    if let Some(advice) = advice(history, now) {
         let _ = writeln!(page, "\n  {}", advice.text);
         let ways: Vec<_> = advice.ways.into_iter().map(|way| [format!("    {}", way.when), way.command]).collect();
         page.push_str(&aligned(&ways));
