@@ -113,7 +113,7 @@ pub enum RunError {
         retry_after: Duration,
     },
     /// The run ended with an error.
-    #[error("{run} failed{}: {message}", at_step(.step))]
+    #[error("{run} failed{}: {message}", at_step(*.step))]
     Failed {
         /// The run.
         run: RunId,
@@ -196,6 +196,6 @@ fn because(why: &str) -> String {
     if why.is_empty() { String::new() } else { format!(" ({why})") }
 }
 
-fn at_step(step: &Option<u32>) -> String {
+fn at_step(step: Option<u32>) -> String {
     step.map_or_else(String::new, |step| format!(" at step {step}"))
 }
