@@ -259,7 +259,7 @@ async fn print_show(journal: &Journal, args: &ShowArgs, as_json: bool) -> Result
     let history = journal.show(&args.run).await?;
     let now = journal.now().await?;
     if as_json {
-        crate::print(&format!("{:#}\n", json::history(&history, args.values)));
+        crate::print(&format!("{:#}\n", json::history(&history, now, args.values)));
     } else {
         crate::print(&show::page(&history, now, args.values));
     }
@@ -267,10 +267,16 @@ async fn print_show(journal: &Journal, args: &ShowArgs, as_json: bool) -> Result
 }
 
 async fn make_fork(journal: &Journal, args: &ForkArgs, as_json: bool) -> Result<ExitCode, Failed> {
+    let history = journal.show(&args.run).await?;
     let before = match args.before.parse() {
         Ok(number) => number,
-        Err(_) => step_named(&journal.show(&args.run).await?, &args.before)?,
+        Err(_) => step_named(&history, &args.before)?,
     };
+    // One more than there are is a copy of everything.
+    let steps = history.steps.len();
+    if usize::try_from(before).is_ok_and(|before| before > steps + 1) {
+        return Err(Failed(FAILED, format!("{} has {steps} steps, so there is no step {before}", args.run)));
+    }
     let mut fork = journal.fork(&args.run, before);
     if let Some(key) = &args.key {
         fork = fork.key(key);

@@ -47,10 +47,12 @@ pub enum StoreError {
 #[non_exhaustive]
 pub enum OpenError {
     /// The address is not one of a journal.
-    #[error("`{url}` is no journal: write sqlite:FILE or postgres://USER@HOST/DATABASE")]
+    #[error("`{url}` is no journal{}: write sqlite:FILE or postgres://USER@HOST/DATABASE", because(.why))]
     Address {
         /// What was given, without a password.
         url: Box<str>,
+        /// What is wrong with it, if more can be said than that it is none.
+        why: Box<str>,
     },
     /// The database was written by a newer stormproof.
     #[error("the journal at {at} has schema {found}, this program knows {known}: use a newer stormproof")]
@@ -111,7 +113,7 @@ pub enum RunError {
         retry_after: Duration,
     },
     /// The run ended with an error.
-    #[error("{run} failed: {message}")]
+    #[error("{run} failed{}: {message}", at_step(.step))]
     Failed {
         /// The run.
         run: RunId,
@@ -119,6 +121,8 @@ pub enum RunError {
         kind: Box<str>,
         /// What it said.
         message: Box<str>,
+        /// The number of the step it comes from, if it was one.
+        step: Option<u32>,
         /// Whether this is the answer from now on.
         kept: bool,
     },
@@ -185,4 +189,13 @@ pub enum RunError {
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
+}
+
+/// A reason in brackets, if there is one.
+fn because(why: &str) -> String {
+    if why.is_empty() { String::new() } else { format!(" ({why})") }
+}
+
+fn at_step(step: &Option<u32>) -> String {
+    step.map_or_else(String::new, |step| format!(" at step {step}"))
 }

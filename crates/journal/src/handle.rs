@@ -121,6 +121,8 @@ pub(crate) fn outcome<O: DeserializeOwned>(run: &Run) -> Option<Result<O, RunErr
             run: id,
             kind: error.map_or("", |error| &error.kind).into(),
             message: error.map_or("", |error| &error.message).into(),
+            // A call that is made once is its only step.
+            step: error.and_then(|error| error.seq).filter(|_| !run.version.is_empty()),
             kept: error.is_some_and(|error| error.keep),
         }),
         State::Blocked => Err(RunError::Blocked { run: id, why: error.map_or("", |error| &error.message).into() }),

@@ -74,5 +74,6 @@ mod pages {
         Journal: "journal.md",
         Steps: "journal/steps.md",
         Callees: "journal/callees.md",
+        Operations: "journal/operations.md",
     }
 }

@@ -172,7 +172,7 @@ impl<'journal, C> Once<'journal, C> {
         let new = self.new_run(&id)?;
         if self.policy.as_ref().is_some_and(|policy| policy.stages().hedge.is_some()) {
             let message = "its policy hedges, which would make the call twice: take out the hedge".into();
-            return Err(RunError::Failed { run: id, kind: "hedged".into(), message, kept: false });
+            return Err(RunError::Failed { run: id, kind: "hedged".into(), message, step: None, kept: false });
         }
         let shared = &self.journal.0;
         let clock = &shared.settings.clock;
@@ -306,7 +306,7 @@ fn is_over(run: &Run) -> bool {
 
 fn failed(run: &RunId, failure: Failure) -> RunError {
     let Failure { kind, message, keep, .. } = failure;
-    RunError::Failed { run: run.clone(), kind: kind.into(), message: message.into(), kept: keep }
+    RunError::Failed { run: run.clone(), kind: kind.into(), message: message.into(), step: None, kept: keep }
 }
 
 /// The one step: the effect, of which nothing is known but that it begins.

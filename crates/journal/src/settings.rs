@@ -110,7 +110,9 @@ impl Settings {
             }
         };
         let (lease, beat) = (self.lease, self.heartbeat());
-        check(!beat.is_zero(), "heartbeat", format!("{beat:?}"), "more than 0");
+        // A heartbeat that was not set comes of the lease.
+        let field = if self.heartbeat.is_none() { "lease" } else { "heartbeat" };
+        check(!beat.is_zero(), field, format!("{beat:?}"), "more than 0");
         check(
             lease >= beat.saturating_mul(BEATS),
             "lease",

@@ -1,6 +1,6 @@
 //! What an operator can do about a run that does not go on by itself.
 
-use stormproof_journal::{History, Kind, Progress, State, Step};
+use stormproof_journal::{History, Kind, Millis, Progress, Run, State, Step};
 
 use super::amount::shortened;
 
@@ -18,8 +18,11 @@ pub(super) struct Way {
     pub(super) command: String,
 }
 
+/// So long a run may be due before it is asked why nobody takes it.
+const PATIENCE: Millis = 10_000;
+
 /// None for a run that needs nobody.
-pub(super) fn advice(history: &History) -> Option<Advice> {
+pub(super) fn advice(history: &History, now: Millis) -> Option<Advice> {
     let run = &history.run;
     let resume = |when| way(history, when, "resume", "");
     let (text, ways) = match (run.state, &run.error) {
@@ -31,10 +34,25 @@ pub(super) fn advice(history: &History) -> Option<Advice> {
             "The key is free again: the next start with the same input goes on at the step that failed.",
             vec![resume("go on now")],
         ),
+        (State::Queued, _) if run.wake_at.is_some_and(|at| is_left(run, at, now)) => {
+            return Some(Advice {
+                text: format!(
+                    "It is due, and nobody takes it: no process serves `{}` in version {}, or all places are taken.",
+                    shortened(&run.name, 60),
+                    shortened(&run.version, 60)
+                ),
+                ways: vec![way(history, "give it up", "cancel", "")],
+            });
+        }
         (State::Cancelled, _) => ("An operator cancelled it.", vec![resume("let it go on")]),
         _ => return None,
     };
     Some(Advice { text: text.to_owned(), ways })
+}
+
+/// Whether nobody takes what is due. A call that is made once waits for its caller, and for no worker.
+fn is_left(run: &Run, at: Millis, now: Millis) -> bool {
+    !run.version.is_empty() && now.saturating_sub(at) > PATIENCE
 }
 
 fn blocked(history: &History, kind: &str) -> Advice {
@@ -49,6 +67,10 @@ fn blocked(history: &History, kind: &str) -> Advice {
                 way("the code that is deployed calls them as kept", "resume", ""),
                 way("go on with other code, in a copy", "fork", &format!(" --before {before} --version VERSION")),
             ],
+        ),
+        ("undecodable", _) if history.steps.is_empty() => (
+            "The code's types do not read the input it was started with.".to_owned(),
+            vec![way("the code that is deployed reads it", "resume", "")],
         ),
         ("undecodable", _) => (
             "The code's types do not read what is kept.".to_owned(),
@@ -110,7 +132,9 @@ mod tests {
     use super::*;
 
     fn advised(run_fields: Value, steps: Value) -> Vec<String> {
-        let Some(Advice { text, ways }) = advice(&history(run(run_fields), steps)) else { return Vec::new() };
+        let Some(Advice { text, ways }) = advice(&history(run(run_fields), steps), 1_000_000) else {
+            return Vec::new();
+        };
         let commands = ways.into_iter().map(|way| way.command.replace("stormproof journal ", ""));
         std::iter::once(text).chain(commands).collect()
     }
@@ -131,6 +155,18 @@ mod tests {
                 "cancel pay/order-18",
             ]
         );
+    }
+
+    #[test]
+    fn what_nobody_takes_is_said_to_be_due() {
+        let due = |fields: Value| advised(fields, json!([]));
+        let text = "It is due, and nobody takes it: no process serves `pay` in version 3, or all places are taken.";
+        assert_eq!(due(json!({ "wake_at": 980_000 })), [text, "cancel pay/order-18"]);
+        assert!(due(json!({ "wake_at": 999_000 })).is_empty(), "for a second only");
+        assert!(due(json!({ "wake_at": 1_005_000 })).is_empty());
+        assert!(due(json!({ "wake_at": 5, "version": "" })).is_empty(), "a single call");
+        let input = advised(json!({ "state": "blocked", "error": { "kind": "undecodable" } }), json!([]));
+        assert_eq!(input[1..], ["resume pay/order-18", "cancel pay/order-18"]);
     }
 
     #[test]

@@ -11,7 +11,7 @@
 //! Moments are RFC 3339 in UTC. What is not there, is null.
 
 use serde_json::{Value, json};
-use stormproof_journal::{Failure, History, Progress, Run, Step};
+use stormproof_journal::{Failure, History, Millis, Progress, Run, Step};
 
 use super::advice::{Advice, Way, advice};
 use super::amount::moment;
@@ -43,9 +43,9 @@ pub(super) fn run(run: &Run, values: bool) -> Value {
     object
 }
 
-pub(super) fn history(history: &History, values: bool) -> Value {
+pub(super) fn history(history: &History, now: Millis, values: bool) -> Value {
     let mut object = run(&history.run, values);
-    object["advice"] = advice(history).map_or(Value::Null, |Advice { text, ways }| {
+    object["advice"] = advice(history, now).map_or(Value::Null, |Advice { text, ways }| {
         let way = |way: Way| json!({ "when": way.when, "command": way.command });
         json!({ "text": text, "ways": ways.into_iter().map(way).collect::<Vec<_>>() })
     });

@@ -40,12 +40,16 @@ pub(super) fn why(failure: &Failure, most: usize) -> String {
 /// Ten years: a run that is put away for longer waits for a message, without a limit of time.
 const LONG: Millis = 10 * 365 * 86_400_000;
 
+pub(super) fn is_long(at: Millis, now: Millis) -> bool {
+    at.saturating_sub(now) > LONG
+}
+
 /// What a queued run waits for.
 pub(super) fn waits(run: &Run, now: Millis) -> String {
     match run.wake_at {
         // A call that is made once, and is nobody's at the moment: no worker claims it.
         _ if run.version.is_empty() => "goes on with the next call".to_owned(),
-        Some(at) if at.saturating_sub(now) > LONG => "waits for a message".to_owned(),
+        Some(at) if is_long(at, now) => "waits for a message".to_owned(),
         Some(at) if at > now => format!("due in {}", between(now, at)),
         Some(at) => format!("due since {}", between(at, now)),
         None => "due".to_owned(),

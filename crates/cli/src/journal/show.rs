@@ -2,12 +2,12 @@
 
 use std::fmt::Write;
 
-use stormproof_journal::{History, Millis, Progress, State, Step};
+use stormproof_journal::{History, Kind, Millis, Progress, State, Step};
 
 use super::advice::advice;
 use super::amount::{aligned, between, moment, shortened, size};
 use super::json::failure_of;
-use super::list::{waits, why};
+use super::list::{is_long, waits, why};
 
 /// So many characters of a value are shown.
 const VALUE: usize = 60;
@@ -19,7 +19,7 @@ pub(super) fn page(history: &History, now: Millis, values: bool) -> String {
     let run = &history.run;
     let mut page = format!("{}: {}\n\n", shortened(run.id.as_str(), LONG), run.state);
     page.push_str(&aligned(&facts(history, now, values)));
-    if let Some(advice) = advice(history) {
+    if let Some(advice) = advice(history, now) {
         let _ = writeln!(page, "\n  {}", advice.text);
         let ways: Vec<_> = advice.ways.into_iter().map(|way| [format!("    {}", way.when), way.command]).collect();
         page.push_str(&aligned(&ways));
@@ -45,9 +45,12 @@ fn facts(history: &History, now: Millis, values: bool) -> Vec<[String; 2]> {
     fact("workflow", format!("{} {version}", shortened(&run.name, LONG)).trim_end().to_owned());
     fact("started", ago(run.created_at));
     fact("attempts", run.attempts.to_string());
-    fact("epoch", format!("{} ({} ago)", run.epoch, between(run.epoch, now)));
+    // Before it is claimed for the first time it is 0, and no time.
+    if run.epoch > 0 {
+        fact("epoch", format!("{} ({} ago)", run.epoch, between(run.epoch, now)));
+    }
     match run.state {
-        State::Queued => fact("queued", waits(run, now)),
+        State::Queued => fact("queued", waits_for(history, now)),
         State::Running => fact("worker", shortened(run.owner.as_deref().unwrap_or_default(), LONG)),
         _ => {}
     }
@@ -71,6 +74,18 @@ fn facts(history: &History, now: Millis, values: bool) -> Vec<[String; 2]> {
         fact("result", sized(result, values, LONG));
     }
     facts
+}
+
+/// What a queued run waits for, by name if one of its steps is the wait.
+fn waits_for(history: &History, now: Millis) -> String {
+    let wait = history.steps.iter().find(|step| step.kind == Kind::Wait && step.state == Progress::Begun);
+    match (wait, history.run.wake_at) {
+        (Some(step), Some(at)) if at > now => {
+            let limit = if is_long(at, now) { String::new() } else { format!(", for {} at most", between(now, at)) };
+            format!("waits for `{}`{limit}", shortened(&step.name, 60))
+        }
+        _ => waits(&history.run, now),
+    }
 }
 
 /// The size of a value, and its beginning if it is wanted.
@@ -145,6 +160,17 @@ pub(super) mod tests {
     }
 
     #[test]
+    fn a_run_that_waits_for_a_message_says_for_which() {
+        let wait = json!([{ "name": "approval", "kind": "wait", "state": "begun", "value": "{}" }]);
+        let page = |wake_at: Millis| page(&history(run(json!({ "wake_at": wake_at })), wait.clone()), 1_000_000, false);
+        assert!(page(1_005_000).contains("queued    waits for `approval`, for 5s at most\n"), "{}", page(1_005_000));
+        assert!(page(Millis::MAX).contains("queued    waits for `approval`\n"));
+        assert!(page(999_000).contains("queued    due since 1s\n"), "its time is over, or its message is there");
+        let never = history(run(json!({ "epoch": 0, "attempts": 0 })), json!([]));
+        assert!(!super::page(&never, 1_000_000, false).contains("epoch"));
+    }
+
+    #[test]
     fn a_blocked_run_says_why_and_what_to_do() {
         let expected = "\
 pay/order-18: blocked
@@ -179,7 +205,7 @@ STEP  NAME  KIND    STATE   CLAIMED  SIZE
         let shown = page(&blocked(), 1_000_000, true);
         assert!(shown.contains("input     18 B: {\"token\":\"s3cret\"}"), "{shown}");
         assert!(shown.contains("SIZE  VALUE\n") && shown.contains("8 B   \"s3cret\""), "{shown}");
-        let json = |values| super::super::json::history(&blocked(), values).to_string();
+        let json = |values: bool| super::super::json::history(&blocked(), 0, values).to_string();
         assert!(!json(false).contains("s3cret") && json(true).contains("s3cret"));
     }
 }

@@ -134,7 +134,8 @@ on_every_store! {
             run: RunId::new("pay", "18"),
             kind: "declined".into(),
             message: "no money".into(),
-            kept: false,
+            step: None,
+        kept: false,
         };
         assert_eq!(failed, Err(expected));
         assert_eq!(journal.once("pay", "18").run(probe(Probe::Rerun), value(7)).await, Ok(7));

@@ -80,7 +80,7 @@ impl Store {
         if url.starts_with("postgres:") || url.starts_with("postgresql:") {
             return Postgres::open_with(url, opening.create).await.map(Self::Postgres);
         }
-        Err(OpenError::Address { url: without_password(url).into() })
+        Err(OpenError::Address { url: without_password(url).into(), why: "".into() })
     }
 }
 

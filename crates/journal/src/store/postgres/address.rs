@@ -35,7 +35,8 @@ pub(crate) enum Tls {
 
 impl Address {
     pub(crate) fn parse(url: &str) -> Result<Self, OpenError> {
-        let wrong = || OpenError::Address { url: without_password(url).into() };
+        let because = |why: String| OpenError::Address { url: without_password(url).into(), why: why.into() };
+        let wrong = || because(String::new());
         if !(url.starts_with("postgres://") || url.starts_with("postgresql://")) {
             return Err(wrong());
         }
@@ -43,17 +44,20 @@ impl Address {
         let (mut pool, mut timeout, mut tls) = (4, 10, Tls::Prefer);
         let mut others = String::new();
         for parameter in parameters.split('&').filter(|parameter| !parameter.is_empty()) {
-            match parameter.split_once('=').ok_or_else(wrong)? {
-                ("pool", value) => pool = number(value).ok_or_else(wrong)?,
-                ("timeout", value) => timeout = number(value).ok_or_else(wrong)?,
-                ("sslmode", value) => tls = Tls::parse(value).ok_or_else(wrong)?,
+            let not = |allowed: &str| because(format!("{}: {allowed}", name_of(parameter)));
+            match parameter.split_once('=').ok_or_else(|| not("a parameter is NAME=VALUE"))? {
+                ("pool", value) => pool = number(value).ok_or_else(|| not("1 to 1000 connections"))?,
+                ("timeout", value) => timeout = number(value).ok_or_else(|| not("1 to 1000 seconds"))?,
+                ("sslmode", value) => {
+                    tls = Tls::parse(value).ok_or_else(|| not("disable, prefer, require or verify-full"))?;
+                }
                 _ => {
                     others.push(if others.is_empty() { '?' } else { '&' });
                     others.push_str(parameter);
                 }
             }
         }
-        let mut config: Config = format!("{address}{others}").parse().map_err(|_| wrong())?;
+        let mut config: Config = format!("{address}{others}").parse().map_err(|error| because(said(&error)))?;
         if config.get_hosts().is_empty() && config.get_hostaddrs().is_empty() {
             config.host("localhost");
         }
@@ -85,6 +89,16 @@ impl Tls {
             _ => None,
         }
     }
+}
+
+/// The name of a parameter: its value may be a password.
+fn name_of(parameter: &str) -> &str {
+    parameter.split('=').next().unwrap_or_default()
+}
+
+/// What is wrong, by name: the source of such an error names a parameter or says what was expected, and no value.
+fn said(error: &tokio_postgres::Error) -> String {
+    std::error::Error::source(error).map_or_else(String::new, ToString::to_string)
 }
 
 fn number(text: &str) -> Option<u16> {
@@ -123,6 +137,13 @@ mod tests {
         assert_eq!((address.pool, address.timeout, address.tls), (9, Duration::from_secs(2), Tls::VerifyFull));
         assert_eq!(address.config.get_application_name(), Some("mine"));
         assert_eq!(&*address.shown, "postgres://db:5433/x");
+    }
+
+    #[test]
+    fn a_wrong_parameter_is_named() {
+        let said = |text: &str| Address::parse(text).unwrap_err().to_string();
+        assert!(said("postgres://db/x?pool=many").contains("(pool: 1 to 1000 connections)"));
+        assert!(said("postgres://db/x?nonsense=1").contains("nonsense"));
     }
 
     #[test]
