@@ -92,6 +92,9 @@ impl Journal {
         let changed = self.0.store.cancel(run).await?;
         if matches!(changed, Changed::Now(_)) {
             self.0.interrupt(run, Lost::Cancelled);
+            // What was being claimed meanwhile is held now.
+            drop(self.0.claiming.write().await);
+            self.0.interrupt(run, Lost::Cancelled);
             self.0.stir(run);
         }
         if let Changed::Now(run) = &changed {
