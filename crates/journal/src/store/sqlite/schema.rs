@@ -13,10 +13,8 @@ use super::fault::{Fault, when_opening};
 use super::log;
 use crate::error::{OpenError, StoreError};
 
-/// `strm`, in the header of each file that is a journal.
-const APPLICATION: i64 = 0x7374_726d;
-
-/// What was changed in the tables, in order: the schema's version is how many of these a file has seen.
+/// What was changed in the tables, in order: the schema's version is how many of these a file has seen. It stands in a
+/// table, as `user_version` and `application_id` belong to whoever else has tables in the file.
 const MIGRATIONS: [&str; 1] = [include_str!("schema/1.sql")];
 
 /// The newest schema that is known here.
@@ -42,20 +40,12 @@ pub(super) fn open(path: &Path, busy: Duration, create: bool) -> Result<Connecti
         let why = "the file is read-only".into();
         return Err(StoreError::Refused { at: at.into(), why }.into());
     }
-    let application = number(&connection, "application_id").map_err(failed)?;
-    let version = number(&connection, "user_version").map_err(failed)?;
-    if (application, version) == (0, 0) {
-        if !create {
-            return Err(StoreError::Refused { at: at.into(), why: "the file is no journal".into() }.into());
-        }
-    } else {
-        if application != APPLICATION {
-            let why = format!("the file belongs to another program (application_id {application}, not {APPLICATION})");
-            return Err(StoreError::Refused { at: at.into(), why: why.into() }.into());
-        }
-        if version > KNOWN {
-            return Err(OpenError::Newer { at: at.into(), found: version, known: KNOWN });
-        }
+    let version = version(&connection).map_err(failed)?;
+    if version == 0 && !create {
+        return Err(StoreError::Refused { at: at.into(), why: "the file is no journal".into() }.into());
+    }
+    if version > KNOWN {
+        return Err(OpenError::Newer { at: at.into(), found: version, known: KNOWN });
     }
     settings(&connection).map_err(failed)?;
     if version < KNOWN {
@@ -160,14 +150,23 @@ fn settings(connection: &Connection) -> rusqlite::Result<()> {
 /// Each step and its version in one transaction. Another process may have been quicker.
 fn migrate(connection: &Connection) -> rusqlite::Result<()> {
     let tx = Transaction::new_unchecked(connection, TransactionBehavior::Immediate)?;
-    let version = usize::try_from(number(&tx, "user_version")?).unwrap_or(usize::MAX);
+    let version = usize::try_from(version(&tx)?).unwrap_or(usize::MAX);
+    if version == 0 {
+        tx.execute_batch(
+            "CREATE TABLE stormproof_meta (version INTEGER NOT NULL) STRICT; INSERT INTO stormproof_meta VALUES (0)",
+        )?;
+    }
     for step in MIGRATIONS.iter().skip(version) {
         tx.execute_batch(step)?;
     }
-    tx.execute_batch(&format!("PRAGMA application_id = {APPLICATION}; PRAGMA user_version = {KNOWN};"))?;
+    tx.execute("UPDATE stormproof_meta SET version = ?1 WHERE version < ?1", [KNOWN])?;
     tx.commit()
 }
 
-fn number(connection: &Connection, pragma: &str) -> rusqlite::Result<i64> {
-    connection.query_row(&format!("PRAGMA {pragma}"), [], |row| row.get(0))
+/// The version of the tables; 0 if there are none.
+fn version(connection: &Connection) -> rusqlite::Result<i64> {
+    if !connection.table_exists(None, "stormproof_meta")? {
+        return Ok(0);
+    }
+    connection.query_row("SELECT max(version) FROM stormproof_meta", [], |row| row.get(0))
 }
