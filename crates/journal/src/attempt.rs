@@ -400,3 +400,19 @@ pub(crate) fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
     let text = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
     text.unwrap_or("no text").chars().take(200).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use super::type_name;
+    use crate::run::Run;
+
+    #[test]
+    fn a_type_is_called_as_people_call_it() {
+        assert_eq!(type_name::<Run>(), "Run");
+        assert_eq!(type_name::<HashMap<String, u32>>(), "HashMap<alloc::string::String, u32>");
+        assert_eq!(type_name::<(String, u32)>(), "(alloc::string::String, u32)");
+        assert_eq!(type_name::<u32>(), "u32");
+    }
+}

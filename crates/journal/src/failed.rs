@@ -137,3 +137,50 @@ impl fmt::Debug for Failed {
         write!(f, "{kind}: {message}")
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("the bank did not answer")]
+    struct Bank(#[source] Line);
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("the line is down: {0}")]
+    struct Line(#[source] std::num::ParseIntError);
+
+    fn number() -> std::num::ParseIntError {
+        "x".parse::<u8>().unwrap_err()
+    }
+
+    #[test]
+    fn an_error_comes_with_its_sources_and_each_is_said_once() {
+        let failed = Failed::from(Bank(Line(number())));
+        assert_eq!(failed.kind(), "Bank");
+        let message = "the bank did not answer: the line is down: invalid digit found in string";
+        assert_eq!((failed.message(), failed.is_kept(), failed.step()), (message, false, None));
+        assert_eq!(format!("{failed} / {failed:?}"), format!("{message} / Bank: {message}"));
+    }
+
+    #[test]
+    fn what_a_policy_gives_up_on_says_why_and_what_the_last_error_was() {
+        let elapsed = Duration::from_secs(2);
+        let error = stormproof::Error::TimedOut {
+            policy: "bank".into(),
+            limit: stormproof::Limit::Call,
+            stop: stormproof::Stop::Exhausted,
+            last: Some(number()),
+            attempts: 2,
+            elapsed,
+        };
+        let failed = Failed::of_policy(error);
+        assert!(failed.is_timeout());
+        assert_eq!(
+            failed.message(),
+            "bank timed out after 2.000 s (limit of the call, attempts: 2); the last error was: invalid digit found in string"
+        );
+    }
+}

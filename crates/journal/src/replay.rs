@@ -60,3 +60,49 @@ pub(crate) fn left_over(recorded: &HashMap<u32, Step>, called: u32) -> Option<(u
     let (seq, title) = (first.seq, title(first.seq, &first.name));
     Some((seq, format!("{title} is recorded, the code now ends before it: {REMEDY}")))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::run::Progress;
+
+    fn recorded(seq: u32, name: &str) -> Step {
+        Step {
+            seq,
+            name: name.into(),
+            fp: "f00d".into(),
+            kind: Kind::Step,
+            state: Progress::Done,
+            value: None,
+            epoch: 1,
+            attempt_id: "a".into(),
+        }
+    }
+
+    fn call(name: &str, kind: Kind, fp: &str) -> Call {
+        Call { seq: 3, name: name.into(), kind, fp: Ok(fp.into()) }
+    }
+
+    #[test]
+    fn name_kind_and_input_are_compared_in_this_order() {
+        let compared = |call: &Call| compare(&recorded(3, "pay"), call).map_err(|why| why.replace(REMEDY, "…"));
+        assert_eq!(compared(&call("pay", Kind::Step, "f00d")), Ok(()));
+        let name = "step 3 was `pay`, the code now calls `refund`: …";
+        assert_eq!(compared(&call("refund", Kind::Effect, "")), Err(name.into()));
+        let kind = "step 3 `pay` was a step, the code now calls it as an effect: …";
+        assert_eq!(compared(&call("pay", Kind::Effect, "")), Err(kind.into()));
+        let input = "step 3 `pay` was called with another input: …";
+        assert_eq!(compared(&call("pay", Kind::Step, "")), Err(input.into()));
+    }
+
+    #[test]
+    fn the_first_step_that_is_left_over_is_named() {
+        let steps = HashMap::from([2, 5, 4].map(|seq| (seq, recorded(seq, "pay"))));
+        assert_eq!(left_over(&steps, 5), None);
+        let (seq, message) = left_over(&steps, 3).unwrap_or_default();
+        assert_eq!(
+            (seq, message.split(": put").next()),
+            (4, Some("step 4 `pay` is recorded, the code now ends before it"))
+        );
+    }
+}

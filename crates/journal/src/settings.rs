@@ -144,7 +144,8 @@ impl Builder {
     }
 
     /// So long after its last heartbeat the runs of a process are anybody's. Shorter: taken over sooner; longer: a pause of
-    /// the process or the store does not cost it its runs. At least three heartbeats. Default: 30 s.
+    /// the process or the store does not cost it its runs. At least three heartbeats. Code
+    /// that blocks the threads of the runtime keeps heartbeats from being written, too. Default: 30 s.
     pub fn lease(mut self, lease: Duration) -> Self {
         self.settings.lease = lease;
         self

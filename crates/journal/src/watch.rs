@@ -65,3 +65,23 @@ impl Drop for Watch {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_happens_from_the_watch_on_is_heard_and_nothing_is_left_behind() {
+        let (watched, run) = (Watched::default(), RunId::new("flow", "k"));
+        watched.stir(&run);
+        let (one, two) = (watched.watch(&run), watched.watch(&run));
+        watched.stir(&run);
+        one.stirred().await;
+        assert_eq!(lock(&watched.0).len(), 1);
+        two.stirred().await;
+        assert!(lock(&watched.0).is_empty());
+        let late = watched.watch(&run).stirred();
+        let waited = tokio::time::timeout(std::time::Duration::from_millis(5), late).await;
+        assert!(waited.is_err(), "what came before is not");
+    }
+}
