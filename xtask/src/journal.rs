@@ -1,4 +1,4 @@
-//! What `bench journal` needs besides the bench: a PostgreSQL, and the peers in Python in an environment of their own.
+//! What `bench journal` needs besides the bench: a server of `PostgreSQL`, and the peers in Python in an environment of their own.
 
 use crate::{
     postgres,

@@ -2,26 +2,20 @@
 
 use std::{
     fmt, fs,
-    io::{BufRead as _, BufReader},
     path::{Path, PathBuf},
-    process::{ChildStdout, Command},
-    sync::{
-        Mutex, PoisonError,
-        atomic::{AtomicBool, AtomicU64, Ordering},
-        mpsc::{Receiver, Sender, channel},
-    },
-    thread::{self, JoinHandle},
+    sync::atomic::{AtomicBool, AtomicU64, Ordering},
+    thread,
     time::{Duration, Instant},
 };
 
-use rustix::process::Signal;
 use stormproof_journal::Journal;
 use stormproof_testpg::{Database, Server, Stop};
 
 use crate::{
     auditor::Auditor,
     bank,
-    faults::{Due, Fault, Faults, Mix},
+    crew::{Counts, Crew, listen},
+    faults::{Fault, Mix},
     process::Process,
     tables::{Engine, Tables},
     verdict::{Facts, Verdict, run_id},
@@ -196,7 +190,10 @@ pub fn conduct(options: &Options) -> Result<Report, String> {
     let (told, listener) = listen();
     let (mut report, auditor, crew, started) = thread::scope(|scope| {
         let auditor = scope.spawn(|| scene.audit(&place.url));
-        let crew = scope.spawn(|| Crew::gather(options, &task, told)?.suffer(options, &scene, &place));
+        let crew = scope.spawn(|| {
+            let crew = Crew::gather(options, &task, told)?;
+            crew.suffer(options, &scene.over, |fault| place.harm(fault))
+        });
         let started = runtime.block_on(scene.start_runs(options, &journal, start));
         scene.over.store(true, Ordering::Relaxed);
         let report = Report { restarted: scene.repeats.load(Ordering::Relaxed), ..Report::default() };
@@ -204,7 +201,8 @@ pub fn conduct(options: &Options) -> Result<Report, String> {
     });
     let crew = crew.map_err(|_| "the thread that does harm panicked")??;
     let auditor = auditor.map_err(|_| "the auditor panicked")??;
-    (report.kills, report.stops, report.forks, report.cuts, report.restarts) = crew.counts;
+    let Counts { kills, stops, forks, cuts, restarts } = crew.counts;
+    report = Report { kills, stops, forks, cuts, restarts, ..report };
     let (stuck, started) = started;
     let unclean = crew.dismiss();
     let mut told = listener.join().map_err(|_| "the listener panicked")?;
@@ -315,157 +313,6 @@ impl Scene {
             }
         }
     }
-}
-
-/// The workers, and what is done to them.
-struct Crew {
-    members: Vec<Member>,
-    spawn: Box<dyn Fn() -> Result<Process, String> + Send>,
-    counts: (u64, u64, u64, u64, u64),
-    wrong: Vec<String>,
-}
-
-enum Member {
-    Up(Process),
-    Stopped(Process, Instant),
-    Down(Instant),
-}
-
-impl Crew {
-    fn gather(options: &Options, task: &Task, told: Sender<ChildStdout>) -> Result<Self, String> {
-        let (program, args, forking) = (options.program.clone(), task.args(), options.forking.clone());
-        let spawn = Box::new(move || {
-            let mut command = Command::new(&program);
-            command.args(&args).envs(forking.iter().map(|library| ("LD_PRELOAD", library)));
-            let mut process = Process::of(&mut command).map_err(text)?;
-            process.output().into_iter().try_for_each(|output| told.send(output)).map_err(text)?;
-            Ok(process)
-        });
-        let members = (0..options.workers).map(|_| spawn().map(Member::Up)).collect::<Result<_, _>>()?;
-        Ok(Self { members, spawn, counts: (0, 0, 0, 0, 0), wrong: Vec::new() })
-    }
-
-    fn suffer(mut self, options: &Options, scene: &Scene, place: &Place) -> Result<Self, String> {
-        let faults = Faults::new(options.seed, options.mix, options.lease);
-        thread::scope(|scope| {
-            let mut restart: Option<thread::ScopedJoinHandle<'_, Result<(), String>>> = None;
-            let mut due = faults.next(options.workers);
-            let mut at = Instant::now() + due.after;
-            while !scene.over.load(Ordering::Relaxed) {
-                self.tend(false)?;
-                if Instant::now() >= at {
-                    match due.fault {
-                        Fault::Restart if restart.as_ref().is_none_or(thread::ScopedJoinHandle::is_finished) => {
-                            restart = Some(scope.spawn(move || place.harm(due.fault)));
-                            self.counts.4 += 1;
-                        }
-                        Fault::Restart => {}
-                        Fault::Cut => {
-                            place.harm(due.fault)?;
-                            self.counts.3 += 1;
-                        }
-                        Fault::Kill(_) | Fault::Stop(_) | Fault::Fork => self.strike(due)?,
-                    }
-                    due = faults.next(options.workers);
-                    at = Instant::now() + due.after;
-                }
-                thread::sleep(Duration::from_millis(2));
-            }
-            restart.map_or(Ok(()), |restart| restart.join().unwrap_or_else(|_| Err("the restart panicked".into())))
-        })?;
-        self.tend(true)?;
-        Ok(self)
-    }
-
-    fn strike(&mut self, due: Due) -> Result<(), String> {
-        let Some(member) = self.members.get_mut(due.worker) else { return Ok(()) };
-        let now = Instant::now();
-        let old = std::mem::replace(member, Member::Down(now));
-        *member = match (old, due.fault) {
-            (Member::Up(mut process) | Member::Stopped(mut process, _), Fault::Kill(pause)) => {
-                process.kill().map_err(text)?;
-                self.counts.0 += 1;
-                Member::Down(now + pause)
-            }
-            (Member::Up(process), Fault::Stop(length)) => {
-                process.stop().map_err(text)?;
-                self.counts.1 += 1;
-                Member::Stopped(process, now + length)
-            }
-            (Member::Up(process), Fault::Fork) => {
-                process.signal(Signal::USR1).map_err(text)?;
-                self.counts.2 += 1;
-                Member::Up(process)
-            }
-            (other, _) => other,
-        };
-        Ok(())
-    }
-
-    /// Lets those go on and start whose time has come, or all.
-    fn tend(&mut self, all: bool) -> Result<(), String> {
-        let now = Instant::now();
-        for member in &mut self.members {
-            let old = std::mem::replace(member, Member::Down(now));
-            *member = match old {
-                Member::Up(mut process) => match process.ended() {
-                    // A worker ends by itself only if something is wrong with it.
-                    Some(status) => {
-                        self.wrong.push(format!("a worker ended by itself: {status}"));
-                        Member::Down(now)
-                    }
-                    None => Member::Up(process),
-                },
-                Member::Stopped(process, until) if all || now >= until => {
-                    process.go_on().map_err(text)?;
-                    Member::Up(process)
-                }
-                Member::Down(until) if all || now >= until => Member::Up((self.spawn)()?),
-                other => other,
-            };
-        }
-        Ok(())
-    }
-
-    /// Ends all in order, and says who did not.
-    fn dismiss(self) -> Vec<String> {
-        let mut wrong = self.wrong;
-        for member in self.members {
-            if let Member::Up(process) | Member::Stopped(process, _) = member {
-                match process.finish(Duration::from_secs(10)) {
-                    Some(status) if status.success() => {}
-                    Some(status) => wrong.push(format!("a worker did not end in order: {status}")),
-                    None => wrong.push("a worker did not end within 10 s".into()),
-                }
-            }
-        }
-        wrong
-    }
-}
-
-/// Collects what workers print: run, step, value.
-fn listen() -> (Sender<ChildStdout>, JoinHandle<Vec<(String, u32, i64)>>) {
-    let (sender, outputs): (_, Receiver<ChildStdout>) = channel();
-    let listener = thread::spawn(move || {
-        let all = Mutex::new(Vec::new());
-        thread::scope(|scope| {
-            for output in outputs {
-                let all = &all;
-                scope.spawn(move || {
-                    for line in BufReader::new(output).lines().map_while(Result::ok) {
-                        let words: Vec<_> = line.split(' ').collect();
-                        let [run, seq, value] = words.as_slice() else { continue };
-                        if let (Ok(seq), Ok(value)) = (seq.parse(), value.parse()) {
-                            let entry = ((*run).to_owned(), seq, value);
-                            all.lock().unwrap_or_else(PoisonError::into_inner).push(entry);
-                        }
-                    }
-                });
-            }
-        });
-        all.into_inner().unwrap_or_else(PoisonError::into_inner)
-    });
-    (sender, listener)
 }
 
 fn text(error: impl fmt::Display) -> String {

@@ -8,6 +8,7 @@
 pub mod auditor;
 pub mod bank;
 pub mod conductor;
+mod crew;
 pub mod faults;
 pub mod plan;
 pub mod process;

@@ -49,6 +49,11 @@ impl Tables {
     fn file(file: &Path) -> Result<Self, String> {
         let connection = Connection::open_with_flags(file, OpenFlags::SQLITE_OPEN_READ_WRITE).map_err(text)?;
         connection.busy_timeout(Duration::from_secs(10)).map_err(text)?;
+        // The names that the tables have in PostgreSQL's schema.
+        for table in ["run", "step", "worker"] {
+            let view = format!("create temp view {table} as select * from stormproof_{table}");
+            connection.execute_batch(&view).map_err(text)?;
+        }
         Ok(Self::Sqlite(Box::new(connection)))
     }
 

@@ -107,9 +107,10 @@ fn stale(newest: i64) -> io::Error {
     io::Error::other(format!("the bank has seen {newest}"))
 }
 
+const SQL: &str = "insert into chaos_row (run, seq, mark) values ($1, $2, $3)";
+
 async fn commit(cx: &Ctx, world: &World, seq: u32) -> Result<i64, Failed> {
     let (run, mark) = (cx.run_id().to_string(), mark());
-    const SQL: &str = "insert into chaos_row (run, seq, mark) values ($1, $2, $3)";
     match world.engine {
         Engine::Sqlite => {
             cx.commit(Act::Row.name(), move |tx| {

@@ -119,7 +119,7 @@ async fn a_file_that_is_no_journal_is_told_and_left_alone() {
 
     done(&place.open().await, "1").await;
     let connection = stormproof_journal::rusqlite::Connection::open(place.path()).unwrap();
-    connection.pragma_update(None, "user_version", 99).unwrap();
+    connection.execute("update stormproof_meta set version = 99", []).unwrap();
     drop(connection);
     let (code, _, err) = place.run(&["list"]);
     assert!(code == 2 && err.contains("schema 99") && err.contains("use a newer stormproof"), "{err}");

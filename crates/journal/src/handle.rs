@@ -15,6 +15,7 @@ use crate::patience::Patience;
 use crate::run::{Kind, Progress, Run, RunId, State};
 use crate::step::Boxed;
 use crate::store::{Claimed, Decision, Keep as _, NewRun, Started};
+use crate::workflows::check_version;
 
 /// What to do when somebody else is at it already.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -175,6 +176,7 @@ impl Shared {
         }
         let version =
             begin.version.clone().or_else(|| self.latest(&begin.workflow)).ok_or_else(|| self.unknown(begin))?;
+        check_version(&version)?;
         let new = NewRun {
             id: run.clone(),
             name: begin.workflow.clone(),

@@ -66,6 +66,8 @@ pub(crate) struct Shared {
     /// The worker that this process is, and whose turn it is to make it one.
     pub(crate) member: Mutex<Option<Arc<Member>>>,
     pub(crate) joining: tokio::sync::Mutex<()>,
+    /// Read by whoever claims, until what was claimed is [held](crate::lease::Live).
+    pub(crate) claiming: Arc<tokio::sync::RwLock<()>>,
     pub(crate) watched: Watched,
     /// There may be something to claim.
     pub(crate) work: Notify,
@@ -121,6 +123,7 @@ impl Journal {
             workflows: RwLock::default(),
             member: Mutex::default(),
             joining: tokio::sync::Mutex::default(),
+            claiming: Arc::default(),
             watched: Watched::default(),
             work: Notify::new(),
             closing: watch::Sender::new(None),

@@ -4,22 +4,26 @@
 //! before the write: when two thirds of a lease have passed since the stamp of the last heartbeat that was written, all runs
 //! are let go, well before anybody else may take them.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use stormproof::journal::Told;
 use stormproof::{Clock, Instant};
+use tokio::runtime::Handle;
 use tokio::sync::watch;
 
 use crate::error::StoreError;
 use crate::journal::Shared;
 use crate::patience::Patience;
-use crate::run::{Epoch, RunId};
+use crate::run::{Epoch, RunId, State};
 use crate::store::dispatch::Store;
-use crate::store::{End, Fence, Keep as _, Worker, Written};
+use crate::store::{End, Fence, Filter, Keep as _, Worker, Written};
 use crate::telling::count;
 
 /// Why a run is not this process's any more.
@@ -39,6 +43,10 @@ pub(crate) struct Member {
     clock: Clock,
     /// Nanoseconds of the clock: after this the lease is not to be relied on.
     good_until: AtomicU64,
+    /// Set: a claim had no answer, so that the store may count a run as ours that nobody here has.
+    doubtful: AtomicBool,
+    /// Where it was made: runs are given back there, from whichever thread they are dropped on.
+    runtime: Handle,
     runs: Mutex<Runs>,
 }
 
@@ -56,7 +64,14 @@ impl fmt::Debug for Member {
 
 impl Member {
     fn new(worker: Worker, clock: &Clock, stamp: Instant) -> Self {
-        let member = Self { worker, clock: clock.clone(), good_until: AtomicU64::new(0), runs: Mutex::default() };
+        let member = Self {
+            worker,
+            clock: clock.clone(),
+            good_until: AtomicU64::new(0),
+            doubtful: AtomicBool::new(false),
+            runtime: Handle::current(),
+            runs: Mutex::default(),
+        };
         member.renewed(stamp);
         member
     }
@@ -79,6 +94,13 @@ impl Member {
     fn renewed(&self, stamp: Instant) {
         let until = stamp + self.worker.ttl / 3 * 2;
         self.good_until.fetch_max(until.as_nanos(), Ordering::Relaxed);
+    }
+
+    /// A claim that had no answer may have happened.
+    pub(crate) fn doubt(&self, error: &StoreError) {
+        if matches!(error, StoreError::Unavailable { .. }) {
+            self.doubtful.store(true, Ordering::Relaxed);
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Runs> {
@@ -223,9 +245,8 @@ impl Drop for Live {
             return;
         }
         let (shared, member, fence) = (self.shared.clone(), self.member.clone(), self.fence.clone());
-        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
-            runtime.spawn(async move { shared.give_back(&member, &fence).await });
-        }
+        let runtime = member.runtime.clone();
+        runtime.spawn(async move { shared.give_back(&member, &fence).await });
     }
 }
 
@@ -302,6 +323,27 @@ impl Shared {
         self.woken();
     }
 
+    /// Gives back what the store counts as this worker's though nobody here has it, since the answer to a claim was lost.
+    /// While the heartbeat goes on, nobody else would ever take it.
+    async fn give_back_strays(&self, member: &Member) {
+        // What is about to be held is no stray.
+        let _nobody_claims = self.claiming.write().await;
+        if !member.doubtful.swap(false, Ordering::Relaxed) {
+            return;
+        }
+        let running = Filter::new().states([State::Running]).limit(u32::MAX);
+        let runs = self.store.list(&running).await.inspect_err(|error| member.doubt(error));
+        for run in runs.unwrap_or_default().into_iter().filter(|run| run.owner.as_deref() == Some(&member.worker.id)) {
+            if member.has(&run.id) || member.is_over() {
+                continue;
+            }
+            let fence = Fence { run: run.id, epoch: run.epoch };
+            let end = End::Queued { after: Duration::ZERO, parked: true };
+            let _ = self.store.finish(&fence, None, &end).await.inspect_err(|error| member.doubt(error));
+            self.woken();
+        }
+    }
+
     fn lost_lease(&self, member: &Arc<Member>, after: Duration) {
         let Some(runs) = member.lose_all(Lost::Lease) else { return };
         let mut present = self.member.lock().unwrap_or_else(PoisonError::into_inner);
@@ -346,6 +388,10 @@ async fn beat(shared: Weak<Shared>, store: Arc<Store>, member: Arc<Member>, inte
                 shared.store_answered();
                 for fence in mine.iter().filter(|fence| lost.contains(&fence.run)) {
                     member.lose(&fence.run, Some(fence.epoch), Lost::Fenced);
+                }
+                if member.doubtful.load(Ordering::Relaxed) {
+                    let (shared, member) = (shared.clone(), member.clone());
+                    tokio::spawn(async move { shared.give_back_strays(&member).await });
                 }
                 pause = interval.saturating_sub(clock.now().since(stamp));
             }

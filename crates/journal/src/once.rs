@@ -17,7 +17,7 @@ use stormproof::{Classify, ErrIsFailure, Instant, Policy};
 
 use self::carry::{Carry, Known};
 use crate::effect::Probe;
-use crate::error::RunError;
+use crate::error::{RunError, StoreError};
 use crate::failed::Failed;
 use crate::handle::{Busy, outcome};
 use crate::journal::{Journal, Shared};
@@ -248,9 +248,11 @@ async fn find(shared: &Arc<Shared>, new: &NewRun, errors_undo: bool) -> Result<F
     let member = shared.member().await?;
     let (shared, id, new) = (shared.clone(), new.id.clone(), new.clone());
     let found = tokio::spawn(async move {
+        let _claiming = shared.claiming.clone().read_owned().await;
         let worker = member.worker();
+        let doubt = |error: &StoreError| member.doubt(error);
         let live = |fence| Live::new(&shared, &member, fence);
-        let run = match shared.store.start_claimed(&new, worker, &begun(&shared, &new.name)).await? {
+        let run = match shared.store.start_claimed(&new, worker, &begun(&shared, &new.name)).await.inspect_err(doubt)? {
             Ok(epoch) => return Ok(Found::Mine(live(Fence { run: new.id, epoch }), Known::New)),
             Err(run) => run,
         };
@@ -265,7 +267,7 @@ async fn find(shared: &Arc<Shared>, new: &NewRun, errors_undo: bool) -> Result<F
             return Ok(Found::Answer(run));
         }
         let failed_in = (run.state == State::Err).then_some(run.epoch);
-        Ok(match shared.store.take(worker, &new.id, true).await? {
+        Ok(match shared.store.take(worker, &new.id, true).await.inspect_err(doubt)? {
             Taken::Claimed(claimed) => {
                 let Claimed { run, mut steps } = *claimed;
                 let known = match steps.pop() {

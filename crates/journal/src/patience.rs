@@ -37,8 +37,8 @@ impl<'a> Patience<'a> {
     }
 
     /// The store has answered.
-    pub(crate) fn answered(&self) {
-        if self.waits > 0 {
+    pub(crate) fn answered(&mut self) {
+        if std::mem::take(&mut self.waits) > 0 {
             self.shared.store_answered();
         }
     }

@@ -11,9 +11,12 @@ use crate::error::RunError;
 /// Milliseconds since 1970 by the store's clock: this machine's for SQLite, the database's for PostgreSQL.
 pub type Millis = i64;
 
-/// `time` in milliseconds, at most what a [`Millis`] can be.
+/// As good as for ever, and so short that a database can add it to any time: 100 000 years.
+const LONGEST: Millis = 100_000 * 365 * 86_400_000;
+
+/// `time` in milliseconds, at most [`LONGEST`].
 pub(crate) fn millis(time: Duration) -> Millis {
-    Millis::try_from(time.as_millis()).unwrap_or(Millis::MAX)
+    Millis::try_from(time.as_millis()).unwrap_or(LONGEST).min(LONGEST)
 }
 
 /// The name of a run: the workflow's name, a slash, and the caller's key (`research/order-18`).

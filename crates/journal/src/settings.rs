@@ -8,7 +8,7 @@ use stormproof::{Backoff, Clock, Invalid, Mistakes, Name};
 
 use crate::error::OpenError;
 use crate::journal::Journal;
-use crate::store::dispatch::{Opening, Store, Wall};
+use crate::store::dispatch::{Opening, Store, Wall, without_password};
 
 /// The fewest heartbeats in a lease.
 const BEATS: u32 = 3;
@@ -32,11 +32,18 @@ const BEATS: u32 = 3;
 /// # Ok(())
 /// # }
 /// ```
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 #[must_use = "a builder does nothing until `open`"]
 pub struct Builder {
     url: String,
     settings: Settings,
+}
+
+impl fmt::Debug for Builder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let url = without_password(&self.url);
+        f.debug_struct("Builder").field("url", &url).field("settings", &self.settings).finish()
+    }
 }
 
 /// What is set.

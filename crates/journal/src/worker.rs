@@ -13,13 +13,16 @@ use crate::journal::Shared;
 use crate::lease::{Live, Lost, Member};
 use crate::patience::Patience;
 use crate::run::{Failure, Run, RunId, State};
-use crate::store::{Claimed, End, Fence, Found, Keep as _, Retention, Signalled, Wanted, Written};
+use crate::store::{Claimed, End, Fence, Forgotten, Found, Keep as _, Retention, Signalled, Wanted, Written};
 use crate::telling::count;
 use crate::watch::Watch;
 use crate::workflows::Workflow;
 
 /// The topic that tells a parent that a child has ended. Its messages are never taken: they only wake.
 const CHILD: &str = "stormproof.child";
+
+/// For so long after its time a `serve` is waited for that has been told to end.
+const LATE: Duration = Duration::from_millis(500);
 
 /// How often a store is looked at that no other process can have.
 const ALONE: Duration = Duration::from_secs(3600);
@@ -43,7 +46,8 @@ impl Shared {
     pub(crate) fn poll_interval(&self) -> Duration {
         // Nobody else can have a store in memory; clocks of tests can be fast.
         let poll = if self.store.is_alone() { ALONE } else { self.settings.poll };
-        poll.mul_f64(0.8 + 0.4 * self.rng.unit())
+        let seconds = poll.as_secs_f64() * (0.8 + 0.4 * self.rng.unit());
+        Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX)
     }
 
     pub(crate) async fn signal(
@@ -141,8 +145,12 @@ impl Shared {
         let until = self.settings.clock.now() + grace;
         self.closing.send_modify(|closing| *closing = Some(closing.map_or(until, |known| known.min(until))));
         let mut serving = self.serving.subscribe();
-        // Fails only if the journal is gone.
-        let _ = serving.wait_for(|serving| *serving == 0).await;
+        let clock = &self.settings.clock;
+        // A `serve` that is neither polled nor dropped, or whose workflows block, does not end.
+        tokio::select! {
+            _ = serving.wait_for(|serving| *serving == 0) => {}
+            () = clock.wait(until.since(clock.now()).saturating_add(LATE)) => {}
+        }
         self.leave().await;
     }
 
@@ -157,7 +165,8 @@ impl Shared {
         let wanted = Wanted { workflows: workflows.to_vec(), limit, max_attempts: self.settings.max_attempts };
         let shared = self.clone();
         let claiming = tokio::spawn(async move {
-            let found = shared.store.claim(member.worker(), &wanted).await;
+            let _claiming = shared.claiming.clone().read_owned().await;
+            let found = shared.store.claim(member.worker(), &wanted).await.inspect_err(|error| member.doubt(error));
             found.map(|found| shared.take_charge(&member, found))
         });
         // It cannot panic, and is not aborted.
@@ -293,21 +302,27 @@ impl Shared {
     async fn lost(&self, live: Live, why: Lost) {
         let run = live.fence().run.clone();
         live.ended();
-        let cancelled = match why {
-            Lost::Cancelled => true,
+        match self.why_lost(&run, why).await {
+            // Told for all runs together.
             Lost::Lease => return,
+            Lost::Cancelled => self.tell(|| Told::RunCancelled { run: run.as_str().into() }),
             Lost::Fenced => {
-                let known = self.store.peek(&run).await;
-                known.is_ok_and(|known| known.is_some_and(|known| known.state == State::Cancelled))
+                count(&self.counters.fenced);
+                self.tell(|| Told::RunFenced { run: run.as_str().into() });
             }
-        };
-        if cancelled {
-            self.tell(|| Told::RunCancelled { run: run.as_str().into() });
-        } else {
-            count(&self.counters.fenced);
-            self.tell(|| Told::RunFenced { run: run.as_str().into() });
         }
         self.stir(&run);
+    }
+
+    /// The same, if the store knows better: a heartbeat and a write only see that the run is not this process's any more.
+    pub(crate) async fn why_lost(&self, run: &RunId, why: Lost) -> Lost {
+        match why {
+            Lost::Fenced => match self.store.peek(run).await {
+                Ok(Some(known)) if known.state == State::Cancelled => Lost::Cancelled,
+                _ => Lost::Fenced,
+            },
+            known => known,
+        }
     }
 
     /// Forgets what may be forgotten, one batch after another.
@@ -317,7 +332,7 @@ impl Shared {
         let (mut runs, mut steps) = (0_u64, 0_u64);
         loop {
             match self.store.forget(&retention).await {
-                Ok(forgotten) if forgotten.runs > 0 => {
+                Ok(forgotten) if forgotten != Forgotten::default() => {
                     runs = runs.saturating_add(forgotten.runs);
                     steps = steps.saturating_add(forgotten.steps);
                 }

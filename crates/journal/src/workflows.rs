@@ -43,7 +43,7 @@ impl Shared {
     {
         let workflow = as_workflow(run);
         let mut workflows = self.workflows.write().unwrap_or_else(PoisonError::into_inner);
-        if let Err(error) = check_version(name, version) {
+        if let Err(error) = RunId::checked(name, "-").and_then(|_| check_version(version)) {
             workflows.invalid.get_or_insert(error);
             return;
         }
@@ -130,8 +130,8 @@ where
     })
 }
 
-fn check_version(name: &str, version: &str) -> Result<(), RunError> {
-    RunId::checked(name, "-")?;
+/// Whether a workflow can have this version; those of `once` have none.
+pub(crate) fn check_version(version: &str) -> Result<(), RunError> {
     if version.is_empty() || version.len() > 100 || version.chars().any(char::is_control) {
         let value = version.chars().take(100).collect();
         return Err(RunError::Key { field: "version", value, allowed: "1 to 100 bytes without control characters" });

@@ -1,6 +1,8 @@
 use super::*;
 use crate::bank::Call;
 
+type Harm = Box<dyn FnOnce(&mut Facts)>;
+
 /// A run as it should be: each step is done as its number, with one call or row.
 fn sound() -> Facts {
     let run = run_id(0);
@@ -49,7 +51,7 @@ fn every_defect_is_found() {
     let calls = |act, fence, find, answer| {
         move |facts: &mut Facts| facts.calls.push(entry(act, step(act), fence, find, answer))
     };
-    let harms: Vec<(&str, Box<dyn FnOnce(&mut Facts)>)> = vec![
+    let harms: Vec<(&str, Harm)> = vec![
         ("a run is lost", Box::new(|facts| facts.runs.clear())),
         ("a run nobody started", Box::new(|facts| facts.started.clear())),
         ("a run failed", Box::new(|facts| facts.runs[0][1] = "err".into())),

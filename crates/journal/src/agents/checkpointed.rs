@@ -184,7 +184,9 @@ async fn take(shared: &Arc<Shared>, id: &RunId) -> Result<Turn, RunError> {
     let member = shared.member().await?;
     let (shared, run) = (shared.clone(), id.clone());
     let taken = tokio::spawn(async move {
-        Ok(match shared.store.take(member.worker(), &run, false).await? {
+        let _claiming = shared.claiming.clone().read_owned().await;
+        let taken = shared.store.take(member.worker(), &run, false).await.inspect_err(|error| member.doubt(error));
+        Ok(match taken? {
             Taken::Claimed(claimed) => {
                 let fence = Fence { run, epoch: claimed.run.epoch };
                 Turn::Mine(Live::new(&shared, &member, fence), claimed)

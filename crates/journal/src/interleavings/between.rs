@@ -56,15 +56,15 @@ async fn replaced(world: &World, point: &Point) {
     let epoch = world.epoch(&old.run).await;
     let nobody_came = matches!(how, Takeover::Left | Takeover::GivenBack);
     assert_eq!(epoch > old.epoch, !nobody_came, "{}", place());
-    let stale = Stale { world, old: &old, script, after: *after };
-    stale.tries(0..script.len(), &place).await;
+    let replaced = Stale { world, old: &old, script, after: *after };
+    replaced.tries(0..script.len(), &place).await;
     let beat = world.a.beat(&a, std::slice::from_ref(&old)).await.unwrap();
     assert!(beat.is_none_or(|lost| lost == [old.run.clone()]), "{}", place());
 
     let Some(claimed) = claimed else {
         let run = world.a.peek(&old.run).await.unwrap().unwrap();
-        let state = if nobody_came { State::Queued } else { State::Cancelled };
-        assert_eq!((run.state, run.result), (state, None), "{}", place());
+        let expected = if nobody_came { State::Queued } else { State::Cancelled };
+        assert_eq!((run.state, run.result), (expected, None), "{}", place());
         let _ = world.b.cancel(&old.run).await.unwrap();
         return;
     };
@@ -82,7 +82,7 @@ async fn replaced(world: &World, point: &Point) {
         let done = write(&world.b, "b", &new, *step).await;
         assert_eq!(done, Written::Done, "{} {step:?}", place());
         expected.extend(step.seq().map(|seq| format!("{seq} b")));
-        stale.tries(at..at + 2, &place).await;
+        replaced.tries(at..at + 2, &place).await;
         // Its answer was lost: it writes the same again, and that changes nothing.
         let before = world.picture(&old.run).await;
         let again = write(&world.b, "b", &new, *step).await;
@@ -92,7 +92,7 @@ async fn replaced(world: &World, point: &Point) {
         assert_eq!(world.picture(&old.run).await, before, "{} {step:?} again", place());
     }
 
-    stale.tries(0..script.len(), &place).await;
+    replaced.tries(0..script.len(), &place).await;
 
     // What stands: the first one's up to the point, all else the second one's.
     expected.dedup();

@@ -56,8 +56,8 @@ async fn a_replaced_workflow_goes_no_further_and_leaves_no_trace(engine: &str) {
 
 async fn replaced(world: &World, key: &str, point: &'static str, how: How) {
     let place = format!("{} {how:?} at {point:?}", &world.url[..6]);
-    let a = Actor::enter(world, "a", key, Some(point)).await;
-    let b = Actor::enter(world, "b", key, None).await;
+    let a = Actor::enter(world, "a", Some(point)).await;
+    let b = Actor::enter(world, "b", None).await;
     let run = RunId::new("actor", key);
     a.journal.start("actor", key, &()).await.unwrap();
     a.journal.signal(&run, "topic", "m1", &"message").await.unwrap();
@@ -118,8 +118,7 @@ struct Actor {
 }
 
 impl Actor {
-    async fn enter(world: &World, who: &'static str, key: &str, stop_at: Option<&'static str>) -> Self {
-        let _ = key;
+    async fn enter(world: &World, who: &'static str, stop_at: Option<&'static str>) -> Self {
         let journal = Journal::builder(&world.url)
             // No heartbeat comes while the test goes on.
             .lease(Duration::from_secs(600))
@@ -179,7 +178,7 @@ async fn act(cx: Ctx, who: &'static str, stage: Arc<Stage>, sqlite: bool) -> Res
         cx.step("four", failing).await.unwrap_err().message().to_owned()
     };
     stage.pass("after four").await;
-    let _ = cx.sleep("five", Duration::from_millis(1)).await;
+    cx.sleep("five", Duration::from_millis(1)).await;
     stage.pass("after five").await;
     let six: Result<String, _> = cx.wait("topic").await;
     stage.pass("after six").await;

@@ -33,10 +33,12 @@ impl Sql {
     /// Runs statements that have no result.
     pub(super) async fn run(&self, sql: &str) {
         match self {
-            Self::Sqlite(connection) => connection.execute_batch(sql).unwrap_or_else(|error| panic!("{sql}: {error}")),
+            Self::Sqlite(connection) => {
+                connection.execute_batch(&prefixed(sql)).unwrap_or_else(|error| panic!("{sql}: {error}"));
+            }
             #[cfg(feature = "postgres")]
             Self::Postgres(client) => {
-                client.batch_execute(sql).await.unwrap_or_else(|error| panic!("{sql}: {error:?}"))
+                client.batch_execute(sql).await.unwrap_or_else(|error| panic!("{sql}: {error:?}"));
             }
         }
     }
@@ -45,7 +47,7 @@ impl Sql {
     pub(super) async fn lines(&self, sql: &str) -> Vec<String> {
         match self {
             Self::Sqlite(connection) => {
-                let mut statement = connection.prepare(sql).unwrap_or_else(|error| panic!("{sql}: {error}"));
+                let mut statement = connection.prepare(&prefixed(sql)).unwrap_or_else(|error| panic!("{sql}: {error}"));
                 let columns = statement.column_count();
                 let line = |row: &rusqlite::Row<'_>| {
                     let column = |column| {
@@ -77,4 +79,15 @@ impl Sql {
             }
         }
     }
+}
+
+/// With the names that the tables have in a file, where PostgreSQL has a schema of ours.
+fn prefixed(sql: &str) -> String {
+    let mut sql = format!("{sql} ");
+    for keyword in ["from", "into", "update"] {
+        for table in ["inbox", "run", "step", "worker"] {
+            sql = sql.replace(&format!("{keyword} {table} "), &format!("{keyword} stormproof_{table} "));
+        }
+    }
+    sql
 }

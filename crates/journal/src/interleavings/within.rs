@@ -10,7 +10,7 @@ use super::commit::{Pause, slowly};
 use super::script::{LAST, SCRIPT, Write};
 use super::sql::Sql;
 use super::world::{World, wanted, write};
-use crate::run::{Progress, State};
+use crate::run::Progress;
 use crate::store::{Changed, Fence, Keep as _, Worker, Written};
 
 /// So long nothing may happen to what waits for another transaction.

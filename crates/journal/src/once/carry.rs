@@ -106,7 +106,7 @@ impl<C> Carry<'_, C> {
         }
         let said = tokio::select! {
             biased;
-            lost = self.live.lost() => return Err(self.lost(lost)),
+            lost = self.live.lost() => return Err(self.lost(lost).await),
             said = self.attempts(open, &probe, &call) => said,
         };
         self.record(said).await
@@ -127,10 +127,10 @@ impl<C> Carry<'_, C> {
         let write = async { insist!(shared, shared.store.record(self.live.fence(), &step)) };
         let written = tokio::select! {
             biased;
-            lost = self.live.lost() => return Err(self.lost(lost)),
+            lost = self.live.lost() => return Err(self.lost(lost).await),
             written = write => written?,
         };
-        if written == Written::Fenced { Err(self.lost(Lost::Fenced)) } else { Ok(()) }
+        if written == Written::Fenced { Err(self.lost(Lost::Fenced).await) } else { Ok(()) }
     }
 
     /// The attempts that the policy makes of it; one without a policy.
@@ -265,15 +265,22 @@ impl<C> Carry<'_, C> {
 
     /// Writes how the run is left.
     async fn end(self, last: Option<Step>, end: &End) -> Result<(), RunError> {
-        let written = self.live.finish_with(last.as_ref(), end).await.map_err(|lost| self.lost(lost))?;
-        let error = (written == Written::Fenced).then(|| self.lost(Lost::Fenced));
+        let error = match self.live.finish_with(last.as_ref(), end).await {
+            Ok(Written::Fenced) => Some(self.lost(Lost::Fenced).await),
+            Ok(_) => None,
+            Err(lost) => return Err(self.lost(lost).await),
+        };
         self.live.ended();
         error.map_or(Ok(()), Err)
     }
 
-    fn lost(&self, why: Lost) -> RunError {
+    async fn lost(&self, why: Lost) -> RunError {
         let run = self.run().clone();
-        if why == Lost::Cancelled { RunError::Cancelled { run } } else { RunError::Fenced { run } }
+        if self.once.journal.0.why_lost(&run, why).await == Lost::Cancelled {
+            RunError::Cancelled { run }
+        } else {
+            RunError::Fenced { run }
+        }
     }
 
     fn tell_uncertain(&self) {

@@ -35,7 +35,9 @@ macro_rules! contract {
             a_step_that_is_done_stays, a_run_ends_once, a_parked_run_costs_no_attempt, one_run_can_be_taken,
             a_run_with_too_many_attempts_is_blocked, messages_come_in_order_and_once, a_message_wakes_who_parks,
             a_heartbeat_tells_what_was_lost, who_leaves_gives_back, a_first_effect_comes_with_its_run,
-            only_attempts_without_progress_count, an_operator_cancels, an_operator_decides, a_fork_has_the_steps_before, what_is_old_is_forgotten,
+            only_attempts_without_progress_count, an_operator_cancels, an_operator_decides,
+            what_failed_is_tried_again_beside_what_is_open, no_decision_undoes_what_is_done, for_ever_is_not_too_long,
+            a_fork_has_the_steps_before, what_is_old_is_forgotten,
             only_so_many_are_kept, runs_are_listed, a_task_is_kept_by_revision, many_steps_at_once);
     };
 }
@@ -554,6 +556,67 @@ pub(crate) async fn an_operator_decides<B: Bench>(bench: &B) {
         }
         assert_eq!(claimed.steps[0].state, Progress::Done);
     }
+}
+
+pub(crate) async fn what_failed_is_tried_again_beside_what_is_open<B: Bench>(bench: &B) {
+    let (store, me) = (bench.store(), worker("me", LONG));
+    store.join(&me).await.unwrap();
+    let run = held(store, "both", &me).await;
+    let effect = Step { kind: Kind::Effect, value: None, ..step(3, Progress::Begun, "c") };
+    for written in [step(1, Progress::Done, "a"), step(2, Progress::Failed, "b"), effect] {
+        assert_eq!(store.record(&fence(&run), &written).await, Ok(Written::Done));
+    }
+    // The workflow made another error of it: which step failed is not said.
+    assert_eq!(store.finish(&fence(&run), None, &End::Err(failure(false, None))).await, Ok(Written::Done));
+
+    assert!(matches!(store.resume(&run.id, &Decision::Ask).await, Ok(Changed::Now(_))));
+
+    let left = steps(store, &run.id).await;
+    let left: Vec<_> = left.iter().map(|step| (step.seq, step.state)).collect();
+    assert_eq!(left, [(1, Progress::Done), (3, Progress::Begun)]);
+}
+
+pub(crate) async fn no_decision_undoes_what_is_done<B: Bench>(bench: &B) {
+    let (store, me) = (bench.store(), worker("me", LONG));
+    store.join(&me).await.unwrap();
+    let run = held(store, "done", &me).await;
+    let open = Step { kind: Kind::Effect, value: None, ..step(3, Progress::Begun, "c") };
+    for written in [step(1, Progress::Done, "a"), step(2, Progress::Done, "b"), open] {
+        assert_eq!(store.record(&fence(&run), &written).await, Ok(Written::Done));
+    }
+    // As when the code calls something else there.
+    assert_eq!(store.finish(&fence(&run), None, &End::Blocked(failure(false, Some(2)))).await, Ok(Written::Done));
+    let before = steps(store, &run.id).await;
+
+    for decision in [Decision::Rerun, Decision::Done("42".into())] {
+        let Changed::Not(there) = store.resume(&run.id, &decision).await.unwrap() else { panic!("{decision:?}") };
+        assert_eq!(there.state, State::Blocked);
+        assert_eq!(steps(store, &run.id).await, before, "{decision:?}");
+    }
+
+    assert!(matches!(store.resume(&run.id, &Decision::Ask).await, Ok(Changed::Now(_))));
+    assert_eq!(steps(store, &run.id).await, before);
+}
+
+pub(crate) async fn for_ever_is_not_too_long<B: Bench>(bench: &B) {
+    let (store, me) = (bench.store(), worker("me", LONG));
+    store.join(&me).await.unwrap();
+    let ever = Duration::MAX;
+    let kept = NewRun { ttl: Some(ever), ..new_run("kept") };
+    assert!(matches!(store.start(&kept).await, Ok(Started::New)));
+    let late = NewRun { delay: ever, ..new_run("late") };
+    assert!(matches!(store.start(&late).await, Ok(Started::New)));
+    let once = NewRun { ttl: Some(ever), ..new_run("once") };
+    assert!(matches!(store.start_claimed(&once, &me, &step(1, Progress::Begun, "a")).await, Ok(Ok(_))));
+    let run = taken(store, &me, &kept.id).await.run;
+    let parked = End::Queued { after: ever, parked: true };
+    assert_eq!(store.finish(&fence(&run), None, &parked).await, Ok(Written::Done));
+    assert_eq!(store.keep_task("t", &Task { rev: 1, state: "{}".into() }, ever).await, Ok(true));
+    assert!(store.task("t").await.unwrap().is_some());
+    let forgotten = store.forget(&Retention::new().ended(ever)).await;
+    assert_eq!(forgotten.map(|forgotten| forgotten.runs), Ok(0));
+    assert_eq!(store.list(&Filter::new().older_than(ever)).await, Ok(Vec::new()));
+    assert!(store.claim(&me, &wanted(9)).await.unwrap().claimed.is_empty());
 }
 
 pub(crate) async fn a_fork_has_the_steps_before<B: Bench>(bench: &B) {

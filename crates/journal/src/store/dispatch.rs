@@ -108,13 +108,45 @@ impl Store {
     }
 }
 
-/// The address as it may be shown: what stands between `:` and `@` is taken out.
+/// The address as it may be shown, without what may be a password, also if it is none: whatever is written as
+/// `password=…`, and what stands before the last `@` and after the first `:` since the scheme.
 pub(crate) fn without_password(url: &str) -> String {
-    let Some((scheme, rest)) = url.split_once("://") else { return url.to_owned() };
-    let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
-    match authority.rsplit_once('@').map(|(user, host)| (user.split(':').next().unwrap_or(user), host)) {
-        Some((user, host)) => format!("{scheme}://{user}@{host}{path}"),
-        None => url.to_owned(),
+    let Some((scheme, rest)) = url.split_once("://") else {
+        // Perhaps words as libpq takes them, too.
+        let rest = url.rsplit_once('@').map_or(url, |(_, host)| host);
+        return rest.split("password").next().unwrap_or_default().to_owned();
+    };
+    let parts = rest.split_inclusive(['?', '&']).filter(|part| !part.contains("password"));
+    let rest = parts.collect::<String>();
+    match rest.rsplit_once('@') {
+        Some((user, host)) => format!("{scheme}://{}@{host}", user.split(':').next().unwrap_or_default()),
+        None => format!("{scheme}://{rest}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::without_password;
+
+    #[test]
+    fn no_address_shows_a_password() {
+        for (url, shown) in [
+            ("postgres://me:secret@db/x", "postgres://me@db/x"),
+            ("postgres://me@db/x?password=secret&a=1", "postgres://me@db/x?a=1"),
+            ("mysql://me:secret@db/x", "mysql://me@db/x"),
+            ("postgres://me:a/secret@db/x", "postgres://me@db/x"),
+            ("postgres://me:a?secret@db/x", "postgres://me@db/x"),
+            ("postgres://me:a@secret@db/x", "postgres://me@db/x"),
+            ("postgres:me:secret@db/x", "db/x"),
+            ("host=db user=me password=secret", "host=db user=me "),
+            ("postgres://db/x?user=me&password=s@ecret", "postgres://db/x?user=me&"),
+            ("user=me password = secret", "user=me "),
+            ("agent.db", "agent.db"),
+        ] {
+            let seen = without_password(url);
+            assert!(!seen.contains("secret"), "{url}: {seen}");
+            assert_eq!(seen, shown, "{url}");
+        }
     }
 }
 

@@ -401,7 +401,7 @@ impl Keep for Memory {
         if !matches!(entry.run.state, State::Blocked | State::Cancelled | State::Err) {
             return Ok(Changed::Not(Box::new(entry.run.clone())));
         }
-        if !decide(entry, decision) && matches!(decision, Decision::Done(_)) {
+        if !decide(entry, decision) {
             return Ok(Changed::Not(Box::new(entry.run.clone())));
         }
         entry.next_epoch(now);
@@ -503,13 +503,19 @@ impl Keep for Memory {
     }
 }
 
-/// What an operator's word does to the step in the way, if there is one.
+/// What an operator's word does to the step in the way, if there is one; `false` if it cannot be.
 fn decide(entry: &mut Entry, decision: &Decision) -> bool {
     let named = entry.run.error.as_ref().and_then(|error| error.seq);
-    let open = entry.steps.values().rev().find(|step| step.state != Progress::Done).map(|step| step.seq);
-    let Some(seq) = named.or(open) else { return false };
-    let Some(step) = entry.steps.get_mut(&seq) else { return false };
+    let in_the_way = |step: &&Step| match decision {
+        Decision::Ask => step.state == Progress::Failed,
+        _ => step.state != Progress::Done,
+    };
+    let open = entry.steps.values().rev().find(in_the_way).map(|step| step.seq);
+    let Some(seq) = named.or(open) else { return !matches!(decision, Decision::Done(_)) };
+    let Some(step) = entry.steps.get_mut(&seq) else { return !matches!(decision, Decision::Done(_)) };
     match decision {
+        // What is done happened, whatever somebody thinks of it.
+        Decision::Done(_) | Decision::Rerun if step.state == Progress::Done => return false,
         Decision::Done(value) => {
             step.state = Progress::Done;
             step.value = Some(value.clone());

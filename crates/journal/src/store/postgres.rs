@@ -107,11 +107,6 @@ impl Postgres {
         Ok(Self { connections, lanes, at: address.shown })
     }
 
-    /// Host and database, without a password.
-    pub(crate) fn at(&self) -> &str {
-        &self.at
-    }
-
     /// Begins a transaction for a `commit`. `None`: the run is somebody else's.
     pub(crate) async fn begin(&self, fence: &Fence) -> Result<Option<PgTransaction>, StoreError> {
         let mut patience = Patience::new(self.connections.timeout);

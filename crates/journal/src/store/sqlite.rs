@@ -27,7 +27,7 @@ use std::time::Duration;
 
 use rusqlite::{Connection, Transaction};
 
-pub(crate) use self::clock::{Clocks, Source};
+pub(crate) use self::clock::Clocks;
 use self::fault::{Fault, Place, when_opening};
 use self::lock::Locks;
 use self::reader::Readers;
@@ -39,8 +39,15 @@ use crate::store::{
     Size, Started, Taken, Task, Wanted, Work, Worker, Written,
 };
 
-/// Our tables. Rows of users may stand beside them.
-const TABLES: [&str; 5] = ["worker", "run", "step", "inbox", "task"];
+/// Our tables. Users' own may stand beside them.
+const TABLES: [&str; 6] = [
+    "stormproof_meta",
+    "stormproof_worker",
+    "stormproof_run",
+    "stormproof_step",
+    "stormproof_inbox",
+    "stormproof_task",
+];
 
 /// So many threads read.
 const READERS: usize = 2;

@@ -167,8 +167,8 @@ async fn a_database_of_a_newer_version_is_left_alone() {
     drop(bench.open().await);
     let path = bench.url.strip_prefix("sqlite:").unwrap();
     let connection = stormproof_journal::rusqlite::Connection::open(path).unwrap();
-    let version: i64 = connection.query_row("pragma user_version", [], |row| row.get(0)).unwrap();
-    connection.pragma_update(None, "user_version", version + 1).unwrap();
+    let version: i64 = connection.query_row("select version from stormproof_meta", [], |row| row.get(0)).unwrap();
+    connection.execute("update stormproof_meta set version = version + 1", []).unwrap();
     let error = bench.builder().open().await.unwrap_err();
     let expected = format!(
         "the journal at {path} has schema {}, this program knows {version}: use a newer stormproof",

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use stormproof::Clock;
-use stormproof_journal::{Ctx, Failed, Journal, State};
+use stormproof_journal::{Ctx, Failed, Journal, Op, Probe, RunId, State};
 
 use crate::bench::{Bench, Calls, Heard, LEASE, look, on_every_store, serve, serve_slots, state, until};
 
@@ -34,6 +34,19 @@ fn endless(journal: &Journal, inside: &Calls, dropped: &Calls) {
 }
 
 on_every_store! {
+    async fn what_is_dropped_on_a_thread_without_a_runtime_is_given_back(bench: &Bench) {
+        let (journal, inside) = (bench.open().await, Calls::default());
+        let probe = async |_| Ok::<_, Failed>(Probe::Rerun);
+        let call = |_: Op| { inside.call(); std::future::pending::<Result<u32, Failed>>() };
+        let mut once = Box::pin(journal.once("pay", "k").run(|op| probe(op), call));
+        tokio::select! {
+            ended = &mut once => panic!("{ended:?}"),
+            () = until("it is called", async || inside.count() == 1) => {}
+        }
+        std::thread::scope(|threads| { threads.spawn(move || drop(once)); });
+        until("it is given back", async || state(&journal, &RunId::new("pay", "k")).await == State::Queued).await;
+    }
+
     async fn heartbeats_keep_a_run_over_many_leases(bench: &Bench) {
         let (journal, other) = (bench.open().await, bench.open().await);
         let (inside, dropped, stolen) = (Calls::default(), Calls::default(), Calls::default());

@@ -2,11 +2,32 @@
 
 use std::time::Duration;
 
-use stormproof_journal::{Ctx, Decision, Failed, RunError, RunId};
+use stormproof_journal::{Busy, Ctx, Decision, Failed, Op, Probe, RunError, RunId, State};
 
 use crate::bench::{Bench, Heard, look, on_every_store, serve, until};
 
 on_every_store! {
+    async fn for_ever_can_be_said_everywhere(bench: &Bench) {
+        let ever = Duration::MAX;
+        let builder = bench.builder().poll(ever).retention(ever).gc_interval(ever);
+        let journal = builder.open().await.unwrap();
+        journal.workflow("flow", "1", move |cx: Ctx, (): ()| async move {
+            let answer = cx.wait::<u32>("answer").timeout(ever);
+            let asleep = async { cx.sleep("sleep", ever).await; std::future::pending::<()>().await };
+            tokio::select! { answer = answer => answer, () = asleep => Err(Failed::new("woke", "")) }
+        });
+        let _served = serve(&journal);
+        let run = journal.start("flow", "k", &()).ttl(ever).await.unwrap();
+        let _late = journal.start("flow", "late", &()).delay(ever).await.unwrap();
+        until("it is parked", async || look(&journal, run.id()).await.state == State::Queued).await;
+        journal.signal(run.id(), "answer", "1", &7).await.unwrap();
+        assert_eq!(run.result_within::<u32>(ever).await, Ok(7));
+        let probe = async |_: Op| Ok::<_, Failed>(Probe::<u32>::Rerun);
+        let once = journal.once("once", "k").ttl(ever).busy(Busy::Join(ever));
+        assert_eq!(once.run(|op| probe(op), |_| async { Ok::<_, Failed>(8) }).await, Ok(8));
+        journal.shutdown(ever).await;
+    }
+
     async fn a_run_has_only_so_many_steps(bench: &Bench) {
         let journal = bench.builder().max_steps(5).open().await.unwrap();
         journal.workflow("flow", "1", |cx: Ctx, steps: u32| async move {

@@ -43,6 +43,22 @@ on_every_store! {
         assert_eq!(began.count(), 3);
     }
 
+    async fn a_serve_that_nobody_polls_does_not_hold_up_the_end(bench: &Bench) {
+        let (journal, began) = (bench.open().await, Calls::default());
+        taking(&journal, &began);
+        let run = journal.start("flow", "k", &60_000).await.unwrap();
+        let mut serving = Box::pin(journal.serve(4));
+        // It is kept, though another branch has won.
+        tokio::select! {
+            ended = &mut serving => panic!("{ended:?}"),
+            () = until("it runs", async || began.count() == 1) => {}
+        }
+        let shutdown = journal.shutdown(Duration::from_millis(100));
+        tokio::time::timeout(Duration::from_secs(10), shutdown).await.unwrap();
+        assert_eq!(state(&journal, run.id()).await, State::Queued);
+        assert_eq!(serving.await, Ok(()));
+    }
+
     async fn dropping_serve_gives_back_at_once(bench: &Bench) {
         let (journal, other) = (bench.builder().lease(LEASE * 100).open().await.unwrap(), bench.open().await);
         let (began, again) = (Calls::default(), Calls::default());

@@ -1,6 +1,6 @@
 //! Versions, and code that does not do any more what it did.
 
-use stormproof_journal::{Ctx, Decision, Failed, Journal, RunError, RunId, State};
+use stormproof_journal::{Ctx, Decision, Failed, Filter, Journal, RunError, RunId, State};
 
 use crate::bench::{Bench, Calls, Heard, count, look, on_every_store, serve, state, until};
 
@@ -43,6 +43,15 @@ fn original(journal: &Journal) {
 const REMEDY: &str = "put back the code that began the run and resume it, or fork it before that step";
 
 on_every_store! {
+    async fn no_run_has_a_version_that_is_none(bench: &Bench) {
+        let journal = bench.open().await;
+        for version in ["", "1\n", &"9".repeat(101)] {
+            let error = journal.start("flow", "k", &()).version(version).await.unwrap_err();
+            assert!(matches!(error, RunError::Key { field: "version", .. }), "{error:?}");
+        }
+        assert!(journal.list(&Filter::new()).await.unwrap().is_empty());
+    }
+
     async fn another_step_blocks_the_run_and_the_old_code_resumes_it(bench: &Bench) {
         let error = diverges(bench, original, |journal| {
             journal.workflow("flow", "1", |cx: Ctx, (): ()| async move {

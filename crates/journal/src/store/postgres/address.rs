@@ -5,6 +5,7 @@ use std::time::Duration;
 use tokio_postgres::config::{Config, Host, SslMode};
 
 use crate::error::OpenError;
+use crate::store::dispatch::without_password;
 
 /// What an address says.
 #[derive(Clone, Debug)]
@@ -34,7 +35,7 @@ pub(crate) enum Tls {
 
 impl Address {
     pub(crate) fn parse(url: &str) -> Result<Self, OpenError> {
-        let because = |why: String| OpenError::Address { url: redacted(url).into(), why: why.into() };
+        let because = |why: String| OpenError::Address { url: without_password(url).into(), why: why.into() };
         let wrong = || because(String::new());
         if !(url.starts_with("postgres://") || url.starts_with("postgresql://")) {
             return Err(wrong());
@@ -117,19 +118,6 @@ fn shown(config: &Config) -> String {
     };
     let database = config.get_dbname().or(config.get_user()).unwrap_or_default();
     format!("postgres://{host}{port}/{database}")
-}
-
-/// The same without what may be a password.
-fn redacted(url: &str) -> String {
-    let (scheme, rest) = url.split_once("://").unwrap_or(("", url));
-    let end = rest.find(['/', '?']).unwrap_or(rest.len());
-    let (authority, tail) = rest.split_at(end);
-    let authority = match authority.rsplit_once('@') {
-        Some((user, host)) => format!("{}@{host}", user.split(':').next().unwrap_or_default()),
-        None => authority.to_owned(),
-    };
-    let tail = tail.split_inclusive(['?', '&']).filter(|part| !part.starts_with("password=")).collect::<String>();
-    if scheme.is_empty() { format!("{authority}{tail}") } else { format!("{scheme}://{authority}{tail}") }
 }
 
 #[cfg(test)]

@@ -32,15 +32,18 @@ pub(super) const WRITE: &str = "
     with input as (
         select * from unnest($1::text[], $2::bigint[], $3::bigint[], $4::text[], $5::text[], $6::text[], $7::text[],
             $8::text[], $9::text[]) as input(run_id, epoch, seq, name, fp, kind, state, value, attempt_id)
-        order by run_id, seq)
-    insert into stormproof.step (run_id, epoch, seq, name, fp, kind, state, value, attempt_id)
+        order by run_id, seq),
+    written as (insert into stormproof.step (run_id, epoch, seq, name, fp, kind, state, value, attempt_id)
     select input.* from input cross join lateral (
         select run.epoch, run.state from stormproof.run where run.id = input.run_id for share) as held
     where held.epoch = input.epoch and held.state = 'running'
     on conflict (run_id, seq) do update set name = excluded.name, fp = excluded.fp, kind = excluded.kind,
         state = excluded.state, value = excluded.value, epoch = excluded.epoch, attempt_id = excluded.attempt_id
         where step.state <> 'done'
-    returning attempt_id";
+    returning run_id, state, attempt_id),
+    progress as (update stormproof.run set attempts = 1 from written
+        where run.id = written.run_id and written.state = 'done' and run.attempts > 1)
+    select attempt_id from written";
 
 const STANDS: &str = "
     select input.attempt_id from unnest($1::text[], $2::bigint[], $3::text[]) as input(run_id, seq, attempt_id)

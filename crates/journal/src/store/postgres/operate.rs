@@ -88,18 +88,20 @@ fn row_error_seq(row: &deadpool_postgres::tokio_postgres::Row) -> Result<Option<
 /// Does to the step in the way what the operator says; `false` if there is none that could be done.
 async fn decide(tx: &Transaction<'_>, run: &Run, named: Option<i64>, decision: &Decision) -> Result<bool, Trouble> {
     const IN_THE_WAY: &str = "
-        select seq, kind, state from stormproof.step where run_id = $1 and state <> 'done'
-            and ($2::bigint is null or seq = $2) order by seq desc limit 1";
+        select seq, kind, state from stormproof.step where run_id = $1
+            and case when $2::bigint is not null then seq = $2 else state = 'failed' or ($3 and state = 'begun') end
+        order by seq desc limit 1";
     let id = run.id.as_str();
-    let mut found = rows::one(tx, IN_THE_WAY, &[&id, &named]).await?;
-    if found.is_none() && named.is_some() {
-        found = rows::one(tx, IN_THE_WAY, &[&id, &None::<i64>]).await?;
-    }
+    // Something that is still open beside what failed is asked by itself.
+    let open_too = *decision != Decision::Ask;
+    let found = rows::one(tx, IN_THE_WAY, &[&id, &named, &open_too]).await?;
     let Some(row) = found else { return Ok(!matches!(decision, Decision::Done(_))) };
     let seq: i64 = row.try_get(0)?;
     let (kind, state): (&str, &str) = (row.try_get(1)?, row.try_get(2)?);
     match decision {
-        Decision::Ask if state == "begun" => {}
+        Decision::Ask if state != "failed" => {}
+        // What is done happened, whatever somebody thinks of it.
+        Decision::Rerun | Decision::Done(_) if state == "done" => return Ok(false),
         Decision::Ask if kind == "effect" => {
             let sql = "update stormproof.step set state = 'begun', value = null where run_id = $1 and seq = $2";
             rows::change(tx, sql, &[&id, &seq]).await?;

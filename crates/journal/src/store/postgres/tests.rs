@@ -5,7 +5,7 @@ use std::time::Duration;
 use stormproof_testpg::{Database, Server, Stop};
 
 use super::*;
-use crate::run::{Kind, Progress, State};
+use crate::run::{Kind, Progress};
 use crate::store::contract::{self, Bench};
 
 struct Fresh {

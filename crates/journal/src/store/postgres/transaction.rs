@@ -91,7 +91,7 @@ impl PgTransaction {
     fn noted(&self, error: Error) -> Error {
         let is_lost = match error.code().map(SqlState::code) {
             Some(code) => ["08", "40", "57P"].iter().any(|class| code.starts_with(class)),
-            None => error.is_closed() || error.source().is_some_and(|source| source.is::<std::io::Error>()),
+            None => error.is_closed() || error.source().is_some_and(<dyn std::error::Error>::is::<std::io::Error>),
         };
         if is_lost {
             self.lost.get_or_init(|| error.to_string().into());

@@ -18,7 +18,7 @@ pub(super) fn signal(
 ) -> rusqlite::Result<Signalled> {
     let Some(there) = rows::find(tx, run)? else { return Ok(Signalled::Missing) };
     let twice = tx
-        .prepare_cached("SELECT 1 FROM inbox WHERE run_id = ?1 AND topic = ?2 AND id = ?3")?
+        .prepare_cached("SELECT 1 FROM stormproof_inbox AS inbox WHERE run_id = ?1 AND topic = ?2 AND id = ?3")?
         .exists(params![run.as_str(), topic, id])?;
     if twice {
         return Ok(Signalled::Duplicate);
@@ -26,14 +26,10 @@ pub(super) fn signal(
     if there.state.has_ended() {
         return Ok(Signalled::Ended(there.state));
     }
-    tx.prepare_cached("INSERT INTO inbox (run_id, topic, id, body) VALUES (?1, ?2, ?3, ?4)")?.execute(params![
-        run.as_str(),
-        topic,
-        id,
-        body
-    ])?;
+    tx.prepare_cached("INSERT INTO stormproof_inbox AS inbox (run_id, topic, id, body) VALUES (?1, ?2, ?3, ?4)")?
+        .execute(params![run.as_str(), topic, id, body])?;
     tx.prepare_cached(
-        "UPDATE run SET signalled = 1, at_once = at_once OR parked,
+        "UPDATE stormproof_run AS run SET signalled = 1, at_once = at_once OR parked,
              wake_at = CASE WHEN parked THEN min(wake_at, ?2) ELSE wake_at END
          WHERE id = ?1",
     )?
@@ -48,7 +44,7 @@ pub(super) fn cancel(tx: &Connection, id: &RunId, now: Now) -> rusqlite::Result<
         return Ok(Changed::Not(Box::new(run)));
     }
     let sql = concat!(
-        "UPDATE run SET state = 'cancelled', epoch = max(epoch + 1, ?2), owner = NULL, wake_at = NULL, parked = 0,
+        "UPDATE stormproof_run AS run SET state = 'cancelled', epoch = max(epoch + 1, ?2), owner = NULL, wake_at = NULL, parked = 0,
              ended_at = ?2
          WHERE id = ?1 RETURNING ",
         run_columns!()
@@ -65,15 +61,19 @@ pub(super) fn resume(tx: &Connection, id: &RunId, decision: &Decision, now: Now)
     }
     match decision {
         Decision::Ask => ask_again(tx, &run)?,
-        Decision::Rerun => {
-            if let Some(step) = in_the_way(tx, &run)? {
-                forget(tx, &run.id, step.seq)?;
-            }
-        }
+        Decision::Rerun => match in_the_way(tx, &run)? {
+            // What is done happened, whatever somebody thinks of it.
+            Some(step) if step.state == Progress::Done => return Ok(Changed::Not(Box::new(run))),
+            Some(step) => forget(tx, &run.id, step.seq)?,
+            None => {}
+        },
         Decision::Done(value) => {
-            let Some(step) = in_the_way(tx, &run)? else { return Ok(Changed::Not(Box::new(run))) };
-            tx.prepare_cached("UPDATE step SET state = 'done', value = ?3 WHERE run_id = ?1 AND seq = ?2")?
-                .execute(params![run.id.as_str(), step.seq, value])?;
+            let open = in_the_way(tx, &run)?.filter(|step| step.state != Progress::Done);
+            let Some(step) = open else { return Ok(Changed::Not(Box::new(run))) };
+            tx.prepare_cached(
+                "UPDATE stormproof_step AS step SET state = 'done', value = ?3 WHERE run_id = ?1 AND seq = ?2",
+            )?
+            .execute(params![run.id.as_str(), step.seq, value])?;
         }
     }
     Ok(Changed::Now(Box::new(requeue(tx, &run, now)?)))
@@ -82,7 +82,7 @@ pub(super) fn resume(tx: &Connection, id: &RunId, decision: &Decision, now: Now)
 /// Queues a run, due now, as if it had not been tried.
 pub(super) fn requeue(tx: &Connection, run: &Run, now: Now) -> rusqlite::Result<Run> {
     let sql = concat!(
-        "UPDATE run SET state = 'queued', epoch = max(epoch + 1, ?2), owner = NULL, attempts = 0, wake_at = ?2,
+        "UPDATE stormproof_run AS run SET state = 'queued', epoch = max(epoch + 1, ?2), owner = NULL, attempts = 0, wake_at = ?2,
              at_once = 1, parked = 0, result = NULL, error = NULL, ended_at = NULL
          WHERE id = ?1 RETURNING ",
         run_columns!()
@@ -92,10 +92,18 @@ pub(super) fn requeue(tx: &Connection, run: &Run, now: Now) -> rusqlite::Result<
 
 /// Lets the step in the way be tried again: an effect by its probe, anything else anew. What is done stays.
 pub(super) fn ask_again(tx: &Connection, run: &Run) -> rusqlite::Result<()> {
-    let Some(step) = in_the_way(tx, run)?.filter(|step| step.state == Progress::Failed) else { return Ok(()) };
+    let failed = |step: &Step| step.state == Progress::Failed;
+    let step = match run.error.as_ref().and_then(|failure| failure.seq) {
+        Some(seq) => rows::find_step(tx, &run.id, seq)?.filter(failed),
+        // Something that is still open beside it is asked by itself.
+        None => rows::steps(tx, &run.id)?.into_iter().rev().find(failed),
+    };
+    let Some(step) = step else { return Ok(()) };
     if step.kind == crate::run::Kind::Effect {
-        tx.prepare_cached("UPDATE step SET state = 'begun', value = NULL WHERE run_id = ?1 AND seq = ?2")?
-            .execute(params![run.id.as_str(), step.seq])?;
+        tx.prepare_cached(
+            "UPDATE stormproof_step AS step SET state = 'begun', value = NULL WHERE run_id = ?1 AND seq = ?2",
+        )?
+        .execute(params![run.id.as_str(), step.seq])?;
         return Ok(());
     }
     forget(tx, &run.id, step.seq)
@@ -110,7 +118,8 @@ fn in_the_way(tx: &Connection, run: &Run) -> rusqlite::Result<Option<Step>> {
 }
 
 fn forget(tx: &Connection, run: &RunId, seq: u32) -> rusqlite::Result<()> {
-    tx.prepare_cached("DELETE FROM step WHERE run_id = ?1 AND seq = ?2")?.execute(params![run.as_str(), seq])?;
+    tx.prepare_cached("DELETE FROM stormproof_step AS step WHERE run_id = ?1 AND seq = ?2")?
+        .execute(params![run.as_str(), seq])?;
     Ok(())
 }
 
@@ -128,21 +137,21 @@ pub(super) fn fork(
         return Ok(Changed::Not(Box::new(there)));
     }
     let open = tx
-        .prepare_cached("SELECT 1 FROM step WHERE run_id = ?1 AND seq < ?2 AND state = 'begun'")?
+        .prepare_cached("SELECT 1 FROM stormproof_step AS step WHERE run_id = ?1 AND seq < ?2 AND state = 'begun'")?
         .exists(params![from.as_str(), before])?;
     if open {
         return Ok(Changed::Not(Box::new(run)));
     }
     let sql = concat!(
-        "INSERT INTO run (id, name, version, input, fp, state, epoch, attempts, wake_at, at_once, forked_from,
+        "INSERT INTO stormproof_run AS run (id, name, version, input, fp, state, epoch, attempts, wake_at, at_once, forked_from,
              created_at)
-         SELECT ?2, name, ?3, input, fp, 'queued', 0, 0, ?4, 1, id, ?4 FROM run WHERE id = ?1 RETURNING ",
+         SELECT ?2, name, ?3, input, fp, 'queued', 0, 0, ?4, 1, id, ?4 FROM stormproof_run AS run WHERE id = ?1 RETURNING ",
         run_columns!()
     );
     let made = tx.prepare_cached(sql)?.query_row(params![from.as_str(), new.as_str(), version, now.wall], rows::run)?;
     tx.prepare_cached(
-        "INSERT INTO step (run_id, seq, name, fp, kind, state, value, epoch, attempt_id)
-         SELECT ?2, seq, name, fp, kind, state, value, epoch, attempt_id FROM step WHERE run_id = ?1 AND seq < ?3",
+        "INSERT INTO stormproof_step AS step (run_id, seq, name, fp, kind, state, value, epoch, attempt_id)
+         SELECT ?2, seq, name, fp, kind, state, value, epoch, attempt_id FROM stormproof_step AS step WHERE run_id = ?1 AND seq < ?3",
     )?
     .execute(params![from.as_str(), new.as_str(), before])?;
     Ok(Changed::Now(Box::new(made)))
@@ -154,7 +163,7 @@ pub(super) fn list(connection: &Connection, filter: &Filter, now: Now) -> rusqli
     let sql = concat!(
         "SELECT ",
         run_columns!(),
-        " FROM run
+        " FROM stormproof_run AS run
          WHERE (:workflow IS NULL OR name = :workflow)
            AND (:states = '[]' OR state IN (SELECT value FROM json_each(:states)))
            AND (:before IS NULL OR CASE state WHEN 'running' THEN epoch

@@ -21,7 +21,6 @@ macro_rules! step_columns {
         "seq, name, fp, kind, state, value, epoch, attempt_id"
     };
 }
-pub(super) use step_columns;
 
 pub(super) fn run(row: &Row<'_>) -> rusqlite::Result<Run> {
     let error: Option<String> = row.get(11)?;
@@ -60,19 +59,19 @@ pub(super) fn step(row: &Row<'_>) -> rusqlite::Result<Step> {
 
 /// The run `id`.
 pub(super) fn find(connection: &Connection, id: &RunId) -> rusqlite::Result<Option<Run>> {
-    let sql = concat!("SELECT ", run_columns!(), " FROM run WHERE id = ?1");
+    let sql = concat!("SELECT ", run_columns!(), " FROM stormproof_run AS run WHERE id = ?1");
     connection.prepare_cached(sql)?.query_row([id.as_str()], run).optional()
 }
 
 /// The steps of the run `id`, in order.
 pub(super) fn steps(connection: &Connection, id: &RunId) -> rusqlite::Result<Vec<Step>> {
-    let sql = concat!("SELECT ", step_columns!(), " FROM step WHERE run_id = ?1 ORDER BY seq");
+    let sql = concat!("SELECT ", step_columns!(), " FROM stormproof_step AS step WHERE run_id = ?1 ORDER BY seq");
     connection.prepare_cached(sql)?.query_map([id.as_str()], step)?.collect()
 }
 
 /// The step `seq` of the run `id`.
 pub(super) fn find_step(connection: &Connection, id: &RunId, seq: u32) -> rusqlite::Result<Option<Step>> {
-    let sql = concat!("SELECT ", step_columns!(), " FROM step WHERE run_id = ?1 AND seq = ?2");
+    let sql = concat!("SELECT ", step_columns!(), " FROM stormproof_step AS step WHERE run_id = ?1 AND seq = ?2");
     connection.prepare_cached(sql)?.query_row(params![id.as_str(), seq], step).optional()
 }
 

@@ -9,7 +9,7 @@ use super::lock::Locks;
 use super::rows::{self, failure_text, run_columns};
 use super::{operator, steps, workers};
 use crate::run::{Epoch, Failure, Millis, Run, RunId, State, Step, millis};
-use crate::store::{Claimed, End, Fence, Found, NewRun, Started, Taken, Wanted, Worker, Written};
+use crate::store::{End, Fence, Found, NewRun, Started, Taken, Wanted, Worker, Written};
 
 /// Makes a run, unless there is one.
 pub(super) fn start(tx: &Connection, run: &NewRun, now: Now) -> rusqlite::Result<Started> {
@@ -49,7 +49,7 @@ fn make(tx: &Connection, run: &NewRun, owner: Option<&str>, now: Now) -> rusqlit
     }
     let wake_at = owner.is_none().then(|| now.wall.saturating_add(millis(run.delay)));
     tx.prepare_cached(
-        "INSERT INTO run (id, name, version, input, fp, state, epoch, owner, attempts, wake_at, at_once, parent,
+        "INSERT INTO stormproof_run AS run (id, name, version, input, fp, state, epoch, owner, attempts, wake_at, at_once, parent,
              expires_at, created_at)
          VALUES (:id, :name, :version, :input, :fp, :state, :epoch, :owner, :attempts, :wake_at, :at_once, :parent,
              :expires_at, :now)",
@@ -107,7 +107,7 @@ pub(super) fn claim(
     for (name, version) in &wanted.workflows {
         let due: Option<Millis> = tx
             .prepare_cached(
-                "SELECT min(wake_at) FROM run
+                "SELECT min(wake_at) FROM stormproof_run AS run
                  WHERE state = 'queued' AND name = ?1 AND version = ?2 AND at_once = 0 AND wake_at > ?3",
             )?
             .query_row(params![name, version, now.wall], |row| row.get(0))?;
@@ -120,8 +120,9 @@ pub(super) fn claim(
 type Candidate = (RunId, u32);
 
 fn left_by(tx: &Connection, owner: &str, wanted: &Wanted) -> rusqlite::Result<Vec<Candidate>> {
-    let mut all =
-        tx.prepare_cached("SELECT id, attempts, name, version FROM run WHERE state = 'running' AND owner = ?1")?;
+    let mut all = tx.prepare_cached(
+        "SELECT id, attempts, name, version FROM stormproof_run AS run WHERE state = 'running' AND owner = ?1",
+    )?;
     let mut rows = all.query([owner])?;
     let mut left = Vec::new();
     while let Some(row) = rows.next()? {
@@ -144,7 +145,7 @@ fn due_of(
     let mut due = Vec::new();
     for (at_once, until) in [(true, Millis::MAX), (false, now.wall)] {
         let mut some = tx.prepare_cached(
-            "SELECT wake_at, id, attempts FROM run
+            "SELECT wake_at, id, attempts FROM stormproof_run AS run
              WHERE state = 'queued' AND name = ?1 AND version = ?2 AND at_once = ?3 AND wake_at <= ?4
              ORDER BY wake_at, rowid LIMIT ?5",
         )?;
@@ -174,7 +175,7 @@ fn claim_each(
                 ..Failure::default()
             };
             tx.prepare_cached(
-                "UPDATE run SET state = 'blocked', owner = NULL, wake_at = NULL, error = ?2, epoch = max(epoch + 1, ?3)
+                "UPDATE stormproof_run AS run SET state = 'blocked', owner = NULL, wake_at = NULL, error = ?2, epoch = max(epoch + 1, ?3)
                  WHERE id = ?1",
             )?
             .execute(params![id.as_str(), failure_text(&failure), now.wall])?;
@@ -190,7 +191,7 @@ fn claim_each(
 /// Makes the run the worker's, in a new epoch.
 fn give(tx: &Connection, id: &RunId, worker: &str, now: Now) -> rusqlite::Result<Run> {
     let sql = concat!(
-        "UPDATE run SET state = 'running', owner = ?2, epoch = max(epoch + 1, ?3), attempts = attempts + 1,
+        "UPDATE stormproof_run AS run SET state = 'running', owner = ?2, epoch = max(epoch + 1, ?3), attempts = attempts + 1,
              wake_at = NULL, parked = 0, signalled = 0
          WHERE id = ?1 RETURNING ",
         run_columns!()
@@ -227,7 +228,7 @@ pub(super) fn take(
 }
 
 fn is_at_once(tx: &Connection, id: &RunId) -> rusqlite::Result<bool> {
-    tx.prepare_cached("SELECT 1 FROM run WHERE id = ?1 AND at_once")?.exists([id.as_str()])
+    tx.prepare_cached("SELECT 1 FROM stormproof_run AS run WHERE id = ?1 AND at_once")?.exists([id.as_str()])
 }
 
 /// Ends a run or gives it back.
@@ -256,7 +257,7 @@ pub(super) fn finish(
     let written = tx
         .prepare_cached(
             // A signal that came while the run was on its way to park wakes it at once.
-            "UPDATE run SET state = :state, owner = NULL, result = :result, error = :error, parked = :parked,
+            "UPDATE stormproof_run AS run SET state = :state, owner = NULL, result = :result, error = :error, parked = :parked,
                  wake_at = CASE WHEN :parked AND signalled THEN min(:wake_at, :now) ELSE :wake_at END,
                  at_once = :at_once OR (:parked AND signalled),
                  attempts = CASE WHEN :parked THEN max(attempts - 1, 0) ELSE attempts END,
@@ -279,7 +280,7 @@ pub(super) fn finish(
         return Ok(Written::Done);
     }
     let there: Option<bool> = tx
-        .prepare_cached("SELECT epoch = ?2 AND state = ?3 FROM run WHERE id = ?1")?
+        .prepare_cached("SELECT epoch = ?2 AND state = ?3 FROM stormproof_run AS run WHERE id = ?1")?
         .query_row(params![fence.run.as_str(), fence.epoch, state.as_str()], |row| row.get(0))
         .optional()?;
     Ok(if there == Some(true) { Written::Already } else { Written::Fenced })

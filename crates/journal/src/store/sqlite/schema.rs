@@ -13,10 +13,8 @@ use super::fault::{Fault, when_opening};
 use super::log;
 use crate::error::{OpenError, StoreError};
 
-/// `strm`, in the header of each file that is a journal.
-const APPLICATION: i64 = 0x7374_726d;
-
-/// What was changed in the tables, in order: the schema's version is how many of these a file has seen.
+/// What was changed in the tables, in order: the schema's version is how many of these a file has seen. It stands in a
+/// table, as `user_version` and `application_id` belong to whoever else has tables in the file.
 const MIGRATIONS: [&str; 1] = [include_str!("schema/1.sql")];
 
 /// The newest schema that is known here.
@@ -42,33 +40,12 @@ pub(super) fn open(path: &Path, busy: Duration, create: bool) -> Result<Connecti
         let why = "the file is read-only".into();
         return Err(StoreError::Refused { at: at.into(), why }.into());
     }
-    let application = number(&connection, "application_id").map_err(failed)?;
-    let version = number(&connection, "user_version").map_err(failed)?;
-    if (application, version) == (0, 0) {
-        if !create {
-            return Err(StoreError::Refused { at: at.into(), why: "the file is no journal".into() }.into());
-        }
-    } else {
-        if application != APPLICATION {
-            let why = format!(
-                "the file belongs to another program (application_id {application}, user_version {version}), and a journal \
-                 needs both for itself: give it a file of its own"
-            );
-            return Err(StoreError::Refused { at: at.into(), why: why.into() }.into());
-        }
-        if version > KNOWN {
-            return Err(OpenError::Newer { at: at.into(), found: version, known: KNOWN });
-        }
+    let version = version(&connection).map_err(failed)?;
+    if version == 0 && !create {
+        return Err(StoreError::Refused { at: at.into(), why: "the file is no journal".into() }.into());
     }
-    if version == 0
-        && let Some(table) = taken(&connection).map_err(failed)?
-    {
-        let why = format!(
-            "the file has a table `{table}` that is not the journal's, whose tables are called {}: rename it, or give the \
-             journal a file of its own",
-            super::TABLES.join(", ")
-        );
-        return Err(StoreError::Refused { at: at.into(), why: why.into() }.into());
+    if version > KNOWN {
+        return Err(OpenError::Newer { at: at.into(), found: version, known: KNOWN });
     }
     settings(&connection).map_err(failed)?;
     if version < KNOWN {
@@ -101,7 +78,7 @@ pub(super) fn reader(path: &Path, busy: Duration) -> rusqlite::Result<Connection
 fn look(path: &Path, create: bool) -> Result<(), Fault> {
     let refused = |why: String| Fault::Refused(why);
     if path.as_os_str().is_empty() || path.to_str().is_some_and(|path| path.starts_with(":memory:")) {
-        return Err(refused("that names no file, and a journal in memory keeps nothing: write sqlite:FILE".into()));
+        return Err(refused("a journal in memory keeps nothing: name a file".into()));
     }
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     if !folder.is_dir() {
@@ -173,30 +150,23 @@ fn settings(connection: &Connection) -> rusqlite::Result<()> {
 /// Each step and its version in one transaction. Another process may have been quicker.
 fn migrate(connection: &Connection) -> rusqlite::Result<()> {
     let tx = Transaction::new_unchecked(connection, TransactionBehavior::Immediate)?;
-    let version = usize::try_from(number(&tx, "user_version")?).unwrap_or(usize::MAX);
+    let version = usize::try_from(version(&tx)?).unwrap_or(usize::MAX);
+    if version == 0 {
+        tx.execute_batch(
+            "CREATE TABLE stormproof_meta (version INTEGER NOT NULL) STRICT; INSERT INTO stormproof_meta VALUES (0)",
+        )?;
+    }
     for step in MIGRATIONS.iter().skip(version) {
         tx.execute_batch(step)?;
     }
-    tx.execute_batch(&format!("PRAGMA application_id = {APPLICATION}; PRAGMA user_version = {KNOWN};"))?;
+    tx.execute("UPDATE stormproof_meta SET version = ?1 WHERE version < ?1", [KNOWN])?;
     tx.commit()
 }
 
-/// A name of a table of ours that is there already, in a file that is no journal yet.
-fn taken(connection: &Connection) -> rusqlite::Result<Option<&'static str>> {
-    // One look at both: another process may be making the journal at this moment.
-    let tx = Transaction::new_unchecked(connection, TransactionBehavior::Deferred)?;
-    if number(&tx, "user_version")? != 0 {
-        return Ok(None);
+/// The version of the tables; 0 if there are none.
+fn version(connection: &Connection) -> rusqlite::Result<i64> {
+    if !connection.table_exists(None, "stormproof_meta")? {
+        return Ok(0);
     }
-    let mut names = tx.prepare("SELECT 1 FROM sqlite_master WHERE lower(name) = ?1")?;
-    for table in super::TABLES {
-        if names.exists([table])? {
-            return Ok(Some(table));
-        }
-    }
-    Ok(None)
-}
-
-fn number(connection: &Connection, pragma: &str) -> rusqlite::Result<i64> {
-    connection.query_row(&format!("PRAGMA {pragma}"), [], |row| row.get(0))
+    connection.query_row("SELECT max(version) FROM stormproof_meta", [], |row| row.get(0))
 }

@@ -10,13 +10,13 @@ use crate::store::{Fence, Written};
 /// conditions.
 pub(super) fn record(tx: &Connection, fence: &Fence, step: &Step) -> rusqlite::Result<Written> {
     let mut statement = tx.prepare_cached(
-        "INSERT INTO step (run_id, seq, name, fp, kind, state, value, epoch, attempt_id)
-         SELECT id, ?3, ?4, ?5, ?6, ?7, ?8, ?2, ?9 FROM run WHERE id = ?1 AND epoch = ?2 AND state = 'running'
+        "INSERT INTO stormproof_step AS step (run_id, seq, name, fp, kind, state, value, epoch, attempt_id)
+         SELECT id, ?3, ?4, ?5, ?6, ?7, ?8, ?2, ?9 FROM stormproof_run AS run WHERE id = ?1 AND epoch = ?2 AND state = 'running'
          ON CONFLICT (run_id, seq) DO UPDATE SET
              name = excluded.name, fp = excluded.fp, kind = excluded.kind, state = excluded.state,
              value = excluded.value, epoch = excluded.epoch, attempt_id = excluded.attempt_id
          WHERE step.state <> 'done' AND step.attempt_id <> excluded.attempt_id
-         RETURNING state = 'done' AND (SELECT attempts FROM run WHERE id = ?1) > 1",
+         RETURNING state = 'done' AND (SELECT attempts FROM stormproof_run AS run WHERE id = ?1) > 1",
     )?;
     let mut written = statement.query(params![
         fence.run.as_str(),
@@ -36,7 +36,7 @@ pub(super) fn record(tx: &Connection, fence: &Fence, step: &Step) -> rusqlite::R
     if let Some(weary) = weary {
         if weary {
             // It moved on: only attempts that bring nothing count. If this is lost in a crash, the next step does it.
-            tx.prepare_cached("UPDATE run SET attempts = 1 WHERE id = ?1 AND epoch = ?2")?
+            tx.prepare_cached("UPDATE stormproof_run AS run SET attempts = 1 WHERE id = ?1 AND epoch = ?2")?
                 .execute(params![fence.run.as_str(), fence.epoch])?;
         }
         return Ok(Written::Done);
@@ -47,7 +47,7 @@ pub(super) fn record(tx: &Connection, fence: &Fence, step: &Step) -> rusqlite::R
 /// Writes a step of a run that was made in this very transaction.
 pub(super) fn insert(tx: &Connection, run: &str, step: &Step) -> rusqlite::Result<()> {
     tx.prepare_cached(
-        "INSERT INTO step (run_id, seq, name, fp, kind, state, value, epoch, attempt_id)
+        "INSERT INTO stormproof_step AS step (run_id, seq, name, fp, kind, state, value, epoch, attempt_id)
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
     )?
     .execute(params![
@@ -66,17 +66,14 @@ pub(super) fn insert(tx: &Connection, run: &str, step: &Step) -> rusqlite::Resul
 
 /// Whether the run is still this writer's.
 pub(super) fn holds(tx: &Connection, fence: &Fence) -> rusqlite::Result<bool> {
-    tx.prepare_cached("SELECT 1 FROM run WHERE id = ?1 AND epoch = ?2 AND state = 'running'")?
+    tx.prepare_cached("SELECT 1 FROM stormproof_run AS run WHERE id = ?1 AND epoch = ?2 AND state = 'running'")?
         .exists(params![fence.run.as_str(), fence.epoch])
 }
 
 /// Whether this very attempt has written the step before.
 pub(super) fn written_before(tx: &Connection, fence: &Fence, step: &Step) -> rusqlite::Result<bool> {
-    tx.prepare_cached("SELECT 1 FROM step WHERE run_id = ?1 AND seq = ?2 AND attempt_id = ?3")?.exists(params![
-        fence.run.as_str(),
-        step.seq,
-        step.attempt_id
-    ])
+    tx.prepare_cached("SELECT 1 FROM stormproof_step AS step WHERE run_id = ?1 AND seq = ?2 AND attempt_id = ?3")?
+        .exists(params![fence.run.as_str(), step.seq, step.attempt_id])
 }
 
 /// Takes the oldest message and records it as the value of `step`.
@@ -95,7 +92,7 @@ pub(super) fn receive(
     }
     let oldest: Option<(i64, Box<str>)> = tx
         .prepare_cached(
-            "SELECT rowid, body FROM inbox WHERE run_id = ?1 AND topic = ?2 AND taken_by IS NULL
+            "SELECT rowid, body FROM stormproof_inbox AS inbox WHERE run_id = ?1 AND topic = ?2 AND taken_by IS NULL
              ORDER BY rowid LIMIT 1",
         )?
         .query_row(params![fence.run.as_str(), topic], |row| Ok((row.get(0)?, row.get(1)?)))
@@ -107,6 +104,7 @@ pub(super) fn receive(
         // Another attempt has done this step: the message stays for the next one.
         return Ok((written, None));
     }
-    tx.prepare_cached("UPDATE inbox SET taken_by = ?2 WHERE rowid = ?1")?.execute(params![message, step.seq])?;
+    tx.prepare_cached("UPDATE stormproof_inbox AS inbox SET taken_by = ?2 WHERE rowid = ?1")?
+        .execute(params![message, step.seq])?;
     Ok((written, Some(body)))
 }

@@ -9,7 +9,7 @@ use crate::store::Task;
 /// What is known of a task, until its time is over.
 pub(super) fn find(connection: &Connection, id: &str, now: Now) -> rusqlite::Result<Option<Task>> {
     connection
-        .prepare_cached("SELECT rev, state FROM task WHERE id = ?1 AND expires_at > ?2")?
+        .prepare_cached("SELECT rev, state FROM stormproof_task AS task WHERE id = ?1 AND expires_at > ?2")?
         .query_row(params![id, now.wall], |row| Ok(Task { rev: row.get(0)?, state: row.get(1)? }))
         .optional()
 }
@@ -29,7 +29,7 @@ pub(super) fn keep(
     };
     if fits {
         tx.prepare_cached(
-            "INSERT INTO task (id, rev, state, expires_at) VALUES (?1, ?2, ?3, ?4)
+            "INSERT INTO stormproof_task AS task (id, rev, state, expires_at) VALUES (?1, ?2, ?3, ?4)
              ON CONFLICT (id) DO UPDATE SET
                  rev = excluded.rev, state = excluded.state, expires_at = excluded.expires_at",
         )?

@@ -26,7 +26,7 @@ impl Hands {
     }
 
     fn options(&self) -> Options {
-        let source = |hand: &Arc<AtomicI64>| -> Source {
+        let source = |hand: &Arc<AtomicI64>| -> super::clock::Source {
             let hand = Arc::clone(hand);
             Arc::new(move || hand.load(Ordering::SeqCst))
         };

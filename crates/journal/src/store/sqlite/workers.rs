@@ -13,7 +13,7 @@ const LONGEST: Millis = 86_400_000;
 /// Makes the worker known, or renews its lease.
 pub(super) fn join(tx: &Connection, worker: &Worker, now: Now) -> rusqlite::Result<()> {
     tx.prepare_cached(
-        "INSERT INTO worker (id, lease_until, host, version) VALUES (?1, ?2, ?3, ?4)
+        "INSERT INTO stormproof_worker AS worker (id, lease_until, host, version) VALUES (?1, ?2, ?3, ?4)
          ON CONFLICT (id) DO UPDATE SET lease_until = excluded.lease_until",
     )?
     .execute(params![worker.id, until(worker, now), worker.host, worker.version])?;
@@ -23,13 +23,14 @@ pub(super) fn join(tx: &Connection, worker: &Worker, now: Now) -> rusqlite::Resu
 /// Renews the lease, and says which of `mine` are no longer the worker's.
 pub(super) fn beat(tx: &Connection, worker: &Worker, mine: &[Fence], now: Now) -> rusqlite::Result<Option<Vec<RunId>>> {
     let known = tx
-        .prepare_cached("UPDATE worker SET lease_until = ?2 WHERE id = ?1")?
+        .prepare_cached("UPDATE stormproof_worker AS worker SET lease_until = ?2 WHERE id = ?1")?
         .execute(params![worker.id, until(worker, now)])?;
     if known == 0 {
         return Ok(None);
     }
-    let mut has =
-        tx.prepare_cached("SELECT 1 FROM run WHERE id = ?1 AND epoch = ?2 AND owner = ?3 AND state = 'running'")?;
+    let mut has = tx.prepare_cached(
+        "SELECT 1 FROM stormproof_run AS run WHERE id = ?1 AND epoch = ?2 AND owner = ?3 AND state = 'running'",
+    )?;
     let mut lost = Vec::new();
     for fence in mine {
         if !has.exists(params![fence.run.as_str(), fence.epoch, worker.id])? {
@@ -42,18 +43,18 @@ pub(super) fn beat(tx: &Connection, worker: &Worker, mine: &[Fence], now: Now) -
 /// Takes the worker away and gives back its runs.
 pub(super) fn leave(tx: &Connection, worker: &str, now: Now) -> rusqlite::Result<()> {
     tx.prepare_cached(
-        "UPDATE run SET state = 'queued', owner = NULL, wake_at = ?2, at_once = 1, parked = 0,
+        "UPDATE stormproof_run AS run SET state = 'queued', owner = NULL, wake_at = ?2, at_once = 1, parked = 0,
              attempts = max(attempts - 1, 0)
          WHERE state = 'running' AND owner = ?1",
     )?
     .execute(params![worker, now.wall])?;
-    tx.prepare_cached("DELETE FROM worker WHERE id = ?1")?.execute([worker])?;
+    tx.prepare_cached("DELETE FROM stormproof_worker AS worker WHERE id = ?1")?.execute([worker])?;
     Ok(())
 }
 
 /// For how long the worker is alive at least; `None` if it is not.
 pub(super) fn alive(tx: &Connection, locks: &Locks, worker: &str, now: Now) -> rusqlite::Result<Option<Millis>> {
-    let mut lease = tx.prepare_cached("SELECT lease_until FROM worker WHERE id = ?1")?;
+    let mut lease = tx.prepare_cached("SELECT lease_until FROM stormproof_worker AS worker WHERE id = ?1")?;
     let mut rows = lease.query([worker])?;
     let Some(row) = rows.next()? else { return Ok(None) };
     let left = row.get::<_, Millis>(0)?.saturating_sub(now.boot);
@@ -62,7 +63,7 @@ pub(super) fn alive(tx: &Connection, locks: &Locks, worker: &str, now: Now) -> r
 
 /// The workers that are not alive.
 pub(super) fn dead(tx: &Connection, locks: &Locks, now: Now) -> rusqlite::Result<Vec<String>> {
-    let mut all = tx.prepare_cached("SELECT id, lease_until FROM worker")?;
+    let mut all = tx.prepare_cached("SELECT id, lease_until FROM stormproof_worker AS worker")?;
     let mut rows = all.query([])?;
     let mut dead = Vec::new();
     while let Some(row) = rows.next()? {

@@ -177,6 +177,21 @@ pub(super) fn savepoint<T, E>(
     Ok(outcome)
 }
 
+/// Why nothing of a group was written.
+enum Failed {
+    /// All would fail again.
+    ForAll(StoreError),
+    /// One of them is to blame, and the others would stand without it.
+    ByOne(StoreError),
+}
+
+impl Failed {
+    fn into_error(self) -> StoreError {
+        let (Self::ForAll(error) | Self::ByOne(error)) = self;
+        error
+    }
+}
+
 /// What the thread has.
 struct Line {
     connection: Connection,
@@ -191,9 +206,20 @@ impl Line {
         while let Ok(first) = queue.recv() {
             group.push(first);
             group.extend(queue.try_iter().take(GROUP - 1));
-            let outcome = self.write(&mut group);
-            for job in group.drain(..) {
-                job.answer(outcome.clone(), &self.place);
+            match self.write(&mut group) {
+                // It is not known who: each for itself, and only that one fails.
+                Err(Failed::ByOne(_)) if group.len() > 1 => {
+                    for mut job in group.drain(..) {
+                        let outcome = self.write(std::slice::from_mut(&mut job)).map_err(Failed::into_error);
+                        job.answer(outcome, &self.place);
+                    }
+                }
+                outcome => {
+                    let outcome = outcome.map_err(Failed::into_error);
+                    for job in group.drain(..) {
+                        job.answer(outcome.clone(), &self.place);
+                    }
+                }
             }
         }
     }
@@ -205,9 +231,14 @@ impl Line {
         }
     }
 
-    /// Does all of the group. An error is one of all.
-    fn write(&self, group: &mut [Box<dyn Job>]) -> Result<(), StoreError> {
-        self.place.writable()?;
+    /// Does all of the group, or nothing.
+    fn write(&self, group: &mut [Box<dyn Job>]) -> Result<(), Failed> {
+        self.place.writable().map_err(Failed::ForAll)?;
+        let failed = |error: &rusqlite::Error| {
+            let is_ones = error.sqlite_error_code() == Some(ErrorCode::ConstraintViolation);
+            let error = self.place.fault(error);
+            if is_ones { Failed::ByOne(error) } else { Failed::ForAll(error) }
+        };
         let mut patience = Patience::new(self.busy);
         if let [one] = group
             && self.alone(one.as_mut(), &mut patience)
@@ -218,20 +249,21 @@ impl Line {
             match Transaction::new_unchecked(&self.connection, TransactionBehavior::Immediate) {
                 Ok(tx) => break tx,
                 Err(error) if patience.waits(&error) => {}
-                Err(error) => return Err(self.place.fault(&error)),
+                Err(error) => return Err(failed(&error)),
             }
         };
         let now = self.clocks.now();
         for job in group.iter_mut().filter(|job| !job.is_gone()) {
-            let error = job.grouped(&tx, now).map(|error| self.place.fault(error));
-            // Some errors, a full disk among them, end the whole transaction.
+            let error = job.grouped(&tx, now).map(failed);
+            // Some errors, a full disk among them, end the whole transaction; so does `INSERT OR ROLLBACK`.
             if tx.is_autocommit() {
                 let ended =
                     || Fault::Unavailable("a request ended the transaction of its group".into()).at(&self.place.at);
-                return Err(error.unwrap_or_else(ended));
+                return Err(error.unwrap_or_else(|| Failed::ByOne(ended())));
             }
         }
-        tx.commit().map_err(|error| self.place.fault(&error))
+        // A foreign key that is deferred is checked here.
+        tx.commit().map_err(|error| failed(&error))
     }
 
     /// Whether the job was done without a transaction around it, which saves two statements.

@@ -1,11 +1,11 @@
-CREATE TABLE worker (
+CREATE TABLE stormproof_worker (
     id          TEXT PRIMARY KEY,
     lease_until INTEGER NOT NULL, -- ms since the machine was started
     host        TEXT NOT NULL,
     version     TEXT NOT NULL
 ) STRICT, WITHOUT ROWID;
 
-CREATE TABLE run (
+CREATE TABLE stormproof_run (
     id          TEXT PRIMARY KEY,
     name        TEXT NOT NULL,
     version     TEXT NOT NULL,
@@ -28,12 +28,12 @@ CREATE TABLE run (
     created_at  INTEGER NOT NULL
 ) STRICT;
 
-CREATE INDEX run_queued ON run (name, version, at_once, wake_at) WHERE state = 'queued';
-CREATE INDEX run_running ON run (owner) WHERE state = 'running';
-CREATE INDEX run_ended ON run (ended_at, state) WHERE ended_at IS NOT NULL;
-CREATE INDEX run_expires ON run (expires_at) WHERE expires_at IS NOT NULL;
+CREATE INDEX stormproof_run_queued ON stormproof_run (name, version, at_once, wake_at) WHERE state = 'queued';
+CREATE INDEX stormproof_run_running ON stormproof_run (owner) WHERE state = 'running';
+CREATE INDEX stormproof_run_ended ON stormproof_run (ended_at, state) WHERE ended_at IS NOT NULL;
+CREATE INDEX stormproof_run_expires ON stormproof_run (expires_at) WHERE expires_at IS NOT NULL;
 
-CREATE TABLE step (
+CREATE TABLE stormproof_step (
     run_id     TEXT NOT NULL,
     seq        INTEGER NOT NULL,
     name       TEXT NOT NULL,
@@ -46,7 +46,7 @@ CREATE TABLE step (
     PRIMARY KEY (run_id, seq)
 ) STRICT, WITHOUT ROWID;
 
-CREATE TABLE inbox (
+CREATE TABLE stormproof_inbox (
     run_id   TEXT NOT NULL,
     topic    TEXT NOT NULL,
     id       TEXT NOT NULL,
@@ -55,11 +55,11 @@ CREATE TABLE inbox (
     PRIMARY KEY (run_id, topic, id)
 ) STRICT;
 
-CREATE TABLE task (
+CREATE TABLE stormproof_task (
     id         TEXT PRIMARY KEY,
     rev        INTEGER NOT NULL,
     state      TEXT NOT NULL,
     expires_at INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 
-CREATE INDEX task_expires ON task (expires_at);
+CREATE INDEX stormproof_task_expires ON stormproof_task (expires_at);

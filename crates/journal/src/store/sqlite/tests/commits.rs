@@ -101,15 +101,15 @@ async fn those_in_one_group_do_not_hurt_each_other() {
             "RELEASE stormproof_request",
             "ROLLBACK TO stormproof_request",
             "PRAGMA synchronous = OFF",
-            "DELETE FROM step",
-            "UPDATE run SET epoch = 0",
-            "DROP TABLE run",
+            "DELETE FROM stormproof_step",
+            "UPDATE stormproof_run SET epoch = 0",
+            "DROP TABLE stormproof_run",
             "ATTACH ':memory:' AS other",
         ] {
             assert!(tx.execute_batch(sql).is_err(), "{sql} was allowed");
         }
         tx.execute_batch("SAVEPOINT mine; INSERT INTO paid VALUES ('x'); ROLLBACK TO mine; RELEASE mine").unwrap();
-        tx.execute_batch("PRAGMA user_version; SELECT * FROM run; PRAGMA table_info(paid)").unwrap();
+        tx.execute_batch("PRAGMA user_version; SELECT * FROM stormproof_run; PRAGMA table_info(paid)").unwrap();
         Ok("2".into())
     });
     // All others are polled before it, hence have asked.
@@ -137,6 +137,56 @@ async fn those_in_one_group_do_not_hurt_each_other() {
         assert_eq!(second(&store, fence).await.unwrap().state, state.unwrap_or(Progress::Done));
     }
     assert_eq!(second(&store, &fences[1]).await, None);
+}
+
+#[tokio::test]
+async fn what_cannot_be_committed_takes_nobody_with_it() {
+    let (_folder, store, me) = store().await;
+    let mut fences = Vec::new();
+    for n in 0..6 {
+        fences.push(held(&store, &n.to_string(), &me).await);
+    }
+    let (go, wait) = mpsc::channel::<()>();
+    let tables: Work = Box::new(move |tx| {
+        tx.execute_batch(
+            "CREATE TABLE item (of TEXT REFERENCES paid (id) DEFERRABLE INITIALLY DEFERRED);
+             INSERT INTO paid VALUES ('there')",
+        )
+        .unwrap();
+        // Called again if it is in one group with the others.
+        wait.recv().unwrap_err();
+        Ok("0".into())
+    });
+    let orphan: Work = Box::new(|tx| {
+        tx.execute("INSERT INTO item VALUES ('nobody')", []).unwrap();
+        Ok("1".into())
+    });
+    let rolls_back: Work = Box::new(|tx| {
+        tx.execute("INSERT OR ROLLBACK INTO paid VALUES ('there')", []).unwrap_err();
+        Err(no())
+    });
+    let unblock = async move { drop(go) };
+
+    let (two, plain) = (save("b"), done(2, "b"));
+    let (first, before, orphaned, rolled, after, step, ()) = tokio::join!(
+        store.commit(&fences[0], &two, tables),
+        store.commit(&fences[1], &two, pay("before", Ok("1"))),
+        store.commit(&fences[2], &two, orphan),
+        store.commit(&fences[3], &two, rolls_back),
+        store.commit(&fences[4], &two, pay("after", Ok("4"))),
+        store.record(&fences[5], &plain),
+        unblock
+    );
+
+    let written = Ok(Committed::Written(Written::Done));
+    assert_eq!((first, before, after), (written.clone(), written.clone(), written));
+    assert_eq!(step, Ok(Written::Done));
+    let error = orphaned.unwrap_err();
+    assert!(matches!(&error, StoreError::Refused { why, .. } if why.contains("FOREIGN KEY")), "{error:?}");
+    assert!(matches!(rolled, Ok(Committed::Written(_))), "{rolled:?}");
+    assert_eq!(paid(&store).await, ["after", "before", "there"]);
+    assert_eq!(second(&store, &fences[2]).await, None);
+    assert_eq!(second(&store, &fences[3]).await.unwrap().state, Progress::Failed);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
