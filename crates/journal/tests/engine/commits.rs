@@ -63,7 +63,7 @@ async fn inside_a_commit_both_or_neither() {
         saving(&journal, &saved, &after);
         let _served = serve(&journal);
         let error = journal.run::<u32>("save", "k", &(1, 0)).await.unwrap_err();
-        assert_eq!(error.to_string(), "save/k failed: not today");
+        assert_eq!(error.to_string(), "save/k failed at step 1: not today");
         assert_eq!(rows(&bench), [0_i64; 0], "it failed, and what it had written is taken back");
         assert_eq!(journal.run::<u32>("save", "k", &(1, 0)).await.unwrap(), 2);
         assert_eq!(rows(&bench), [2]);
