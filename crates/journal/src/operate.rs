@@ -89,16 +89,6 @@ impl Journal {
     /// [`RunError::Missing`], [`RunError::State`] if the run has ended, or what the store said.
     pub async fn cancel(&self, run: &RunId) -> Result<Run, RunError> {
         let changed = self.0.store.cancel(run).await?;
-<<<<<<< HEAD
-        if matches!(changed, Changed::Now(_)) {
-            self.0.interrupt(run, Lost::Cancelled);
-            // What was being claimed meanwhile is held now.
-            drop(self.0.claiming.write().await);
-            self.0.interrupt(run, Lost::Cancelled);
-            self.0.stir(run);
-        }
-=======
->>>>>>> engine
         if let Changed::Now(run) = &changed {
             self.0.cancelled(&run.id, run.epoch);
             self.0.stir(&run.id);
