@@ -36,13 +36,14 @@ const HARMS: [(&str, Harm); 11] = [
 /// A page with runs that is read as it is in the file, for the log has no newer one. (What is in a page that only continues
 /// a long value, nobody can tell to be wrong.)
 fn middle<'a>(file: &'a mut [u8], log: &[u8]) -> &'a mut [u8] {
-    let in_log: Vec<u32> =
-        log[32..].chunks(24 + PAGE).map(|frame| u32::from_be_bytes(frame[..4].try_into().unwrap())).collect();
+    // Frames of an earlier round have another salt.
+    let frames = log[32..].chunks(24 + PAGE).take_while(|frame| frame[8..16] == log[16..24]);
+    let in_log: Vec<u32> = frames.map(|frame| u32::from_be_bytes(frame[..4].try_into().unwrap())).collect();
     let half = file.len() / PAGE / 2;
     let pages = (1..).zip(file.chunks_exact_mut(PAGE)).skip(half);
     let has_runs = |page: &[u8]| page[0] == 0x0d && page.windows(5).any(|text| text == b"flow/");
     let mut found = pages.filter(|(number, page)| has_runs(page) && !in_log.contains(number));
-    found.next().expect("there are pages with runs").1
+    found.next().unwrap_or_else(|| panic!("no page with runs; {} in the log", in_log.len())).1
 }
 
 fn noise(bytes: u32) -> Vec<u8> {
