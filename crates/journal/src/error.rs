@@ -113,7 +113,7 @@ pub enum RunError {
         retry_after: Duration,
     },
     /// The run ended with an error.
-    #[error("{run} failed{}: {message}", at_step(.step))]
+    #[error("{run} failed{}: {message}", at_step(*.step, .message))]
     Failed {
         /// The run.
         run: RunId,
@@ -196,6 +196,7 @@ fn because(why: &str) -> String {
     if why.is_empty() { String::new() } else { format!(" ({why})") }
 }
 
-fn at_step(step: &Option<u32>) -> String {
-    step.map_or_else(String::new, |step| format!(" at step {step}"))
+/// Where it failed, unless the message begins with that.
+fn at_step(step: Option<u32>, message: &str) -> String {
+    step.filter(|_| !message.starts_with("step ")).map_or_else(String::new, |step| format!(" at step {step}"))
 }

@@ -7,7 +7,7 @@
 #[cfg(test)]
 mod tests;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -53,8 +53,13 @@ pub(crate) struct Member {
 #[derive(Default)]
 struct Runs {
     held: HashMap<RunId, (Epoch, watch::Sender<Option<Lost>>)>,
+    /// What was cancelled here last, and in which epoch: what is being claimed at that moment is not held yet.
+    cancelled: VecDeque<(RunId, Epoch)>,
     over: bool,
 }
+
+/// So many cancelled runs are remembered: more than can be claimed and cancelled at the same moment.
+const CANCELLED: usize = 64;
 
 impl fmt::Debug for Member {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -126,14 +131,28 @@ impl Member {
         self.lock().held.contains_key(run)
     }
 
-    /// Lets go of a run, if it has it (in this epoch, if one is named).
-    pub(crate) fn lose(&self, run: &RunId, epoch: Option<Epoch>, why: Lost) {
+    /// Lets go of a run, if it has it in this epoch.
+    fn lose(&self, run: &RunId, epoch: Epoch, why: Lost) {
         let mut runs = self.lock();
         if let Some((held, lost)) = runs.held.get(run)
-            && epoch.is_none_or(|epoch| epoch == *held)
+            && epoch == *held
         {
             say(lost, why);
             runs.held.remove(run);
+        }
+    }
+
+    /// Lets go of a run that was cancelled, which began its epoch `epoch`.
+    fn cancelled(&self, run: &RunId, epoch: Epoch) {
+        let mut runs = self.lock();
+        if runs.cancelled.len() >= CANCELLED {
+            runs.cancelled.pop_front();
+        }
+        runs.cancelled.push_back((run.clone(), epoch));
+        let held = runs.held.get(run).map(|(held, _)| *held);
+        drop(runs);
+        if let Some(held) = held.filter(|held| *held < epoch) {
+            self.lose(run, held, Lost::Cancelled);
         }
     }
 
@@ -172,6 +191,8 @@ impl Live {
         let mut runs = member.lock();
         if runs.over {
             say(&sender, Lost::Lease);
+        } else if runs.cancelled.iter().any(|(run, epoch)| *run == fence.run && *epoch > fence.epoch) {
+            say(&sender, Lost::Cancelled);
         } else if let Some((_, before)) = runs.held.insert(fence.run.clone(), (fence.epoch, sender)) {
             say(&before, Lost::Fenced);
         }
@@ -240,7 +261,7 @@ impl Live {
 
 impl Drop for Live {
     fn drop(&mut self) {
-        self.member.lose(&self.fence.run, Some(self.fence.epoch), Lost::Fenced);
+        self.member.lose(&self.fence.run, self.fence.epoch, Lost::Fenced);
         if self.ended || self.member.is_over() {
             return;
         }
@@ -278,10 +299,10 @@ impl Shared {
         self.present().map_or(0, |member| member.held())
     }
 
-    /// Lets go of a run that this process may have.
-    pub(crate) fn interrupt(&self, run: &RunId, why: Lost) {
+    /// Lets go of a run that was cancelled, if this process has it or is about to.
+    pub(crate) fn cancelled(&self, run: &RunId, epoch: Epoch) {
         if let Some(member) = self.present() {
-            member.lose(run, None, why);
+            member.cancelled(run, epoch);
         }
     }
 
@@ -387,7 +408,7 @@ async fn beat(shared: Weak<Shared>, store: Arc<Store>, member: Arc<Member>, inte
                 member.renewed(stamp);
                 shared.store_answered();
                 for fence in mine.iter().filter(|fence| lost.contains(&fence.run)) {
-                    member.lose(&fence.run, Some(fence.epoch), Lost::Fenced);
+                    member.lose(&fence.run, fence.epoch, Lost::Fenced);
                 }
                 if member.doubtful.load(Ordering::Relaxed) {
                     let (shared, member) = (shared.clone(), member.clone());

@@ -7,7 +7,6 @@ use std::pin::Pin;
 
 use crate::error::{RunError, StoreError};
 use crate::journal::Journal;
-use crate::lease::Lost;
 use crate::run::{Millis, Run, RunId, Step};
 use crate::store::{Changed, Decision, Filter, Forgotten, Keep, Retention};
 
@@ -90,11 +89,9 @@ impl Journal {
     /// [`RunError::Missing`], [`RunError::State`] if the run has ended, or what the store said.
     pub async fn cancel(&self, run: &RunId) -> Result<Run, RunError> {
         let changed = self.0.store.cancel(run).await?;
-        if matches!(changed, Changed::Now(_)) {
-            self.0.interrupt(run, Lost::Cancelled);
-            self.0.stir(run);
-        }
         if let Changed::Now(run) = &changed {
+            self.0.cancelled(&run.id, run.epoch);
+            self.0.stir(&run.id);
             self.0.tell_parent(run).await;
         }
         answer(run, changed, |_| "only a run that has not ended can be cancelled")

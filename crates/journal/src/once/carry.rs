@@ -268,7 +268,7 @@ impl<C> Carry<'_, C> {
         let error = match self.live.finish_with(last.as_ref(), end).await {
             Ok(Written::Fenced) => Some(self.lost(Lost::Fenced).await),
             Ok(_) => None,
-            Err(lost) => return Err(self.lost(lost).await),
+            Err(why) => return Err(self.lost(why).await),
         };
         self.live.ended();
         error.map_or(Ok(()), Err)

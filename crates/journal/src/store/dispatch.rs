@@ -124,32 +124,6 @@ pub(crate) fn without_password(url: &str) -> String {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::without_password;
-
-    #[test]
-    fn no_address_shows_a_password() {
-        for (url, shown) in [
-            ("postgres://me:secret@db/x", "postgres://me@db/x"),
-            ("postgres://me@db/x?password=secret&a=1", "postgres://me@db/x?a=1"),
-            ("mysql://me:secret@db/x", "mysql://me@db/x"),
-            ("postgres://me:a/secret@db/x", "postgres://me@db/x"),
-            ("postgres://me:a?secret@db/x", "postgres://me@db/x"),
-            ("postgres://me:a@secret@db/x", "postgres://me@db/x"),
-            ("postgres:me:secret@db/x", "db/x"),
-            ("host=db user=me password=secret", "host=db user=me "),
-            ("postgres://db/x?user=me&password=s@ecret", "postgres://db/x?user=me&"),
-            ("user=me password = secret", "user=me "),
-            ("agent.db", "agent.db"),
-        ] {
-            let seen = without_password(url);
-            assert!(!seen.contains("secret"), "{url}: {seen}");
-            assert_eq!(seen, shown, "{url}");
-        }
-    }
-}
-
 impl Keep for Store {
     async fn join(&self, worker: &Worker) -> Result<(), StoreError> {
         each!(self, store => store.join(worker))
@@ -251,5 +225,31 @@ impl Keep for Store {
 
     async fn check(&self) -> Result<Vec<String>, StoreError> {
         each!(self, store => store.check())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::without_password;
+
+    #[test]
+    fn no_address_shows_a_password() {
+        for (url, shown) in [
+            ("postgres://me:secret@db/x", "postgres://me@db/x"),
+            ("postgres://me@db/x?password=secret&a=1", "postgres://me@db/x?a=1"),
+            ("mysql://me:secret@db/x", "mysql://me@db/x"),
+            ("postgres://me:a/secret@db/x", "postgres://me@db/x"),
+            ("postgres://me:a?secret@db/x", "postgres://me@db/x"),
+            ("postgres://me:a@secret@db/x", "postgres://me@db/x"),
+            ("postgres:me:secret@db/x", "db/x"),
+            ("host=db user=me password=secret", "host=db user=me "),
+            ("postgres://db/x?user=me&password=s@ecret", "postgres://db/x?user=me&"),
+            ("user=me password = secret", "user=me "),
+            ("agent.db", "agent.db"),
+        ] {
+            let seen = without_password(url);
+            assert!(!seen.contains("secret"), "{url}: {seen}");
+            assert_eq!(seen, shown, "{url}");
+        }
     }
 }

@@ -63,7 +63,7 @@ async fn inside_a_commit_both_or_neither() {
         saving(&journal, &saved, &after);
         let _served = serve(&journal);
         let error = journal.run::<u32>("save", "k", &(1, 0)).await.unwrap_err();
-        assert_eq!(error.to_string(), "save/k failed: not today");
+        assert_eq!(error.to_string(), "save/k failed at step 1: not today");
         assert_eq!(rows(&bench), [0_i64; 0], "it failed, and what it had written is taken back");
         assert_eq!(journal.run::<u32>("save", "k", &(1, 0)).await.unwrap(), 2);
         assert_eq!(rows(&bench), [2]);
@@ -226,7 +226,7 @@ mod on_postgres {
         let _served = serve(&journal);
         in_time(async {
             let error = journal.run::<u64>("save", "k", &()).await.unwrap_err();
-            assert_eq!(error.to_string(), "save/k failed: step 1 `save` kept its transaction beyond its end");
+            assert_eq!(error.to_string(), "save/k failed at step 1: step 1 `save` kept its transaction beyond its end");
             assert_eq!(numbers(&database).trim(), "");
         })
         .await;
@@ -241,7 +241,7 @@ mod on_postgres {
         });
         let _served = serve(&journal);
         let error = journal.run::<()>("save", "k", &()).await.unwrap_err();
-        assert_eq!(error.to_string(), "save/k failed: step 1 `save` is a `commit`, which needs a journal on SQLite");
+        assert_eq!(error.to_string(), "save/k failed at step 1: step 1 `save` is a `commit`, which needs a journal on SQLite");
         assert_eq!(look(&journal, &RunId::new("save", "k")).await.error.unwrap().kind, "wrong_engine");
     }
 }

@@ -72,7 +72,7 @@ on_every_store! {
         paying(&journal, &probed, &ran, || Ok(Probe::Done(5)), None);
         let _served = serve(&journal);
         let error = journal.run::<u32>("pay", "k", &1).await.unwrap_err();
-        assert_eq!(error.to_string(), "pay/k failed: the bank is down");
+        assert_eq!(error.to_string(), "pay/k failed at step 1: the bank is down");
         assert_eq!((probed.count(), ran.count()), (0, 1));
         assert_eq!(journal.run::<u32>("pay", "k", &1).await.unwrap(), 5);
         assert_eq!((probed.count(), ran.count()), (1, 1));

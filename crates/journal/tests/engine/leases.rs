@@ -38,7 +38,7 @@ on_every_store! {
         let (journal, inside) = (bench.open().await, Calls::default());
         let probe = async |_| Ok::<_, Failed>(Probe::Rerun);
         let call = |_: Op| { inside.call(); std::future::pending::<Result<u32, Failed>>() };
-        let mut once = Box::pin(journal.once("pay", "k").run(|op| probe(op), call));
+        let mut once = Box::pin(journal.once("pay", "k").run(probe, call));
         tokio::select! {
             ended = &mut once => panic!("{ended:?}"),
             () = until("it is called", async || inside.count() == 1) => {}

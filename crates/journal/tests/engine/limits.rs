@@ -24,7 +24,7 @@ on_every_store! {
         assert_eq!(run.result_within::<u32>(ever).await, Ok(7));
         let probe = async |_: Op| Ok::<_, Failed>(Probe::<u32>::Rerun);
         let once = journal.once("once", "k").ttl(ever).busy(Busy::Join(ever));
-        assert_eq!(once.run(|op| probe(op), |_| async { Ok::<_, Failed>(8) }).await, Ok(8));
+        assert_eq!(once.run(probe, |_| async { Ok::<_, Failed>(8) }).await, Ok(8));
         journal.shutdown(ever).await;
     }
 

@@ -60,7 +60,7 @@ on_every_store! {
         let error = journal.run::<(u32, u32)>("flow", "k", &()).await.unwrap_err();
         let RunError::Failed { kind, message, kept, .. } = &error else { panic!("{error:?}") };
         assert_eq!((&**kind, &**message, *kept), ("ParseIntError", "invalid digit found in string", false));
-        assert_eq!(error.to_string(), "flow/k failed: invalid digit found in string");
+        assert_eq!(error.to_string(), "flow/k failed at step 2: invalid digit found in string");
         assert_eq!(journal.run::<(u32, u32)>("flow", "k", &()).await.unwrap(), (1, 2));
     }
 
@@ -143,7 +143,7 @@ on_every_store! {
         assert_eq!(seen.iter().map(|(attempt, _)| *attempt).collect::<Vec<_>>(), [1, 2, 3]);
         assert!(seen.iter().all(|(_, key)| *key == seen[0].1 && key.len() == 32), "one key for all attempts: {seen:?}");
         let error = journal.run::<u32>("flow", "other", &9).await.unwrap_err();
-        assert_eq!(error.to_string(), "flow/other failed: not yet");
+        assert_eq!(error.to_string(), "flow/other failed at step 1: not yet");
     }
 
     async fn a_classifier_says_what_is_retried_and_what_is_kept_is_final(bench: &Bench) {

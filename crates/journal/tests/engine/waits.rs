@@ -224,7 +224,7 @@ on_every_store! {
         });
         let _served = serve(&journal);
         let error = journal.run::<u32>("parent", "k", &()).await.unwrap_err();
-        assert_eq!(error.to_string(), "parent/k failed: child/k is err: try later");
+        assert_eq!(error.to_string(), "parent/k failed at step 2: child/k is err: try later");
         assert_eq!(journal.run::<u32>("parent", "k", &()).await.unwrap(), 7);
         assert_eq!(calls.count(), 2);
     }

@@ -20,9 +20,9 @@ pub(super) struct Locks {
 pub(super) enum Life {
     /// Somebody holds it.
     Alive,
-    /// Nobody holds it, or it is gone.
+    /// Nobody holds it.
     Dead,
-    /// This file system has no locks: only the lease tells.
+    /// This file system has no locks, or somebody took the file away: only the lease tells.
     Unknown,
 }
 
@@ -77,7 +77,6 @@ impl Locks {
                 Err(TryLockError::WouldBlock) => Life::Alive,
                 Err(TryLockError::Error(_)) => Life::Unknown,
             },
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Life::Dead,
             Err(_) => Life::Unknown,
         }
     }
@@ -105,11 +104,9 @@ impl Locks {
 
 impl Drop for Locks {
     fn drop(&mut self) {
-        let workers: Vec<String> = self.held.lock().unwrap_or_else(PoisonError::into_inner).keys().cloned().collect();
-        for worker in workers {
-            self.release(&worker);
-        }
-        // Only if it is empty.
+        // Files of workers that did not leave stay, with nobody holding them: that says that they are dead. The folder goes
+        // if it is empty.
+        self.held.get_mut().unwrap_or_else(PoisonError::into_inner).clear();
         let _ = fs::remove_dir(&self.folder);
     }
 }

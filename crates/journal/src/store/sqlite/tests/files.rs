@@ -142,16 +142,6 @@ fn tables_of_the_user_stay_beside_ours() {
 }
 
 #[test]
-fn a_table_of_the_user_with_a_name_of_ours_is_named() {
-    let folder = tempdir().unwrap();
-    let path = folder.path().join("a.db");
-    Connection::open(&path).unwrap().execute_batch("CREATE TABLE Task (id TEXT);").unwrap();
-    let error = untouched(&path);
-    assert!(refused(&error, "has a table `task`"), "{error}");
-    assert!(!error.to_string().contains("CREATE"), "{error}");
-}
-
-#[test]
 fn what_cannot_be_a_file_is_said() {
     let folder = tempdir().unwrap();
     let nowhere = folder.path().join("none").join("a.db");
