@@ -91,8 +91,6 @@ async fn leases_do_not_depend_on_the_wall_clock() {
     }
 
     assert_eq!(calls.load(Ordering::SeqCst), 20 * 12, "a step ran again: somebody lost a run");
-    let attempts = Tables::open(&url).unwrap().number("select max(attempts) from run").unwrap();
-    assert_eq!(attempts, 1);
     for journal in [&one, &two] {
         journal.shutdown(Duration::from_secs(5)).await;
     }

@@ -2,7 +2,7 @@
 #![cfg(unix)]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test stops at the first surprise")]
 
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 
 use stormproof_chaos::{
     conductor::{Options, Report, conduct},
@@ -12,14 +12,15 @@ use stormproof_chaos::{
 fn options(engine: Engine) -> Options {
     let seed = std::env::var("STORMPROOF_CHAOS_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(7);
     let program = PathBuf::from(env!("CARGO_BIN_EXE_stormproof-chaos"));
-    Options { runs: 120, ..Options::new(program, engine, seed) }
+    // On a quick machine the runs are over before there was much chaos: then there are more.
+    Options { runs: 120, least: Duration::from_secs(6), ..Options::new(program, engine, seed) }
 }
 
 fn run(options: &Options) -> Report {
     let report = conduct(options).unwrap_or_else(|error| panic!("seed {}: {error}", options.seed));
     println!("{report}");
     assert!(report.verdict.wrong.is_empty(), "STORMPROOF_CHAOS_SEED={}\n{report}", options.seed);
-    assert_eq!(report.runs, options.runs);
+    assert!(report.runs >= options.runs);
     report
 }
 

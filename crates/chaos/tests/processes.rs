@@ -39,7 +39,14 @@ fn two_processes_share_one_file_and_do_nothing_twice() {
 /// with the system already, on the disk or not.
 #[test]
 fn one_process_is_killed_again_and_again_amid_sixty_four_runs() {
-    let report = run(&Options { workers: 1, slots: 64, open: 64, runs: 130, ..options(Mix::KILLS) });
+    let report = run(&Options {
+        workers: 1,
+        slots: 64,
+        open: 64,
+        runs: 130,
+        least: Duration::from_secs(8),
+        ..options(Mix::KILLS)
+    });
 
     assert!(report.kills > 10, "{report}");
 }
@@ -56,7 +63,8 @@ fn forks_in_the_middle_of_everything_change_nothing() {
     let built = Command::new(compiler).args(["-shared", "-fPIC", "-O1", "-o"]).arg(&library).arg(source).status();
     assert!(built.unwrap().success(), "the library that forks could not be built");
 
-    let report = run(&Options { forking: Some(library), runs: 80, ..options(Mix::FORKS) });
+    let report =
+        run(&Options { forking: Some(library), runs: 80, least: Duration::from_secs(4), ..options(Mix::FORKS) });
 
     assert!(report.forks > 10 && report.kills > 3, "{report}");
 }
