@@ -134,6 +134,7 @@ async fn a_run_from_start_to_end() {
     assert_eq!(store.record(&fence, &done(1, "a")).await.unwrap(), Written::Done);
     assert_eq!(store.record(&fence, &done(1, "a")).await.unwrap(), Written::Already);
     assert_eq!(store.finish(&fence, None, &End::Ok("2".into())).await.unwrap(), Written::Done);
+    store.leave(&me).await.unwrap();
     drop(store);
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "no log and no locks are left");
     let store = Sqlite::open(&path, Options::default()).unwrap();
