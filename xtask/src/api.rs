@@ -6,7 +6,7 @@ use std::{fs, path::PathBuf};
 
 use crate::step;
 
-const CRATES: &[&str] = &["stormproof-core", "stormproof", "stormproof-http"];
+const CRATES: &[&str] = &["stormproof-core", "stormproof", "stormproof-http", "stormproof-journal"];
 
 /// Compares the lists with the code; with `write`, writes them anew.
 pub(crate) fn run(write: bool) -> Result<(), String> {

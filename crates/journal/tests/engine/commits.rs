@@ -226,7 +226,7 @@ mod on_postgres {
         let _served = serve(&journal);
         in_time(async {
             let error = journal.run::<u64>("save", "k", &()).await.unwrap_err();
-            assert_eq!(error.to_string(), "save/k failed at step 1: step 1 `save` kept its transaction beyond its end");
+            assert_eq!(error.to_string(), "save/k failed: step 1 `save` kept its transaction beyond its end");
             assert_eq!(numbers(&database).trim(), "");
         })
         .await;
@@ -241,10 +241,7 @@ mod on_postgres {
         });
         let _served = serve(&journal);
         let error = journal.run::<()>("save", "k", &()).await.unwrap_err();
-        assert_eq!(
-            error.to_string(),
-            "save/k failed at step 1: step 1 `save` is a `commit`, which needs a journal on SQLite"
-        );
+        assert_eq!(error.to_string(), "save/k failed: step 1 `save` is a `commit`, which needs a journal on SQLite");
         assert_eq!(look(&journal, &RunId::new("save", "k")).await.error.unwrap().kind, "wrong_engine");
     }
 }
