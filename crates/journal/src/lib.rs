@@ -67,13 +67,13 @@ pub use tokio_postgres;
 #[cfg(doctest)]
 mod pages {
     macro_rules! page {
-        ($($name:ident: $path:literal),* $(,)?) => { $(#[doc = include_str!(concat!("../../../docs/src/", $path))] struct $name;)* };
+        ($($name:ident: $path:literal),* $(,)?) => { $(#[doc = include_str!(concat!("../../../", $path))] struct $name;)* };
     }
 
     page! {
-        Journal: "journal.md",
-        Steps: "journal/steps.md",
-        Callees: "journal/callees.md",
-        Operations: "journal/operations.md",
+        Journal: "docs/src/journal.md",
+        Steps: "docs/src/journal/steps.md",
+        Callees: "docs/src/journal/callees.md",
+        Operations: "docs/src/journal/operations.md",
     }
 }

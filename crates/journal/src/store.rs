@@ -354,7 +354,8 @@ pub(crate) struct Size {
     pub(crate) steps: u64,
     pub(crate) workers_alive: u64,
     pub(crate) bytes: u64,
-    /// How long the oldest run that is due has waited.
+    /// How long the oldest run that is due has waited. A call of [`once`](crate::Journal::once) that was given up waits for
+    /// nobody but its caller, and is not counted.
     pub(crate) oldest_due: Duration,
 }
 

@@ -467,8 +467,8 @@ impl Keep for Memory {
     async fn size(&self) -> Result<Size, StoreError> {
         let (data, now) = self.lock();
         let runs = State::ALL.map(|state| data.runs.values().filter(|entry| entry.run.state == state).count() as u64);
-        let due =
-            data.runs.values().filter(|entry| entry.run.state == State::Queued).filter_map(|entry| entry.run.wake_at);
+        let waits = |run: &&Run| run.state == State::Queued && !run.version.is_empty();
+        let due = data.runs.values().map(|entry| &entry.run).filter(waits).filter_map(|run| run.wake_at);
         let oldest = due.min().map_or(0, |at| u64::try_from(now.saturating_sub(at)).unwrap_or(0));
         Ok(Size {
             runs,

@@ -220,7 +220,7 @@ pub(crate) async fn size(client: &Client) -> Result<Size, Trouble> {
                 on n.oid = c.relnamespace where n.nspname = 'stormproof' and c.relkind = 'r'),
             (select ",
         now!(),
-        " - min(wake_at) from stormproof.run where state = 'queued')",
+        " - min(wake_at) from stormproof.run where state = 'queued' and version <> '')",
     );
     let mut size = Size::default();
     for row in rows::all(client, "select state, count(*) from stormproof.run group by state", &[]).await? {

@@ -99,7 +99,7 @@ pub(super) fn size(connection: &Connection, locks: &Locks, now: Now) -> rusqlite
     let pages = count(connection, "PRAGMA page_count", [])?;
     size.bytes = pages.saturating_mul(count(connection, "PRAGMA page_size", [])?);
     let oldest: Option<Millis> = connection
-        .prepare_cached("SELECT min(wake_at) FROM stormproof_run AS run WHERE state = 'queued'")?
+        .prepare_cached("SELECT min(wake_at) FROM stormproof_run AS run WHERE state = 'queued' AND version <> ''")?
         .query_row([], |row| row.get(0))?;
     size.oldest_due = oldest.map(|due| span(now.wall.saturating_sub(due))).unwrap_or_default();
     Ok(size)
