@@ -7,7 +7,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::commit::{self, CommitCall};
-use crate::effect::{self, EffectCall, Probe};
+use crate::effect::{self, Probe};
 use crate::failed::Failed;
 use crate::handle;
 use crate::journal::Journal;
@@ -74,7 +74,7 @@ impl Ctx {
         name: &str,
         probe: P,
         run: F,
-    ) -> EffectCall<T, E, impl Future<Output = Result<T, Failed>> + Send + use<T, E, P, PFut, PE, F, Fut>>
+    ) -> StepCall<T, E, impl Future<Output = Result<T, Failed>> + Send + use<T, E, P, PFut, PE, F, Fut>>
     where
         P: Fn(Op) -> PFut + Send + Sync,
         PFut: Future<Output = Result<Probe<T>, PE>> + Send,

@@ -1,13 +1,11 @@
 //! Effects: intent first, and a probe that decides.
 
-use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::{Context, Poll};
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use stormproof::Policy;
 use stormproof::journal::Told;
-use stormproof::{Classify, Policy};
 
 use crate::attempt::{Attempt, Interruption};
 use crate::failed::Failed;
@@ -15,7 +13,7 @@ use crate::judged::{Classifier, Judge, Judged};
 use crate::op::Op;
 use crate::replay::Call;
 use crate::run::{Failure, Progress};
-use crate::step::{Parts, Said};
+use crate::step::{Parts, Said, StepCall};
 use crate::telling::count;
 
 /// What is known of an effect of which it is not recorded whether it happened.
@@ -50,48 +48,12 @@ impl<T> From<Option<T>> for Probe<T> {
     }
 }
 
-/// An effect, as a future. Made by [`Ctx::effect`](crate::Ctx::effect).
-#[must_use = "an effect does nothing until it is awaited"]
-pub struct EffectCall<T, E, Fut> {
-    said: Said<T, E>,
-    under_way: Pin<Box<Fut>>,
-}
-
-impl<T, E, Fut> EffectCall<T, E, Fut> {
-    /// What the effect is called with; see [`StepCall::input`](crate::StepCall::input).
-    pub fn input(self, input: &(impl Serialize + ?Sized)) -> Self {
-        self.said.change(|parts| parts.set_input(input));
-        self
-    }
-
-    /// Calls the operation through a policy. Before each retry the probe is asked. A policy that hedges blocks the run: it
-    /// would run the effect twice at the same time.
-    pub fn policy(self, policy: &Policy) -> Self {
-        self.said.change(|parts| parts.policy = Some(policy.clone()));
-        self
-    }
-
-    /// How the policy is to judge what the effect gave; see [`StepCall::classify`](crate::StepCall::classify).
-    pub fn classify(self, classifier: impl Classify<T, E> + Send + Sync + 'static) -> Self {
-        self.said.classify(classifier);
-        self
-    }
-}
-
-impl<T, E, Fut: Future> Future for EffectCall<T, E, Fut> {
-    type Output = Fut::Output;
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        self.under_way.as_mut().poll(cx)
-    }
-}
-
 /// An effect that `run` carries out and `probe` looks up.
 pub(crate) fn effect<T, E, P, PFut, PE, F, Fut>(
     parts: Parts,
     probe: P,
     run: F,
-) -> EffectCall<T, E, impl Future<Output = Result<T, Failed>> + Send + use<T, E, P, PFut, PE, F, Fut>>
+) -> StepCall<T, E, impl Future<Output = Result<T, Failed>> + Send + use<T, E, P, PFut, PE, F, Fut>>
 where
     P: Fn(Op) -> PFut + Send + Sync,
     PFut: Future<Output = Result<Probe<T>, PE>> + Send,
@@ -106,7 +68,7 @@ where
         let (parts, classifier) = heard.take().await;
         perform(parts, classifier, probe, run).await
     };
-    EffectCall { said, under_way: Box::pin(under_way) }
+    StepCall::new(said, under_way)
 }
 
 async fn perform<T, E, P, PFut, PE, F, Fut>(

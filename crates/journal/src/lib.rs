@@ -15,7 +15,7 @@ mod wait;
 
 pub use commit::CommitCall;
 pub use context::Ctx;
-pub use effect::{EffectCall, Probe};
+pub use effect::Probe;
 pub use failed::Failed;
 pub use fingerprint::fingerprint;
 pub use op::Op;

@@ -68,7 +68,7 @@ impl<T, E> Said<T, E> {
     }
 }
 
-/// A step, as a future. Made by [`Ctx::step`](crate::Ctx::step).
+/// A step or an effect, as a future. Made by [`Ctx::step`](crate::Ctx::step) and [`Ctx::effect`](crate::Ctx::effect).
 #[must_use = "a step does nothing until it is awaited"]
 pub struct StepCall<T, E, Fut> {
     said: Said<T, E>,
@@ -77,6 +77,10 @@ pub struct StepCall<T, E, Fut> {
 }
 
 impl<T, E, Fut> StepCall<T, E, Fut> {
+    pub(crate) fn new(said: Said<T, E>, under_way: Fut) -> Self {
+        Self { said, under_way: Box::pin(under_way) }
+    }
+
     /// What the step is called with: its fingerprint is recorded, and if it differs in a replay, the run is blocked rather
     /// than given a value that belongs to something else.
     pub fn input(self, input: &(impl Serialize + ?Sized)) -> Self {
@@ -84,7 +88,8 @@ impl<T, E, Fut> StepCall<T, E, Fut> {
         self
     }
 
-    /// Calls the operation through a policy: its retries are attempts of this step.
+    /// Calls the operation through a policy: its retries are attempts of this step. Of an effect, the probe is asked before
+    /// each retry, and a policy that hedges blocks the run: it would run the effect twice at the same time.
     pub fn policy(self, policy: &Policy) -> Self {
         self.said.change(|parts| parts.policy = Some(policy.clone()));
         self
@@ -122,7 +127,7 @@ where
         let (parts, classifier) = heard.take().await;
         perform(parts, classifier, run).await
     };
-    StepCall { said, under_way: Box::pin(under_way) }
+    StepCall::new(said, under_way)
 }
 
 async fn perform<T, E, F, Fut>(parts: Parts, classifier: Option<Classifier<T, E>>, mut run: F) -> Result<T, Failed>

@@ -1,7 +1,7 @@
 //! T80, X26 as it happens: a process is killed in the middle, and the next one goes on. The agents have no arguments, so
 //! they keep what they know in the file `stormproof.db` of the folder they work in, or where the environment says.
 #![cfg(unix)]
-#![allow(clippy::unwrap_used, clippy::panic, missing_docs)]
+#![allow(clippy::unwrap_used, clippy::panic, missing_docs, reason = "a test may stop at the first surprise")]
 
 use std::fs::{File, OpenOptions};
 use std::io::Write;

@@ -1,5 +1,5 @@
 //! T80: an idempotent agent gives again what it gave, a checkpointed one goes on at the step that a crash cut off.
-#![allow(clippy::unwrap_used, clippy::panic)]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test may stop at the first surprise")]
 
 use std::future::ready;
 use std::sync::Mutex;

@@ -1,5 +1,5 @@
 //! Each state that a key can be found in.
-#![allow(clippy::unwrap_used, clippy::panic)]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test may stop at the first surprise")]
 
 use std::convert::Infallible;
 use std::future::{pending, ready};
