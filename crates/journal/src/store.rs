@@ -283,7 +283,7 @@ impl Filter {
 pub struct Retention {
     /// Runs that ended so long ago and have no time of their own (`expires_at`). Default: 30 days.
     pub ended: Duration,
-    /// At most so many ended runs are kept, the youngest. Default: any number.
+    /// At most so many ended runs are kept, the youngest, beside those that have a time of their own. Default: any number.
     pub most: Option<u64>,
     /// So many are forgotten in one transaction, so that others can write in between. Default: 500.
     pub batch: u32,
@@ -346,12 +346,14 @@ pub struct Forgotten {
     pub workers: u64,
 }
 
-/// The size of a journal.
+/// After so many steps a batch of runs to be forgotten is full: while they are deleted, nobody else writes.
+pub(crate) const BATCH_STEPS: u64 = 20_000;
+
+/// The size of a journal, as far as it can be told at once: a large one is looked at while it has trouble.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Size {
     /// Runs by state, in the order of [`State::ALL`].
     pub(crate) runs: [u64; 6],
-    pub(crate) steps: u64,
     pub(crate) workers_alive: u64,
     pub(crate) bytes: u64,
     /// How long the oldest run that is due has waited. A call of [`once`](crate::Journal::once) that was given up waits for
@@ -467,7 +469,7 @@ pub(crate) trait Keep: Send + Sync {
     ) -> impl Future<Output = Result<Changed, StoreError>> + Send;
 
     /// Forgets one batch of what may be forgotten: ended runs with their steps and inboxes, tasks past their time,
-    /// workers that are gone.
+    /// workers that are gone. A batch ends early after [`BATCH_STEPS`].
     fn forget(&self, retention: &Retention) -> impl Future<Output = Result<Forgotten, StoreError>> + Send;
 
     /// How much there is.

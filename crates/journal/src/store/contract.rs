@@ -20,6 +20,10 @@ pub(crate) trait Bench: Sized {
     fn store(&self) -> &Self::Store;
     /// The same database as another process sees it.
     async fn again(&self) -> Self::Store;
+    /// Runs a case.
+    async fn run(case: impl Future<Output = ()> + Send) {
+        case.await;
+    }
     /// Lets time pass for the store's clock.
     async fn pass(&self, time: Duration) {
         tokio::time::sleep(time).await;
@@ -48,8 +52,9 @@ macro_rules! cases {
             #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn $case() {
                 let bench = <$bench as $crate::store::contract::Bench>::new().await;
-                $crate::store::contract::$case(&bench).await;
-                assert_eq!($crate::store::Keep::check(bench.store()).await, Ok(Vec::new()));
+                <$bench as $crate::store::contract::Bench>::run($crate::store::contract::$case(&bench)).await;
+                let store = <$bench as $crate::store::contract::Bench>::store(&bench);
+                assert_eq!($crate::store::Keep::check(store).await, Ok(Vec::new()));
             }
         )+
     };
@@ -676,7 +681,6 @@ pub(crate) async fn what_is_old_is_forgotten<B: Bench>(bench: &B) {
     let mut left: Vec<_> = left.iter().map(|run| run.id.as_str()).collect();
     left.sort_unstable();
     assert_eq!(left, ["flow/running", "flow/timed"]);
-    assert_eq!(store.size().await.unwrap().steps, 2);
 }
 
 pub(crate) async fn only_so_many_are_kept<B: Bench>(bench: &B) {
@@ -719,7 +723,7 @@ pub(crate) async fn runs_are_listed<B: Bench>(bench: &B) {
     assert_eq!(list(Filter { contains: Some("%".into()), ..all.clone() }).await, ["flow/b%2"]);
     assert_eq!(list(Filter { older_than: Some(LONG), ..all }).await, [""; 0]);
     let size = store.size().await.unwrap();
-    assert_eq!((size.runs, size.steps, size.workers_alive), ([2, 1, 0, 0, 0, 0], 0, 1));
+    assert_eq!((size.runs, size.workers_alive), ([2, 1, 0, 0, 0, 0], 1));
     assert!(size.bytes > 0 && size.oldest_due > Duration::ZERO, "{size:?}");
     assert_eq!(store.finish(&fence(&run), None, &End::Ok("1".into())).await, Ok(Written::Done));
     assert_eq!(store.size().await.unwrap().runs, [2, 0, 0, 1, 0, 0]);

@@ -446,14 +446,11 @@ impl Keep for Memory {
         let mut ended: Vec<_> = ended.map(|entry| (entry.ended_at, entry.run.id.clone(), entry)).collect();
         ended.sort_by_key(|(at, ..)| std::cmp::Reverse(*at));
         let most = retention.most.map_or(usize::MAX, |most| usize::try_from(most).unwrap_or(usize::MAX));
-        let past = |place: usize, entry: &Entry| {
-            entry.expired(now) || entry.run.expires_at.is_none() && entry.ended_at <= old || place >= most
-        };
-        let gone = ended
-            .iter()
-            .enumerate()
-            .filter(|(place, (.., entry))| past(*place, entry))
-            .map(|(_, (_, id, _))| id.clone());
+        // Those with a time of their own are neither counted nor forgotten before it.
+        let (own, ended): (Vec<_>, Vec<_>) = ended.into_iter().partition(|(.., entry)| entry.run.expires_at.is_some());
+        let expired = own.iter().filter(|(.., entry)| entry.expired(now));
+        let old = ended.iter().enumerate().filter(|(place, (at, ..))| *at <= old || *place >= most);
+        let gone = expired.chain(old.map(|(_, run)| run)).map(|(_, id, _)| id.clone());
         let gone: Vec<_> = gone.take(usize::try_from(retention.batch).unwrap_or(usize::MAX)).collect();
         let steps: usize = gone.iter().filter_map(|id| data.runs.get(id)).map(|entry| entry.steps.len()).sum();
         let forgotten = Forgotten { runs: gone.len() as u64, steps: steps as u64, ..Forgotten::default() };
@@ -472,7 +469,6 @@ impl Keep for Memory {
         let oldest = due.min().map_or(0, |at| u64::try_from(now.saturating_sub(at)).unwrap_or(0));
         Ok(Size {
             runs,
-            steps: data.runs.values().map(|entry| entry.steps.len() as u64).sum(),
             workers_alive: data.workers.values().filter(|until| **until > now).count() as u64,
             bytes: 0,
             oldest_due: Duration::from_millis(oldest),

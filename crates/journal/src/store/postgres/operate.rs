@@ -214,7 +214,7 @@ pub(crate) async fn forget(client: &mut Client, retention: &Retention) -> Result
 
 pub(crate) async fn size(client: &Client) -> Result<Size, Trouble> {
     const SQL: &str = concat!(
-        "select (select count(*) from stormproof.step), (select count(*) from stormproof.worker where lease_until > ",
+        "select (select count(*) from stormproof.worker where lease_until > ",
         now!(),
         "), (select sum(pg_total_relation_size(c.oid))::bigint from pg_class c join pg_namespace n
                 on n.oid = c.relnamespace where n.nspname = 'stormproof' and c.relkind = 'r'),
@@ -232,10 +232,9 @@ pub(crate) async fn size(client: &Client) -> Result<Size, Trouble> {
     }
     let row = rows::single(client, SQL, &[]).await?;
     let number = |at| Ok::<_, Trouble>(u64::try_from(row.try_get::<_, Option<i64>>(at)?.unwrap_or(0)).unwrap_or(0));
-    size.steps = number(0)?;
-    size.workers_alive = number(1)?;
-    size.bytes = number(2)?;
-    size.oldest_due = Duration::from_millis(number(3)?);
+    size.workers_alive = number(0)?;
+    size.bytes = number(1)?;
+    size.oldest_due = Duration::from_millis(number(2)?);
     Ok(size)
 }
 
