@@ -7,7 +7,7 @@ use std::pin::Pin;
 
 use crate::error::{RunError, StoreError};
 use crate::journal::Journal;
-use crate::run::{Millis, Run, RunId, Step};
+use crate::run::{Millis, Run, RunId, State, Step};
 use crate::store::{Changed, Decision, Filter, Forgotten, Keep, Retention};
 
 /// A run with its steps.
@@ -58,17 +58,18 @@ impl Journal {
     /// ```
     ///
     /// # Errors
-    /// [`RunError::Missing`] if there is no such run, [`RunError::State`] if a step before `before` is not done or the
-    /// key of the copy is taken, [`RunError::Key`] if it is not valid, or what the store said.
+    /// [`RunError::Missing`] if there is no such run, [`RunError::State`] if it is no workflow but a call that is made
+    /// [once](Self::once), a step before `before` is not done or the key of the copy is taken, [`RunError::Key`] if it is not valid, or what the store said.
     pub fn fork(&self, run: &RunId, before: u32) -> Fork<'_> {
         Fork { journal: self, from: run.clone(), before: before.max(1), key: None, version: None }
     }
 
-    /// Queues a run that is blocked, cancelled, or ended with an error. Done steps are not repeated; the step in the
-    /// way gets the decision. The answer is the run as it is now.
+    /// Queues a run that is blocked, cancelled, or ended with an error. Done steps are not repeated; the step that the
+    /// run's error names, or the only one that is open, gets the decision. The answer is the run as it is now.
     ///
     /// # Errors
-    /// [`RunError::Missing`], [`RunError::State`] if the run is queued, running or ended well, or what the store said.
+    /// [`RunError::Missing`], [`RunError::State`] if the run is queued, running or ended well, or if it is not known about
+    /// which step the decision is, or what the store said.
     pub async fn resume(&self, run: &RunId, decision: Decision) -> Result<Run, RunError> {
         if decision == Decision::Ask {
             self.0.revive_child(run).await?;
@@ -76,7 +77,12 @@ impl Journal {
         let changed = self.0.store.resume(run, &decision).await?;
         self.0.woken();
         let why = |run: &Run| match &decision {
-            Decision::Done(_) | Decision::Rerun if !run.state.has_ended() => "no step of it waits for a decision",
+            Decision::Done(_) | Decision::Rerun
+                if matches!(run.state, State::Blocked | State::Cancelled | State::Err) =>
+            {
+                "no step of it waits for a decision, or several do: resume it without one, and what cannot be told by a \
+                 probe blocks it again and is named"
+            }
             _ => "only a run that is blocked, cancelled or ended with an error can be resumed",
         };
         answer(run, changed, why)
@@ -158,6 +164,10 @@ impl Fork<'_> {
         let Some(from) = store.peek(&self.from).await? else {
             return Err(RunError::Missing { run: self.from });
         };
+        if from.version.is_empty() {
+            let why = "a call that is made once has no steps to copy: make it with another key".into();
+            return Err(RunError::State { run: from.id, state: from.state, why });
+        }
         let version = self.version.as_ref().unwrap_or(&from.version).clone();
         let key = from.id.as_str().strip_prefix(&from.name).and_then(|rest| rest.strip_prefix('/')).unwrap_or_default();
         let (stem, tries) = match &self.key {

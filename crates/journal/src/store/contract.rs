@@ -43,11 +43,11 @@ macro_rules! contract {
             a_run_with_too_many_attempts_is_blocked, only_attempts_without_progress_count,
             a_run_whose_worker_is_gone_is_claimed_and_the_old_worker_is_fenced, a_heartbeat_tells_what_was_lost,
             who_leaves_gives_back,
-            a_lost_answer_is_recognised, a_step_that_is_done_stays, many_steps_at_once,
+            a_lost_answer_is_recognised, a_step_that_is_done_stays, a_last_step_is_a_step_as_well, many_steps_at_once,
             messages_come_in_order_and_once, a_message_wakes_who_parks,
             runs_are_listed, an_operator_cancels, an_operator_decides,
             what_failed_is_tried_again_beside_what_is_open, no_decision_undoes_what_is_done,
-            a_fork_has_the_steps_before,
+            a_decision_is_about_one_step, a_fork_has_the_steps_before,
             what_is_old_is_forgotten, only_so_many_are_kept, for_ever_is_not_too_long, a_task_is_kept_by_revision);
     };
 }

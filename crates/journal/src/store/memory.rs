@@ -510,8 +510,13 @@ fn decide(entry: &mut Entry, decision: &Decision) -> bool {
         Decision::Ask => step.state == Progress::Failed,
         _ => step.state != Progress::Done,
     };
-    let open = entry.steps.values().rev().find(in_the_way).map(|step| step.seq);
-    let Some(seq) = named.or(open) else { return !matches!(decision, Decision::Done(_)) };
+    let mut open = entry.steps.values().rev().filter(in_the_way).map(|step| step.seq);
+    let last = open.next();
+    // A decision is about one step, and nobody has said which.
+    if named.is_none() && *decision != Decision::Ask && open.next().is_some() {
+        return false;
+    }
+    let Some(seq) = named.or(last) else { return !matches!(decision, Decision::Done(_)) };
     let Some(step) = entry.steps.get_mut(&seq) else { return !matches!(decision, Decision::Done(_)) };
     match decision {
         // What is done happened, whatever somebody thinks of it.

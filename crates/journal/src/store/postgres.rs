@@ -13,7 +13,9 @@ mod lanes;
 mod operate;
 mod pool;
 mod rows;
+mod runs;
 mod schema;
+mod steps;
 mod tls;
 mod transaction;
 mod trouble;
@@ -29,7 +31,9 @@ pub use transaction::PgTransaction;
 use self::address::Address;
 use self::lanes::Lanes;
 use self::pool::{Connections, ask};
+use self::runs::{Finish, Start};
 use self::schema::Unusable;
+use self::steps::Record;
 use self::transaction::Ended;
 use self::trouble::{Patience, Trouble};
 use super::{
@@ -37,13 +41,15 @@ use super::{
     Started, Taken, Task, Wanted, Worker, Written,
 };
 use crate::error::{OpenError, StoreError};
-use crate::run::{Epoch, Millis, Run, RunId, Step};
+use crate::run::{Epoch, Millis, Run, RunId, State, Step};
 
 /// A journal's store in PostgreSQL.
 #[derive(Clone, Debug)]
 pub(crate) struct Postgres {
     connections: Connections,
-    lanes: Lanes,
+    starts: Lanes<Start>,
+    steps: Lanes<Record>,
+    ends: Lanes<Finish>,
     at: Box<str>,
 }
 
@@ -103,8 +109,13 @@ impl Postgres {
                 }
             }
         }
-        let lanes = Lanes::start(&connections, &address.shown);
-        Ok(Self { connections, lanes, at: address.shown })
+        Ok(Self {
+            starts: Lanes::start(&connections, &address.shown),
+            steps: Lanes::start(&connections, &address.shown),
+            ends: Lanes::start(&connections, &address.shown),
+            connections,
+            at: address.shown,
+        })
     }
 
     /// Begins a transaction for a `commit`. `None`: the run is somebody else's.
@@ -170,7 +181,14 @@ impl Keep for Postgres {
     }
 
     async fn start(&self, run: &NewRun) -> Result<Started, StoreError> {
-        again!(self, |client, again| writes::start(client, run))
+        loop {
+            if self.starts.write(Start::queued(run)).await?.is_some() {
+                return Ok(Started::New);
+            }
+            if let Some(there) = again!(self, |client, again| writes::present(client, &run.id))? {
+                return Ok(Started::Exists(Box::new(there)));
+            }
+        }
     }
 
     async fn start_claimed(
@@ -179,7 +197,20 @@ impl Keep for Postgres {
         worker: &Worker,
         first: &Step,
     ) -> Result<Result<Epoch, Box<Run>>, StoreError> {
-        again!(self, |client, again| writes::start_claimed(client, run, worker, first, again))
+        loop {
+            if let Some(epoch) = self.starts.write(Start::claimed(run, worker, first)).await? {
+                return Ok(Ok(epoch));
+            }
+            let Some(there) = again!(self, |client, again| writes::present(client, &run.id))? else { continue };
+            if there.state == State::Running && there.owner.as_deref() == Some(&worker.id) {
+                // Perhaps made by this very call, whose answer was lost.
+                let fence = Fence { run: run.id.clone(), epoch: there.epoch };
+                if again!(self, |client, again| writes::wrote(client, &fence, first))? {
+                    return Ok(Ok(there.epoch));
+                }
+            }
+            return Ok(Err(Box::new(there)));
+        }
     }
 
     async fn claim(&self, worker: &Worker, wanted: &Wanted) -> Result<Found, StoreError> {
@@ -193,11 +224,12 @@ impl Keep for Postgres {
     }
 
     async fn record(&self, fence: &Fence, step: &Step) -> Result<Written, StoreError> {
-        self.lanes.write(fence, step).await
+        self.steps.write(Record { fence: fence.clone(), step: step.clone() }).await
     }
 
     async fn finish(&self, fence: &Fence, last: Option<&Step>, end: &End) -> Result<Written, StoreError> {
-        again!(self, |client, again| writes::finish(client, fence, last, end))
+        let finish = Finish::new(fence, last, end).map_err(|trouble| trouble.into_error(&self.at))?;
+        self.ends.write(finish).await
     }
 
     async fn receive(

@@ -27,6 +27,7 @@ pub(crate) async fn messages_come_in_order_and_once<B: Bench>(bench: &B) {
     assert_eq!((kept[0].state, kept[0].value.as_deref()), (Progress::Done, Some(r#""b""#)));
     assert_eq!(store.finish(&mine, None, &End::Ok("1".into())).await, Ok(Written::Done));
     assert_eq!(store.signal(&mine.run, "t", "9", "1").await, Ok(Signalled::Ended(State::Ok)));
+    assert_eq!(store.signal(&mine.run, "t", "1", r#""a""#).await, Ok(Signalled::Duplicate), "it arrived");
 }
 
 pub(crate) async fn a_message_wakes_who_parks<B: Bench>(bench: &B) {

@@ -134,8 +134,28 @@ pub(crate) async fn a_fork_has_the_steps_before<B: Bench>(bench: &B) {
         kept.iter().map(|step| (step.seq, step.state)).collect::<Vec<_>>(),
         [(1, Progress::Done), (2, Progress::Failed)]
     );
-    assert!(matches!(store.fork(&source, 3, &copy, "2").await, Ok(Changed::Not(_))), "its name is taken");
+    assert!(matches!(store.fork(&source, 3, &copy, "2").await, Ok(Changed::Not(there)) if there.id == copy), "taken");
     assert_eq!(steps(store, &source).await.len(), 3);
     let fork = taken(store, &me, &copy).await;
     assert_eq!(store.record(&fence(&fork.run), &step(3, Progress::Done, "3")).await, Ok(Written::Done));
+}
+
+pub(crate) async fn a_decision_is_about_one_step<B: Bench>(bench: &B) {
+    let (store, me) = (bench.store(), worker("me", LONG));
+    store.join(&me).await.unwrap();
+    let run = held(store, "both", &me).await;
+    let open = |seq, kind| Step { kind, value: None, ..step(seq, Progress::Begun, &seq.to_string()) };
+    for written in [open(1, Kind::Effect), open(2, Kind::Wait)] {
+        assert_eq!(store.record(&fence(&run), &written).await, Ok(Written::Done));
+    }
+    let Changed::Now(cancelled) = store.cancel(&run.id).await.unwrap() else { panic!("not cancelled") };
+    let before = steps(store, &run.id).await;
+
+    for decision in [Decision::Rerun, Decision::Done("42".into())] {
+        assert_eq!(store.resume(&run.id, &decision).await, Ok(Changed::Not(cancelled.clone())), "{decision:?}");
+        assert_eq!(steps(store, &run.id).await, before, "{decision:?}");
+    }
+
+    assert!(matches!(store.resume(&run.id, &Decision::Ask).await, Ok(Changed::Now(_))));
+    assert_eq!(steps(store, &run.id).await, before);
 }

@@ -41,6 +41,22 @@ pub(crate) async fn a_step_that_is_done_stays<B: Bench>(bench: &B) {
     assert_eq!(steps(store, &mine.run).await, [at(&mine, &step(1, Progress::Done, "e"))]);
 }
 
+pub(crate) async fn a_last_step_is_a_step_as_well<B: Bench>(bench: &B) {
+    let (store, me) = (bench.store(), worker("me", LONG));
+    let mine = fence(&held(store, "last", &me).await);
+    let done = step(1, Progress::Done, "a");
+    assert_eq!(store.record(&mine, &done).await, Ok(Written::Done));
+    let other = store.finish(&mine, Some(&step(1, Progress::Failed, "b")), &End::Ok("1".into())).await;
+    assert_eq!(other, Ok(Written::Fenced), "what is done stays, and so does the run");
+    assert_eq!(seen(store, &mine.run).await.state, State::Running);
+    assert_eq!(store.finish(&mine, Some(&done), &End::Ok("1".into())).await, Ok(Written::Done), "it is this very step");
+    assert_eq!(
+        store.finish(&mine, Some(&step(2, Progress::Done, "c")), &End::Ok("1".into())).await,
+        Ok(Written::Fenced)
+    );
+    assert_eq!(steps(store, &mine.run).await, [at(&mine, &done)]);
+}
+
 pub(crate) async fn many_steps_at_once<B: Bench>(bench: &B) {
     let (store, me) = (bench.store(), worker("me", LONG));
     let mut fences = Vec::new();

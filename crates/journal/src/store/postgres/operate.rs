@@ -90,12 +90,16 @@ async fn decide(tx: &Transaction<'_>, run: &Run, named: Option<i64>, decision: &
     const IN_THE_WAY: &str = "
         select seq, kind, state from stormproof.step where run_id = $1
             and case when $2::bigint is not null then seq = $2 else state = 'failed' or ($3 and state = 'begun') end
-        order by seq desc limit 1";
+        order by seq desc limit 2";
     let id = run.id.as_str();
     // Something that is still open beside what failed is asked by itself.
     let open_too = *decision != Decision::Ask;
-    let found = rows::one(tx, IN_THE_WAY, &[&id, &named, &open_too]).await?;
-    let Some(row) = found else { return Ok(!matches!(decision, Decision::Done(_))) };
+    let found = rows::all(tx, IN_THE_WAY, &[&id, &named, &open_too]).await?;
+    let Some(row) = found.first() else { return Ok(!matches!(decision, Decision::Done(_))) };
+    // A decision is about one step, and nobody has said which.
+    if open_too && found.len() > 1 {
+        return Ok(false);
+    }
     let seq: i64 = row.try_get(0)?;
     let (kind, state): (&str, &str) = (row.try_get(1)?, row.try_get(2)?);
     match decision {
@@ -140,15 +144,20 @@ pub(crate) async fn fork(
         where run_id = $1 and seq < $3 and state in ('done', 'failed')";
     let tx = client.transaction().await?;
     let Some(source) = peek_with(&tx, from).await? else { return Ok(Changed::Missing) };
+    let taken = |there: Run| {
+        let mine = again && there.forked_from.as_ref() == Some(from);
+        if mine { Changed::Now(Box::new(there)) } else { Changed::Not(Box::new(there)) }
+    };
+    if let Some(there) = peek_with(&tx, new).await? {
+        return Ok(taken(there));
+    }
     let before = i64::from(before);
     let open = "select 1 from stormproof.step where run_id = $1 and seq < $2 and state = 'begun' limit 1";
     if rows::one(&tx, open, &[&from.as_str(), &before]).await?.is_some() {
         return Ok(Changed::Not(Box::new(source)));
     }
     let Some(row) = rows::one(&tx, COPY, &[&from.as_str(), &new.as_str(), &version]).await? else {
-        let there = peek_with(&tx, new).await?.unwrap_or(source);
-        let mine = again && there.forked_from.as_ref() == Some(from);
-        return Ok(if mine { Changed::Now(Box::new(there)) } else { Changed::Not(Box::new(there)) });
+        return Ok(taken(peek_with(&tx, new).await?.unwrap_or(source)));
     };
     let run = rows::run(&row)?;
     rows::change(&tx, STEPS, &[&from.as_str(), &new.as_str(), &before]).await?;

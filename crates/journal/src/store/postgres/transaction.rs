@@ -8,7 +8,8 @@ use std::time::Duration;
 use deadpool_postgres::Object;
 use tokio_postgres::{Error, Row, error::SqlState, types::ToSql};
 
-use super::{pool, rows, trouble::Trouble};
+use super::rows::{self, into_step, replace_step};
+use super::{pool, trouble::Trouble};
 use crate::run::Step;
 use crate::store::{Fence, Written};
 
@@ -124,14 +125,12 @@ impl PgTransaction {
     }
 
     async fn record(&self, fence: &Fence, step: &Step) -> Result<bool, Trouble> {
-        const RECORD: &str = "
-            insert into stormproof.step (run_id, epoch, seq, name, fp, kind, state, value, attempt_id)
-            select $1, $2, $3, $4, $5, $6, $7, $8, $9 where pg_current_xact_id()::text::bigint = $10
-            on conflict (run_id, seq) do update set name = excluded.name, fp = excluded.fp, kind = excluded.kind,
-                state = excluded.state, value = excluded.value, epoch = excluded.epoch,
-                attempt_id = excluded.attempt_id
-                where step.state <> 'done'
-            returning seq";
+        const RECORD: &str = concat!(
+            into_step!(),
+            " select $1, $2, $3, $4, $5, $6, $7, $8, $9 where pg_current_xact_id()::text::bigint = $10 ",
+            replace_step!(),
+            " returning seq",
+        );
         let client = self.open()?;
         let row = rows::one(
             client,

@@ -46,8 +46,8 @@ async fn without_its_lock_the_fence_lets_the_stale_writer_through() {
     let (store, me) = (&bench.store, worker("me", LONG));
     store.join(&me).await.unwrap();
     let mine = running(store, &me, "raced").await;
-    let unlocked = lanes::WRITE.replace("for share", "");
-    assert_ne!(unlocked, lanes::WRITE);
+    let unlocked = steps::WRITE.replace("for share", "");
+    assert_ne!(unlocked, steps::WRITE);
 
     let claim = claiming(store, &mine).await;
     let client = store.connections.own.get().await.unwrap();
@@ -131,6 +131,24 @@ async fn a_run_is_not_taken_away_while_it_commits() {
     let found = store.claim(&you, &wanted).await.unwrap();
     assert_eq!(found.claimed.len(), 1);
     assert_eq!(found.claimed[0].steps.len(), 1, "the next worker sees it");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_step_does_not_wait_for_a_commit_of_its_run() {
+    let bench = Fresh::new().await;
+    let (store, me) = (&bench.store, worker("me", LONG));
+    store.join(&me).await.unwrap();
+    let mine = running(store, &me, "recovered").await;
+    let attempts = "select attempts from stormproof.run";
+    bench.database.query("update stormproof.run set attempts = 3").unwrap();
+    let tx = store.begin(&mine).await.unwrap().unwrap();
+
+    let step = tokio::time::timeout(Duration::from_secs(3), store.record(&mine, &done(1, "beside"))).await;
+
+    assert_eq!(step.expect("it waits for the commit"), Ok(Written::Done));
+    assert_eq!(store.commit(tx, &mine, &done(2, "commit")).await, Ok(Written::Done));
+    assert_eq!(store.record(&mine, &done(3, "after")).await, Ok(Written::Done));
+    assert_eq!(bench.database.query(attempts).unwrap(), "1", "it moved on");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
