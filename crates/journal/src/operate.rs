@@ -9,6 +9,7 @@ use crate::error::{RunError, StoreError};
 use crate::journal::Journal;
 use crate::run::{Millis, Run, RunId, State, Step};
 use crate::store::{Changed, Decision, Filter, Forgotten, Keep, Retention};
+use crate::workflows::check_version;
 
 /// A run with its steps.
 #[derive(Clone, Debug, PartialEq)]
@@ -59,7 +60,7 @@ impl Journal {
     ///
     /// # Errors
     /// [`RunError::Missing`] if there is no such run, [`RunError::State`] if it is no workflow but a call that is made
-    /// [once](Self::once), a step before `before` is not done or the key of the copy is taken, [`RunError::Key`] if it is not valid, or what the store said.
+    /// [once](Self::once), a step before `before` is not done or the key of the copy is taken, [`RunError::Key`] if it or the version is not valid, or what the store said.
     pub fn fork(&self, run: &RunId, before: u32) -> Fork<'_> {
         Fork { journal: self, from: run.clone(), before: before.max(1), key: None, version: None }
     }
@@ -69,10 +70,13 @@ impl Journal {
     ///
     /// # Errors
     /// [`RunError::Missing`], [`RunError::State`] if the run is queued, running or ended well, or if it is not known about
-    /// which step the decision is, or what the store said.
+    /// which step the decision is; [`RunError::Value`] or [`RunError::TooLarge`] if the value of the decision cannot be one
+    /// of a step; or what the store said.
     pub async fn resume(&self, run: &RunId, decision: Decision) -> Result<Run, RunError> {
-        if decision == Decision::Ask {
-            self.0.revive_child(run).await?;
+        match &decision {
+            Decision::Ask => self.0.revive_child(run).await?,
+            Decision::Rerun => {}
+            Decision::Done(value) => self.check_decided(run, value)?,
         }
         let changed = self.0.store.resume(run, &decision).await?;
         self.0.woken();
@@ -86,6 +90,20 @@ impl Journal {
             _ => "only a run that is blocked, cancelled or ended with an error can be resumed",
         };
         answer(run, changed, why)
+    }
+
+    /// Whether an operator's value can be one of a step.
+    fn check_decided(&self, run: &RunId, value: &str) -> Result<(), RunError> {
+        let (what, bytes, limit) = (|| "the value of the decision".into(), value.len(), self.0.settings.max_value);
+        if bytes > limit {
+            return Err(RunError::TooLarge { run: run.clone(), what: what(), bytes, limit });
+        }
+        let is_json = serde_json::from_str::<serde::de::IgnoredAny>(value);
+        let wrong = |error: serde_json::Error| {
+            let why = format!("it is no JSON: {error}").into();
+            RunError::Value { run: run.clone(), what: what(), why }
+        };
+        is_json.map(drop).map_err(wrong)
     }
 
     /// Cancels a run that has not ended. A worker that has it writes nothing more; in this process it stops at once.
@@ -169,6 +187,7 @@ impl Fork<'_> {
             return Err(RunError::State { run: from.id, state: from.state, why });
         }
         let version = self.version.as_ref().unwrap_or(&from.version).clone();
+        check_version(&version)?;
         let key = from.id.as_str().strip_prefix(&from.name).and_then(|rest| rest.strip_prefix('/')).unwrap_or_default();
         let (stem, tries) = match &self.key {
             Some(key) => (key.as_str(), None),

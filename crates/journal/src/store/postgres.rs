@@ -37,8 +37,8 @@ use self::steps::Record;
 use self::transaction::Ended;
 use self::trouble::{Patience, Trouble};
 use super::{
-    Changed, Claimed, Decision, End, Fence, Filter, Forgotten, Found, Keep, NewRun, Retention, Signalled, Size,
-    Started, Taken, Task, Wanted, Worker, Written,
+    Changed, Claimed, Committed, Decision, End, Fence, Filter, Forgotten, Found, Keep, NewRun, Retention, Signalled,
+    Size, Started, Taken, Task, Wanted, Worker, Written,
 };
 use crate::error::{OpenError, StoreError};
 use crate::run::{Epoch, Millis, Run, RunId, State, Step};
@@ -53,16 +53,19 @@ pub(crate) struct Postgres {
     at: Box<str>,
 }
 
-/// Asks until there is an answer or the time for it is over. `$again` is whether it was asked before, so that what is
+/// Asks until there is an answer or the time for it is over, with a connection of `$pool`. `$again` is whether it was asked before, so that what is
 /// asked for may stand already.
 macro_rules! again {
-    ($store:expr, |$client:ident, $again:ident| $question:expr) => {{
+    ($store:expr, |$client:ident, $again:ident| $question:expr) => {
+        again!($store, own, |$client, $again| $question)
+    };
+    ($store:expr, $pool:ident, |$client:ident, $again:ident| $question:expr) => {{
         let store: &Postgres = $store;
         let mut patience = Patience::new(store.connections.timeout);
         loop {
             let $again = patience.again();
             let _ = $again;
-            match ask(&store.connections.own, store.connections.timeout, async |$client| $question.await).await {
+            match ask(&store.connections.$pool, store.connections.timeout, async |$client| $question.await).await {
                 Ok(answer) => break Ok(answer),
                 Err(trouble) => {
                     if let Err(trouble) = patience.after(trouble).await {
@@ -145,16 +148,17 @@ impl Postgres {
         transaction: PgTransaction,
         fence: &Fence,
         step: &Step,
-    ) -> Result<Written, StoreError> {
+    ) -> Result<Committed, StoreError> {
         let trouble = match transaction.commit(fence, step).await {
-            Ended::Known(written) => return Ok(written),
+            Ended::Known(written) => return Ok(Committed::Written(written)),
+            Ended::Refused(why) => return Ok(Committed::Refused(why)),
             Ended::Unknown(trouble) => trouble,
         };
         if !trouble.is_away() {
             return Err(trouble.into_error(&self.at));
         }
         let stands = again!(self, |client, _again| stands(client, fence, step))?;
-        if stands { Ok(Written::Already) } else { Err(trouble.into_error(&self.at)) }
+        if stands { Ok(Committed::Written(Written::Already)) } else { Err(trouble.into_error(&self.at)) }
     }
 }
 
@@ -169,11 +173,11 @@ async fn stands(client: &mut deadpool_postgres::Client, fence: &Fence, step: &St
 
 impl Keep for Postgres {
     async fn join(&self, worker: &Worker) -> Result<(), StoreError> {
-        again!(self, |client, again| claims::join(client, worker))
+        again!(self, beats, |client, again| claims::join(client, worker))
     }
 
     async fn beat(&self, worker: &Worker, mine: &[Fence]) -> Result<Option<Vec<RunId>>, StoreError> {
-        again!(self, |client, again| claims::beat(client, worker, mine))
+        again!(self, beats, |client, again| claims::beat(client, worker, mine))
     }
 
     async fn leave(&self, worker: &Worker) -> Result<(), StoreError> {

@@ -12,10 +12,12 @@ use crate::error::StoreError;
 /// How many connections write each kind of groups. Each sends what has gathered while the other was away.
 pub(crate) const LANES: usize = 2;
 
-/// The connections of a journal, in three pools, so that neither user code nor a flood of steps keeps the heartbeat
-/// waiting.
+/// The connections of a journal, in pools of their own, so that nothing keeps the heartbeat waiting: not user code, not a
+/// flood of steps, and no question that waits for the row of a run.
 #[derive(Clone, Debug)]
 pub(crate) struct Connections {
+    /// For the heartbeat.
+    pub(crate) beats: Pool,
     /// For the journal's questions.
     pub(crate) own: Pool,
     /// For `commit`, where user code holds them.
@@ -32,6 +34,7 @@ impl Connections {
         // Without figures about a table that fills while it is used, a plan that is right for an empty one is kept.
         let groups = format!("{session}; set enable_seqscan = off; set plan_cache_mode = force_generic_plan");
         Ok(Self {
+            beats: pool(address, 1, session.clone())?,
             own: pool(address, address.pool, session.clone())?,
             commits: pool(address, address.pool, session)?,
             lanes: pool(address, 3 * LANES, groups)?,
