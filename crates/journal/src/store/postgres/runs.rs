@@ -116,7 +116,7 @@ const FINISH: &str = concat!(
         order by id),
     held as (
         select wanted.* from wanted cross join lateral (
-            select run.epoch, run.state from stormproof.run where run.id = wanted.id for no key update) as run
+            select run.epoch, run.state from stormproof.run where run.id = wanted.id limit 1 for no key update) as run
         where run.epoch = wanted.epoch and run.state = 'running' and not exists (
             select 1 from stormproof.step where step.run_id = wanted.id and step.seq = wanted.seq
                 and step.state = 'done' and step.attempt_id <> wanted.attempt_id)),

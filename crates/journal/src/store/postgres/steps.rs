@@ -13,7 +13,7 @@ use crate::store::{Fence, Written};
 
 /// The fence of each step is looked up by the run's key and locked, in the order of the keys so that two groups do not
 /// wait for each other, and compared as it is once the lock is held. Without the lock a step slips in while a claim is
-/// about to be committed. Attempts are counted anew after a step that is done; where others hold the row, too, that is
+/// about to be committed. With the limit the planner cannot look for it among all runs that are running. Attempts are counted anew after a step that is done; where others hold the row, too, that is
 /// left to the next step, rather than wait for them with a lock that they wait for.
 pub(super) const WRITE: &str = concat!(
     "with input as (
@@ -23,7 +23,7 @@ pub(super) const WRITE: &str = concat!(
     written as (",
     into_step!(),
     " select input.* from input cross join lateral (
-        select run.epoch, run.state from stormproof.run where run.id = input.run_id for share) as held
+        select run.epoch, run.state from stormproof.run where run.id = input.run_id limit 1 for share) as held
     where held.epoch = input.epoch and held.state = 'running' ",
     replace_step!(),
     " returning run_id, state, attempt_id),
