@@ -9,6 +9,7 @@ mod failed;
 mod fingerprint;
 mod judged;
 mod op;
+mod own_task;
 mod replay;
 mod step;
 mod wait;

@@ -11,6 +11,7 @@ use crate::context::Ctx;
 use crate::error::{RunError, StoreError};
 use crate::journal::Shared;
 use crate::lease::{Live, Lost, Member};
+use crate::own_task::own;
 use crate::patience::Patience;
 use crate::run::{Failure, Run, RunId, State};
 use crate::store::{Claimed, End, Fence, Forgotten, Found, Keep as _, Retention, Signalled, Wanted, Written};
@@ -108,7 +109,7 @@ impl Shared {
                             self.woken();
                         }
                         for (live, claimed) in claimed {
-                            tasks.spawn(self.clone().carry_out(live, claimed));
+                            tasks.spawn(own(self.clone().carry_out(live, claimed)));
                         }
                     }
                     Err(error) => {
