@@ -91,6 +91,11 @@ pub(super) fn fault(at: &str, error: &Error) -> StoreError {
         | Error::InvalidColumnType(..)
         | Error::IntegralValueOutOfRange(..)
         | Error::Utf8Error(..) => return Fault::Damaged(error.to_string()).at(at),
+        // The statement is ours, so it is the tables that are not.
+        Error::SqlInputError { msg, .. } => {
+            let why = format!("{msg}; the file has tables of somebody else under our names: use another file");
+            return Fault::Refused(why).at(at);
+        }
         _ => return Fault::Refused(error.to_string()).at(at),
     };
     let why = said.clone().unwrap_or_else(|| code.to_string());

@@ -224,3 +224,12 @@ async fn nothing_is_written_to_a_file_that_was_replaced() {
         assert!(why.contains("replaced while it was open"), "{why}");
     }
 }
+
+#[test]
+fn tables_of_others_under_our_names_are_told_in_a_line() {
+    let folder = tempdir().unwrap();
+    let path = folder.path().join("a.db");
+    Connection::open(&path).unwrap().execute_batch("CREATE TABLE stormproof_run (mine TEXT)").unwrap();
+    let error = Sqlite::open(&path, Options::default()).unwrap_err().to_string();
+    assert!(error.contains("table stormproof_run already exists; ") && !error.contains("CREATE"), "{error}");
+}

@@ -69,15 +69,26 @@ async fn what_is_asked_for_at_once_is_written_together() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_lone_step_waits_for_other_processes_and_then_says_so() {
+async fn a_lone_step_waits_for_other_processes_but_keeps_nothing_waiting() {
     let folder = tempdir().unwrap();
     let path = folder.path().join("a.db");
-    let store = Sqlite::open(&path, Options { busy: Duration::from_millis(200), ..Options::default() }).unwrap();
+    let store = Sqlite::open(&path, Options { busy: Duration::from_millis(300), ..Options::default() }).unwrap();
     let mine = held(&store, "a", &worker("me")).await;
     let other = Connection::open(&path).unwrap();
     other.execute_batch("BEGIN IMMEDIATE").unwrap();
-    let written = own(store.record(&mine, &done(2, "a"))).await;
-    assert!(matches!(written, Err(StoreError::Unavailable { .. })), "{written:?}");
+    own(async {
+        let step = done(2, "a");
+        let mut write = std::pin::pin!(store.record(&mine, &step));
+        // Had the thread waited with it, the write would be first.
+        tokio::select! {
+            biased;
+            written = &mut write => panic!("{written:?}"),
+            () = tokio::time::sleep(Duration::from_millis(20)) => {}
+        }
+        let written = write.await;
+        assert!(matches!(written, Err(StoreError::Unavailable { .. })), "{written:?}");
+    })
+    .await;
     let ends = thread::spawn(move || {
         thread::sleep(Duration::from_millis(50));
         other.execute_batch("ROLLBACK").unwrap();
