@@ -11,6 +11,7 @@ use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
 
 use super::fault::{Fault, when_opening};
 use super::log;
+use super::writer::Patience;
 use crate::error::{OpenError, StoreError};
 
 /// What was changed in the tables, in order: the schema's version is how many of these a file has seen. It stands in a
@@ -47,7 +48,14 @@ pub(super) fn open(path: &Path, busy: Duration, create: bool) -> Result<Connecti
     if version > KNOWN {
         return Err(OpenError::Newer { at: at.into(), found: version, known: KNOWN });
     }
-    settings(&connection).map_err(failed)?;
+    // SQLite itself does not wait for others who change the mode at this moment.
+    let mut patience = Patience::new(busy);
+    loop {
+        match settings(&connection) {
+            Err(error) if patience.waits(&error) => {}
+            done => break done.map_err(failed)?,
+        }
+    }
     if version < KNOWN {
         migrate(&connection).map_err(failed)?;
     }

@@ -367,19 +367,19 @@ fn is_busy(error: &rusqlite::Error) -> bool {
 
 /// How long a group waits for other processes that write to the same file. SQLite has no queue for them, so the pauses
 /// are short.
-struct Patience {
+pub(super) struct Patience {
     limit: Duration,
     since: Option<Instant>,
     pause: Duration,
 }
 
 impl Patience {
-    fn new(busy: Duration) -> Self {
+    pub(super) fn new(busy: Duration) -> Self {
         Self { limit: busy, since: None, pause: Duration::from_micros(50) }
     }
 
     /// Pauses, if the error is one that goes away by that and there is time left.
-    fn waits(&mut self, error: &rusqlite::Error) -> bool {
+    pub(super) fn waits(&mut self, error: &rusqlite::Error) -> bool {
         if !is_busy(error) || self.since.get_or_insert_with(Instant::now).elapsed() >= self.limit {
             return false;
         }
