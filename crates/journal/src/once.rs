@@ -82,7 +82,7 @@ impl Journal {
             journal: self,
             name: name.into(),
             key: key.into(),
-            input: crate::handle::input(&()),
+            input: crate::value::input(&()),
             ttl: None,
             busy: Busy::default(),
             keep_errors: false,
@@ -100,7 +100,7 @@ impl<'journal, C> Once<'journal, C> {
     ///
     /// The input is kept as JSON, in the open: leave out what is secret.
     pub fn input(mut self, input: &(impl Serialize + ?Sized)) -> Self {
-        self.input = crate::handle::input(input);
+        self.input = crate::value::input(input);
         self
     }
 

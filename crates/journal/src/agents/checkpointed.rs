@@ -13,12 +13,14 @@ use crate::context::Ctx;
 use crate::error::RunError;
 use crate::failed::Failed;
 use crate::fingerprint::fingerprint;
-use crate::handle::{Begin, input, outcome};
+use crate::handle::outcome;
 use crate::journal::{Journal, Shared};
 use crate::lease::Live;
 use crate::once::{SHORTEST, pause};
 use crate::run::RunId;
+use crate::start::Begin;
 use crate::store::{Claimed, Fence, Keep as _, Taken};
+use crate::value::input;
 use crate::workflows::{Workflow, as_workflow};
 
 /// Works in steps, each of which changes a state of type `S`. The state is written down after each step that succeeded,
