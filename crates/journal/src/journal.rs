@@ -69,7 +69,7 @@ pub(crate) struct Shared {
     pub(crate) member: Mutex<Option<Arc<Member>>>,
     pub(crate) joining: tokio::sync::Mutex<()>,
     /// Read by whoever claims, until what was claimed is [held](crate::lease::Live).
-    pub(crate) claiming: Arc<tokio::sync::RwLock<()>>,
+    pub(crate) claims: tokio::sync::RwLock<()>,
     pub(crate) watched: Watched,
     /// There may be something to claim.
     pub(crate) work: Notify,
@@ -125,7 +125,7 @@ impl Journal {
             workflows: RwLock::default(),
             member: Mutex::default(),
             joining: tokio::sync::Mutex::default(),
-            claiming: Arc::default(),
+            claims: tokio::sync::RwLock::default(),
             watched: Watched::default(),
             work: Notify::new(),
             closing: watch::Sender::new(None),

@@ -44,8 +44,8 @@ pub(crate) enum Lost {
 pub(crate) struct Member {
     worker: Worker,
     clock: Clock,
-    /// Nanoseconds of the clock: after this the lease is not to be relied on.
-    good_until: AtomicU64,
+    /// Nanoseconds of the clock: the stamp of the last heartbeat that was written.
+    renewed_at: AtomicU64,
     /// Set: a claim had no answer, so that the store may count a run as ours that nobody here has.
     doubtful: AtomicBool,
     /// Where it was made: runs are given back there, from whichever thread they are dropped on.
@@ -72,16 +72,14 @@ impl fmt::Debug for Member {
 
 impl Member {
     fn new(worker: Worker, clock: &Clock, stamp: Instant) -> Self {
-        let member = Self {
+        Self {
             worker,
             clock: clock.clone(),
-            good_until: AtomicU64::new(0),
+            renewed_at: AtomicU64::new(stamp.as_nanos()),
             doubtful: AtomicBool::new(false),
             runtime: Handle::current(),
             runs: Mutex::default(),
-        };
-        member.renewed(stamp);
-        member
+        }
     }
 
     /// What the store knows it as.
@@ -95,13 +93,17 @@ impl Member {
     }
 
     fn good_until(&self) -> Instant {
-        Instant::from_nanos(self.good_until.load(Ordering::Relaxed))
+        self.renewed_at() + self.worker.ttl / 3 * 2
     }
 
     /// A heartbeat that was stamped then is written.
     fn renewed(&self, stamp: Instant) {
-        let until = stamp + self.worker.ttl / 3 * 2;
-        self.good_until.fetch_max(until.as_nanos(), Ordering::Relaxed);
+        self.renewed_at.fetch_max(stamp.as_nanos(), Ordering::Relaxed);
+    }
+
+    /// The stamp of the last heartbeat that was written.
+    fn renewed_at(&self) -> Instant {
+        Instant::from_nanos(self.renewed_at.load(Ordering::Relaxed))
     }
 
     /// A claim that had no answer may have happened.
@@ -190,8 +192,29 @@ impl Shared {
         let Settled { worker, stamp } = self.join().await?;
         let member = Arc::new(Member::new(worker, &self.settings.clock, stamp));
         *self.member.lock().unwrap_or_else(PoisonError::into_inner) = Some(member.clone());
-        tokio::spawn(beat(Arc::downgrade(self), self.store.clone(), member.clone(), self.settings.heartbeat()));
+        tokio::spawn(beat(Beating::new(self, &member), self.settings.heartbeat()));
         Ok(member)
+    }
+
+    /// Asks the store for runs, as the worker that this process is. In a task of its own: what the store gives is taken charge
+    /// of even if the caller goes away meanwhile, and is then given back. `None`: the runtime ends.
+    pub(crate) async fn claiming<T, E, Fut>(
+        self: &Arc<Self>,
+        claim: impl FnOnce(Arc<Self>, Arc<Member>) -> Fut + Send + 'static,
+    ) -> Option<Result<T, E>>
+    where
+        T: Send + 'static,
+        E: From<StoreError> + Send + 'static,
+        Fut: Future<Output = Result<T, E>> + Send,
+    {
+        let shared = self.clone();
+        let claiming = tokio::spawn(async move {
+            // Nobody leaves before what is claimed for it is held.
+            let _claiming = shared.claims.read().await;
+            let member = shared.member().await?;
+            claim(shared.clone(), member).await
+        });
+        claiming.await.ok()
     }
 
     /// The worker that this process is, if it is one.
@@ -217,6 +240,8 @@ impl Shared {
         let member = self.member.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(member) = member {
             member.lose_all(Lost::Lease);
+            // What it is still claiming would be the run of a worker that nobody knows.
+            let _nobody_claims = self.claims.write().await;
             // If it cannot be written, the lease ends by itself.
             let _ = self.store.leave(member.worker()).await;
         }
@@ -254,7 +279,7 @@ impl Shared {
     /// While the heartbeat goes on, nobody else would ever take it.
     async fn give_back_strays(&self, member: &Member) {
         // What is about to be held is no stray.
-        let _nobody_claims = self.claiming.write().await;
+        let _nobody_claims = self.claims.write().await;
         if !member.doubtful.swap(false, Ordering::Relaxed) {
             return;
         }
@@ -271,7 +296,8 @@ impl Shared {
         }
     }
 
-    fn lost_lease(&self, member: &Arc<Member>, after: Duration) {
+    /// The lease is not to be relied on any more.
+    fn lost_lease(&self, member: &Arc<Member>) {
         let Some(runs) = member.lose_all(Lost::Lease) else { return };
         let mut present = self.member.lock().unwrap_or_else(PoisonError::into_inner);
         if present.as_ref().is_some_and(|present| Arc::ptr_eq(present, member)) {
@@ -280,6 +306,7 @@ impl Shared {
         drop(present);
         count(&self.counters.leases_lost);
         if runs > 0 {
+            let after = member.clock.now().since(member.renewed_at());
             self.tell(|| Told::LeaseLost { runs: u32::try_from(runs).unwrap_or(u32::MAX), after });
         }
         self.woken();
@@ -291,16 +318,44 @@ struct Settled {
     stamp: Instant,
 }
 
-/// Renews the lease until the journal is gone or the lease is lost.
-async fn beat(shared: Weak<Shared>, store: Arc<Store>, member: Arc<Member>, interval: Duration) {
-    let clock = member.clock.clone();
+/// The heartbeat of a worker goes on. However it ends, be it with the runtime that it was made on, the lease is not to be
+/// relied on afterwards: whoever needs one joins anew.
+struct Beating {
+    shared: Weak<Shared>,
+    store: Weak<Store>,
+    member: Arc<Member>,
+}
+
+impl Beating {
+    fn new(shared: &Arc<Shared>, member: &Arc<Member>) -> Self {
+        Self { shared: Arc::downgrade(shared), store: Arc::downgrade(&shared.store), member: member.clone() }
+    }
+
+    fn lost(&self) {
+        if let Some(shared) = self.shared.upgrade() {
+            shared.lost_lease(&self.member);
+        }
+    }
+}
+
+impl Drop for Beating {
+    fn drop(&mut self) {
+        self.lost();
+        if let Some(store) = self.store.upgrade() {
+            store.forsake(self.member.worker());
+        }
+    }
+}
+
+/// Renews the lease until it is lost, or the journal is gone.
+async fn beat(beating: Beating, interval: Duration) {
+    let member = &beating.member;
+    let clock = &member.clock;
     let mut pause = interval;
     loop {
         // Also woken late, by a process that stood still, it finds out below.
         clock.wait(pause).await;
-        if member.is_over() || shared.strong_count() == 0 {
-            return;
-        }
+        let Some(store) = beating.store.upgrade().filter(|_| !member.is_over()) else { break };
         let (stamp, until) = (clock.now(), member.good_until());
         let mine = member.fences();
         let answer = tokio::select! {
@@ -308,7 +363,7 @@ async fn beat(shared: Weak<Shared>, store: Arc<Store>, member: Arc<Member>, inte
             () = clock.wait(until.since(stamp)) => None,
             answer = store.beat(member.worker(), &mine) => Some(answer),
         };
-        let Some(shared) = shared.upgrade() else { return };
+        let Some(shared) = beating.shared.upgrade() else { break };
         match answer {
             Some(Ok(Some(lost))) => {
                 member.renewed(stamp);
@@ -327,11 +382,11 @@ async fn beat(shared: Weak<Shared>, store: Arc<Store>, member: Arc<Member>, inte
                 pause = interval / 8;
             }
             // Out of time, or not known any more.
-            _ => {
-                let last = Duration::from_nanos(until.as_nanos()).saturating_sub(member.worker().ttl / 3 * 2);
-                shared.lost_lease(&member, Duration::from_nanos(clock.now().as_nanos()).saturating_sub(last));
-                return;
-            }
+            _ => break,
         }
     }
+    beating.lost();
+    // Until then the store counts it as alive, and what it had under way may take notice late.
+    let over = member.renewed_at() + member.worker.ttl;
+    clock.wait(over.since(clock.now())).await;
 }

@@ -117,23 +117,18 @@ impl Shared {
         self.leave().await;
     }
 
-    /// Claims up to `limit` runs. What the store gives is taken charge of even if the caller goes away meanwhile: then it
-    /// is given back.
+    /// Claims up to `limit` runs, and says when the next one is due.
     async fn claim(self: &Arc<Self>, limit: u32) -> Result<(Vec<(Live, Claimed)>, Option<Duration>), StoreError> {
         let workflows = self.wanted();
         if workflows.is_empty() {
             return Ok((Vec::new(), None));
         }
-        let member = self.member().await?;
         let wanted = Wanted { workflows: workflows.to_vec(), limit, max_attempts: self.settings.max_attempts };
-        let shared = self.clone();
-        let claiming = tokio::spawn(async move {
-            let _claiming = shared.claiming.clone().read_owned().await;
+        let claimed = self.claiming(async move |shared, member| {
             let found = shared.store.claim(member.worker(), &wanted).await.inspect_err(|error| member.doubt(error));
             found.map(|found| shared.take_charge(&member, found))
         });
-        // It cannot panic, and is not aborted.
-        claiming.await.unwrap_or_else(|_| Ok((Vec::new(), None)))
+        claimed.await.unwrap_or_else(|| Ok((Vec::new(), None)))
     }
 
     fn take_charge(self: &Arc<Self>, member: &Arc<Member>, found: Found) -> (Vec<(Live, Claimed)>, Option<Duration>) {

@@ -180,13 +180,9 @@ enum Turn {
 }
 
 /// Takes the run up, if it is nobody's.
-///
-/// In a task of its own: if the caller goes away meanwhile, a run that was taken is given back.
 async fn take(shared: &Arc<Shared>, id: &RunId) -> Result<Turn, RunError> {
-    let member = shared.member().await?;
-    let (shared, run) = (shared.clone(), id.clone());
-    let taken = tokio::spawn(async move {
-        let _claiming = shared.claiming.clone().read_owned().await;
+    let run = id.clone();
+    let taken = shared.claiming(async move |shared, member| {
         let taken = shared.store.take(member.worker(), &run, false).await.inspect_err(|error| member.doubt(error));
         Ok(match taken? {
             Taken::Claimed(claimed) => {
@@ -196,5 +192,5 @@ async fn take(shared: &Arc<Shared>, id: &RunId) -> Result<Turn, RunError> {
             _ => Turn::Wait,
         })
     });
-    taken.await.unwrap_or_else(|_| Err(RunError::Fenced { run: id.clone() }))
+    taken.await.unwrap_or_else(|| Err(RunError::Fenced { run: id.clone() }))
 }
