@@ -88,10 +88,10 @@ impl fmt::Debug for Shared {
 impl Drop for Shared {
     fn drop(&mut self) {
         let member = self.member.get_mut().unwrap_or_else(PoisonError::into_inner).take();
-        if let (Some(member), Ok(runtime)) = (member, tokio::runtime::Handle::try_current()) {
+        if let Some(member) = member {
             let store = self.store.clone();
             // If it cannot be written, the lease ends by itself.
-            runtime.spawn(async move { store.leave(member.worker()).await });
+            member.runtime().spawn(async move { store.leave(member.worker()).await });
         }
     }
 }

@@ -48,7 +48,6 @@ pub(crate) struct Member {
     renewed_at: AtomicU64,
     /// Set: a claim had no answer, so that the store may count a run as ours that nobody here has.
     doubtful: AtomicBool,
-    /// Where it was made: runs are given back there, from whichever thread they are dropped on.
     runtime: Handle,
     runs: Mutex<Runs>,
 }
@@ -85,6 +84,11 @@ impl Member {
     /// What the store knows it as.
     pub(crate) fn worker(&self) -> &Worker {
         &self.worker
+    }
+
+    /// Where it was made: what is to be said of it is said there, from whichever thread.
+    pub(crate) fn runtime(&self) -> Handle {
+        self.runtime.clone()
     }
 
     /// Whether its runs can be relied on to be nobody else's.

@@ -280,6 +280,9 @@ mod tests {
         assert_eq!(keeps(journal.0.keep(&f64::NAN)), Err(nan.clone()), "it could not be replayed");
         assert_eq!(keeps(journal.0.keep(&Some(f64::NAN))), Err(nan), "it would be replayed as `None`");
         assert_eq!(keeps(journal.0.keep(&Gap(f64::NAN))), Ok("null".into()), "its type knows what null means");
+        let deep = (0..200).fold(serde_json::Value::Null, |inner, _| vec![inner].into());
+        let deep = keeps(journal.0.keep(&deep)).map_err(|(kind, why)| (kind, why.contains("recursion limit exceeded")));
+        assert_eq!(deep, Err(("undecodable", true)));
         let renamed = "cannot be read back from JSON as Renamed: missing field `is` at line 1 column 9";
         assert_eq!(keeps(journal.0.keep(&Renamed { _field: 7 })), Err(("undecodable", renamed.into())));
     }

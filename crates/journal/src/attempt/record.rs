@@ -104,11 +104,7 @@ impl Attempt {
     /// Writes that a step failed, and gives its error.
     pub(crate) async fn settle_failed(&self, call: &Call, failed: Failed) -> Failed {
         let failed = failed.of_step(call.seq);
-        let json = match self.shared.encode(failed.as_failure()) {
-            Ok(json) => json,
-            Err(unfit) => match self.unfit(call, unfit).await {},
-        };
-        self.write(&self.step(call, Progress::Failed, Some(json))).await;
+        self.write(&self.step(call, Progress::Failed, Some(failed.as_failure().to_json()))).await;
         failed
     }
 

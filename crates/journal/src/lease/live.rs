@@ -102,7 +102,6 @@ impl Drop for Live {
             return;
         }
         let (shared, member, fence) = (self.shared.clone(), self.member.clone(), self.fence.clone());
-        let runtime = member.runtime.clone();
-        runtime.spawn(async move { shared.give_back(&member, &fence).await });
+        member.runtime().spawn(async move { shared.give_back(&member, &fence).await });
     }
 }

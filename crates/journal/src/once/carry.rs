@@ -136,8 +136,7 @@ impl<C> Carry<'_, C> {
 
     async fn fail<T>(self, failure: Failure) -> Result<T, RunError> {
         let run = self.run().clone();
-        let text = serde_json::to_string(&failure).unwrap_or_default();
-        let failed_step = Step { state: Progress::Failed, value: Some(text.into()), ..self.step() };
+        let failed_step = Step { state: Progress::Failed, value: Some(failure.to_json()), ..self.step() };
         self.end(Some(failed_step), &End::Err(failure.clone())).await?;
         Err(failed(&run, failure))
     }
