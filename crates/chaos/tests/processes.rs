@@ -51,6 +51,16 @@ fn one_process_is_killed_again_and_again_amid_sixty_four_runs() {
     assert!(report.kills > 10, "{report}");
 }
 
+/// Who leaves gives back what it has, also what it was just about to claim: nobody waits for a lease, and nothing is lost.
+#[test]
+fn whoever_leaves_takes_nothing_along() {
+    let lease = Duration::from_secs(20);
+    let report =
+        run(&Options { runs: 150, least: Duration::from_secs(6), slots: 4, lease, ..options(Mix::LEAVES) });
+
+    assert!(report.leaves > 30, "{report}");
+}
+
 /// A process that is forked has a twin with the same open files and locks, for half a second here. Neither the twin's end
 /// nor the original's must free what the other needs, and a lock that the twin still holds must not keep a dead process's
 /// runs from being taken over.
