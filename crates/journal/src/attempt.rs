@@ -3,6 +3,8 @@
 //! What happens to the run never becomes an error in the workflow: the step that finds out says so here and stays pending,
 //! and the driver drops the workflow.
 
+mod record;
+
 use std::collections::HashMap;
 use std::convert::Infallible;
 use std::fmt;
@@ -13,21 +15,16 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Poll;
 use std::time::Duration;
 
-use serde::Serialize;
-use serde::de::DeserializeOwned;
 use stormproof::Instant;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
-use crate::error::StoreError;
 use crate::failed::Failed;
 use crate::journal::Shared;
 use crate::lease::Member;
 use crate::op::Op;
-use crate::patience::insist;
 use crate::replay::{self, Call};
-use crate::run::{Failure, Kind, Progress, Run, RunId, Step};
-use crate::store::{Fence, Keep as _, Written};
-use crate::telling::count;
+use crate::run::{Failure, Kind, Run, RunId, Step};
+use crate::store::Fence;
 
 /// A shorter wait than this is made in the process.
 const SHORT: Duration = Duration::from_secs(1);
@@ -44,6 +41,8 @@ pub(crate) struct Attempt {
     state: Mutex<State>,
     /// Something the driver has to look at was said outside its poll.
     changed: Notify,
+    /// Set: the workflow is not polled any more.
+    over: watch::Sender<bool>,
 }
 
 struct State {
@@ -105,6 +104,7 @@ impl Attempt {
             progressed: AtomicBool::new(false),
             state: Mutex::new(state),
             changed: Notify::new(),
+            over: watch::Sender::new(false),
         }
     }
 
@@ -139,20 +139,6 @@ impl Attempt {
         Op::new(self.run(), call.seq, &call.name, self.fence.epoch)
     }
 
-    /// A step as it is written now.
-    pub(crate) fn step(&self, call: &Call, state: Progress, value: Option<Box<str>>) -> Step {
-        Step {
-            seq: call.seq,
-            name: call.name.as_ref().into(),
-            fp: call.fp.clone().unwrap_or_default(),
-            kind: call.kind,
-            state,
-            value,
-            epoch: self.fence.epoch,
-            attempt_id: format!("{:016x}", self.shared.rng.next_u64()),
-        }
-    }
-
     /// Counts as work of the run for as long as it lives.
     pub(crate) fn busy(&self) -> Busy<'_> {
         let mut state = self.lock();
@@ -179,127 +165,23 @@ impl Attempt {
         self.stop(Interruption::Blocked(Failure { kind: kind.into(), message, keep: false, seq: Some(seq) })).await
     }
 
-    /// What is recorded of a step, if anything is.
-    pub(crate) async fn recall(&self, call: &Call) -> Option<Step> {
-        if let Err(why) = &call.fp {
-            let message = format!("the input of {} cannot be written as JSON: {why}", call.title());
-            match self.block(call.seq, "unencodable", message).await {}
-        }
-        let most = self.shared.settings.max_steps;
-        if call.seq > most {
-            let message = format!(
-                "{} is one too many: a run has at most {most} (max_steps); put parts of it into runs of their own",
-                call.title()
-            );
-            match self.block(call.seq, "too_many_steps", message).await {}
-        }
-        let recorded = self.lock().recorded.remove(&call.seq)?;
-        if let Err(message) = replay::compare(&recorded, call) {
-            match self.block(call.seq, "diverged", message).await {}
-        }
-        Some(recorded)
-    }
-
-    /// The result of a step that is recorded as done or failed; `None` if it has only begun.
-    pub(crate) async fn replay<T: DeserializeOwned>(&self, call: &Call, recorded: &Step) -> Option<Result<T, Failed>> {
-        let value = recorded.value.as_deref().unwrap_or("null");
-        match recorded.state {
-            Progress::Begun => None,
-            Progress::Done => {
-                count(&self.shared.counters.replayed);
-                match serde_json::from_str(value) {
-                    Ok(value) => Some(Ok(value)),
-                    Err(error) => match self.undecodable::<T>(call, &error).await {},
-                }
-            }
-            Progress::Failed => {
-                count(&self.shared.counters.replayed);
-                match serde_json::from_str::<Failure>(value) {
-                    Ok(failure) => Some(Err(Failed::from_failure(failure).of_step(call.seq))),
-                    Err(error) => match self.undecodable::<Failure>(call, &error).await {},
-                }
-            }
-        }
-    }
-
-    async fn undecodable<T>(&self, call: &Call, error: &serde_json::Error) -> Infallible {
-        let message = format!("the recorded value of {} is no {}: {error}", call.title(), type_name::<T>());
-        self.block(call.seq, "undecodable", message).await
-    }
-
-    /// A value of a step as JSON, if it can be kept.
-    async fn fit(&self, call: &Call, encoded: Result<Box<str>, (&'static str, String)>) -> Box<str> {
-        match encoded {
-            Ok(json) => json,
-            Err((kind, why)) => {
-                let message = format!("the value of {} {why}", call.title());
-                match self.block(call.seq, kind, message).await {}
-            }
-        }
-    }
-
-    /// Writes how a step ended, and gives it.
-    pub(crate) async fn settle<T: Serialize>(&self, call: &Call, result: Result<T, Failed>) -> Result<T, Failed> {
-        match result {
-            Ok(value) => {
-                let encoded = self.shared.encode(&value);
-                let json = self.fit(call, encoded).await;
-                self.write(&self.step(call, Progress::Done, Some(json))).await;
-                Ok(value)
-            }
-            Err(failed) => Err(self.settle_failed(call, failed).await),
-        }
-    }
-
-    /// Writes that a step failed, and gives its error.
-    pub(crate) async fn settle_failed(&self, call: &Call, failed: Failed) -> Failed {
-        let failed = failed.of_step(call.seq);
-        let json = self.fit(call, self.shared.encode(failed.as_failure())).await;
-        self.write(&self.step(call, Progress::Failed, Some(json))).await;
-        failed
-    }
-
-    /// Writes a step, asking until the store answers.
-    pub(crate) async fn write(&self, step: &Step) {
-        let written = insist!(&self.shared, self.shared.store.record(&self.fence, step));
-        self.written(written).await;
-        if step.state == Progress::Done {
-            self.progress();
-        }
-    }
-
-    /// A step is done: the attempts before this one count no more.
-    pub(crate) fn progress(&self) {
-        self.progressed.store(true, Ordering::Relaxed);
-    }
-
-    /// Goes on if a write stands.
-    pub(crate) async fn written(&self, written: Result<Written, StoreError>) {
-        match written {
-            Ok(Written::Done | Written::Already) => {
-                count(&self.shared.counters.written);
-            }
-            Ok(Written::Fenced) => match self.stop(Interruption::Fenced).await {},
-            Err(error) => match self.store_failed(&error).await {},
-        }
-    }
-
-    /// The store refuses for good: another attempt may have more luck.
-    pub(crate) async fn store_failed(&self, error: &StoreError) -> Infallible {
-        self.stop(Interruption::Again(Failure {
-            kind: "store".into(),
-            message: error.to_string(),
-            ..Failure::default()
-        }))
-        .await
-    }
-
     /// Goes on if the run can be relied on to be nobody else's: a process that stood still must not call out as if nothing
     /// had happened.
     pub(crate) async fn rely(&self) {
         if !self.member.is_good() {
             match self.stop(Interruption::Fenced).await {}
         }
+    }
+
+    /// The workflow is over when this is dropped.
+    pub(crate) fn driven(&self) -> Driven<'_> {
+        Driven(self)
+    }
+
+    /// Waits until the workflow is polled no more.
+    pub(crate) async fn over(&self) {
+        // It cannot fail: the sender is here.
+        let _ = self.over.subscribe().wait_for(|over| *over).await;
     }
 
     /// Polls the workflow until it ends, or the attempt does.
@@ -356,6 +238,15 @@ impl State {
 /// As good as never, and small enough to be added to any time.
 const FOREVER: Duration = Duration::from_secs(100 * 365 * 86_400);
 
+/// The workflow goes on.
+pub(crate) struct Driven<'a>(&'a Attempt);
+
+impl Drop for Driven<'_> {
+    fn drop(&mut self) {
+        self.0.over.send_replace(true);
+    }
+}
+
 /// Work of a run that is under way.
 pub(crate) struct Busy<'a>(&'a Attempt);
 
@@ -383,36 +274,8 @@ impl Drop for Waiting<'_> {
     }
 }
 
-/// A type's name without its path.
-pub(crate) fn type_name<T>() -> &'static str {
-    let path = std::any::type_name::<T>();
-    // Tuples, slices and references have no name of their own.
-    if !path.starts_with(char::is_alphabetic) {
-        return path;
-    }
-    // With parameters the path of the outermost type ends before them.
-    let head = path.split('<').next().unwrap_or(path);
-    head.rfind("::").map_or(path, |at| path.get(at + 2..).unwrap_or(path))
-}
-
 /// What a panic said.
 pub(crate) fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
     let text = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
     text.unwrap_or("no text").chars().take(200).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use std::collections::HashMap;
-
-    use super::type_name;
-    use crate::run::Run;
-
-    #[test]
-    fn a_type_is_called_as_people_call_it() {
-        assert_eq!(type_name::<Run>(), "Run");
-        assert_eq!(type_name::<HashMap<String, u32>>(), "HashMap<alloc::string::String, u32>");
-        assert_eq!(type_name::<(String, u32)>(), "(alloc::string::String, u32)");
-        assert_eq!(type_name::<u32>(), "u32");
-    }
 }

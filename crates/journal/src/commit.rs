@@ -17,6 +17,7 @@ use crate::step::{Parts, Said};
 #[cfg(feature = "postgres")]
 use crate::store::postgres::PgTransaction;
 use crate::store::{Committed, Undo, Work};
+use crate::value::Unfit;
 
 /// A commit, as a future. Made by [`Ctx::commit`](crate::Ctx::commit).
 #[must_use = "a commit does nothing until it is awaited"]
@@ -54,7 +55,7 @@ where
     let (said, heard) = Said::new(parts);
     let under_way = async move {
         let (parts, _) = heard.take().await;
-        perform(parts, work).await
+        parts.while_driven(|parts| perform(parts, work)).await
     };
     CommitCall { said, under_way: Box::pin(under_way) }
 }
@@ -74,7 +75,7 @@ where
     let (said, heard) = Said::new(parts);
     let under_way = async move {
         let (parts, _) = heard.take().await;
-        perform_postgres(parts, work).await
+        parts.while_driven(|parts| perform_postgres(parts, work)).await
     };
     CommitCall { said, under_way: Box::pin(under_way) }
 }
@@ -83,8 +84,8 @@ where
 enum Outcome<T> {
     Value(T),
     Failed(Failed),
-    /// Its value cannot be kept: the kind, and what is said after "the value of step 1 `x`".
-    Unfit(&'static str, String),
+    /// Its value cannot be kept.
+    Unfit(Unfit),
     Panicked(Box<dyn std::any::Any + Send>),
 }
 
@@ -126,9 +127,9 @@ where
                 let failure = failed.as_failure().clone();
                 (Outcome::Failed(failed), Err(Undo::Failed(failure)))
             }
-            Ok(Ok(value)) => match shared.encode(&value) {
+            Ok(Ok(value)) => match shared.keep(&value) {
                 Ok(json) => (Outcome::Value(value), Ok(json)),
-                Err((kind, why)) => (Outcome::Unfit(kind, why), Err(Undo::Nothing)),
+                Err(unfit) => (Outcome::Unfit(unfit), Err(Undo::Nothing)),
             },
         };
         filled.put(outcome);
@@ -164,10 +165,7 @@ async fn outcome<T>(attempt: &Attempt, call: &Call, outcome: Option<Outcome<T>>)
         }
         Some(Outcome::Failed(failed)) => Err(failed),
         Some(Outcome::Panicked(panic)) => resume_unwind(panic),
-        Some(Outcome::Unfit(kind, why)) => {
-            let message = format!("the value of {} {why}", call.title());
-            match attempt.block(call.seq, kind, message).await {}
-        }
+        Some(Outcome::Unfit(unfit)) => match attempt.unfit(call, unfit).await {},
         // It stood already, and the work did not run here: the next attempt reads what is recorded.
         None => match attempt.stop(Interruption::Fenced).await {},
     }
@@ -222,11 +220,11 @@ where
                 return Err(attempt.settle_failed(&call, failed).await);
             }
         };
-        let json = match shared.encode(&value) {
+        let json = match shared.keep(&value) {
             Ok(json) => json,
-            Err((kind, why)) => {
+            Err(unfit) => {
                 transaction.rollback().await;
-                match attempt.block(call.seq, kind, format!("the value of {} {why}", call.title())).await {}
+                match attempt.unfit(&call, unfit).await {}
             }
         };
         let step = attempt.step(&call, Progress::Done, Some(json));

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use stormproof_journal::{Ctx, Failed, Journal, Kind, Progress, RunError, RunId, State};
+use stormproof_journal::{Ctx, Decision, Failed, Journal, Kind, Progress, RunError, RunId, State};
 
 use crate::bench::{Bench, Calls, count, look, on_every_store, serve, serve_slots, state, until};
 
@@ -226,6 +226,57 @@ on_every_store! {
         let error = journal.run::<u32>("parent", "k", &()).await.unwrap_err();
         assert_eq!(error.to_string(), "parent/k failed at step 2: child/k is err: try later");
         assert_eq!(journal.run::<u32>("parent", "k", &()).await.unwrap(), 7);
+        assert_eq!(calls.count(), 2);
+    }
+
+    async fn all_that_failed_below_a_run_begins_again_with_it(bench: &Bench) {
+        let (journal, calls) = (bench.open().await, Calls::default());
+        let counted = calls.clone();
+        journal.workflow("leaf", "1", move |cx: Ctx, (): ()| {
+            let calls = counted.clone();
+            async move {
+                cx.step("one", |_| async { if calls.call() < 3 { Err(Failed::new("down", "try later")) } else { Ok(7) } }).await
+            }
+        });
+        // Two runs share the leaf, and neither hands on its error as it is.
+        for (name, leaf) in [("branch", "k"), ("other", "k")] {
+            journal.workflow(name, "1", move |cx: Ctx, (): ()| async move {
+                let leaf = cx.start("leaf", leaf, &()).await?;
+                leaf.result::<u32>().await.map_err(|failed| Failed::new("no leaf", failed.message()))
+            });
+        }
+        journal.workflow("root", "1", |cx: Ctx, (): ()| async move {
+            cx.start("branch", "k", &()).await?.result::<u32>().await
+        });
+        let _served = serve(&journal);
+        let error = journal.run::<u32>("root", "k", &()).await.unwrap_err();
+        assert_eq!(error.to_string(), "root/k failed at step 2: branch/k is err: leaf/k is err: try later");
+        journal.run::<u32>("other", "k", &()).await.unwrap_err();
+        assert_eq!(calls.count(), 2, "when it is started again, a leaf that failed begins again");
+
+        // What it did not start as the first begins again as well.
+        assert_eq!(journal.run::<u32>("other", "k", &()).await, Ok(7));
+        assert_eq!(journal.run::<u32>("root", "k", &()).await, Ok(7));
+        assert_eq!(calls.count(), 3);
+    }
+
+    async fn what_an_operator_resumes_lets_its_child_begin_again(bench: &Bench) {
+        let (journal, calls) = (bench.open().await, Calls::default());
+        let counted = calls.clone();
+        journal.workflow("child", "1", move |cx: Ctx, (): ()| {
+            let calls = counted.clone();
+            async move {
+                cx.step("one", |_| async { if calls.call() == 1 { Err(Failed::new("down", "try later")) } else { Ok(7) } }).await
+            }
+        });
+        journal.workflow("parent", "1", |cx: Ctx, (): ()| async move {
+            cx.start("child", "k", &()).await?.result::<u32>().await
+        });
+        let _served = serve(&journal);
+        let parent = journal.start("parent", "k", &()).await.unwrap();
+        parent.result::<u32>().await.unwrap_err();
+        journal.resume(parent.id(), Decision::Ask).await.unwrap();
+        assert_eq!(parent.result::<u32>().await, Ok(7));
         assert_eq!(calls.count(), 2);
     }
 
