@@ -42,7 +42,8 @@ impl Mix {
     /// For one machine: kills and stops alike, and some that end in order.
     pub const SQLITE: Self = Self { kill: 40, stop: 40, fork: 0, leave: 20, cut: 0, every: Duration::from_millis(70) };
     /// Also the server.
-    pub const POSTGRES: Self = Self { kill: 36, stop: 36, fork: 0, leave: 17, cut: 8, every: Duration::from_millis(70) };
+    pub const POSTGRES: Self =
+        Self { kill: 36, stop: 36, fork: 0, leave: 17, cut: 8, every: Duration::from_millis(70) };
     /// Only kills.
     pub const KILLS: Self = Self { kill: 100, stop: 0, fork: 0, leave: 0, cut: 0, every: Duration::from_millis(300) };
     /// Forks, and kills of those that were forked.

@@ -55,8 +55,7 @@ fn one_process_is_killed_again_and_again_amid_sixty_four_runs() {
 #[test]
 fn whoever_leaves_takes_nothing_along() {
     let lease = Duration::from_secs(20);
-    let report =
-        run(&Options { runs: 150, least: Duration::from_secs(6), slots: 4, lease, ..options(Mix::LEAVES) });
+    let report = run(&Options { runs: 150, least: Duration::from_secs(6), slots: 4, lease, ..options(Mix::LEAVES) });
 
     assert!(report.leaves > 30, "{report}");
 }
