@@ -5,7 +5,8 @@
 
 mod record;
 
-use std::collections::HashMap;
+use std::cell::Cell;
+use std::collections::{BTreeSet, HashMap};
 use std::convert::Infallible;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -51,6 +52,10 @@ struct State {
     recorded: HashMap<u32, Step>,
     /// The highest number that is recorded.
     last: u32,
+    /// The first step before that which is not: it runs again.
+    again: Option<u32>,
+    /// Effects that have begun, and whose result is not recorded.
+    open: BTreeSet<u32>,
     /// Steps whose operation or write is under way.
     busy: u32,
     /// When each wait is over; `None`: when a message comes.
@@ -94,8 +99,17 @@ impl fmt::Debug for Attempt {
 impl Attempt {
     pub(crate) fn new(shared: &Arc<Shared>, member: &Arc<Member>, run: &Run, steps: Vec<Step>) -> Self {
         let last = steps.iter().map(|step| step.seq).max().unwrap_or(0);
-        let recorded = steps.into_iter().map(|step| (step.seq, step)).collect();
-        let state = State { called: 0, recorded, last, busy: 0, waits: HashMap::new(), interrupted: None };
+        let recorded: HashMap<_, _> = steps.into_iter().map(|step| (step.seq, step)).collect();
+        let state = State {
+            called: 0,
+            last,
+            again: (1..last).find(|seq| !recorded.contains_key(seq)),
+            recorded,
+            open: BTreeSet::new(),
+            busy: 0,
+            waits: HashMap::new(),
+            interrupted: None,
+        };
         Self {
             shared: shared.clone(),
             member: member.clone(),
@@ -121,7 +135,8 @@ impl Attempt {
     pub(crate) fn call(&self, kind: Kind, name: &str) -> Call {
         let mut state = self.lock();
         state.called = state.called.saturating_add(1);
-        Call { seq: state.called, name: name.into(), kind, fp: Ok(String::new()) }
+        let within = WITHIN.get().filter(|(attempt, _)| *attempt == self.address()).map(|(_, outer)| outer);
+        Call { seq: state.called, name: name.into(), kind, fp: Ok(String::new()), within }
     }
 
     /// So many attempts in a row brought no step.
@@ -184,6 +199,22 @@ impl Attempt {
         let _ = self.over.subscribe().wait_for(|over| *over).await;
     }
 
+    /// Lets the operation of step `seq` do something: a step that is called meanwhile is one inside of it.
+    pub(crate) fn within<T>(&self, seq: u32, operation: impl FnOnce() -> T) -> T {
+        let _before = Before(WITHIN.replace(Some((self.address(), seq))));
+        operation()
+    }
+
+    /// Lets the operation of step `seq` come to its end.
+    pub(crate) async fn operating<Fut: Future>(&self, seq: u32, operation: Fut) -> Fut::Output {
+        let mut operation = pin!(operation);
+        std::future::poll_fn(|cx| self.within(seq, || operation.as_mut().poll(cx))).await
+    }
+
+    fn address(&self) -> usize {
+        std::ptr::from_ref(self).addr()
+    }
+
     /// Polls the workflow until it ends, or the attempt does.
     pub(crate) async fn drive(&self, workflow: &mut Running) -> Turn {
         let mut changed = pin!(self.changed.notified());
@@ -213,10 +244,20 @@ impl Attempt {
         .await
     }
 
-    /// What is recorded and was not called, now that the workflow has ended.
+    /// Why the run cannot be left with this result of its workflow: what is recorded was not called, or it is not known
+    /// what became of an effect that was dropped.
     pub(crate) fn left_over(&self, result: &Result<Box<str>, Failed>) -> Option<Failure> {
         let state = self.lock();
-        let (seq, message) = replay::left_over(&state.recorded, state.called)?;
+        let open = state.open.first().filter(|_| result.is_ok());
+        let Some((seq, message)) = replay::left_over(&state.recorded, state.called) else {
+            return open.map(|seq| {
+                let message = format!(
+                    "effect {seq} has begun, and the workflow came to its end without its result, so that nobody knows whether it \
+                     happened: await it, and put its time limit into a policy"
+                );
+                Failure { kind: "open_effect".into(), message, keep: false, seq: Some(*seq) }
+            });
+        };
         // A step that failed anew may well end the workflow earlier.
         let failed_before = result.as_ref().is_err_and(|failed| failed.step().is_some_and(|step| step < seq));
         (!failed_before).then(|| Failure { kind: "diverged".into(), message, keep: false, seq: Some(seq) })
@@ -232,6 +273,20 @@ impl State {
         let first = self.waits.values().map(|due| due.unwrap_or(Instant::FAR_FUTURE)).min()?;
         let left = if first == Instant::FAR_FUTURE { FOREVER } else { first.since(now) };
         (left >= SHORT).then_some(left)
+    }
+}
+
+thread_local! {
+    /// The attempt, by its address, and the step whose operation is being polled.
+    static WITHIN: Cell<Option<(usize, u32)>> = const { Cell::new(None) };
+}
+
+/// What was being polled before, and is again.
+struct Before(Option<(usize, u32)>);
+
+impl Drop for Before {
+    fn drop(&mut self) {
+        WITHIN.set(self.0);
     }
 }
 

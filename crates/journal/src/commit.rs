@@ -199,7 +199,8 @@ where
             Ok(None) => match attempt.stop(Interruption::Fenced).await {},
             Err(error) => match attempt.store_failed(&error).await {},
         };
-        let result = work(begun.clone()).await.map_err(Into::into);
+        let working = attempt.within(call.seq, || work(begun.clone()));
+        let result = attempt.operating(call.seq, working).await.map_err(Into::into);
         // What the work left with somebody else cannot be committed.
         let Some(transaction) = Arc::into_inner(begun) else {
             let message = format!("{} kept its transaction beyond its end", call.title());

@@ -100,6 +100,7 @@ where
         attempt.write(&attempt.step(&call, Progress::Begun, None)).await;
     }
     let operation = Operation::new(attempt.op(&call), &attempt.member, policy.as_ref(), classifier.as_ref());
+    let run = |op| attempt.operating(call.seq, attempt.within(call.seq, || run(op)));
     let asked = || attempt.shared.tell_uncertain(attempt.run(), call.seq, &call.name);
     let result = operation.run_as_effect(recorded.is_some(), probe, run, asked).await;
     attempt.settle(&call, result).await

@@ -153,7 +153,7 @@ where
 async fn perform<T, E, F, Fut>(
     parts: Parts,
     classifier: Option<Arc<Classifier<'static, T, E>>>,
-    run: F,
+    mut run: F,
 ) -> Result<T, Failed>
 where
     F: FnMut(Op) -> Fut + Send,
@@ -169,6 +169,7 @@ where
         return result;
     }
     let operation = Operation::new(attempt.op(&call), &attempt.member, policy.as_ref(), classifier.as_ref());
+    let run = |op| attempt.operating(call.seq, attempt.within(call.seq, || run(op)));
     let result = operation.run(run).await;
     attempt.settle(&call, result).await
 }

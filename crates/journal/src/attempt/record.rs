@@ -12,7 +12,7 @@ use crate::failed::Failed;
 use crate::operation::Why;
 use crate::patience::insist;
 use crate::replay::{self, Call};
-use crate::run::{Failure, Progress, Step};
+use crate::run::{Failure, Kind, Progress, Step};
 use crate::store::{Keep as _, Written};
 use crate::telling::count;
 use crate::value::{Unfit, type_name};
@@ -32,10 +32,21 @@ impl Attempt {
             );
             match self.block(call.seq, "too_many_steps", message).await {}
         }
-        let recorded = self.lock().recorded.remove(&call.seq)?;
-        if let Err(message) = replay::compare(&recorded, call) {
+        if let Some(outer) = call.within {
+            let message = format!(
+                "{} is called by the operation of step {outer}, which does not run when it is replayed: call it beside that",
+                call.title()
+            );
+            match self.block(call.seq, "nested_step", message).await {}
+        }
+        let (recorded, again) = {
+            let mut state = self.lock();
+            (state.recorded.remove(&call.seq)?, state.again.filter(|again| *again < call.seq))
+        };
+        if let Err(message) = replay::compare(&recorded, call, again) {
             match self.block(call.seq, "diverged", message).await {}
         }
+        self.note(&recorded);
         Some(recorded)
     }
 
@@ -112,8 +123,20 @@ impl Attempt {
     pub(crate) async fn write(&self, step: &Step) {
         let written = insist!(&self.shared, self.shared.store.record(&self.fence, step));
         self.written(written).await;
+        self.note(step);
         if step.state == Progress::Done {
             self.progress();
+        }
+    }
+
+    /// Keeps in mind which effects have begun and have no result.
+    fn note(&self, step: &Step) {
+        if step.kind == Kind::Effect {
+            let mut state = self.lock();
+            match step.state {
+                Progress::Begun => state.open.insert(step.seq),
+                Progress::Done | Progress::Failed => state.open.remove(&step.seq),
+            };
         }
     }
 

@@ -127,6 +127,18 @@ on_every_store! {
         assert_eq!(error.to_string(), "flow/step is blocked: the input of step 1 `one` cannot be written as JSON: key must be a string");
     }
 
+    async fn an_error_of_any_length_is_the_error_of_its_step(bench: &Bench) {
+        let journal = bench.open().await;
+        journal.workflow("flow", "1", |cx: Ctx, (): ()| async move {
+            let body = "x".repeat(2 << 20);
+            cx.step("ask", |_| async { Err::<(), _>(Failed::new("http", body.as_str())) }).await
+        });
+        let _served = serve(&journal);
+        let error = journal.run::<()>("flow", "k", &()).await.unwrap_err();
+        assert!(matches!(&error, RunError::Failed { step: Some(1), .. }), "{error:.200}");
+        assert!(error.to_string().ends_with("xxx… (2080768 bytes more)"));
+    }
+
     async fn a_number_that_json_does_not_have_is_no_other_value_after_a_crash(bench: &Bench) {
         let (journal, calls) = (bench.open().await, Calls::default());
         let counted = calls.clone();
