@@ -122,7 +122,7 @@ fn lines(child: &mut Child) -> impl Iterator<Item = String> + use<> {
 fn what_was_acknowledged_survives_a_power_cut() {
     let (place, rng) = (Place::new(), Rng::new(7));
     let (mut acknowledged, mut lost) = (BTreeSet::new(), 0);
-    for round in 0..12 {
+    for round in 0..8 {
         let mut worker = place.start(&format!("work {round}"));
         let told = lines(&mut worker);
         let listener = std::thread::spawn(move || told.collect::<Vec<_>>());
