@@ -164,14 +164,17 @@ impl<T: DeserializeOwned + Send + 'static> Future for WaitCall<T> {
 async fn wait<T: DeserializeOwned>(parts: Parts, mut source: Source, timeout: Option<Duration>) -> Result<T, Failed> {
     let Parts { attempt, call, .. } = parts;
     let mut busy = Some(attempt.busy());
-    let mut until = None;
-    if let Some(recorded) = attempt.recall(&call).await {
-        if let Some(result) = attempt.replay(&call, &recorded).await {
-            return result;
-        }
-        until = end_of(recorded.value.as_deref());
-    } else if let Some(time) = timeout {
+    let recorded = attempt.recall(&call).await;
+    if let Some(recorded) = &recorded
+        && let Some(result) = attempt.replay(&call, recorded).await
+    {
+        return result;
+    }
+    let mut begun = recorded.is_some();
+    let mut until = recorded.and_then(|step| end_of(step.value.as_deref()));
+    if let Some(time) = timeout.filter(|_| until.is_none()) {
         until = Some(begin(&attempt, &call, time).await);
+        begun = true;
     }
     let shared = &attempt.shared;
     let watched = match &source {
@@ -183,6 +186,10 @@ async fn wait<T: DeserializeOwned>(parts: Parts, mut source: Source, timeout: Op
         let stirred = shared.watch(&watched);
         if let Some(result) = ask(&attempt, &call, &mut source).await {
             return decode(&attempt, &call, result).await;
+        }
+        if !std::mem::replace(&mut begun, true) {
+            // So that it can be seen from outside what the run waits for.
+            attempt.write(&attempt.step(&call, Progress::Begun, None)).await;
         }
         let left = match until {
             Some(until) => Some(left(&attempt, until).await),

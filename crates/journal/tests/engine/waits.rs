@@ -17,6 +17,12 @@ async fn is_parked(journal: &Journal, run: &RunId) -> bool {
     run.state == State::Queued && run.attempts == 0
 }
 
+/// So many of its steps are done.
+async fn done(journal: &Journal, run: &RunId) -> usize {
+    let steps = journal.show(run).await.unwrap().steps;
+    steps.iter().filter(|step| step.state == Progress::Done).count()
+}
+
 on_every_store! {
     async fn a_short_sleep_is_made_in_the_process(bench: &Bench) {
         let journal = bench.open().await;
@@ -94,11 +100,33 @@ on_every_store! {
         elsewhere.signal(run.id(), "approval", "1", "yes").await.unwrap();
         elsewhere.signal(run.id(), "approval", "1", "the same message again").await.unwrap();
         elsewhere.signal(run.id(), "number", "1", &5).await.unwrap();
-        until("the first is taken", async || journal.show(run.id()).await.unwrap().steps.len() == 1).await;
+        until("the first is taken", async || done(&journal, run.id()).await == 1).await;
         journal.signal(run.id(), "approval", "2", "no").await.unwrap();
         assert_eq!(run.result::<(String, String, u32)>().await.unwrap(), ("yes".into(), "no".into(), 5));
         let error = journal.signal(run.id(), "approval", "3", "late").await.unwrap_err();
         assert_eq!(error.to_string(), "flow/k is ok: only a run that has not ended takes messages");
+    }
+
+    async fn what_a_run_waits_for_can_be_seen_and_is_compared_when_it_is_replayed(bench: &Bench) {
+        let journal = bench.open().await;
+        let waits_for = |journal: &Journal, topic: &'static str| {
+            journal.workflow("flow", "1", move |cx: Ctx, (): ()| async move { cx.wait::<u32>(topic).await });
+        };
+        waits_for(&journal, "approval");
+        let served = serve(&journal);
+        let run = journal.start("flow", "k", &()).await.unwrap();
+        let steps = async || journal.show(run.id()).await.unwrap().steps;
+        until("it is put away", async || is_parked(&journal, run.id()).await && !steps().await.is_empty()).await;
+        let steps = steps().await;
+        let seen: Vec<_> = steps.iter().map(|step| (step.name.as_str(), step.kind, step.state)).collect();
+        assert_eq!(seen, [("approval", Kind::Wait, Progress::Begun)]);
+        drop(served);
+        let journal = bench.open().await;
+        waits_for(&journal, "permission");
+        let _served = serve(&journal);
+        journal.signal(run.id(), "permission", "1", &7).await.unwrap();
+        let error = journal.handle(run.id()).result::<u32>().await.unwrap_err().to_string();
+        assert!(error.contains("step 1 was `approval`, the code now calls `permission`"), "{error}");
     }
 
     async fn a_message_that_came_first_is_there(bench: &Bench) {
@@ -169,7 +197,7 @@ on_every_store! {
         let run = journal.start("flow", "k", &()).await.unwrap();
         until("the step runs", async || calls.count() == 1).await;
         journal.signal(run.id(), "number", "1", &5).await.unwrap();
-        until("the message is taken", async || journal.show(run.id()).await.unwrap().steps.len() == 1).await;
+        until("the message is taken", async || done(&journal, run.id()).await == 1).await;
         assert_eq!(state(&journal, run.id()).await, State::Running);
         go_on.notify_one();
         assert_eq!(run.result::<u32>().await.unwrap(), 6);
@@ -289,7 +317,7 @@ on_every_store! {
         });
         let _served = serve_slots(&journal, 2);
         let run = journal.start("parent", "k", &()).await.unwrap();
-        until("the parent waits", async || is_parked(&journal, run.id()).await && journal.show(run.id()).await.unwrap().steps.len() == 1).await;
+        until("the parent waits", async || is_parked(&journal, run.id()).await && journal.show(run.id()).await.unwrap().steps.len() == 2).await;
         bench.open().await.cancel(&RunId::new("child", "k")).await.unwrap();
         let began = Instant::now();
         assert_eq!(run.result::<String>().await.unwrap(), "cancelled");
