@@ -51,6 +51,25 @@ fn one_process_is_killed_again_and_again_amid_sixty_four_runs() {
     assert!(report.kills > 10, "{report}");
 }
 
+/// Who leaves gives back what it has, also what it was just about to claim: nothing is lost, and nobody waits for a lease.
+fn leaving(engine: Engine) {
+    let lease = Duration::from_secs(45);
+    let small = Options { engine, lease, runs: 80, least: Duration::from_secs(4), slots: 4, ..options(Mix::LEAVES) };
+    let report = run(&small);
+
+    assert!(report.leaves > 15 && report.took < lease, "{report}");
+}
+
+#[test]
+fn whoever_leaves_a_file_takes_nothing_along() {
+    leaving(Engine::Sqlite);
+}
+
+#[test]
+fn whoever_leaves_a_server_takes_nothing_along() {
+    leaving(Engine::Postgres);
+}
+
 /// A process that is forked has a twin with the same open files and locks, for half a second here. Neither the twin's end
 /// nor the original's must free what the other needs, and a lock that the twin still holds must not keep a dead process's
 /// runs from being taken over.
