@@ -3,9 +3,11 @@
 mod check;
 mod demo;
 mod journal;
+mod policies;
 mod schema;
 mod serve;
 mod simulate;
+mod values;
 
 use std::fmt;
 use std::io::Write;
