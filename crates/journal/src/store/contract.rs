@@ -37,7 +37,7 @@ macro_rules! contract {
             a_heartbeat_tells_what_was_lost, who_leaves_gives_back, a_first_effect_comes_with_its_run,
             only_attempts_without_progress_count, an_operator_cancels, an_operator_decides,
             what_failed_is_tried_again_beside_what_is_open, no_decision_undoes_what_is_done, for_ever_is_not_too_long,
-            a_fork_has_the_steps_before, what_is_old_is_forgotten,
+            a_fork_has_the_steps_before, what_is_old_is_forgotten, only_what_has_ended_is_erased,
             only_so_many_are_kept, runs_are_listed, a_task_is_kept_by_revision, many_steps_at_once);
     };
 }
@@ -677,6 +677,27 @@ pub(crate) async fn what_is_old_is_forgotten<B: Bench>(bench: &B) {
     left.sort_unstable();
     assert_eq!(left, ["flow/running", "flow/timed"]);
     assert_eq!(store.size().await.unwrap().steps, 2);
+}
+
+pub(crate) async fn only_what_has_ended_is_erased<B: Bench>(bench: &B) {
+    let (store, me) = (bench.store(), worker("me", LONG));
+    assert_eq!(store.erase(&RunId::new("flow", "none")).await, Ok(Changed::Missing));
+    let mine = fence(&held(store, "one", &me).await);
+    held(store, "other", &me).await;
+    assert_eq!(store.record(&mine, &step(1, Progress::Done, "a")).await, Ok(Written::Done));
+    assert_eq!(store.signal(&mine.run, "t", "1", "1").await, Ok(Signalled::Sent));
+    let Ok(Changed::Not(running)) = store.erase(&mine.run).await else { panic!("it runs") };
+    assert_eq!(running.state, State::Running);
+    assert_eq!(store.finish(&mine, None, &End::Ok("1".into())).await, Ok(Written::Done));
+
+    let Ok(Changed::Now(gone)) = store.erase(&mine.run).await else { panic!("it has ended") };
+
+    assert_eq!((gone.state, gone.result.as_deref()), (State::Ok, Some("1")));
+    assert_eq!(store.peek(&mine.run).await, Ok(None));
+    assert_eq!(store.size().await.unwrap().steps, 0);
+    assert!(matches!(store.start(&new_run("one")).await, Ok(Started::New)), "its id is free");
+    assert!(steps(store, &mine.run).await.is_empty());
+    assert!(store.peek(&RunId::new("flow", "other")).await.unwrap().is_some());
 }
 
 pub(crate) async fn only_so_many_are_kept<B: Bench>(bench: &B) {
