@@ -67,9 +67,11 @@ fn parse(text: &str) -> Result<config::Config, Vec<Mistake>> {
         policy: config::Config,
     }
     if !begins(text, &["policy"]) {
-        return Reader::new().policies("").read(text, |policy: &config::Config| {
-            let says_nothing = Invalid::new("", "empty", "a policy, policies or upstreams");
-            if *policy == config::Config::default() { vec![says_nothing] } else { policy.validate() }
+        let says_something = |line: &str| !line.trim().is_empty() && !line.trim().starts_with('#');
+        let is_empty = !text.lines().any(says_something);
+        return Reader::new().policies("").read(text, |policy: &config::Config| match is_empty {
+            true => vec![Invalid::new("", "empty", "a policy, policies or upstreams")],
+            false => policy.validate(),
         });
     }
     let within = |mistake: Invalid| Invalid::new(format!("policy.{}", mistake.field), mistake.value, mistake.allowed);

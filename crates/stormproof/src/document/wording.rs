@@ -3,8 +3,9 @@
 //!
 //! Knows the words of the parsers that types are read by, ours and foreign ones, and what they mean in a file.
 
-/// What parsers say they want, or say instead, and what that is to whoever writes a file.
-const ALLOWED: [(&str, &str); 15] = [
+/// How what parsers say they want, or say instead, begins, and what that is to whoever writes a file. The first that fits
+/// is meant.
+const ALLOWED: [(&str, &str); 22] = [
     ("u8", "a whole number from 0 to 255"),
     ("u16", "a whole number from 0 to 65535"),
     ("u32", "a whole number from 0 to 4294967295"),
@@ -14,14 +15,23 @@ const ALLOWED: [(&str, &str); 15] = [
     ("f64", "a number"),
     ("a boolean", "true or false"),
     ("a string", "a text in quotes"),
-    ("string or table", "a text in quotes, or a table"),
     ("a sequence", "a list"),
     ("a map", "a table"),
-    ("map", "a table"),
+    ("struct ", "a table"),
+    ("expected table", "a table"),
+    // Which words an `enum` has is told where a text is none of them.
+    ("enum", WORD),
+    ("string or table", WORD),
+    ("wanted string or table", WORD),
+    ("wanted exactly 1 element", "a table with one setting"),
+    ("tuple variant", "a list of two numbers"),
+    ("expected tuple with length 2", "a list of two numbers"),
+    ("tuple of size 2", "a list of two numbers"),
     ("socket address", ADDRESS),
-    ("invalid socket address syntax", ADDRESS),
+    ("invalid socket address", ADDRESS),
 ];
 
+const WORD: &str = "a text in quotes, or a table";
 const ADDRESS: &str = "an IP address with a port from 0 to 65535, such as 127.0.0.1:8080 or [::1]:8080";
 
 /// A value is repeated up to so many characters.
@@ -51,15 +61,15 @@ pub(super) fn told(message: &str, found: Found<'_>) -> String {
         Found::Several(what) => format!("is {what}"),
         Found::Name => "is unknown".to_owned(),
     };
-    let wanted = message.split_once(", expected ").map_or(message, |(_, wanted)| wanted);
-    if let Some((_, allowed)) = ALLOWED.iter().find(|(words, _)| *words == wanted) {
+    let (wanted, is_said) = match message.split_once(", expected ") {
+        Some((_, wanted)) => (wanted, true),
+        None => (message, false),
+    };
+    if let Some((_, allowed)) = ALLOWED.iter().find(|(words, _)| wanted.starts_with(words)) {
         return format!("{value}, allowed is {allowed}");
     }
     match found {
-        _ if wanted.starts_with("struct ") => format!("{value}, allowed is a table"),
-        // The words of an `enum` are told where a text is no such word.
-        _ if wanted.starts_with("enum") => format!("{value}, allowed is a text in quotes, or a table"),
-        _ if wanted.len() < message.len() => format!("{value}, allowed is {wanted}"),
+        _ if is_said => format!("{value}, allowed is {wanted}"),
         // What else a parser says may repeat the value.
         Found::Secret => value,
         // That it is a table or a name says nothing more.
