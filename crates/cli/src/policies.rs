@@ -69,10 +69,11 @@ fn parse(text: &str) -> Result<config::Config, Vec<Mistake>> {
     if !begins(text, &["policy"]) {
         let says_something = |line: &str| !line.trim().is_empty() && !line.trim().starts_with('#');
         let is_empty = !text.lines().any(says_something);
-        return Reader::new().policies("").read(text, |policy: &config::Config| match is_empty {
-            true => vec![Invalid::new("", "empty", "a policy, policies or upstreams")],
-            false => policy.validate(),
-        });
+        let judge = |policy: &config::Config| match policy.validate() {
+            _ if is_empty => vec![Invalid::new("", "empty", "a policy, policies or upstreams")],
+            mistakes => mistakes,
+        };
+        return Reader::new().policies("").read(text, judge);
     }
     let within = |mistake: Invalid| Invalid::new(format!("policy.{}", mistake.field), mistake.value, mistake.allowed);
     let validate = |document: &Document| document.policy.validate().into_iter().map(within).collect();

@@ -1,16 +1,24 @@
 //! The values of options: what one may be is said where it is none, as for a setting in a file.
 
+use std::net::SocketAddr;
 use std::str::FromStr;
 use std::time::Duration;
+
+/// Where to listen.
+pub(crate) fn address(text: &str) -> Result<SocketAddr, String> {
+    let allowed = "allowed is an IP address with a port from 0 to 65535, such as 127.0.0.1:8080 or [::1]:8080";
+    text.parse().map_err(|_| allowed.to_owned())
+}
 
 /// A length of time.
 pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     humantime::parse_duration(text).map_err(|_| "allowed is a duration such as 250ms, 30s or \"1h 30m\"".to_owned())
 }
 
-/// A whole number, such as `u32`.
+/// A whole number without a sign, such as `u32`.
 pub(crate) fn whole<T: FromStr>(text: &str) -> Result<T, String> {
-    let most = u64::MAX.checked_shr(64_u32.saturating_sub(8 * size_of::<T>() as u32)).unwrap_or(0);
+    let bytes = size_of::<T>().min(8);
+    let most = u64::MAX >> (64 - 8 * bytes.max(1));
     text.parse().map_err(|_| format!("allowed is a whole number from 0 to {most}"))
 }
 
@@ -26,6 +34,8 @@ mod tests {
     #[test]
     fn what_is_none_says_what_is_allowed() {
         assert_eq!(duration("1h 30m"), Ok(Duration::from_secs(5_400)));
+        assert!(address("127.0.0.1:80").is_ok());
+        assert!(address("127.0.0.1:99999").is_err_and(|why| why.contains("a port from 0 to 65535")));
         assert!(duration("soon").is_err_and(|why| why.starts_with("allowed is a duration such as ")));
         assert_eq!(whole::<u32>("7"), Ok(7));
         assert_eq!(whole::<u32>("-1"), Err("allowed is a whole number from 0 to 4294967295".to_owned()));

@@ -25,6 +25,9 @@ const VALUES: [&str; 16] = [
     "1979-05-27",
 ];
 
+/// What mistakes are made of in Rust, and in no file.
+const FOREIGN: [&str; 8] = ["invalid", "expected", "struct", "enum", "u32", "usize", "f64", "variant"];
+
 /// The paths of all settings in a schema, and of the tables that hold them.
 fn paths(schema: &Value, at: &str, found: &mut Vec<String>) {
     let child = |name: &str| if at.is_empty() { name.to_owned() } else { format!("{at}.{name}") };
@@ -56,7 +59,6 @@ fn every_mistake_says_what_is_allowed(schema: &Value, base: &str, read: impl Fn(
                 let is_told = message.contains("is ") && message.contains(", allowed is ");
                 let of_two = message.contains("belongs to the kind") || message.contains("says the same as");
                 let preset = message.starts_with("no preset is called");
-                const FOREIGN: [&str; 8] = ["invalid", "expected", "struct", "enum", "u32", "usize", "f64", "variant"];
                 if !(is_told || of_two || preset) || FOREIGN.iter().any(|word| message.contains(word)) {
                     wrong.push(format!("{path} = {value}: {mistake}"));
                 }
