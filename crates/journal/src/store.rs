@@ -475,6 +475,9 @@ pub(crate) trait Keep: Send + Sync {
     /// workers that are gone. A batch ends early after [`BATCH_STEPS`].
     fn forget(&self, retention: &Retention) -> impl Future<Output = Result<Forgotten, StoreError>> + Send;
 
+    /// Forgets a run that has ended, with its steps and inbox, whatever its time. The answer has the run as it was.
+    fn erase(&self, run: &RunId) -> impl Future<Output = Result<Changed, StoreError>> + Send;
+
     /// How much there is.
     fn size(&self) -> impl Future<Output = Result<Size, StoreError>> + Send;
 

@@ -466,6 +466,17 @@ impl Keep for Memory {
         Ok(forgotten)
     }
 
+    async fn erase(&self, run: &RunId) -> Result<Changed, StoreError> {
+        let mut data = self.lock().0;
+        let Some(entry) = data.runs.get(run) else { return Ok(Changed::Missing) };
+        let known = Box::new(entry.run.clone());
+        if !known.state.has_ended() {
+            return Ok(Changed::Not(known));
+        }
+        data.runs.remove(run);
+        Ok(Changed::Now(known))
+    }
+
     async fn size(&self) -> Result<Size, StoreError> {
         let (data, now) = self.lock();
         let runs = State::ALL.map(|state| data.runs.values().filter(|entry| entry.run.state == state).count() as u64);

@@ -257,6 +257,11 @@ impl Keep for Sqlite {
         self.writer.ask(Several(move |tx: &Transaction<'_>, now| retention::forget(tx, &locks, &retention, now))).await
     }
 
+    async fn erase(&self, run: &RunId) -> Result<Changed, StoreError> {
+        let run = run.clone();
+        self.writer.ask(Several(move |tx: &Transaction<'_>, _| retention::erase(tx, &run))).await
+    }
+
     async fn size(&self) -> Result<Size, StoreError> {
         let (locks, now) = (Arc::clone(&self.locks), self.clocks.now());
         self.readers.ask(move |connection| retention::size(connection, &locks, now)).await

@@ -239,6 +239,19 @@ async fn few_steps<'a>(tx: &Transaction<'_>, ids: &[&'a str]) -> Result<Vec<&'a 
     Ok(few)
 }
 
+pub(crate) async fn erase(client: &mut Client, id: &RunId) -> Result<Changed, Trouble> {
+    const LOOK: &str = concat!("select ", run_columns!(), " from stormproof.run where id = $1 for update");
+    let tx = client.transaction().await?;
+    let Some(row) = rows::one(&tx, LOOK, &[&id.as_str()]).await? else { return Ok(Changed::Missing) };
+    let run = Box::new(rows::run(&row)?);
+    if !run.state.has_ended() {
+        return Ok(Changed::Not(run));
+    }
+    forget_runs(&tx, &[id.as_str()]).await?;
+    tx.commit().await?;
+    Ok(Changed::Now(run))
+}
+
 pub(crate) async fn size(client: &Client) -> Result<Size, Trouble> {
     const SQL: &str = concat!(
         "select (select count(*) from stormproof.worker where lease_until > ",

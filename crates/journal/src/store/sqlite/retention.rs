@@ -5,9 +5,9 @@ use rusqlite::{Connection, Params, params};
 use super::clock::Now;
 use super::lock::Locks;
 use super::runs::span;
-use super::workers;
+use super::{rows, workers};
 use crate::run::{Millis, RunId, State, millis};
-use crate::store::{BATCH_STEPS, Forgotten, Retention, Size};
+use crate::store::{BATCH_STEPS, Changed, Forgotten, Retention, Size};
 
 /// Forgets a batch.
 pub(super) fn forget(tx: &Connection, locks: &Locks, retention: &Retention, now: Now) -> rusqlite::Result<Forgotten> {
@@ -83,6 +83,16 @@ fn ended(connection: &Connection, retention: &Retention, batch: i64, now: Now) -
         )?
         .query_map(params![now.wall, before, most, batch], |row| Ok(RunId::parse(row.get_ref(0)?.as_str()?)))?
         .collect()
+}
+
+/// Forgets a run that has ended.
+pub(super) fn erase(tx: &Connection, id: &RunId) -> rusqlite::Result<Changed> {
+    let Some(run) = rows::find(tx, id)?.map(Box::new) else { return Ok(Changed::Missing) };
+    if !run.state.has_ended() {
+        return Ok(Changed::Not(run));
+    }
+    delete(tx, id)?;
+    Ok(Changed::Now(run))
 }
 
 /// Takes a run away with all that belongs to it, and says how many steps it had.
