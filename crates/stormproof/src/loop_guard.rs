@@ -84,8 +84,8 @@ impl LoopGuard {
         self.0.core.config()
     }
 
-    /// Before `tool` is called. `arguments` is any text in which the same is written the same way: of JSON, with its keys
-    /// sorted, as `serde_json::Value` writes it.
+    /// Before `tool` is called. `arguments` is any text in which the same is written the same way; of JSON neither blanks
+    /// nor the order of fields count.
     pub fn before_call(&self, tool: &str, arguments: &str) -> Verdict {
         self.tell(self.0.core.before_call(self.0.subject.now(), tool, arguments))
     }
@@ -135,6 +135,15 @@ impl LoopGuard {
     /// A text that did not come from a tool, such as the task: ids in it name things, and are not masked in arguments.
     pub fn context(&self, text: &str) {
         self.0.core.context(text);
+    }
+
+    /// A person has said something, and the agent answers that: what it did before is no evidence any more, as a question
+    /// may well be asked again. The step is not forgotten: after a detection there is no nudge any more. Ids in `text` name
+    /// things, as those of [`context`](Self::context). A message that a program sends by itself, such as "go on", is none.
+    ///
+    /// A run that is stopped stays so until [`resume`](Self::resume).
+    pub fn user_turn(&self, text: &str) {
+        self.0.core.user_turn(text);
     }
 
     /// Lets a run go on that was stopped. All evidence is forgotten, but not the step: the next detection is a block.

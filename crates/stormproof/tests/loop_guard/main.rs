@@ -8,3 +8,4 @@ mod bad;
 mod good;
 mod random;
 mod state;
+mod transcripts;
