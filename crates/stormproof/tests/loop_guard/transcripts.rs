@@ -85,15 +85,17 @@ impl Agent {
             filled.push_str(before);
             self.ticks += 1;
             let random = self.ticks.wrapping_mul(0x9e37_79b9_7f4a_7c15);
-            filled.push_str(&match what {
+            let choices: Vec<_> = what.split('|').collect();
+            let with = match what {
                 "n" => format!("{round}"),
                 "day" => format!("2026-{:02}-{:02}", round / 28 % 12 + 1, round % 28 + 1),
                 "uuid" => format!("{:08x}-1b2c-4d3e-8f90-{:012x}", random >> 32, random & 0xffff_ffff_ffff),
                 "now" => format!("2026-01-01T10:{:02}:{:02}.{:03}Z", round % 60, self.ticks % 59 + 1, random % 1_000),
-                "tmp" => format!("/tmp/tmp{:x}", (random >> 40 << 8) % 0xffff_ffff | 0x1000_000a),
-                "noise" => format!("0.{:06}{:06}", 412_345, random % 1_000_000),
-                choice => choice.split('|').nth(round % choice.split('|').count()).unwrap().to_owned(),
-            });
+                "tmp" => format!("/tmp/tmp{:07x}1", random >> 36),
+                "noise" => format!("0.412345{:06}", random % 1_000_000),
+                _ => choices[round % choices.len()].to_owned(),
+            };
+            filled.push_str(&with);
             rest = after;
         }
         filled + rest
