@@ -273,5 +273,6 @@ fn samples(memory: &Memory) -> Vec<Sample> {
     samples
 }
 
-#[cfg(all(test, not(loom)))]
+#[cfg(test)]
+#[cfg(not(loom))]
 mod tests;
