@@ -151,8 +151,10 @@ where
         Ok(None) => return Err(wrong_engine(&attempt, &call, "commit", "SQLite").await),
         Err(error) => match attempt.store_failed(&error).await {},
     };
-    if let Committed::Written(written) = committed {
-        attempt.written(Ok(written)).await;
+    match committed {
+        Committed::Written(written) => attempt.written(Ok(written)).await,
+        Committed::Undone => {}
+        Committed::Refused(why) => return Err(refused(&attempt, &call, &why).await),
     }
     outcome(&attempt, &call, slot.take()).await
 }
@@ -230,11 +232,14 @@ where
         };
         let step = attempt.step(&call, Progress::Done, Some(json));
         match store.commit(transaction, &attempt.fence, &step).await {
-            Ok(written) => {
+            Ok(Committed::Refused(why)) => return Err(refused(&attempt, &call, &why).await),
+            Ok(Committed::Written(written)) => {
                 attempt.written(Ok(written)).await;
                 attempt.progress();
                 return Ok(value);
             }
+            // Only work on SQLite asks for that.
+            Ok(Committed::Undone) => match attempt.stop(Interruption::Fenced).await {},
             // It did not happen: the work is done again. If it cannot be known, the next attempt reads what is recorded.
             Err(error) => {
                 if !patience.again(&error).await {
@@ -243,6 +248,13 @@ where
             }
         }
     }
+}
+
+/// The error of a commit that the database does not make, such as one that violates a constraint that is checked only
+/// then; it is recorded.
+async fn refused(attempt: &Attempt, call: &Call, why: &str) -> Failed {
+    let message = format!("{} cannot be committed: {why}", call.title());
+    attempt.settle_failed(call, Failed::new("not_committed", message)).await
 }
 
 /// The error of a commit that the journal's engine cannot do; it is recorded.

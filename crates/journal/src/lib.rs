@@ -10,6 +10,7 @@ mod failed;
 mod fingerprint;
 mod op;
 mod operation;
+mod own_task;
 mod replay;
 mod step;
 mod wait;

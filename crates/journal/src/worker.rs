@@ -11,6 +11,7 @@ use tokio::task::JoinSet;
 use crate::error::{RunError, StoreError};
 use crate::journal::Shared;
 use crate::lease::{Live, Member};
+use crate::own_task::own;
 use crate::patience::Patience;
 use crate::run::{Failure, RunId};
 use crate::store::{Claimed, Fence, Forgotten, Found, Keep as _, Retention, Wanted};
@@ -71,7 +72,7 @@ impl Shared {
                             self.woken();
                         }
                         for (live, claimed) in claimed {
-                            tasks.spawn(self.clone().carry_out(live, claimed));
+                            tasks.spawn(own(self.clone().carry_out(live, claimed)));
                         }
                     }
                     Err(error) => {
