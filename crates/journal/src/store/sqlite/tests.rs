@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use tempfile::TempDir;
 
 use super::*;
-use crate::run::{Kind, Progress};
+use crate::run::{Failure, Kind, Progress};
 use crate::store::contract::Bench;
 
 /// Both clocks, to be moved by hand.
