@@ -1,7 +1,7 @@
 //! The same work under other circumstances than three processes that are killed and stopped: without any fault, with one
 //! process that is killed again and again, and with processes that are forked.
 #![cfg(unix)]
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test stops at the first surprise")]
+#![cfg(test)]
 
 use std::{path::PathBuf, process::Command, time::Duration};
 

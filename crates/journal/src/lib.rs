@@ -81,5 +81,7 @@ mod pages {
         Steps: "docs/src/journal/steps.md",
         Callees: "docs/src/journal/callees.md",
         Operations: "docs/src/journal/operations.md",
+        LangGraph: "docs/src/migration/langgraph.md",
+        Dbos: "docs/src/migration/dbos.md",
     }
 }

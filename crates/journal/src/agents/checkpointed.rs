@@ -153,9 +153,17 @@ where
         }
     }
 
+    /// The names of the steps as far as there is room, for people, and something that is another one for other names.
     fn version(&self) -> String {
-        let names: Vec<_> = self.steps.iter().map(|(name, _)| name).collect();
-        fingerprint(&names).unwrap_or_default()
+        let names: Vec<_> = self.steps.iter().map(|(name, _)| name.as_str()).collect();
+        let fp = fingerprint(&names).unwrap_or_default();
+        let mut bytes = 0;
+        let fits = |letter: &char| {
+            bytes += letter.len_utf8();
+            bytes <= 80
+        };
+        let listed: String = names.join(", ").chars().filter(|letter| !letter.is_control()).take_while(fits).collect();
+        format!("{listed} #{}", fp.get(..8).unwrap_or_default()).trim_start().to_owned()
     }
 
     /// The steps, one after another.

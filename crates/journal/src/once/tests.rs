@@ -95,7 +95,7 @@ on_every_store! {
     async fn a_key_with_another_input_is_refused(journal: Journal) {
         journal.once("pay", "18").input(&1).run(unasked, value(7)).await.unwrap();
         let reused = journal.once("pay", "18").input(&2).run(unasked, uncalled).await.unwrap_err();
-        assert_eq!(reused.to_string(), "pay/18 was started with another input: use another key, or the same input");
+        assert_eq!(reused.to_string(), "pay/18 was started with another input: use another key, or what it was started with");
         assert!(matches!(reused, RunError::KeyReused { .. }));
         let float = journal.once("pay", "18").input(&1.0).run(unasked, uncalled).await;
         assert!(matches!(float, Err(RunError::KeyReused { .. })), "1 and 1.0 are two");

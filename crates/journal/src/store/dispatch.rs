@@ -214,6 +214,10 @@ impl Keep for Store {
         each!(self, store => store.forget(retention))
     }
 
+    async fn erase(&self, run: &RunId) -> Result<Changed, StoreError> {
+        each!(self, store => store.erase(run))
+    }
+
     async fn size(&self) -> Result<Size, StoreError> {
         each!(self, store => store.size())
     }

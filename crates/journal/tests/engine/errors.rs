@@ -50,9 +50,9 @@ on_every_store! {
         journal.start("flow", "k", &input(&[("b", 2), ("a", 1)])).await.unwrap();
         let error = journal.start("flow", "k", &input(&[("a", 1)])).await.unwrap_err();
         assert_eq!(error, RunError::KeyReused { run: RunId::new("flow", "k"), differs: "another input".into() });
-        assert_eq!(error.to_string(), "flow/k was started with another input: use another key, or the same input");
+        assert_eq!(error.to_string(), "flow/k was started with another input: use another key, or what it was started with");
         let error = journal.start("flow", "k", &input(&[("a", 1), ("b", 2)])).version("4").await.unwrap_err();
-        assert_eq!(error.to_string(), "flow/k was started with version 3, not 4: use another key, or the same input");
+        assert_eq!(error.to_string(), "flow/k was started with version 3, not 4: use another key, or what it was started with");
     }
 
     async fn a_workflow_that_nobody_registered_is_unknown(bench: &Bench) {
@@ -62,7 +62,7 @@ on_every_store! {
         let error = journal.start("fund", "k", &()).await.unwrap_err();
         assert_eq!(
             error.to_string(),
-            "no workflow `fund` is registered in this process (registered: find, pay): register it, or say its version if another process serves it"
+            "no workflow `fund` is registered in this process (registered: find, pay): register it, or say which version to start, `.version(\"1\")`, if another process serves it"
         );
     }
 
@@ -148,7 +148,7 @@ on_every_store! {
                 calls.call();
                 if optional {
                     // Written as null, which would be read back as `None`.
-                    let mean = cx.step("mean", |_| async { Ok::<_, Failed>(Some(0.0_f64 / 0.0)) }).await?;
+                    let mean = cx.step("mean", |_| async { Ok::<_, Failed>(Some(f64::NAN)) }).await?;
                     return Ok(mean.is_some());
                 }
                 let mean = cx.step("mean", |_| async { Ok::<_, Failed>(vec![1.0, f32::INFINITY]) }).await?;

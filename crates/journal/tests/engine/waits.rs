@@ -347,7 +347,7 @@ on_every_store! {
         let _served = serve(&journal);
         assert_eq!(
             journal.run::<String>("parent", "k", &()).await.unwrap(),
-            "child/k was started with another input: use another key, or the same input"
+            "child/k was started with another input: use another key, or what it was started with"
         );
     }
 
