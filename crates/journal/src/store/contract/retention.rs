@@ -73,7 +73,7 @@ pub(crate) async fn for_ever_is_not_too_long<B: Bench>(bench: &B) {
     let once = NewRun { ttl: Some(ever), ..new_run("once") };
     assert!(matches!(store.start_claimed(&once, &me, &step(1, Progress::Begun, "a")).await, Ok(Ok(_))));
     let run = taken(store, &me, &kept.id).await.run;
-    let parked = End::Queued { after: ever, parked: true };
+    let parked = End::Parked { after: ever };
     assert_eq!(store.finish(&fence(&run), None, &parked).await, Ok(Written::Done));
     assert_eq!(store.keep_task("t", &Task { rev: 1, state: "{}".into() }, ever).await, Ok(true));
     assert!(store.task("t").await.unwrap().is_some());
