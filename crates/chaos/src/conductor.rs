@@ -147,7 +147,10 @@ impl Place {
             Engine::Postgres => {
                 // A server that is ended keeps what it has handed to the system: flushing shows nothing here, and makes each
                 // restart wait for the disk.
-                let server = Server::start_with(&[("fsync", "off")])?;
+                // A worker that is stopped between its connect and its first packet holds up the end of a server that is to
+                // be restarted for as long as the server waits for the packet, a minute by default; and whoever cuts
+                // connections waits for the server.
+                let server = Server::start_with(&[("fsync", "off"), ("authentication_timeout", "1s")])?;
                 let database = server.database()?;
                 Ok(Self { url: database.url().into(), postgres: Some((database, server)) })
             }

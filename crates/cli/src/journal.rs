@@ -274,7 +274,7 @@ async fn make_fork(journal: &Journal, args: &ForkArgs, as_json: bool) -> Result<
     };
     // One more than there are is a copy of everything.
     let steps = history.steps.len();
-    if usize::try_from(before).is_ok_and(|before| before > steps + 1) {
+    if before == 0 || usize::try_from(before).is_ok_and(|before| before > steps + 1) {
         return Err(Failed(FAILED, format!("{} has {steps} steps, so there is no step {before}", args.run)));
     }
     let mut fork = journal.fork(&args.run, before);

@@ -7,8 +7,9 @@ use std::pin::Pin;
 
 use crate::error::{RunError, StoreError};
 use crate::journal::Journal;
-use crate::run::{Millis, Run, RunId, Step};
+use crate::run::{Millis, Run, RunId, State, Step};
 use crate::store::{Changed, Decision, Filter, Forgotten, Keep, Retention};
+use crate::workflows::check_version;
 
 /// A run with its steps.
 #[derive(Clone, Debug, PartialEq)]
@@ -58,28 +59,51 @@ impl Journal {
     /// ```
     ///
     /// # Errors
-    /// [`RunError::Missing`] if there is no such run, [`RunError::State`] if a step before `before` is not done or the
-    /// key of the copy is taken, [`RunError::Key`] if it is not valid, or what the store said.
+    /// [`RunError::Missing`] if there is no such run, [`RunError::State`] if it is no workflow but a call that is made
+    /// [once](Self::once), a step before `before` is not done or the key of the copy is taken, [`RunError::Key`] if it or the version is not valid, or what the store said.
     pub fn fork(&self, run: &RunId, before: u32) -> Fork<'_> {
         Fork { journal: self, from: run.clone(), before: before.max(1), key: None, version: None }
     }
 
-    /// Queues a run that is blocked, cancelled, or ended with an error. Done steps are not repeated; the step in the
-    /// way gets the decision. The answer is the run as it is now.
+    /// Queues a run that is blocked, cancelled, or ended with an error. Done steps are not repeated; the step that the
+    /// run's error names, or the only one that is open, gets the decision. The answer is the run as it is now.
     ///
     /// # Errors
-    /// [`RunError::Missing`], [`RunError::State`] if the run is queued, running or ended well, or what the store said.
+    /// [`RunError::Missing`], [`RunError::State`] if the run is queued, running or ended well, or if it is not known about
+    /// which step the decision is; [`RunError::Value`] or [`RunError::TooLarge`] if the value of the decision cannot be one
+    /// of a step; or what the store said.
     pub async fn resume(&self, run: &RunId, decision: Decision) -> Result<Run, RunError> {
-        if decision == Decision::Ask {
-            self.0.revive_child(run).await?;
+        match &decision {
+            Decision::Ask => self.0.revive_child(run).await?,
+            Decision::Rerun => {}
+            Decision::Done(value) => self.check_decided(run, value)?,
         }
         let changed = self.0.store.resume(run, &decision).await?;
         self.0.woken();
         let why = |run: &Run| match &decision {
-            Decision::Done(_) | Decision::Rerun if !run.state.has_ended() => "no step of it waits for a decision",
+            Decision::Done(_) | Decision::Rerun
+                if matches!(run.state, State::Blocked | State::Cancelled | State::Err) =>
+            {
+                "no step of it waits for a decision, or several do: resume it without one, and what cannot be told by a \
+                 probe blocks it again and is named"
+            }
             _ => "only a run that is blocked, cancelled or ended with an error can be resumed",
         };
         answer(run, changed, why)
+    }
+
+    /// Whether an operator's value can be one of a step.
+    fn check_decided(&self, run: &RunId, value: &str) -> Result<(), RunError> {
+        let (what, bytes, limit) = (|| "the value of the decision".into(), value.len(), self.0.settings.max_value);
+        if bytes > limit {
+            return Err(RunError::TooLarge { run: run.clone(), what: what(), bytes, limit });
+        }
+        let is_json = serde_json::from_str::<serde::de::IgnoredAny>(value);
+        let wrong = |error: serde_json::Error| {
+            let why = format!("it is no JSON: {error}").into();
+            RunError::Value { run: run.clone(), what: what(), why }
+        };
+        is_json.map(drop).map_err(wrong)
     }
 
     /// Cancels a run that has not ended. A worker that has it writes nothing more; in this process it stops at once.
@@ -169,7 +193,12 @@ impl Fork<'_> {
         let Some(from) = store.peek(&self.from).await? else {
             return Err(RunError::Missing { run: self.from });
         };
+        if from.version.is_empty() {
+            let why = "a call that is made once has no steps to copy: make it with another key".into();
+            return Err(RunError::State { run: from.id, state: from.state, why });
+        }
         let version = self.version.as_ref().unwrap_or(&from.version).clone();
+        check_version(&version)?;
         let key = from.id.as_str().strip_prefix(&from.name).and_then(|rest| rest.strip_prefix('/')).unwrap_or_default();
         let (stem, tries) = match &self.key {
             Some(key) => (key.as_str(), None),

@@ -55,13 +55,15 @@ pub(crate) enum Undo {
 }
 
 /// What became of a commit.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 #[must_use]
 pub(crate) enum Committed {
     /// The user's rows and the record, or the record of a failure.
     Written(Written),
     /// Nothing is written, as the work asked for.
     Undone,
+    /// Nothing is written, since what the work did cannot be committed. What the database said of it.
+    Refused(Box<str>),
 }
 
 /// What a commit does on SQLite, in a savepoint: its value as JSON. Called again if the transaction that it was part of
@@ -283,7 +285,8 @@ impl Filter {
 pub struct Retention {
     /// Runs that ended so long ago and have no time of their own (`expires_at`). Default: 30 days.
     pub ended: Duration,
-    /// At most so many ended runs are kept, the youngest. Default: any number.
+    /// At most so many ended runs are kept, the youngest. Those that have a time of their own are neither counted nor
+    /// forgotten before it is over. Default: any number.
     pub most: Option<u64>,
     /// So many are forgotten in one transaction, so that others can write in between. Default: 500.
     pub batch: u32,

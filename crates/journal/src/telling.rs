@@ -70,6 +70,12 @@ impl Shared {
         }
     }
 
+    /// The probe of an effect is asked whether it happened.
+    pub(crate) fn tell_uncertain(&self, run: &RunId, step: u32, name: &str) {
+        count(&self.counters.probed);
+        self.tell(|| Told::EffectUncertain { run: run.as_str().into(), step, name: name.into() });
+    }
+
     pub(crate) fn tell_blocked(&self, run: &RunId, failure: &Failure) {
         self.tell(|| Told::RunBlocked {
             run: run.as_str().into(),

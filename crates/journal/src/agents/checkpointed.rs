@@ -13,12 +13,14 @@ use crate::context::Ctx;
 use crate::error::RunError;
 use crate::failed::Failed;
 use crate::fingerprint::fingerprint;
-use crate::handle::{Begin, input, outcome};
+use crate::handle::outcome;
 use crate::journal::{Journal, Shared};
 use crate::lease::Live;
 use crate::once::{SHORTEST, pause};
 use crate::run::RunId;
+use crate::start::Begin;
 use crate::store::{Claimed, Fence, Keep as _, Taken};
+use crate::value::input;
 use crate::workflows::{Workflow, as_workflow};
 
 /// Works in steps, each of which changes a state of type `S`. The state is written down after each step that succeeded,
@@ -187,13 +189,9 @@ enum Turn {
 }
 
 /// Takes the run up, if it is nobody's.
-///
-/// In a task of its own: if the caller goes away meanwhile, a run that was taken is given back.
 async fn take(shared: &Arc<Shared>, id: &RunId) -> Result<Turn, RunError> {
-    let member = shared.member().await?;
-    let (shared, run) = (shared.clone(), id.clone());
-    let taken = tokio::spawn(async move {
-        let _claiming = shared.claiming.clone().read_owned().await;
+    let run = id.clone();
+    let taken = shared.claiming(async move |shared, member| {
         let taken = shared.store.take(member.worker(), &run, false).await.inspect_err(|error| member.doubt(error));
         Ok(match taken? {
             Taken::Claimed(claimed) => {
@@ -203,5 +201,5 @@ async fn take(shared: &Arc<Shared>, id: &RunId) -> Result<Turn, RunError> {
             _ => Turn::Wait,
         })
     });
-    taken.await.unwrap_or_else(|_| Err(RunError::Fenced { run: id.clone() }))
+    taken.await.unwrap_or_else(|| Err(RunError::Fenced { run: id.clone() }))
 }

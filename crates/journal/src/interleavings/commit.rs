@@ -35,10 +35,7 @@ pub(super) async fn slowly(store: &Store, who: &str, fence: &Fence, step: &Step,
                 std::thread::sleep(length);
                 Ok(value.clone())
             });
-            match store.commit(fence, step, work).await.unwrap() {
-                Committed::Written(written) => written,
-                Committed::Undone => panic!("nothing asked for that"),
-            }
+            written(store.commit(fence, step, work).await.unwrap())
         }
         #[cfg(feature = "postgres")]
         Store::Postgres(store) => {
@@ -47,8 +44,15 @@ pub(super) async fn slowly(store: &Store, who: &str, fence: &Fence, step: &Step,
             tell();
             tokio::time::sleep(length).await;
             let step = Step { value: Some(value), ..step.clone() };
-            store.commit(tx, fence, &step).await.unwrap()
+            written(store.commit(tx, fence, &step).await.unwrap())
         }
         Store::Memory(_) => panic!("{store:?} has no commits"),
+    }
+}
+
+fn written(committed: Committed) -> Written {
+    match committed {
+        Committed::Written(written) => written,
+        other => panic!("nothing asked for that: {other:?}"),
     }
 }

@@ -372,6 +372,17 @@ on_every_store! {
     }
 }
 
+on_every_store! {
+    async fn the_second_caller_gets_no_other_number_than_the_first(journal: Journal) {
+        let nan = |_: Op| ready(Ok::<_, Failed>(Some(f64::NAN)));
+        let unasked = |_: Op| ready(Err::<Probe<Option<f64>>, _>(Failed::new("", "asked")));
+        let first = journal.once("mean", "18").run(unasked, nan).await.unwrap_err();
+        let why = "mean/18 is blocked: the result holds a number that JSON cannot hold (NaN or infinite)";
+        assert_eq!(first.to_string(), why);
+        assert_eq!(journal.once("mean", "18").run(unasked, nan).await, Err(first), "it was called: it is not called again");
+    }
+}
+
 /// 100 duplicates by one journal, and by two on one database, as two processes have it.
 async fn hundred(url: &str) {
     let journals = [Journal::open(url).await.unwrap(), Journal::open(url).await.unwrap()];

@@ -93,6 +93,13 @@ impl Store {
         }
     }
 
+    /// Lets go of what this process holds as a sign that `worker` lives: it will not come back.
+    pub(crate) fn forsake(&self, worker: &Worker) {
+        if let Self::Sqlite(store) = self {
+            store.forsake(worker);
+        }
+    }
+
     /// Whether no other process can have it.
     pub(crate) fn is_alone(&self) -> bool {
         matches!(self, Self::Memory(_))

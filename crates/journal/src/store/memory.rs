@@ -446,14 +446,16 @@ impl Keep for Memory {
         let mut ended: Vec<_> = ended.map(|entry| (entry.ended_at, entry.run.id.clone(), entry)).collect();
         ended.sort_by_key(|(at, ..)| std::cmp::Reverse(*at));
         let most = retention.most.map_or(usize::MAX, |most| usize::try_from(most).unwrap_or(usize::MAX));
-        let past = |place: usize, entry: &Entry| {
-            entry.expired(now) || entry.run.expires_at.is_none() && entry.ended_at <= old || place >= most
+        // Who says how long a run is to be remembered has the last word.
+        let mut kept = 0_usize;
+        let mut past = |entry: &Entry| {
+            if entry.run.expires_at.is_some() {
+                return entry.expired(now);
+            }
+            kept = kept.saturating_add(1);
+            entry.ended_at <= old || kept > most
         };
-        let gone = ended
-            .iter()
-            .enumerate()
-            .filter(|(place, (.., entry))| past(*place, entry))
-            .map(|(_, (_, id, _))| id.clone());
+        let gone = ended.iter().filter(|(.., entry)| past(entry)).map(|(_, id, _)| id.clone());
         let gone: Vec<_> = gone.take(usize::try_from(retention.batch).unwrap_or(usize::MAX)).collect();
         let steps: usize = gone.iter().filter_map(|id| data.runs.get(id)).map(|entry| entry.steps.len()).sum();
         let forgotten = Forgotten { runs: gone.len() as u64, steps: steps as u64, ..Forgotten::default() };
@@ -521,8 +523,13 @@ fn decide(entry: &mut Entry, decision: &Decision) -> bool {
         Decision::Ask => step.state == Progress::Failed,
         _ => step.state != Progress::Done,
     };
-    let open = entry.steps.values().rev().find(in_the_way).map(|step| step.seq);
-    let Some(seq) = named.or(open) else { return !matches!(decision, Decision::Done(_)) };
+    let mut open = entry.steps.values().rev().filter(in_the_way).map(|step| step.seq);
+    let last = open.next();
+    // A decision is about one step, and nobody has said which.
+    if named.is_none() && *decision != Decision::Ask && open.next().is_some() {
+        return false;
+    }
+    let Some(seq) = named.or(last) else { return !matches!(decision, Decision::Done(_)) };
     let Some(step) = entry.steps.get_mut(&seq) else { return !matches!(decision, Decision::Done(_)) };
     match decision {
         // What is done happened, whatever somebody thinks of it.

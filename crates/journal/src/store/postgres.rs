@@ -13,7 +13,9 @@ mod lanes;
 mod operate;
 mod pool;
 mod rows;
+mod runs;
 mod schema;
+mod steps;
 mod tls;
 mod transaction;
 mod trouble;
@@ -29,34 +31,41 @@ pub use transaction::PgTransaction;
 use self::address::Address;
 use self::lanes::Lanes;
 use self::pool::{Connections, ask};
+use self::runs::{Finish, Start};
 use self::schema::Unusable;
+use self::steps::Record;
 use self::transaction::Ended;
 use self::trouble::{Patience, Trouble};
 use super::{
-    Changed, Claimed, Decision, End, Fence, Filter, Forgotten, Found, Keep, NewRun, Retention, Signalled, Size,
-    Started, Taken, Task, Wanted, Worker, Written,
+    Changed, Claimed, Committed, Decision, End, Fence, Filter, Forgotten, Found, Keep, NewRun, Retention, Signalled,
+    Size, Started, Taken, Task, Wanted, Worker, Written,
 };
 use crate::error::{OpenError, StoreError};
-use crate::run::{Epoch, Millis, Run, RunId, Step};
+use crate::run::{Epoch, Millis, Run, RunId, State, Step};
 
 /// A journal's store in PostgreSQL.
 #[derive(Clone, Debug)]
 pub(crate) struct Postgres {
     connections: Connections,
-    lanes: Lanes,
+    starts: Lanes<Start>,
+    steps: Lanes<Record>,
+    ends: Lanes<Finish>,
     at: Box<str>,
 }
 
-/// Asks until there is an answer or the time for it is over. `$again` is whether it was asked before, so that what is
+/// Asks until there is an answer or the time for it is over, with a connection of `$pool`. `$again` is whether it was asked before, so that what is
 /// asked for may stand already.
 macro_rules! again {
-    ($store:expr, |$client:ident, $again:ident| $question:expr) => {{
+    ($store:expr, |$client:ident, $again:ident| $question:expr) => {
+        again!($store, own, |$client, $again| $question)
+    };
+    ($store:expr, $pool:ident, |$client:ident, $again:ident| $question:expr) => {{
         let store: &Postgres = $store;
         let mut patience = Patience::new(store.connections.timeout);
         loop {
             let $again = patience.again();
             let _ = $again;
-            match ask(&store.connections.own, store.connections.timeout, async |$client| $question.await).await {
+            match ask(&store.connections.$pool, store.connections.timeout, async |$client| $question.await).await {
                 Ok(answer) => break Ok(answer),
                 Err(trouble) => {
                     if let Err(trouble) = patience.after(trouble).await {
@@ -103,8 +112,13 @@ impl Postgres {
                 }
             }
         }
-        let lanes = Lanes::start(&connections, &address.shown);
-        Ok(Self { connections, lanes, at: address.shown })
+        Ok(Self {
+            starts: Lanes::start(&connections, &address.shown),
+            steps: Lanes::start(&connections, &address.shown),
+            ends: Lanes::start(&connections, &address.shown),
+            connections,
+            at: address.shown,
+        })
     }
 
     /// Begins a transaction for a `commit`. `None`: the run is somebody else's.
@@ -134,16 +148,17 @@ impl Postgres {
         transaction: PgTransaction,
         fence: &Fence,
         step: &Step,
-    ) -> Result<Written, StoreError> {
+    ) -> Result<Committed, StoreError> {
         let trouble = match transaction.commit(fence, step).await {
-            Ended::Known(written) => return Ok(written),
+            Ended::Known(written) => return Ok(Committed::Written(written)),
+            Ended::Refused(why) => return Ok(Committed::Refused(why)),
             Ended::Unknown(trouble) => trouble,
         };
         if !trouble.is_away() {
             return Err(trouble.into_error(&self.at));
         }
         let stands = again!(self, |client, _again| stands(client, fence, step))?;
-        if stands { Ok(Written::Already) } else { Err(trouble.into_error(&self.at)) }
+        if stands { Ok(Committed::Written(Written::Already)) } else { Err(trouble.into_error(&self.at)) }
     }
 }
 
@@ -158,11 +173,11 @@ async fn stands(client: &mut deadpool_postgres::Client, fence: &Fence, step: &St
 
 impl Keep for Postgres {
     async fn join(&self, worker: &Worker) -> Result<(), StoreError> {
-        again!(self, |client, again| claims::join(client, worker))
+        again!(self, beats, |client, again| claims::join(client, worker))
     }
 
     async fn beat(&self, worker: &Worker, mine: &[Fence]) -> Result<Option<Vec<RunId>>, StoreError> {
-        again!(self, |client, again| claims::beat(client, worker, mine))
+        again!(self, beats, |client, again| claims::beat(client, worker, mine))
     }
 
     async fn leave(&self, worker: &Worker) -> Result<(), StoreError> {
@@ -170,7 +185,14 @@ impl Keep for Postgres {
     }
 
     async fn start(&self, run: &NewRun) -> Result<Started, StoreError> {
-        again!(self, |client, again| writes::start(client, run))
+        loop {
+            if self.starts.write(Start::queued(run)).await?.is_some() {
+                return Ok(Started::New);
+            }
+            if let Some(there) = again!(self, |client, again| writes::present(client, &run.id))? {
+                return Ok(Started::Exists(Box::new(there)));
+            }
+        }
     }
 
     async fn start_claimed(
@@ -179,7 +201,20 @@ impl Keep for Postgres {
         worker: &Worker,
         first: &Step,
     ) -> Result<Result<Epoch, Box<Run>>, StoreError> {
-        again!(self, |client, again| writes::start_claimed(client, run, worker, first, again))
+        loop {
+            if let Some(epoch) = self.starts.write(Start::claimed(run, worker, first)).await? {
+                return Ok(Ok(epoch));
+            }
+            let Some(there) = again!(self, |client, again| writes::present(client, &run.id))? else { continue };
+            if there.state == State::Running && there.owner.as_deref() == Some(&worker.id) {
+                // Perhaps made by this very call, whose answer was lost.
+                let fence = Fence { run: run.id.clone(), epoch: there.epoch };
+                if again!(self, |client, again| writes::wrote(client, &fence, first))? {
+                    return Ok(Ok(there.epoch));
+                }
+            }
+            return Ok(Err(Box::new(there)));
+        }
     }
 
     async fn claim(&self, worker: &Worker, wanted: &Wanted) -> Result<Found, StoreError> {
@@ -193,11 +228,12 @@ impl Keep for Postgres {
     }
 
     async fn record(&self, fence: &Fence, step: &Step) -> Result<Written, StoreError> {
-        self.lanes.write(fence, step).await
+        self.steps.write(Record { fence: fence.clone(), step: step.clone() }).await
     }
 
     async fn finish(&self, fence: &Fence, last: Option<&Step>, end: &End) -> Result<Written, StoreError> {
-        again!(self, |client, again| writes::finish(client, fence, last, end))
+        let finish = Finish::new(fence, last, end).map_err(|trouble| trouble.into_error(&self.at))?;
+        self.ends.write(finish).await
     }
 
     async fn receive(

@@ -119,6 +119,11 @@ impl Sqlite {
         let (fence, step) = (fence.clone(), step.clone());
         self.writer.ask(Single(move |tx: &Transaction<'_>, _| commit::commit(tx, &fence, &step, &mut work))).await
     }
+
+    /// Gives back the lock of a worker whose lease is lost: the file is gone, and nobody waits for it any more.
+    pub(crate) fn forsake(&self, worker: &Worker) {
+        self.locks.release(&worker.id);
+    }
 }
 
 impl Keep for Sqlite {

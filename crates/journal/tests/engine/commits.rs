@@ -161,6 +161,37 @@ async fn sixty_four_commits_share_transactions_and_each_is_whole() {
     .await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_the_database_does_not_commit_is_the_commits_own_failure() {
+    in_time(async {
+        let bench = Bench::sqlite();
+        let (journal, calls) = (open(&bench).await, Calls::default());
+        let tables = "create table owner (number integer primary key); create table debt (
+            owner integer not null references owner deferrable initially deferred)";
+        rusqlite::Connection::open(bench.url.strip_prefix("sqlite:").unwrap()).unwrap().execute_batch(tables).unwrap();
+        let counted = calls.clone();
+        journal.workflow("save", "1", move |cx: Ctx, owner: u32| {
+            let calls = counted.clone();
+            async move {
+                let saved = cx.commit("save", move |tx| {
+                    calls.call();
+                    tx.execute("insert into receipt (number) values (?1)", [owner])?;
+                    tx.execute("insert into debt (owner) values (?1)", [owner])
+                });
+                saved.await.map_err(|failed| Failed::new(failed.kind(), format!("told: {}", failed.message())))
+            }
+        });
+        let _served = serve(&journal);
+        let error = journal.run::<usize>("save", "k", &7).await.unwrap_err();
+        let said = "save/k failed: told: step 1 `save` cannot be committed: FOREIGN KEY constraint failed";
+        assert_eq!(error.to_string(), said);
+        let run = look(&journal, &RunId::new("save", "k")).await;
+        assert_eq!((run.attempts, run.error.unwrap().kind.as_str()), (1, "not_committed"));
+        assert_eq!((rows(&bench), calls.count()), (vec![], 1), "to do it again does not help");
+    })
+    .await;
+}
+
 #[cfg(feature = "postgres")]
 mod on_postgres {
     use super::*;
@@ -228,6 +259,49 @@ mod on_postgres {
             let error = journal.run::<u64>("save", "k", &()).await.unwrap_err();
             assert_eq!(error.to_string(), "save/k failed: step 1 `save` kept its transaction beyond its end");
             assert_eq!(numbers(&database).trim(), "");
+        })
+        .await;
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn what_the_database_does_not_commit_is_the_commits_own_failure() {
+        let database = stormproof_testpg::Database::create().unwrap();
+        let tables = "create table receipt (number bigint primary key); create table payment (
+            receipt bigint not null references receipt deferrable initially deferred)";
+        database.query(tables).unwrap();
+        let journal = Journal::builder(database.url()).open().await.unwrap();
+        let calls = Calls::default();
+        let counted = calls.clone();
+        journal.workflow("save", "1", move |cx: Ctx, sql: String| {
+            let calls = counted.clone();
+            async move {
+                let saved = cx.commit_postgres("save", |tx| {
+                    calls.call();
+                    let sql = sql.clone();
+                    async move {
+                        tx.batch_execute("insert into receipt values (1)").await?;
+                        let _ = tx.batch_execute(&sql).await;
+                        Ok::<_, Failed>(())
+                    }
+                });
+                saved.await.map_err(|failed| Failed::new(failed.kind(), format!("told: {}", failed.message())))
+            }
+        });
+        let _served = serve(&journal);
+        in_time(async {
+            for (sql, said) in [
+                ("insert into payment values (2)", "(Key (receipt)=(2) is not present in table \"receipt\".) [23503]"),
+                ("insert into nowhere values (1)", "a statement of it failed, and the work went on as if it had not"),
+                ("rollback", "a statement of it ended its transaction: leave begin and commit to the journal"),
+            ] {
+                let error = journal.run::<()>("save", sql, &sql).await.unwrap_err().to_string();
+                let begins = format!("save/{sql} failed: told: step 1 `save` cannot be committed: ");
+                assert!(error.starts_with(&begins) && error.ends_with(said), "{error}");
+                let run = look(&journal, &RunId::new("save", sql)).await;
+                assert_eq!((run.attempts, run.error.unwrap().kind.as_str()), (1, "not_committed"));
+                assert_eq!(numbers(&database).trim(), "");
+            }
+            assert_eq!(calls.count(), 3, "it is the work's doing: to do it again does not help");
         })
         .await;
     }

@@ -9,6 +9,7 @@ mod effects;
 mod errors;
 mod leases;
 mod limits;
+mod outliving;
 mod parallel;
 mod shutdown;
 mod steps;

@@ -20,21 +20,72 @@ const WORKERS: [&str; 2] = ["one", "two"];
 /// Something that is asked of a store.
 #[derive(Clone, Debug)]
 enum Op {
-    Start { key: usize, delay: bool, ttl: bool },
-    StartClaimed { key: usize, by: usize },
-    Claim { by: usize, max_attempts: u32 },
-    Take { key: usize, by: usize, revive: bool },
-    Record { of: Held, step: Planned },
-    Finish { of: Held, last: Option<Planned>, end: End },
-    Receive { of: Held, topic: bool, step: Planned },
-    Signal { key: usize, topic: bool, id: u8 },
-    Cancel { key: usize },
-    Resume { key: usize, decision: Decision },
-    Fork { from: usize, to: usize, before: u32 },
-    Leave { by: usize },
-    Beat { by: usize, of: Held },
-    Forget { most: Option<u64> },
-    KeepTask { id: bool, rev: i64, state: bool },
+    Start {
+        key: usize,
+        delay: bool,
+        ttl: bool,
+    },
+    /// Each is an attempt of its own.
+    StartClaimed {
+        key: usize,
+        by: usize,
+        attempt: u64,
+    },
+    Claim {
+        by: usize,
+        max_attempts: u32,
+    },
+    Take {
+        key: usize,
+        by: usize,
+        revive: bool,
+    },
+    Record {
+        of: Held,
+        step: Planned,
+    },
+    Finish {
+        of: Held,
+        last: Option<Planned>,
+        end: End,
+    },
+    Receive {
+        of: Held,
+        topic: bool,
+        step: Planned,
+    },
+    Signal {
+        key: usize,
+        topic: bool,
+        id: u8,
+    },
+    Cancel {
+        key: usize,
+    },
+    Resume {
+        key: usize,
+        decision: Decision,
+    },
+    Fork {
+        from: usize,
+        to: usize,
+        before: u32,
+    },
+    Leave {
+        by: usize,
+    },
+    Beat {
+        by: usize,
+        of: Held,
+    },
+    Forget {
+        most: Option<u64>,
+    },
+    KeepTask {
+        id: bool,
+        rev: i64,
+        state: bool,
+    },
     Wait,
 }
 
@@ -81,7 +132,7 @@ fn op() -> impl Strategy<Value = Op> {
     let decision = prop_oneof![Just(Decision::Ask), Just(Decision::Rerun), Just(Decision::Done("9".into()))];
     prop_oneof![
         3 => (key(), any::<bool>(), any::<bool>()).prop_map(|(key, delay, ttl)| Op::Start { key, delay, ttl }),
-        2 => (key(), by()).prop_map(|(key, by)| Op::StartClaimed { key, by }),
+        2 => (key(), by(), any::<u64>()).prop_map(|(key, by, attempt)| Op::StartClaimed { key, by, attempt }),
         3 => (by(), 2..5_u32).prop_map(|(by, max_attempts)| Op::Claim { by, max_attempts }),
         3 => (key(), by(), any::<bool>()).prop_map(|(key, by, revive)| Op::Take { key, by, revive }),
         6 => (held(), planned()).prop_map(|(of, step)| Op::Record { of, step }),
@@ -220,8 +271,8 @@ impl<'a, S: Keep> Side<'a, S> {
                     Started::Exists(run) => format!("{:?}", self.run(&run)),
                 }
             }
-            Op::StartClaimed { key, by } => {
-                let first = Step { kind: Kind::Effect, value: None, ..step(1, Progress::Begun, "first") };
+            Op::StartClaimed { key, by, attempt } => {
+                let first = Step { kind: Kind::Effect, value: None, ..step(1, Progress::Begun, &attempt.to_string()) };
                 let run = new_run(KEYS[*key]);
                 match store.start_claimed(&run, &worker(WORKERS[*by], LONG), &first).await.unwrap() {
                     Ok(epoch) => {

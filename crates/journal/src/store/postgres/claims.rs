@@ -85,6 +85,7 @@ pub(crate) async fn claim(
     wanted: &Wanted,
     uncertain: &mut Option<Found>,
 ) -> Result<Found, Trouble> {
+    // Each workflow's own due runs are looked up: others may have left many that nobody here takes.
     // Those with too many attempts are counted among the `limit`, so that a heap of them cannot hold everything up.
     const CLAIM: &str = concat!(
         "with orphan as (
@@ -93,10 +94,12 @@ pub(crate) async fn claim(
         " and (name, version) in (select * from unnest($2::text[], $3::text[]))
             order by wake_at limit $4 for update skip locked),
         due as (
-            select id, wake_at, false as orphaned from stormproof.run where state = 'queued' and wake_at <= ",
+            select due.*, false as orphaned from unnest($2::text[], $3::text[]) as wanted(name, version)
+            cross join lateral (
+                select id, wake_at from stormproof.run where state = 'queued' and wake_at <= ",
         now!(),
-        " and (name, version) in (select * from unnest($2::text[], $3::text[]))
-            order by wake_at limit $4 for update skip locked),
+        " and run.name = wanted.name and run.version = wanted.version
+                order by wake_at limit $4 for update skip locked) as due),
         picked as (
             select id, orphaned from (select * from orphan union all select * from due) as found order by wake_at, id limit $4),
         blocked as (
@@ -116,11 +119,13 @@ pub(crate) async fn claim(
         select * from (select * from blocked union all select * from claimed) as run order by run.wake_at, run.id",
     );
     const NEXT: &str = concat!(
-        "select wake_at - ",
+        "select min(next.wake_at) - ",
         now!(),
-        " from stormproof.run where state = 'queued' and wake_at > ",
+        " from unnest($1::text[], $2::text[]) as wanted(name, version)
+        cross join lateral (
+            select wake_at from stormproof.run where state = 'queued' and wake_at > ",
         now!(),
-        " and (name, version) in (select * from unnest($1::text[], $2::text[])) order by wake_at limit 1",
+        " and run.name = wanted.name and run.version = wanted.version order by wake_at limit 1) as next",
     );
     let names: Vec<&str> = wanted.workflows.iter().map(|(name, _)| &**name).collect();
     let versions: Vec<&str> = wanted.workflows.iter().map(|(_, version)| &**version).collect();
@@ -156,11 +161,11 @@ pub(crate) async fn claim(
     let all = runs.into_iter().map(|run| Claimed { steps: steps.remove(run.id.as_str()).unwrap_or_default(), run });
     found.claimed = all.collect();
     let next = if found.claimed.len() + found.blocked.len() < usize::try_from(wanted.limit).unwrap_or(usize::MAX) {
-        rows::one(&tx, NEXT, &[&names, &versions]).await?
+        rows::single(&tx, NEXT, &[&names, &versions]).await?.try_get::<_, Option<i64>>(0)?
     } else {
         None
     };
-    found.next_due = next.map(|row| row.try_get(0).map(until)).transpose()?;
+    found.next_due = next.map(until);
     // Nothing to keep: nothing to wait for.
     if rows.is_empty() {
         tx.rollback().await?;

@@ -90,12 +90,16 @@ async fn decide(tx: &Transaction<'_>, run: &Run, named: Option<i64>, decision: &
     const IN_THE_WAY: &str = "
         select seq, kind, state from stormproof.step where run_id = $1
             and case when $2::bigint is not null then seq = $2 else state = 'failed' or ($3 and state = 'begun') end
-        order by seq desc limit 1";
+        order by seq desc limit 2";
     let id = run.id.as_str();
     // Something that is still open beside what failed is asked by itself.
     let open_too = *decision != Decision::Ask;
-    let found = rows::one(tx, IN_THE_WAY, &[&id, &named, &open_too]).await?;
-    let Some(row) = found else { return Ok(!matches!(decision, Decision::Done(_))) };
+    let found = rows::all(tx, IN_THE_WAY, &[&id, &named, &open_too]).await?;
+    let Some(row) = found.first() else { return Ok(!matches!(decision, Decision::Done(_))) };
+    // A decision is about one step, and nobody has said which.
+    if open_too && found.len() > 1 {
+        return Ok(false);
+    }
     let seq: i64 = row.try_get(0)?;
     let (kind, state): (&str, &str) = (row.try_get(1)?, row.try_get(2)?);
     match decision {
@@ -140,15 +144,20 @@ pub(crate) async fn fork(
         where run_id = $1 and seq < $3 and state in ('done', 'failed')";
     let tx = client.transaction().await?;
     let Some(source) = peek_with(&tx, from).await? else { return Ok(Changed::Missing) };
+    let taken = |there: Run| {
+        let mine = again && there.forked_from.as_ref() == Some(from);
+        if mine { Changed::Now(Box::new(there)) } else { Changed::Not(Box::new(there)) }
+    };
+    if let Some(there) = peek_with(&tx, new).await? {
+        return Ok(taken(there));
+    }
     let before = i64::from(before);
     let open = "select 1 from stormproof.step where run_id = $1 and seq < $2 and state = 'begun' limit 1";
     if rows::one(&tx, open, &[&from.as_str(), &before]).await?.is_some() {
         return Ok(Changed::Not(Box::new(source)));
     }
     let Some(row) = rows::one(&tx, COPY, &[&from.as_str(), &new.as_str(), &version]).await? else {
-        let there = peek_with(&tx, new).await?.unwrap_or(source);
-        let mine = again && there.forked_from.as_ref() == Some(from);
-        return Ok(if mine { Changed::Now(Box::new(there)) } else { Changed::Not(Box::new(there)) });
+        return Ok(taken(peek_with(&tx, new).await?.unwrap_or(source)));
     };
     let run = rows::run(&row)?;
     rows::change(&tx, STEPS, &[&from.as_str(), &new.as_str(), &before]).await?;
@@ -164,8 +173,9 @@ macro_rules! forgettable {
             now!(),
             " or (expires_at is null and changed_at <= ",
             now!(),
-            " - $1::bigint) or ($2::bigint is not null and changed_at < (select changed_at from stormproof.run as youngest
-                where state in ('ok', 'err', 'cancelled') order by changed_at desc offset greatest($2 - 1, 0) limit 1)))"
+            " - $1::bigint) or ($2::bigint is not null and expires_at is null and changed_at < (
+                select changed_at from stormproof.run as youngest where state in ('ok', 'err', 'cancelled')
+                    and expires_at is null order by changed_at desc offset greatest($2 - 1, 0) limit 1)))"
         )
     };
 }
@@ -205,6 +215,7 @@ pub(crate) async fn forget(client: &mut Client, retention: &Retention) -> Result
     let tx = client.transaction().await?;
     let rows = rows::all(&tx, RUNS, &[&ended, &most, &batch]).await?;
     let ids = rows.iter().map(|row| row.try_get(0)).collect::<Result<Vec<&str>, _>>()?;
+    let ids = few_steps(&tx, &ids).await?;
     let steps = if ids.is_empty() { 0 } else { forget_runs(&tx, &ids).await? };
     let tasks = rows::change(&tx, TASKS, &[&batch]).await?;
     let workers = rows::change(&tx, WORKERS, &[]).await?;
@@ -225,9 +236,29 @@ pub(crate) async fn erase(client: &mut Client, id: &RunId) -> Result<Changed, Tr
     Ok(Changed::Now(run))
 }
 
+/// So many of the runs, at least one, as have no more than so many steps together: others write in between.
+async fn few_steps<'a>(tx: &Transaction<'_>, ids: &[&'a str]) -> Result<Vec<&'a str>, Trouble> {
+    const MOST: i64 = 20_000;
+    const SQL: &str = "
+        select (select count(*) from stormproof.step where run_id = id) from unnest($1::text[]) with ordinality
+            as run(id, nr) order by nr";
+    let (mut few, mut sum) = (Vec::new(), 0);
+    for (id, row) in ids.iter().zip(rows::all(tx, SQL, &[&ids]).await?) {
+        sum += row.try_get::<_, i64>(0)?;
+        if sum > MOST && !few.is_empty() {
+            break;
+        }
+        few.push(*id);
+    }
+    Ok(few)
+}
+
 pub(crate) async fn size(client: &Client) -> Result<Size, Trouble> {
     const SQL: &str = concat!(
-        "select (select count(*) from stormproof.step), (select count(*) from stormproof.worker where lease_until > ",
+        // Of many steps an estimate will do: they are not counted at each look.
+        "select case when (select reltuples from pg_class where oid = 'stormproof.step'::regclass) > 100000
+                then (select reltuples::bigint from pg_class where oid = 'stormproof.step'::regclass)
+                else (select count(*) from stormproof.step) end, (select count(*) from stormproof.worker where lease_until > ",
         now!(),
         "), (select sum(pg_total_relation_size(c.oid))::bigint from pg_class c join pg_namespace n
                 on n.oid = c.relnamespace where n.nspname = 'stormproof' and c.relkind = 'r'),

@@ -9,18 +9,20 @@ use deadpool_postgres::{
 use super::{address::Address, tls, trouble::Trouble};
 use crate::error::StoreError;
 
-/// How many connections write steps. Each sends what has gathered while the other was away.
+/// How many connections write each kind of groups. Each sends what has gathered while the other was away.
 pub(crate) const LANES: usize = 2;
 
-/// The connections of a journal, in three pools, so that neither user code nor a flood of steps keeps the heartbeat
-/// waiting.
+/// The connections of a journal, in pools of their own, so that nothing keeps the heartbeat waiting: not user code, not a
+/// flood of steps, and no question that waits for the row of a run.
 #[derive(Clone, Debug)]
 pub(crate) struct Connections {
+    /// For the heartbeat.
+    pub(crate) beats: Pool,
     /// For the journal's questions.
     pub(crate) own: Pool,
     /// For `commit`, where user code holds them.
     pub(crate) commits: Pool,
-    /// For steps.
+    /// For what is written in groups: beginnings of runs, steps, and ends of runs.
     pub(crate) lanes: Pool,
     /// How long a question may take.
     pub(crate) timeout: Duration,
@@ -30,11 +32,12 @@ impl Connections {
     pub(crate) fn new(address: &Address) -> Result<Self, StoreError> {
         let session = session(address.timeout);
         // Without figures about a table that fills while it is used, a plan that is right for an empty one is kept.
-        let steps = format!("{session}; set enable_seqscan = off; set plan_cache_mode = force_generic_plan");
+        let groups = format!("{session}; set enable_seqscan = off; set plan_cache_mode = force_generic_plan");
         Ok(Self {
+            beats: pool(address, 1, session.clone())?,
             own: pool(address, address.pool, session.clone())?,
             commits: pool(address, address.pool, session)?,
-            lanes: pool(address, LANES, steps)?,
+            lanes: pool(address, 3 * LANES, groups)?,
             timeout: address.timeout,
         })
     }

@@ -28,7 +28,23 @@ macro_rules! step_columns {
     };
 }
 
-pub(crate) use {now, run_columns, step_columns};
+/// The beginning of a statement that writes steps, with the columns in this order.
+macro_rules! into_step {
+    () => {
+        "insert into stormproof.step (run_id, epoch, seq, name, fp, kind, state, value, attempt_id)"
+    };
+}
+
+/// And its end: a step that is there is replaced, unless it is done.
+macro_rules! replace_step {
+    () => {
+        "on conflict (run_id, seq) do update set name = excluded.name, fp = excluded.fp, kind = excluded.kind, \
+         state = excluded.state, value = excluded.value, epoch = excluded.epoch, attempt_id = excluded.attempt_id \
+         where step.state <> 'done'"
+    };
+}
+
+pub(crate) use {into_step, now, replace_step, run_columns, step_columns};
 
 /// How many columns [`run_columns`] has.
 pub(crate) const RUN_COLUMNS: usize = 16;

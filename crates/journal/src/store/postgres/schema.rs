@@ -23,7 +23,7 @@ create table stormproof.run (
     result text, error text, parent text, forked_from text, expires_at bigint, created_at bigint not null,
     changed_at bigint not null, parked boolean not null default false, signalled boolean not null default false)
     with (fillfactor = 80);
-create index run_due on stormproof.run (wake_at) where state = 'queued';
+create index run_due on stormproof.run (name, version, wake_at) where state = 'queued';
 create index run_held on stormproof.run (owner) where state = 'running';
 create index run_listed on stormproof.run (created_at, id);
 create index run_ended on stormproof.run (changed_at) where state in ('ok', 'err', 'cancelled');

@@ -32,6 +32,12 @@ impl Bench for Fresh {
 
 contract::contract!(Fresh);
 
+/// Each life has a database of its own, so they are few.
+#[test]
+fn it_answers_as_the_store_in_memory_does() {
+    contract::model::lives::<Fresh>(12);
+}
+
 mod cutter;
 mod locks;
 mod opening;

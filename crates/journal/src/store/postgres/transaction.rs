@@ -3,12 +3,14 @@
 use std::error::Error as _;
 use std::fmt;
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use deadpool_postgres::Object;
 use tokio_postgres::{Error, Row, error::SqlState, types::ToSql};
 
-use super::{pool, rows, trouble::Trouble};
+use super::rows::{self, into_step, replace_step};
+use super::{pool, trouble::Trouble};
 use crate::run::Step;
 use crate::store::{Fence, Written};
 
@@ -26,13 +28,26 @@ pub struct PgTransaction {
     timeout: Duration,
     /// What a statement failed with that says nothing about the statement.
     lost: OnceLock<Box<str>>,
+    /// Whether any statement failed.
+    failed: AtomicBool,
 }
 
 /// How a transaction ended.
 pub(crate) enum Ended {
     Known(Written),
+    /// It cannot be committed, for something that was done in it.
+    Refused(Box<str>),
     /// Whether it was committed is not known.
     Unknown(Trouble),
+}
+
+/// What became of the record in a transaction.
+enum Recorded {
+    Written,
+    /// Another attempt has done the step.
+    Before,
+    /// What was done in the transaction does not allow it.
+    Never(&'static str),
 }
 
 impl PgTransaction {
@@ -40,7 +55,8 @@ impl PgTransaction {
     pub(crate) async fn begin(client: Object, fence: &Fence, timeout: Duration) -> Result<Option<Self>, Trouble> {
         const MINE: &str = "select (select pg_current_xact_id()::text::bigint) from stormproof.run
             where id = $1 and epoch = $2 and state = 'running' for share";
-        let mut tx = Self { client: Some(client), id: 0, timeout, lost: OnceLock::new() };
+        let mut tx =
+            Self { client: Some(client), id: 0, timeout, lost: OnceLock::new(), failed: AtomicBool::new(false) };
         let begin = async {
             let client = tx.open()?;
             client.batch_execute("begin").await?;
@@ -89,6 +105,7 @@ impl PgTransaction {
     }
 
     fn noted(&self, error: Error) -> Error {
+        self.failed.store(true, Ordering::Relaxed);
         let is_lost = match error.code().map(SqlState::code) {
             Some(code) => ["08", "40", "57P"].iter().any(|class| code.starts_with(class)),
             None => error.is_closed() || error.source().is_some_and(<dyn std::error::Error>::is::<std::io::Error>),
@@ -103,8 +120,9 @@ impl PgTransaction {
     pub(crate) async fn commit(mut self, fence: &Fence, step: &Step) -> Ended {
         let limit = self.timeout;
         match tokio::time::timeout(limit, self.record(fence, step)).await {
-            Ok(Ok(true)) => {}
-            Ok(Ok(false)) => return Ended::Known(Written::Fenced),
+            Ok(Ok(Recorded::Written)) => {}
+            Ok(Ok(Recorded::Before)) => return Ended::Known(Written::Fenced),
+            Ok(Ok(Recorded::Never(why))) => return Ended::Refused(why.into()),
             // The commit was not sent: dropping the connection undoes it all.
             Ok(Err(trouble)) => return Ended::Unknown(trouble),
             Err(_) => return Ended::Unknown(Trouble::late(limit)),
@@ -112,10 +130,14 @@ impl PgTransaction {
         let Some(client) = self.client.take() else { return Ended::Known(Written::Fenced) };
         match tokio::time::timeout(limit, client.batch_execute("commit")).await {
             Ok(Ok(())) => Ended::Known(Written::Done),
-            Ok(Err(error)) => {
-                pool::discard(client);
-                Ended::Unknown(error.into())
-            }
+            // Constraints that are deferred are checked now, and their triggers run.
+            Ok(Err(error)) => match Trouble::from(error) {
+                Trouble::Refused(why) => Ended::Refused(why),
+                trouble => {
+                    pool::discard(client);
+                    Ended::Unknown(trouble)
+                }
+            },
             Err(_) => {
                 pool::discard(client);
                 Ended::Unknown(Trouble::late(limit))
@@ -123,15 +145,13 @@ impl PgTransaction {
         }
     }
 
-    async fn record(&self, fence: &Fence, step: &Step) -> Result<bool, Trouble> {
-        const RECORD: &str = "
-            insert into stormproof.step (run_id, epoch, seq, name, fp, kind, state, value, attempt_id)
-            select $1, $2, $3, $4, $5, $6, $7, $8, $9 where pg_current_xact_id()::text::bigint = $10
-            on conflict (run_id, seq) do update set name = excluded.name, fp = excluded.fp, kind = excluded.kind,
-                state = excluded.state, value = excluded.value, epoch = excluded.epoch,
-                attempt_id = excluded.attempt_id
-                where step.state <> 'done'
-            returning seq";
+    async fn record(&self, fence: &Fence, step: &Step) -> Result<Recorded, Trouble> {
+        const RECORD: &str = concat!(
+            into_step!(),
+            " select $1, $2, $3, $4, $5, $6, $7, $8, $9 where pg_current_xact_id()::text::bigint = $10 ",
+            replace_step!(),
+            " returning seq",
+        );
         let client = self.open()?;
         let row = rows::one(
             client,
@@ -149,15 +169,21 @@ impl PgTransaction {
                 &self.id,
             ],
         )
-        .await?;
-        if row.is_some() {
-            return Ok(true);
+        .await;
+        match row {
+            Ok(Some(_)) => return Ok(Recorded::Written),
+            Ok(None) => {}
+            Err(Trouble::Refused(_)) if self.failed.load(Ordering::Relaxed) => {
+                let never = Recorded::Never("a statement of it failed, and the work went on as if it had not");
+                return self.lost().map_or(Ok(never), Err);
+            }
+            Err(trouble) => return Err(trouble),
         }
         let now = rows::single(client, "select pg_current_xact_id()::text::bigint = $1", &[&self.id]).await?;
         if now.try_get(0)? {
-            return Ok(false);
+            return Ok(Recorded::Before);
         }
-        Err(Trouble::refused("a statement of the commit ended its transaction: leave begin and commit to the journal"))
+        Ok(Recorded::Never("a statement of it ended its transaction: leave begin and commit to the journal"))
     }
 
     /// Undoes everything.

@@ -1,105 +1,14 @@
-//! What workers and callers write beside steps: beginnings, ends and messages. Each is one statement.
+//! What is asked one by one: runs by their id, and messages.
 
 use deadpool_postgres::Client;
 
-use super::rows::{self, now, run_columns};
+use super::rows::{self, into_step, now, replace_step, run_columns};
 use super::trouble::Trouble;
-use crate::run::{Epoch, Run, RunId, State, Step, millis};
-use crate::store::{Claimed, End, Fence, NewRun, Signalled, Started, Worker, Written};
-
-/// The columns of a new run, and from where in the parameters they come.
-macro_rules! new_run {
-    ($state:literal, $epoch:expr, $owner:literal, $attempts:literal) => {
-        concat!(
-            "insert into stormproof.run (id, name, version, input, fp, state, epoch, owner, attempts, wake_at, parent, \
-             expires_at, created_at, changed_at) select $1, $2, $3, $4, $5, '",
-            $state,
-            "', ",
-            $epoch,
-            ", ",
-            $owner,
-            ", ",
-            $attempts,
-            ", at.ms + $7, $6, at.ms + $8, at.ms, at.ms from (select ",
-            now!(),
-            " as ms) as at on conflict (id) do nothing returning id, epoch"
-        )
-    };
-}
-
-pub(crate) async fn start(client: &mut Client, new: &NewRun) -> Result<Started, Trouble> {
-    const START: &str = new_run!("queued", "0", "null::text", "0");
-    loop {
-        let (delay, ttl) = (millis(new.delay), new.ttl.map(millis));
-        let parent = new.parent.as_ref().map(RunId::as_str);
-        let id = new.id.as_str();
-        let made =
-            rows::one(client, START, &[&id, &new.name, &new.version, &&*new.input, &new.fp, &parent, &delay, &ttl])
-                .await?;
-        if made.is_some() {
-            return Ok(Started::New);
-        }
-        if let Some(run) = present(client, &new.id).await? {
-            return Ok(Started::Exists(Box::new(run)));
-        }
-    }
-}
-
-pub(crate) async fn start_claimed(
-    client: &mut Client,
-    new: &NewRun,
-    worker: &Worker,
-    first: &Step,
-    again: bool,
-) -> Result<Result<Epoch, Box<Run>>, Trouble> {
-    const START: &str = concat!(
-        "with made as (",
-        new_run!("running", "at.ms", "$9", "1"),
-        ") insert into stormproof.step (run_id, epoch, seq, name, fp, kind, state, value, attempt_id)
-            select id, epoch, $10, $11, $12, $13, $14, $15, $16 from made returning epoch",
-    );
-    loop {
-        let (delay, ttl) = (millis(new.delay), new.ttl.map(millis));
-        let parent = new.parent.as_ref().map(RunId::as_str);
-        let id = new.id.as_str();
-        let made = rows::one(
-            client,
-            START,
-            &[
-                &id,
-                &new.name,
-                &new.version,
-                &&*new.input,
-                &new.fp,
-                &parent,
-                &delay,
-                &ttl,
-                &worker.id,
-                &i64::from(first.seq),
-                &first.name,
-                &first.fp,
-                &first.kind.as_str(),
-                &first.state.as_str(),
-                &first.value.as_deref(),
-                &first.attempt_id,
-            ],
-        )
-        .await?;
-        if let Some(row) = made {
-            return Ok(Ok(row.try_get(0)?));
-        }
-        let Some(run) = present(client, &new.id).await? else { continue };
-        let mine = again && run.state == State::Running && run.owner.as_deref() == Some(&worker.id);
-        let fence = Fence { run: new.id.clone(), epoch: run.epoch };
-        if mine && wrote(client, &fence, first).await? {
-            return Ok(Ok(run.epoch));
-        }
-        return Ok(Err(Box::new(run)));
-    }
-}
+use crate::run::{Run, RunId, State, Step};
+use crate::store::{Claimed, Fence, Signalled, Written};
 
 /// The run that has this id, unless its time is over: then it is forgotten.
-async fn present(client: &mut Client, id: &RunId) -> Result<Option<Run>, Trouble> {
+pub(crate) async fn present(client: &mut Client, id: &RunId) -> Result<Option<Run>, Trouble> {
     const EXPIRED: &str = concat!(
         "select 1 from stormproof.run where id = $1 and state in ('ok', 'err', 'cancelled') and expires_at <= ",
         now!(),
@@ -147,81 +56,14 @@ pub(crate) async fn read(client: &mut Client, id: &RunId) -> Result<Option<Claim
     Ok(Some(Claimed { run, steps }))
 }
 
-pub(crate) async fn finish(client: &Client, fence: &Fence, last: Option<&Step>, end: &End) -> Result<Written, Trouble> {
-    // A message that came after the worker had looked for one must not be slept through.
-    const END: &str = concat!(
-        "update stormproof.run set state = $3, result = $4, error = $5, owner = null, changed_at = at.ms,
-            wake_at = case when $6::bigint is null then wake_at when $7 and signalled then at.ms else at.ms + $6 end,
-            parked = $7 and not signalled, attempts = attempts - case when $7 and attempts > 0 then 1 else 0 end
-        from (select ",
-        now!(),
-        " as ms) as at where id = $1 and epoch = $2 and state = 'running' returning id, epoch",
-    );
-    const END_WITH: &str = concat!(
-        "with ended as (update stormproof.run set state = $3, result = $4, error = $5, owner = null, changed_at = at.ms,
-            wake_at = case when $6::bigint is null then wake_at when $7 and signalled then at.ms else at.ms + $6 end,
-            parked = $7 and not signalled, attempts = attempts - case when $7 and attempts > 0 then 1 else 0 end
-        from (select ",
-        now!(),
-        " as ms) as at where id = $1 and epoch = $2 and state = 'running' returning id, epoch),
-        last as (
-            insert into stormproof.step (run_id, epoch, seq, name, fp, kind, state, value, attempt_id)
-            select id, epoch, $8, $9, $10, $11, $12, $13, $14 from ended
-            on conflict (run_id, seq) do update set name = excluded.name, fp = excluded.fp, kind = excluded.kind,
-                state = excluded.state, value = excluded.value, epoch = excluded.epoch,
-                attempt_id = excluded.attempt_id
-                where step.state <> 'done')
-        select id from ended",
-    );
-    let (state, result, error, after, parked) = match end {
-        End::Ok(result) => (State::Ok, Some(&**result), None, None, false),
-        End::Err(failure) => (State::Err, None, Some(rows::failure(failure)?), None, false),
-        End::Blocked(failure) => (State::Blocked, None, Some(rows::failure(failure)?), None, false),
-        End::Queued { after, parked } => (State::Queued, None, None, Some(millis(*after)), *parked),
-    };
-    let (id, name) = (fence.run.as_str(), state.as_str());
-    let done = match last {
-        None => rows::one(client, END, &[&id, &fence.epoch, &name, &result, &error, &after, &parked]).await?,
-        Some(step) => {
-            rows::one(
-                client,
-                END_WITH,
-                &[
-                    &id,
-                    &fence.epoch,
-                    &name,
-                    &result,
-                    &error,
-                    &after,
-                    &parked,
-                    &i64::from(step.seq),
-                    &step.name,
-                    &step.fp,
-                    &step.kind.as_str(),
-                    &step.state.as_str(),
-                    &step.value.as_deref(),
-                    &step.attempt_id,
-                ],
-            )
-            .await?
-        }
-    };
-    if done.is_some() {
-        return Ok(Written::Done);
-    }
-    let stands = "select 1 from stormproof.run where id = $1 and epoch = $2 and state = $3";
-    let stands = rows::one(client, stands, &[&id, &fence.epoch, &name]).await?;
-    Ok(if stands.is_some() { Written::Already } else { Written::Fenced })
-}
-
 pub(crate) async fn receive(
     client: &Client,
     fence: &Fence,
     topic: &str,
     step: &Step,
 ) -> Result<(Written, Option<Box<str>>), Trouble> {
-    const SQL: &str = "
-        with mine as (
+    const SQL: &str = concat!(
+        "with mine as (
             select id from stormproof.run where id = $1 and epoch = $2 and state = 'running' for share),
         message as (
             select inbox.run_id, inbox.topic, inbox.id from stormproof.inbox, mine
@@ -233,12 +75,12 @@ pub(crate) async fn receive(
             where inbox.run_id = message.run_id and inbox.topic = message.topic and inbox.id = message.id
             returning inbox.body),
         written as (
-            insert into stormproof.step (run_id, epoch, seq, name, fp, kind, state, value, attempt_id)
-            select $1, $2, $4, $5, $6, $7, 'done', body, $8 from taken
-            on conflict (run_id, seq) do update set name = excluded.name, fp = excluded.fp, kind = excluded.kind,
-                state = excluded.state, value = excluded.value, epoch = excluded.epoch,
-                attempt_id = excluded.attempt_id)
-        select exists (select 1 from mine), (select body from taken)";
+            ",
+        into_step!(),
+        " select $1, $2, $4, $5, $6, $7, 'done', body, $8 from taken ",
+        replace_step!(),
+        ") select exists (select 1 from mine), (select body from taken)",
+    );
     let id = fence.run.as_str();
     let row = rows::single(
         client,
@@ -277,17 +119,19 @@ pub(crate) async fn signal(
                 wake_at = case when state = 'queued' and parked then least(wake_at, ",
         now!(),
         ") else wake_at end from sent where run.id = sent.run_id)
-        select target.state, exists (select 1 from sent) from target",
+        select target.state, exists (select 1 from sent), exists (
+            select 1 from stormproof.inbox where run_id = target.id and topic = $2 and inbox.id = $3) from target",
     );
     let Some(row) = rows::one(client, SQL, &[&run.as_str(), &topic, &id, &body]).await? else {
         return Ok(Signalled::Missing);
     };
     let state: &str = row.try_get(0)?;
-    let sent: bool = row.try_get(1)?;
+    let (sent, before): (bool, bool) = (row.try_get(1)?, row.try_get(2)?);
     Ok(match State::parse(state) {
-        Some(state) if state.has_ended() => Signalled::Ended(state),
         // If this is not the first try, it is most likely ours.
-        _ if sent || again => Signalled::Sent,
+        _ if sent || before && again => Signalled::Sent,
+        _ if before => Signalled::Duplicate,
+        Some(state) if state.has_ended() => Signalled::Ended(state),
         _ => Signalled::Duplicate,
     })
 }

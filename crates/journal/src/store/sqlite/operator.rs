@@ -61,15 +61,17 @@ pub(super) fn resume(tx: &Connection, id: &RunId, decision: &Decision, now: Now)
     }
     match decision {
         Decision::Ask => ask_again(tx, &run)?,
-        Decision::Rerun => match in_the_way(tx, &run)? {
-            // What is done happened, whatever somebody thinks of it.
-            Some(step) if step.state == Progress::Done => return Ok(Changed::Not(Box::new(run))),
-            Some(step) => forget(tx, &run.id, step.seq)?,
-            None => {}
+        Decision::Rerun => match in_the_way(tx, &run)?.as_slice() {
+            [] => {}
+            [step] if step.state != Progress::Done => forget(tx, &run.id, step.seq)?,
+            _ => return Ok(Changed::Not(Box::new(run))),
         },
         Decision::Done(value) => {
-            let open = in_the_way(tx, &run)?.filter(|step| step.state != Progress::Done);
-            let Some(step) = open else { return Ok(Changed::Not(Box::new(run))) };
+            let open = in_the_way(tx, &run)?;
+            let [step] = open.as_slice() else { return Ok(Changed::Not(Box::new(run))) };
+            if step.state == Progress::Done {
+                return Ok(Changed::Not(Box::new(run)));
+            }
             tx.prepare_cached(
                 "UPDATE stormproof_step AS step SET state = 'done', value = ?3 WHERE run_id = ?1 AND seq = ?2",
             )?
@@ -109,12 +111,13 @@ pub(super) fn ask_again(tx: &Connection, run: &Run) -> rusqlite::Result<()> {
     forget(tx, &run.id, step.seq)
 }
 
-/// The step that the run's error names, else the last one that is not done.
-fn in_the_way(tx: &Connection, run: &Run) -> rusqlite::Result<Option<Step>> {
+/// The step that the run's error names, else those that are not done. What is done happened, whatever somebody thinks of it;
+/// and of several that are open, nobody has said which one a decision is about.
+fn in_the_way(tx: &Connection, run: &Run) -> rusqlite::Result<Vec<Step>> {
     if let Some(seq) = run.error.as_ref().and_then(|failure| failure.seq) {
-        return rows::find_step(tx, &run.id, seq);
+        return Ok(rows::find_step(tx, &run.id, seq)?.into_iter().collect());
     }
-    Ok(rows::steps(tx, &run.id)?.into_iter().rev().find(|step| step.state != Progress::Done))
+    Ok(rows::steps(tx, &run.id)?.into_iter().filter(|step| step.state != Progress::Done).collect())
 }
 
 fn forget(tx: &Connection, run: &RunId, seq: u32) -> rusqlite::Result<()> {

@@ -58,11 +58,16 @@ fn ended(tx: &Connection, retention: &Retention, batch: i64, now: Now) -> rusqli
         .collect::<rusqlite::Result<_>>()?;
     let room = batch.saturating_sub(i64::try_from(ids.len()).unwrap_or(i64::MAX));
     if let Some(most) = retention.most.filter(|_| room > 0) {
-        let all = count(tx, "SELECT count(*) FROM stormproof_run AS run WHERE ended_at IS NOT NULL", [])?;
+        let all = count(
+            tx,
+            "SELECT count(*) FROM stormproof_run AS run WHERE ended_at IS NOT NULL AND expires_at IS NULL",
+            [],
+        )?;
         let surplus = i64::try_from(all.saturating_sub(most)).unwrap_or(i64::MAX).min(batch);
         let oldest: Vec<RunId> = tx
             .prepare_cached(
-                "SELECT id FROM stormproof_run AS run WHERE ended_at IS NOT NULL ORDER BY ended_at, rowid LIMIT ?1",
+                "SELECT id FROM stormproof_run AS run WHERE ended_at IS NOT NULL AND expires_at IS NULL
+                 ORDER BY ended_at, rowid LIMIT ?1",
             )?
             .query_map([surplus], |row| Ok(RunId::parse(row.get_ref(0)?.as_str()?)))?
             .collect::<rusqlite::Result<_>>()?;

@@ -1,37 +1,48 @@
-//! The one thread that writes. All requests that wait share a transaction, hence one fsync: the more callers there are,
-//! the more steps a second.
+//! Who writes. A thread does: all requests that wait share a transaction, hence one fsync, so that more callers mean more
+//! steps a second. A statement whose caller is alone is written where it is asked for, if that place may wait for a disk:
+//! the way to a thread and back costs half as much as a quick disk.
 
+use std::future::poll_fn;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex, PoisonError, TryLockError};
+use std::task::Poll;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, Transaction, TransactionBehavior};
 use tokio::sync::oneshot;
+use tokio::task::block_in_place;
 
 use super::clock::{Clocks, Now};
 use super::fault::{Fault, Place};
 use crate::error::StoreError;
+use crate::own_task;
 
 /// At most so many requests share a transaction: the first of them waits for the last.
 const GROUP: usize = 512;
 
-/// The writer thread. Dropping it waits until what was asked for is written, and closes the file.
+/// The writer and its thread. Dropping it waits until what was asked for is written, and closes the file.
 #[derive(Debug)]
 pub(super) struct Writer {
     jobs: Option<Sender<Box<dyn Job>>>,
     thread: Option<JoinHandle<()>>,
-    place: Arc<Place>,
+    line: Arc<Line>,
+    /// So many requests are not answered yet.
+    asking: AtomicUsize,
 }
 
 /// What a request does, and what it needs for that.
 pub(super) trait Ask<T>: Send {
+    /// Whether it needs no transaction around it.
+    const IS_STATEMENT: bool = false;
+
     /// Does it as a part of a group.
     fn grouped(&mut self, tx: &Transaction<'_>, now: Now) -> rusqlite::Result<T>;
 
-    /// Does it without a transaction around it, if it can.
+    /// Does it without one, if it is a statement.
     fn alone(&mut self, _: &Connection, _: Now) -> Option<rusqlite::Result<T>> {
         None
     }
@@ -47,6 +58,8 @@ pub(super) struct Single<F>(pub(super) F);
 pub(super) struct Several<F>(pub(super) F);
 
 impl<T, F: FnMut(&Connection, Now) -> rusqlite::Result<T> + Send> Ask<T> for Statement<F> {
+    const IS_STATEMENT: bool = true;
+
     fn grouped(&mut self, tx: &Transaction<'_>, now: Now) -> rusqlite::Result<T> {
         (self.0)(tx, now)
     }
@@ -76,29 +89,70 @@ impl Writer {
         place: Arc<Place>,
     ) -> std::io::Result<Self> {
         let (jobs, queue) = channel();
-        let of_line = Arc::clone(&place);
-        let thread = thread::Builder::new().name("stormproof-journal".into()).spawn(move || {
-            let line = Line { connection, clocks, busy, place: of_line };
-            line.serve(&queue);
-            line.close();
-        })?;
-        Ok(Self { jobs: Some(jobs), thread: Some(thread), place })
+        let line = Arc::new(Line { connection: Mutex::new(connection), clocks, busy, place });
+        let thread = thread::Builder::new().name("stormproof-journal".into());
+        let of_thread = Arc::clone(&line);
+        let thread = thread.spawn(move || of_thread.serve(&queue))?;
+        Ok(Self { jobs: Some(jobs), thread: Some(thread), line, asking: AtomicUsize::new(0) })
     }
 
-    /// Does `work` in the next group, and answers when that is on disk. A request whose caller has gone before its turn
-    /// is not done at all.
+    /// Does `work` alone or in the next group, and answers when that is on disk. A request whose caller has gone before
+    /// its turn is not done at all.
     pub(super) async fn ask<T, W>(&self, work: W) -> Result<T, StoreError>
     where
         T: Send + 'static,
         W: Ask<T> + 'static,
     {
+        let asking = Asking::new(&self.asking);
         let (answer, answered) = oneshot::channel();
-        let request = Request { work, outcome: None, answer };
+        let mut request = Request { work, outcome: None, answer };
+        if W::IS_STATEMENT && asking.is_alone() && own_task::may_block() {
+            others_first().await;
+            if asking.is_alone()
+                && let Some(written) = self.line.write_here(&mut request)
+                && let Some(outcome) = request.outcome.take()
+            {
+                return written.and(outcome.map_err(|error| self.line.place.fault(&error)));
+            }
+        }
         let sent = self.jobs.as_ref().is_some_and(|jobs| jobs.send(Box::new(request)).is_ok());
         if sent && let Ok(outcome) = answered.await {
             return outcome;
         }
-        Err(Fault::Unavailable("its writer has stopped".into()).at(&self.place.at))
+        Err(Fault::Unavailable("its writer has stopped".into()).at(&self.line.place.at))
+    }
+}
+
+/// Lets those be polled that are ready, too, in this task and on this thread: they may be about to ask.
+async fn others_first() {
+    let mut looked = false;
+    poll_fn(|cx| {
+        if std::mem::replace(&mut looked, true) {
+            return Poll::Ready(());
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
+}
+
+/// One who asks, counted.
+struct Asking<'a>(&'a AtomicUsize);
+
+impl<'a> Asking<'a> {
+    fn new(asking: &'a AtomicUsize) -> Self {
+        asking.fetch_add(1, Ordering::Relaxed);
+        Self(asking)
+    }
+
+    fn is_alone(&self) -> bool {
+        self.0.load(Ordering::Relaxed) == 1
+    }
+}
+
+impl Drop for Asking<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -192,25 +246,29 @@ impl Failed {
     }
 }
 
-/// What the thread has.
+/// What writes.
+#[derive(Debug)]
 struct Line {
-    connection: Connection,
+    connection: Mutex<Connection>,
     clocks: Clocks,
     busy: Duration,
     place: Arc<Place>,
 }
 
 impl Line {
+    /// Writes one group after another, until nobody can ask any more.
     fn serve(&self, queue: &Receiver<Box<dyn Job>>) {
         let mut group = Vec::with_capacity(GROUP);
         while let Ok(first) = queue.recv() {
+            let connection = self.connection.lock().unwrap_or_else(PoisonError::into_inner);
             group.push(first);
             group.extend(queue.try_iter().take(GROUP - 1));
-            match self.write(&mut group) {
+            match self.write(&connection, &mut group) {
                 // It is not known who: each for itself, and only that one fails.
                 Err(Failed::ByOne(_)) if group.len() > 1 => {
                     for mut job in group.drain(..) {
-                        let outcome = self.write(std::slice::from_mut(&mut job)).map_err(Failed::into_error);
+                        let one = std::slice::from_mut(&mut job);
+                        let outcome = self.write(&connection, one).map_err(Failed::into_error);
                         job.answer(outcome, &self.place);
                     }
                 }
@@ -224,15 +282,22 @@ impl Line {
         }
     }
 
-    /// What is not yet carried over from the log stays there, if it is not known where it would go.
-    fn close(&self) {
-        if self.place.is_damaged() {
-            let _ = self.connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true);
-        }
+    /// Does a statement on this thread, which waits for the disk, unless somebody else writes at this moment.
+    fn write_here(&self, job: &mut dyn Job) -> Option<Result<(), StoreError>> {
+        let connection = match self.connection.try_lock() {
+            Ok(connection) => connection,
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            Err(TryLockError::WouldBlock) => return None,
+        };
+        Some(block_in_place(|| {
+            self.place.writable()?;
+            self.alone(&connection, job, &mut Patience::new(self.busy));
+            Ok(())
+        }))
     }
 
     /// Does all of the group, or nothing.
-    fn write(&self, group: &mut [Box<dyn Job>]) -> Result<(), Failed> {
+    fn write(&self, connection: &Connection, group: &mut [Box<dyn Job>]) -> Result<(), Failed> {
         self.place.writable().map_err(Failed::ForAll)?;
         let failed = |error: &rusqlite::Error| {
             let is_ones = error.sqlite_error_code() == Some(ErrorCode::ConstraintViolation);
@@ -241,12 +306,12 @@ impl Line {
         };
         let mut patience = Patience::new(self.busy);
         if let [one] = group
-            && self.alone(one.as_mut(), &mut patience)
+            && self.alone(connection, one.as_mut(), &mut patience)
         {
             return Ok(());
         }
         let tx = loop {
-            match Transaction::new_unchecked(&self.connection, TransactionBehavior::Immediate) {
+            match Transaction::new_unchecked(connection, TransactionBehavior::Immediate) {
                 Ok(tx) => break tx,
                 Err(error) if patience.waits(&error) => {}
                 Err(error) => return Err(failed(&error)),
@@ -267,16 +332,26 @@ impl Line {
     }
 
     /// Whether the job was done without a transaction around it, which saves two statements.
-    fn alone(&self, job: &mut dyn Job, patience: &mut Patience) -> bool {
+    fn alone(&self, connection: &Connection, job: &mut dyn Job, patience: &mut Patience) -> bool {
         if job.is_gone() {
             return true;
         }
         loop {
-            match job.alone(&self.connection, self.clocks.now()) {
+            match job.alone(connection, self.clocks.now()) {
                 None => return false,
                 Some(Err(error)) if patience.waits(error) => {}
                 Some(_) => return true,
             }
+        }
+    }
+}
+
+impl Drop for Line {
+    /// What is not yet carried over from the log stays there, if it is not known where it would go.
+    fn drop(&mut self) {
+        if self.place.is_damaged() {
+            let connection = self.connection.get_mut().unwrap_or_else(PoisonError::into_inner);
+            let _ = connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true);
         }
     }
 }

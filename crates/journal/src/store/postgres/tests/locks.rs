@@ -46,8 +46,8 @@ async fn without_its_lock_the_fence_lets_the_stale_writer_through() {
     let (store, me) = (&bench.store, worker("me", LONG));
     store.join(&me).await.unwrap();
     let mine = running(store, &me, "raced").await;
-    let unlocked = lanes::WRITE.replace("for share", "");
-    assert_ne!(unlocked, lanes::WRITE);
+    let unlocked = steps::WRITE.replace("for share", "");
+    assert_ne!(unlocked, steps::WRITE);
 
     let claim = claiming(store, &mine).await;
     let client = store.connections.own.get().await.unwrap();
@@ -89,7 +89,7 @@ async fn rows_and_record_share_a_transaction() {
     let tx = store.begin(&mine).await.unwrap().unwrap();
     tx.execute(insert, &[&1]).await.unwrap();
     assert_eq!(state(), "0|0", "nobody sees half of it");
-    assert_eq!(store.commit(tx, &mine, &done(1, "a")).await, Ok(Written::Done));
+    assert_eq!(store.commit(tx, &mine, &done(1, "a")).await, Ok(Committed::Written(Written::Done)));
     assert_eq!(state(), "1|1");
 
     let tx = store.begin(&mine).await.unwrap().unwrap();
@@ -100,18 +100,23 @@ async fn rows_and_record_share_a_transaction() {
     drop(tx);
     let tx = store.begin(&mine).await.unwrap().unwrap();
     tx.execute(insert, &[&1]).await.unwrap_err();
-    assert!(store.commit(tx, &mine, &done(2, "b")).await.is_err(), "a statement failed");
+    let why = "a statement of it failed, and the work went on as if it had not";
+    assert_eq!(store.commit(tx, &mine, &done(2, "b")).await, Ok(Committed::Refused(why.into())));
     assert_eq!(state(), "1|1");
 
     let tx = store.begin(&mine).await.unwrap().unwrap();
-    assert_eq!(store.commit(tx, &mine, &done(1, "z")).await, Ok(Written::Fenced), "the step is done");
+    assert_eq!(
+        store.commit(tx, &mine, &done(1, "z")).await,
+        Ok(Committed::Written(Written::Fenced)),
+        "the step is done"
+    );
     let old = Fence { epoch: mine.epoch - 1, ..mine.clone() };
     assert!(store.begin(&old).await.unwrap().is_none());
 
     let tx = store.begin(&mine).await.unwrap().unwrap();
     tx.batch_execute("insert into paid values (9); commit").await.unwrap();
-    let error = store.commit(tx, &mine, &done(2, "c")).await.unwrap_err();
-    assert!(error.to_string().contains("ended its transaction"), "{error}");
+    let refused = store.commit(tx, &mine, &done(2, "c")).await;
+    assert!(matches!(&refused, Ok(Committed::Refused(why)) if why.contains("ended its transaction")), "{refused:?}");
     assert_eq!(state(), "2|1");
 }
 
@@ -127,10 +132,28 @@ async fn a_run_is_not_taken_away_while_it_commits() {
     let tx = store.begin(&mine).await.unwrap().unwrap();
     tokio::time::sleep(Duration::from_millis(120)).await;
     assert!(store.claim(&you, &wanted).await.unwrap().claimed.is_empty(), "its lease is over, but it commits");
-    assert_eq!(store.commit(tx, &mine, &done(1, "a")).await, Ok(Written::Done));
+    assert_eq!(store.commit(tx, &mine, &done(1, "a")).await, Ok(Committed::Written(Written::Done)));
     let found = store.claim(&you, &wanted).await.unwrap();
     assert_eq!(found.claimed.len(), 1);
     assert_eq!(found.claimed[0].steps.len(), 1, "the next worker sees it");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_step_does_not_wait_for_a_commit_of_its_run() {
+    let bench = Fresh::new().await;
+    let (store, me) = (&bench.store, worker("me", LONG));
+    store.join(&me).await.unwrap();
+    let mine = running(store, &me, "recovered").await;
+    let attempts = "select attempts from stormproof.run";
+    bench.database.query("update stormproof.run set attempts = 3").unwrap();
+    let tx = store.begin(&mine).await.unwrap().unwrap();
+
+    let step = tokio::time::timeout(Duration::from_secs(3), store.record(&mine, &done(1, "beside"))).await;
+
+    assert_eq!(step.expect("it waits for the commit"), Ok(Written::Done));
+    assert_eq!(store.commit(tx, &mine, &done(2, "commit")).await, Ok(Committed::Written(Written::Done)));
+    assert_eq!(store.record(&mine, &done(3, "after")).await, Ok(Written::Done));
+    assert_eq!(bench.database.query(attempts).unwrap(), "1", "it moved on");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -75,7 +75,7 @@ async fn no_lost_answer_changes_what_happened() {
     let tx = store.begin(&mine).await.unwrap().unwrap();
     tx.execute("insert into paid values ($1)", &[&1]).await.unwrap();
     cut("commit\0");
-    assert_eq!(store.commit(tx, &mine, &done(1, "attempt-4")).await, Ok(Written::Already));
+    assert_eq!(store.commit(tx, &mine, &done(1, "attempt-4")).await, Ok(Committed::Written(Written::Already)));
     assert_eq!(database.query("select count(*) from paid").unwrap(), "1");
     cut("nothing");
     assert_eq!(store.check().await, Ok(vec![]));
