@@ -28,6 +28,7 @@ use std::time::Duration;
 use rusqlite::{Connection, Transaction};
 
 pub(crate) use self::clock::Clocks;
+use self::commit::Commit;
 use self::fault::{Fault, Place, when_opening};
 use self::lock::Locks;
 use self::reader::Readers;
@@ -115,9 +116,8 @@ impl Sqlite {
     /// Runs `work` on rows of the user and records `step` as done with the value it gives, both or neither. `work` is
     /// not run if the run is somebody else's, or if the same attempt was written before. All other writes of this
     /// process wait while it runs.
-    pub(crate) async fn commit(&self, fence: &Fence, step: &Step, mut work: Work) -> Result<Committed, StoreError> {
-        let (fence, step) = (fence.clone(), step.clone());
-        self.writer.ask(Single(move |tx: &Transaction<'_>, _| commit::commit(tx, &fence, &step, &mut work))).await
+    pub(crate) async fn commit(&self, fence: &Fence, step: &Step, work: Work) -> Result<Committed, StoreError> {
+        self.writer.ask(Commit { fence: fence.clone(), step: step.clone(), work }).await
     }
 
     /// Gives back the lock of a worker whose lease is lost: the file is gone, and nobody waits for it any more.

@@ -6,8 +6,10 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use rusqlite::hooks::{AuthAction, AuthContext, Authorization};
 use rusqlite::{Connection, Transaction};
 
-use super::writer::savepoint;
+use super::clock::Now;
+use super::writer::{Ask, savepoint};
 use super::{rows, steps};
+use crate::error::StoreError;
 use crate::run::{Progress, Step};
 use crate::store::{Committed, Fence, Undo, Work, Written};
 
@@ -23,8 +25,30 @@ enum Back {
     Sqlite(rusqlite::Error),
 }
 
+/// A commit that is asked for.
+pub(super) struct Commit {
+    pub(super) fence: Fence,
+    pub(super) step: Step,
+    pub(super) work: Work,
+}
+
+impl Ask<Committed> for Commit {
+    fn grouped(&mut self, tx: &Transaction<'_>, _: Now) -> rusqlite::Result<Committed> {
+        commit(tx, &self.fence, &self.step, &mut self.work)
+    }
+
+    fn refused(&self, error: &StoreError) -> Option<Committed> {
+        match error {
+            StoreError::Refused { why, .. } | StoreError::Unavailable { why, .. } => {
+                Some(Committed::Refused(why.clone()))
+            }
+            _ => None,
+        }
+    }
+}
+
 /// Runs `work` and records what it gives, both or neither. What it failed with is recorded, too, without its rows.
-pub(super) fn commit(tx: &Transaction<'_>, fence: &Fence, step: &Step, work: &mut Work) -> rusqlite::Result<Committed> {
+fn commit(tx: &Transaction<'_>, fence: &Fence, step: &Step, work: &mut Work) -> rusqlite::Result<Committed> {
     if steps::written_before(tx, fence, step)? {
         return Ok(Committed::Written(Written::Already));
     }

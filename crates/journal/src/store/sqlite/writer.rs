@@ -42,6 +42,12 @@ pub(super) trait Ask<T>: Send {
     /// Does it as a part of a group.
     fn grouped(&mut self, tx: &Transaction<'_>, now: Now) -> rusqlite::Result<T>;
 
+    /// What to answer if the transaction cannot be committed for something that was done for this request. Default: the
+    /// error.
+    fn refused(&self, _: &StoreError) -> Option<T> {
+        None
+    }
+
     /// Does it without one, if it is a statement.
     fn alone(&mut self, _: &Connection, _: Now) -> Option<rusqlite::Result<T>> {
         None
@@ -174,7 +180,7 @@ trait Job: Send {
     /// Does it without one, if it can. An error has been noted as its answer.
     fn alone(&mut self, connection: &Connection, now: Now) -> Option<Result<(), &rusqlite::Error>>;
     /// Answers, with the error instead if the group failed.
-    fn answer(self: Box<Self>, group: Result<(), StoreError>, place: &Place);
+    fn answer(self: Box<Self>, group: Result<(), Failed>, place: &Place);
 }
 
 struct Request<W, T> {
@@ -198,9 +204,10 @@ impl<W: Ask<T>, T: Send> Job for Request<W, T> {
         Some(self.outcome.insert(outcome).as_ref().map(|_| ()))
     }
 
-    fn answer(self: Box<Self>, group: Result<(), StoreError>, place: &Place) {
+    fn answer(self: Box<Self>, group: Result<(), Failed>, place: &Place) {
         let outcome = match (group, self.outcome) {
-            (Err(error), _) => Err(error),
+            (Err(Failed::ByOne(error)), _) => self.work.refused(&error).ok_or(error),
+            (Err(Failed::ForAll(error)), _) => Err(error),
             (Ok(()), Some(outcome)) => outcome.map_err(|error| place.fault(&error)),
             // It was skipped, since nobody waits.
             (Ok(()), None) => return,
@@ -232,18 +239,12 @@ pub(super) fn savepoint<T, E>(
 }
 
 /// Why nothing of a group was written.
+#[derive(Clone)]
 enum Failed {
     /// All would fail again.
     ForAll(StoreError),
     /// One of them is to blame, and the others would stand without it.
     ByOne(StoreError),
-}
-
-impl Failed {
-    fn into_error(self) -> StoreError {
-        let (Self::ForAll(error) | Self::ByOne(error)) = self;
-        error
-    }
 }
 
 /// What writes.
@@ -267,13 +268,11 @@ impl Line {
                 // It is not known who: each for itself, and only that one fails.
                 Err(Failed::ByOne(_)) if group.len() > 1 => {
                     for mut job in group.drain(..) {
-                        let one = std::slice::from_mut(&mut job);
-                        let outcome = self.write(&connection, one).map_err(Failed::into_error);
+                        let outcome = self.write(&connection, std::slice::from_mut(&mut job));
                         job.answer(outcome, &self.place);
                     }
                 }
                 outcome => {
-                    let outcome = outcome.map_err(Failed::into_error);
                     for job in group.drain(..) {
                         job.answer(outcome.clone(), &self.place);
                     }
