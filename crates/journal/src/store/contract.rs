@@ -27,6 +27,10 @@ pub(crate) trait Bench: Sized {
     fn store(&self) -> &Self::Store;
     /// The same database as another process sees it.
     async fn again(&self) -> Self::Store;
+    /// Runs a case.
+    async fn run(case: impl Future<Output = ()> + Send) {
+        case.await;
+    }
     /// Lets time pass for the store's clock.
     async fn pass(&self, time: Duration) {
         tokio::time::sleep(time).await;
@@ -60,8 +64,9 @@ macro_rules! cases {
             #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn $case() {
                 let bench = <$bench as $crate::store::contract::Bench>::new().await;
-                $crate::store::contract::$case(&bench).await;
-                assert_eq!($crate::store::Keep::check(bench.store()).await, Ok(Vec::new()));
+                <$bench as $crate::store::contract::Bench>::run($crate::store::contract::$case(&bench)).await;
+                let store = <$bench as $crate::store::contract::Bench>::store(&bench);
+                assert_eq!($crate::store::Keep::check(store).await, Ok(Vec::new()));
             }
         )+
     };

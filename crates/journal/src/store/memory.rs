@@ -502,7 +502,6 @@ impl Keep for Memory {
         let oldest = due.min().map_or(0, |at| u64::try_from(now.saturating_sub(at)).unwrap_or(0));
         Ok(Size {
             runs,
-            steps: data.runs.values().map(|entry| entry.steps.len() as u64).sum(),
             workers_alive: data.workers.values().filter(|until| **until > now).count() as u64,
             bytes: 0,
             oldest_due: Duration::from_millis(oldest),

@@ -102,7 +102,7 @@ impl Sqlite {
         for _ in 0..READERS {
             readers.push(schema::reader(&path, options.busy).map_err(|error| when_opening(&at, &error))?);
         }
-        let place = Arc::new(Place::new(Arc::clone(&at)));
+        let place = Arc::new(Place::new(Arc::clone(&at), path.clone()));
         let threads = |error: std::io::Error| Fault::Unavailable(format!("no thread: {error}")).at(&at);
         Ok(Self {
             readers: Readers::spawn(readers, Arc::clone(&place)).map_err(threads)?,
@@ -250,6 +250,10 @@ impl Keep for Sqlite {
 
     async fn forget(&self, retention: &Retention) -> Result<Forgotten, StoreError> {
         let (retention, locks) = (retention.clone(), Arc::clone(&self.locks));
+        if retention.dry_run {
+            let now = self.clocks.now();
+            return self.readers.ask(move |tx| retention::forgettable(tx, &locks, &retention, now)).await;
+        }
         self.writer.ask(Several(move |tx: &Transaction<'_>, now| retention::forget(tx, &locks, &retention, now))).await
     }
 

@@ -14,6 +14,7 @@ mod parallel;
 mod shutdown;
 mod steps;
 mod telling;
+mod values;
 mod versions;
 mod virtual_time;
 mod waits;
