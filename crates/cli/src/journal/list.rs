@@ -72,7 +72,9 @@ mod tests {
             run(json!({ "id": "pay/1", "state": "running", "owner": "w1" })),
             run(json!({ "id": "pay/2", "state": "queued", "wake_at": 1_005_000 })),
             run(json!({ "id": "pay/3", "state": "ok" })),
-            run(json!({ "id": "pay/5", "wake_at": 1_005_000, "error": { "kind": "panicked", "message": "it panicked: x" } })),
+            run(
+                json!({ "id": "pay/5", "wake_at": 1_005_000, "error": { "kind": "panicked", "message": "it panicked: x" } }),
+            ),
         ];
         let expected = "\
 RUN           STATE    AGE     ATTEMPTS  NOTE

@@ -52,7 +52,9 @@ macro_rules! contract {
             runs_are_listed, an_operator_cancels, an_operator_decides,
             what_failed_is_tried_again_beside_what_is_open, no_decision_undoes_what_is_done,
             a_decision_is_about_one_step, a_fork_has_the_steps_before,
-            what_is_old_is_forgotten, only_what_has_ended_is_erased, only_so_many_are_kept, for_ever_is_not_too_long, a_task_is_kept_by_revision);
+            what_is_old_is_forgotten, only_what_has_ended_is_erased, only_so_many_are_kept,
+            calls_that_were_given_up_are_forgotten_after_the_time_of_those_that_were_made, for_ever_is_not_too_long,
+            a_task_is_kept_by_revision);
     };
 }
 

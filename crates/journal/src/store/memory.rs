@@ -32,6 +32,8 @@ struct Data {
     /// Until when each is alive.
     workers: HashMap<String, Millis>,
     tasks: HashMap<String, (Task, Millis)>,
+    /// The highest epoch of all runs that were forgotten.
+    forgotten: Epoch,
 }
 
 struct Entry {
@@ -142,12 +144,24 @@ impl Data {
         }
     }
 
+    /// Whether it is a call that is made once and that its caller has given up.
+    fn is_given_up(&self, run: &Run, now: Millis) -> bool {
+        run.version.is_empty() && matches!(run.state, State::Queued | State::Running) && self.free(run, now)
+    }
+
+    fn forget(&mut self, id: &RunId) {
+        if let Some(entry) = self.runs.remove(id) {
+            self.forgotten = self.forgotten.max(entry.run.epoch);
+        }
+    }
+
     fn make(&mut self, new: &NewRun, now: Millis) -> Result<&mut Entry, Box<Run>> {
         if let Some(entry) = self.runs.get(&new.id)
             && !entry.expired(now)
         {
             return Err(Box::new(entry.run.clone()));
         }
+        self.forget(&new.id);
         let run = Run {
             id: new.id.clone(),
             name: new.name.clone(),
@@ -155,7 +169,7 @@ impl Data {
             input: new.input.clone(),
             fp: new.fp.clone(),
             state: State::Queued,
-            epoch: 0,
+            epoch: self.forgotten,
             owner: None,
             attempts: 0,
             wake_at: Some(now.saturating_add(millis(new.delay))),
@@ -166,7 +180,6 @@ impl Data {
             expires_at: new.ttl.map(|ttl| now.saturating_add(millis(ttl))),
             created_at: now,
         };
-        self.runs.remove(&new.id);
         Ok(self.runs.entry(new.id.clone()).or_insert_with(|| Entry::new(run)))
     }
 }
@@ -431,7 +444,7 @@ impl Keep for Memory {
             wake_at: Some(now),
             owner: None,
             attempts: 0,
-            epoch: 0,
+            epoch: data.forgotten,
             result: None,
             error: None,
             parent: None,
@@ -446,15 +459,19 @@ impl Keep for Memory {
     async fn forget(&self, retention: &Retention) -> Result<Forgotten, StoreError> {
         let (mut data, now) = self.lock();
         let old = now.saturating_sub(millis(retention.ended));
-        let ended = data.runs.values().filter(|entry| entry.run.state.has_ended());
+        let may = |run: &Run| run.state.has_ended() || data.is_given_up(run, now);
+        let ended = data.runs.values().filter(|entry| may(&entry.run));
         let mut ended: Vec<_> = ended.map(|entry| (entry.ended_at, entry.run.id.clone(), entry)).collect();
         ended.sort_by_key(|(at, ..)| std::cmp::Reverse(*at));
         let most = retention.most.map_or(usize::MAX, |most| usize::try_from(most).unwrap_or(usize::MAX));
         // Who says how long a run is to be remembered has the last word.
         let mut kept = 0_usize;
         let mut past = |entry: &Entry| {
-            if entry.run.expires_at.is_some() {
-                return entry.expired(now);
+            if let Some(at) = entry.run.expires_at {
+                return at <= now;
+            }
+            if !entry.run.state.has_ended() {
+                return entry.run.epoch <= old;
             }
             kept = kept.saturating_add(1);
             entry.ended_at <= old || kept > most
@@ -464,7 +481,7 @@ impl Keep for Memory {
         let steps: usize = gone.iter().filter_map(|id| data.runs.get(id)).map(|entry| entry.steps.len()).sum();
         let forgotten = Forgotten { runs: gone.len() as u64, steps: steps as u64, ..Forgotten::default() };
         if !retention.dry_run {
-            data.runs.retain(|id, _| !gone.contains(id));
+            gone.iter().for_each(|id| data.forget(id));
             data.tasks.retain(|_, (_, until)| *until > now);
         }
         Ok(forgotten)
@@ -477,7 +494,7 @@ impl Keep for Memory {
         if !known.state.has_ended() {
             return Ok(Changed::Not(known));
         }
-        data.runs.remove(run);
+        data.forget(run);
         Ok(Changed::Now(known))
     }
 

@@ -133,7 +133,8 @@ pub(crate) async fn fork(
     const COPY: &str = concat!(
         "insert into stormproof.run (id, name, version, input, fp, state, epoch, attempts, wake_at, forked_from,
             created_at, changed_at)
-        select $2, name, $3, input, fp, 'queued', 0, 0, at.ms, id, at.ms, at.ms from stormproof.run, (select ",
+        select $2, name, $3, input, fp, 'queued', forgotten, 0, at.ms, id, at.ms, at.ms
+        from stormproof.run, (select forgotten from stormproof.meta) as mark, (select ",
         now!(),
         " as ms) as at where id = $1 on conflict (id) do nothing returning ",
         run_columns!(),
@@ -165,15 +166,29 @@ pub(crate) async fn fork(
     Ok(Changed::Now(Box::new(run)))
 }
 
+/// That a run is a call that is made once and that its caller has given up: nobody takes it up but who calls again.
+macro_rules! given_up {
+    () => {
+        concat!(
+            "(version = '' and (state = 'queued' or (state = 'running' and not exists (select 1 from stormproof.worker
+                where worker.id = run.owner and worker.lease_until > ",
+            now!(),
+            "))))"
+        )
+    };
+}
+
 /// Runs that may be forgotten: `$1` is how long ended ones are kept, `$2` how many.
 macro_rules! forgettable {
     () => {
         concat!(
-            "select id from stormproof.run where state in ('ok', 'err', 'cancelled') and (expires_at <= ",
+            "select id from stormproof.run where (state in ('ok', 'err', 'cancelled') or ",
+            given_up!(),
+            ") and (expires_at <= ",
             now!(),
-            " or (expires_at is null and changed_at <= ",
+            " or (expires_at is null and case when state in ('queued', 'running') then epoch else changed_at end <= ",
             now!(),
-            " - $1::bigint) or ($2::bigint is not null and expires_at is null and changed_at < (
+            " - $1::bigint) or ($2::bigint is not null and expires_at is null and state not in ('queued', 'running') and changed_at < (
                 select changed_at from stormproof.run as youngest where state in ('ok', 'err', 'cancelled')
                     and expires_at is null order by changed_at desc offset greatest($2 - 1, 0) limit 1)))"
         )

@@ -28,7 +28,8 @@ impl Start {
     }
 }
 
-/// In the order of the keys, so that two groups do not wait for each other.
+/// In the order of the keys, so that two groups do not wait for each other. Its epoch is beyond those of the runs that
+/// were forgotten: one of them may have had this id, and the clock may have been set back.
 const START: &str = concat!(
     "with wanted as (
         select * from unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::bigint[],
@@ -40,11 +41,11 @@ const START: &str = concat!(
         insert into stormproof.run (id, name, version, input, fp, state, epoch, owner, attempts, wake_at, parent,
             expires_at, created_at, changed_at)
         select id, name, version, input, fp, case when owner is null then 'queued' else 'running' end,
-            case when owner is null then 0 else at.ms end, owner, case when owner is null then 0 else 1 end,
+            case when owner is null then forgotten else greatest(forgotten + 1, at.ms) end, owner, case when owner is null then 0 else 1 end,
             at.ms + delay, parent, at.ms + ttl, at.ms, at.ms
         from wanted cross join (select ",
     now!(),
-    " as ms) as at on conflict (id) do nothing returning id, epoch),
+    " as ms) as at cross join (select forgotten from stormproof.meta) as mark on conflict (id) do nothing returning id, epoch),
     first as (",
     into_step!(),
     " select made.id, made.epoch, seq, step, step_fp, kind, progress, value, attempt_id

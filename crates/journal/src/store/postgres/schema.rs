@@ -14,6 +14,9 @@ const LOCK: i64 = 0x5354_4f52_4d50_4721;
 
 /// What leads from each version to the next.
 const STEPS: &[&str] = &["
+-- The highest epoch of all runs that were forgotten.
+alter table stormproof.meta add column forgotten bigint not null default 0;
+
 create table stormproof.worker (
     id text primary key, lease_until bigint not null, host text not null, version text not null);
 
@@ -82,7 +85,7 @@ pub(crate) async fn prepare(client: &mut Client, create: bool) -> Result<(), Unu
         Some(newer) if newer > VERSION => return Err(Unusable::Newer(newer)),
         Some(version) => version,
         None => {
-            tx.execute("insert into stormproof.meta values (0)", &[]).await?;
+            tx.execute("insert into stormproof.meta (version) values (0)", &[]).await?;
             0
         }
     };

@@ -25,6 +25,10 @@ pub(crate) async fn present(client: &mut Client, id: &RunId) -> Result<Option<Ru
 
 /// Forgets runs, and how many steps they had.
 pub(crate) async fn forget(client: &impl deadpool_postgres::GenericClient, runs: &[&str]) -> Result<u64, Trouble> {
+    const MARK: &str = "
+        update stormproof.meta set forgotten = mark.epoch
+        from (select max(epoch) as epoch from stormproof.run where id = any($1)) as mark where mark.epoch > forgotten";
+    rows::change(client, MARK, &[&runs]).await?;
     let steps = rows::change(client, "delete from stormproof.step where run_id = any($1)", &[&runs]).await?;
     rows::change(client, "delete from stormproof.inbox where run_id = any($1)", &[&runs]).await?;
     rows::change(client, "delete from stormproof.run where id = any($1)", &[&runs]).await?;

@@ -3,6 +3,7 @@
 use rusqlite::{Connection, named_params, params};
 
 use super::clock::Now;
+use super::retention::forgotten;
 use super::rows::{self, run_columns};
 use crate::run::{Progress, Run, RunId, State, Step, millis};
 use crate::store::{Changed, Decision, Filter, Signalled};
@@ -148,10 +149,12 @@ pub(super) fn fork(
     let sql = concat!(
         "INSERT INTO stormproof_run AS run (id, name, version, input, fp, state, epoch, attempts, wake_at, at_once, forked_from,
              created_at)
-         SELECT ?2, name, ?3, input, fp, 'queued', 0, 0, ?4, 1, id, ?4 FROM stormproof_run AS run WHERE id = ?1 RETURNING ",
+         SELECT ?2, name, ?3, input, fp, 'queued', ?5, 0, ?4, 1, id, ?4 FROM stormproof_run AS run WHERE id = ?1 RETURNING ",
         run_columns!()
     );
-    let made = tx.prepare_cached(sql)?.query_row(params![from.as_str(), new.as_str(), version, now.wall], rows::run)?;
+    let made = tx
+        .prepare_cached(sql)?
+        .query_row(params![from.as_str(), new.as_str(), version, now.wall, forgotten(tx)?], rows::run)?;
     tx.prepare_cached(
         "INSERT INTO stormproof_step AS step (run_id, seq, name, fp, kind, state, value, epoch, attempt_id)
          SELECT ?2, seq, name, fp, kind, state, value, epoch, attempt_id FROM stormproof_step AS step WHERE run_id = ?1 AND seq < ?3",

@@ -6,7 +6,7 @@ use super::clock::Now;
 use super::lock::Locks;
 use super::runs::span;
 use super::{rows, workers};
-use crate::run::{Millis, RunId, State, millis};
+use crate::run::{Epoch, Millis, RunId, State, millis};
 use crate::store::{BATCH_STEPS, Changed, Forgotten, Retention, Size};
 
 /// Forgets a batch.
@@ -95,8 +95,19 @@ pub(super) fn erase(tx: &Connection, id: &RunId) -> rusqlite::Result<Changed> {
     Ok(Changed::Now(run))
 }
 
+/// The highest epoch of all runs that were forgotten. New ones go on from there: one of those may have had the same id,
+/// and the clock may have been set back.
+pub(super) fn forgotten(tx: &Connection) -> rusqlite::Result<Epoch> {
+    tx.prepare_cached("SELECT forgotten FROM stormproof_meta AS meta")?.query_row([], |row| row.get(0))
+}
+
 /// Takes a run away with all that belongs to it, and says how many steps it had.
 pub(super) fn delete(tx: &Connection, run: &RunId) -> rusqlite::Result<u64> {
+    tx.prepare_cached(
+        "UPDATE stormproof_meta AS meta SET forgotten = run.epoch FROM stormproof_run AS run
+         WHERE run.id = ?1 AND run.epoch > forgotten",
+    )?
+    .execute([run.as_str()])?;
     let steps = tx.prepare_cached("DELETE FROM stormproof_step AS step WHERE run_id = ?1")?.execute([run.as_str()])?;
     tx.prepare_cached("DELETE FROM stormproof_inbox AS inbox WHERE run_id = ?1")?.execute([run.as_str()])?;
     tx.prepare_cached("DELETE FROM stormproof_run AS run WHERE id = ?1")?.execute([run.as_str()])?;

@@ -35,15 +35,13 @@ pub(super) fn start_claimed(
 }
 
 fn make(tx: &Connection, run: &NewRun, owner: Option<&str>, now: Now) -> rusqlite::Result<Result<Epoch, Box<Run>>> {
-    let mut epoch = 0;
     if let Some(there) = rows::find(tx, &run.id)? {
         if !there.state.has_ended() || there.expires_at.is_none_or(|end| end > now.wall) {
             return Ok(Err(Box::new(there)));
         }
-        // Its epoch lives on: who had the old one must not write to the new one.
-        epoch = there.epoch;
         super::retention::delete(tx, &run.id)?;
     }
+    let mut epoch = super::retention::forgotten(tx)?;
     if owner.is_some() {
         epoch = epoch.saturating_add(1).max(now.wall);
     }

@@ -156,6 +156,25 @@ async fn a_step_does_not_wait_for_a_commit_of_its_run() {
     assert_eq!(bench.database.query(attempts).unwrap(), "1", "it moved on");
 }
 
+/// The run's worker had a clock that was ahead; and the same if the clock was set back since.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn epochs_do_not_go_back_when_a_run_was_forgotten() {
+    let bench = Fresh::new().await;
+    let (store, me) = (&bench.store, worker("me", LONG));
+    store.join(&me).await.unwrap();
+    let old = running(store, &me, "a").await;
+    bench.database.query("update stormproof.run set epoch = epoch + 86400000").unwrap();
+    let old = Fence { epoch: old.epoch + 86_400_000, ..old };
+    assert_eq!(store.finish(&old, None, &End::Ok("1".into())).await, Ok(Written::Done));
+    assert_eq!(store.forget(&Retention::new().ended(Duration::ZERO)).await.unwrap().runs, 1);
+
+    assert!(running(store, &me, "a").await.epoch > old.epoch);
+    let once = store.start_claimed(&new_run("once"), &me, &done(1, "a")).await.unwrap().unwrap();
+    assert!(once > old.epoch);
+    let fork = store.fork(&old.run, 1, &RunId::new("flow", "b"), "1").await.unwrap();
+    assert!(matches!(fork, Changed::Now(fork) if fork.epoch >= old.epoch), "a claim adds one");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_falls_asleep_in_a_transaction_loses_it() {
     let database = Database::create().unwrap();

@@ -1,3 +1,6 @@
+-- The highest epoch of all runs that were forgotten.
+ALTER TABLE stormproof_meta ADD COLUMN forgotten INTEGER NOT NULL DEFAULT 0;
+
 CREATE TABLE stormproof_worker (
     id          TEXT PRIMARY KEY,
     lease_until INTEGER NOT NULL, -- ms since the machine was started

@@ -46,6 +46,27 @@ async fn epochs_do_not_go_back_with_the_clock() {
 }
 
 #[tokio::test]
+async fn epochs_do_not_go_back_when_a_run_was_forgotten() {
+    let folder = tempdir().unwrap();
+    let hands = Hands::new();
+    let store = Sqlite::open(folder.path().join("a.db"), hands.options()).unwrap();
+    let me = worker("me");
+    let old = held(&store, "a", &me).await;
+    assert_eq!(store.finish(&old, None, &End::Ok("1".into())).await, Ok(Written::Done));
+    hands.wall.fetch_add(HOUR, Ordering::SeqCst);
+    assert_eq!(store.forget(&Retention::new().ended(Duration::ZERO)).await.unwrap().runs, 1);
+
+    hands.wall.fetch_sub(24 * HOUR, Ordering::SeqCst);
+
+    assert!(held(&store, "a", &me).await.epoch > old.epoch);
+    let first = Step { kind: Kind::Effect, state: Progress::Begun, value: None, ..done(1, "a") };
+    let once = store.start_claimed(&new_run("once"), &me, &first).await.unwrap().unwrap();
+    assert!(once > old.epoch);
+    let Changed::Now(fork) = store.fork(&old.run, 1, &RunId::new("w", "b"), "1").await.unwrap() else { panic!("fork") };
+    assert!(fork.epoch >= old.epoch, "a claim adds one");
+}
+
+#[tokio::test]
 async fn what_is_due_at_once_is_so_by_any_clock() {
     let folder = tempdir().unwrap();
     let hands = Hands::new();
