@@ -88,6 +88,8 @@ pub struct Report {
     pub stops: u64,
     /// Processes that were forked.
     pub forks: u64,
+    /// Processes that were told to end.
+    pub leaves: u64,
     /// Times all connections were cut.
     pub cuts: u64,
     /// Times the server was ended and started.
@@ -109,12 +111,13 @@ impl fmt::Display for Report {
         let Verdict { wrong, repeated_notes, repeated_keys, refused, late, recovered } = &self.verdict;
         writeln!(
             f,
-            "{} runs in {:.1} s; {} kills, {} stops, {} forks, {} cuts, {} restarts; {} runs claimed again; {} looks at the tables",
+            "{} runs in {:.1} s; {} kills, {} stops, {} forks, {} leaves, {} cuts, {} restarts; {} runs claimed again; {} looks at the tables",
             self.runs,
             self.took.as_secs_f64(),
             self.kills,
             self.stops,
             self.forks,
+            self.leaves,
             self.cuts,
             self.restarts,
             self.claims,
@@ -204,8 +207,8 @@ pub fn conduct(options: &Options) -> Result<Report, String> {
     });
     let crew = crew.map_err(|_| "the thread that does harm panicked")??;
     let auditor = auditor.map_err(|_| "the auditor panicked")??;
-    let Counts { kills, stops, forks, cuts, restarts } = crew.counts;
-    report = Report { kills, stops, forks, cuts, restarts, ..report };
+    let Counts { kills, stops, forks, leaves, cuts, restarts } = crew.counts;
+    report = Report { kills, stops, forks, leaves, cuts, restarts, ..report };
     let (stuck, started) = started;
     let unclean = crew.dismiss();
     let mut told = listener.join().map_err(|_| "the listener panicked")?;

@@ -25,12 +25,16 @@ use crate::{
 /// A value that a workflow was given: run, step, value.
 pub(crate) type Told = (String, u32, i64);
 
+/// Within so long a worker ends that is told to.
+const ORDERLY: Duration = Duration::from_secs(10);
+
 /// What was done.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Counts {
     pub(crate) kills: u64,
     pub(crate) stops: u64,
     pub(crate) forks: u64,
+    pub(crate) leaves: u64,
     pub(crate) cuts: u64,
     pub(crate) restarts: u64,
 }
@@ -46,6 +50,8 @@ pub(crate) struct Crew {
 enum Member {
     Up(Process),
     Stopped(Process, Instant),
+    /// It was told to end, and has so long for it.
+    Leaving(Process, Instant),
     Down(Instant),
 }
 
@@ -89,7 +95,7 @@ impl Crew {
                             harm(due.fault)?;
                             self.counts.cuts += 1;
                         }
-                        Fault::Kill(_) | Fault::Stop(_) | Fault::Fork => self.strike(due)?,
+                        Fault::Kill(_) | Fault::Stop(_) | Fault::Fork | Fault::Leave => self.strike(due)?,
                     }
                     due = faults.next(options.workers);
                     at = Instant::now() + due.after;
@@ -107,7 +113,10 @@ impl Crew {
         let now = Instant::now();
         let old = std::mem::replace(member, Member::Down(now));
         *member = match (old, due.fault) {
-            (Member::Up(mut process) | Member::Stopped(mut process, _), Fault::Kill(pause)) => {
+            (
+                Member::Up(mut process) | Member::Stopped(mut process, _) | Member::Leaving(mut process, _),
+                Fault::Kill(pause),
+            ) => {
                 process.kill().map_err(text)?;
                 self.counts.kills += 1;
                 Member::Down(now + pause)
@@ -121,6 +130,11 @@ impl Crew {
                 process.signal(Signal::USR1).map_err(text)?;
                 self.counts.forks += 1;
                 Member::Up(process)
+            }
+            (Member::Up(mut process), Fault::Leave) => {
+                process.tell_to_end();
+                self.counts.leaves += 1;
+                Member::Leaving(process, now + ORDERLY)
             }
             (other, _) => other,
         };
@@ -145,6 +159,19 @@ impl Crew {
                     process.go_on().map_err(text)?;
                     Member::Up(process)
                 }
+                Member::Leaving(mut process, until) => match process.ended() {
+                    Some(status) => {
+                        if !status.success() {
+                            self.wrong.push(format!("a worker that was told to end ended as {status}"));
+                        }
+                        Member::Down(now)
+                    }
+                    None if now >= until => {
+                        self.wrong.push(format!("a worker that was told to end did not within {ORDERLY:?}"));
+                        Member::Down(now)
+                    }
+                    None => Member::Leaving(process, until),
+                },
                 Member::Down(until) if all || now >= until => Member::Up((self.spawn)()?),
                 other => other,
             };
@@ -156,11 +183,11 @@ impl Crew {
     pub(crate) fn dismiss(self) -> Vec<String> {
         let mut wrong = self.wrong;
         for member in self.members {
-            if let Member::Up(process) | Member::Stopped(process, _) = member {
-                match process.finish(Duration::from_secs(10)) {
+            if let Member::Up(process) | Member::Stopped(process, _) | Member::Leaving(process, _) = member {
+                match process.finish(ORDERLY) {
                     Some(status) if status.success() => {}
                     Some(status) => wrong.push(format!("a worker did not end in order: {status}")),
-                    None => wrong.push("a worker did not end within 10 s".into()),
+                    None => wrong.push(format!("a worker did not end within {ORDERLY:?}")),
                 }
             }
         }

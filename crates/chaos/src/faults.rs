@@ -11,6 +11,8 @@ pub enum Fault {
     Kill(Duration),
     /// Stopped for this long.
     Stop(Duration),
+    /// Told to end, and started again when it has.
+    Leave,
     /// Forked in the middle of what it does; the copy holds all its files for a while and does nothing.
     Fork,
     /// All connections of the PostgreSQL server are cut.
@@ -28,6 +30,8 @@ pub struct Mix {
     pub stop: u8,
     /// A fork.
     pub fork: u8,
+    /// Ends in order.
+    pub leave: u8,
     /// Cuts of connections.
     pub cut: u8,
     /// The mean time between two faults.
@@ -35,14 +39,17 @@ pub struct Mix {
 }
 
 impl Mix {
-    /// For one machine: kills and stops alike.
-    pub const SQLITE: Self = Self { kill: 50, stop: 50, fork: 0, cut: 0, every: Duration::from_millis(70) };
+    /// For one machine: kills and stops alike, and some that end in order.
+    pub const SQLITE: Self = Self { kill: 40, stop: 40, fork: 0, leave: 20, cut: 0, every: Duration::from_millis(70) };
     /// Also the server.
-    pub const POSTGRES: Self = Self { kill: 45, stop: 44, fork: 0, cut: 8, every: Duration::from_millis(70) };
+    pub const POSTGRES: Self =
+        Self { kill: 36, stop: 36, fork: 0, leave: 17, cut: 8, every: Duration::from_millis(70) };
     /// Only kills.
-    pub const KILLS: Self = Self { kill: 100, stop: 0, fork: 0, cut: 0, every: Duration::from_millis(300) };
+    pub const KILLS: Self = Self { kill: 100, stop: 0, fork: 0, leave: 0, cut: 0, every: Duration::from_millis(300) };
     /// Forks, and kills of those that were forked.
-    pub const FORKS: Self = Self { kill: 30, stop: 0, fork: 70, cut: 0, every: Duration::from_millis(50) };
+    pub const FORKS: Self = Self { kill: 30, stop: 0, fork: 70, leave: 0, cut: 0, every: Duration::from_millis(50) };
+    /// Only ends in order, many of them.
+    pub const LEAVES: Self = Self { kill: 0, leave: 100, every: Duration::from_millis(25), ..Self::KILLS };
     /// None.
     pub const QUIET: Self = Self { every: Duration::from_secs(3600), ..Self::KILLS };
 }
@@ -77,7 +84,7 @@ impl Faults {
         let after = self.mix.every.mul_f64(2.0 * self.rng.unit());
         let worker = usize::try_from(self.rng.next_u64() % workers.max(1) as u64).unwrap_or_default();
         let draw = u8::try_from(self.rng.next_u64() % 100).unwrap_or_default();
-        let Mix { kill, stop, fork, cut, .. } = self.mix;
+        let Mix { kill, stop, fork, leave, cut, .. } = self.mix;
         let fault = if draw < kill {
             Fault::Kill(self.within(0.0..2.0))
         } else if draw < kill + stop {
@@ -85,7 +92,9 @@ impl Faults {
             Fault::Stop(self.within(0.1..4.0))
         } else if draw < kill + stop + fork {
             Fault::Fork
-        } else if draw < kill + stop + fork + cut {
+        } else if draw < kill + stop + fork + leave {
+            Fault::Leave
+        } else if draw < kill + stop + fork + leave + cut {
             Fault::Cut
         } else {
             Fault::Restart
@@ -113,7 +122,7 @@ mod tests {
 
         assert_eq!(one, again);
         assert_ne!(one, other);
-        for wanted in [Fault::Cut, Fault::Restart] {
+        for wanted in [Fault::Leave, Fault::Cut, Fault::Restart] {
             assert!(one.iter().any(|due| due.fault == wanted), "{wanted:?}");
         }
         for worker in 0..3 {

@@ -18,6 +18,11 @@ pub enum Act {
     Probed,
 }
 
+/// So many steps of run `number`, from `seq` on, are under way at the same time.
+pub fn beside(number: u64, seq: u32) -> u32 {
+    u32::try_from((number / 5 + u64::from(seq)) % 3).unwrap_or_default() + 1
+}
+
 impl Act {
     const ALL: [Self; 5] = [Self::Note, Self::Fenced, Self::Row, Self::Keyed, Self::Probed];
 

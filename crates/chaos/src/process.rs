@@ -65,9 +65,14 @@ impl Process {
         self.child.try_wait().ok().flatten()
     }
 
+    /// Closes its standard input.
+    pub fn tell_to_end(&mut self) {
+        drop(self.child.stdin.take());
+    }
+
     /// Closes its standard input and waits for its end. `None`: it did not end in time and was killed.
     pub fn finish(mut self, patience: Duration) -> Option<ExitStatus> {
-        drop(self.child.stdin.take());
+        self.tell_to_end();
         let start = Instant::now();
         while start.elapsed() < patience {
             if let Some(status) = self.ended() {

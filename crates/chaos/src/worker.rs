@@ -56,6 +56,15 @@ impl Task {
             let _ = io::stdin().read_to_end(&mut nothing);
             let _ = over.send(());
         });
+        // Half of them let go of everything at once, also of what is on the way; the others end what they have begun.
+        if std::process::id().is_multiple_of(2) {
+            tokio::select! {
+                served = journal.serve(self.slots) => served?,
+                _ = is_over => {}
+            }
+            journal.shutdown(Duration::ZERO).await;
+            return Ok(());
+        }
         let stop = async {
             let _ = is_over.await;
             journal.shutdown(Duration::from_secs(5)).await;

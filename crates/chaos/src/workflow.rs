@@ -1,9 +1,12 @@
 //! The workflow that all workers run: twenty steps of all kinds, as [`plan`](crate::plan) says.
 
 use std::{
+    future::poll_fn,
     io::{self, Write as _},
     path::PathBuf,
+    pin::Pin,
     sync::atomic::{AtomicI64, Ordering},
+    task::Poll,
     time::{SystemTime, UNIX_EPOCH},
 };
 
@@ -12,7 +15,7 @@ use stormproof_journal::{Ctx, Failed, Journal, Op, Probe};
 
 use crate::{
     bank::{Answer, Call, ask},
-    plan::{Act, STEPS},
+    plan::{Act, STEPS, beside},
     tables::Engine,
 };
 
@@ -46,27 +49,55 @@ pub fn register(journal: &Journal, world: &World) {
     });
 }
 
+/// Steps come one by one, or two or three side by side: called in order, which numbers them, and awaited together.
 async fn run(cx: Ctx, input: Input, world: &World) -> Result<Vec<i64>, Failed> {
     let mut values = Vec::new();
-    for seq in 1..=STEPS {
-        let act = Act::of(input.number, seq);
-        let value = match act {
-            Act::Row => commit(&cx, world, seq).await?,
-            Act::Note => {
-                let run = cx.run_id().to_string();
-                cx.step(act.name(), |op| pay(world.clone(), act, run.clone(), seq, op)).await?
-            }
-            Act::Fenced | Act::Keyed | Act::Probed => effect(&cx, world, act, seq).await?,
-        };
-        // One write of less than a page: whole, or not at all.
-        let line = format!("{} {seq} {value}\n", cx.run_id());
-        io::stdout().lock().write_all(line.as_bytes())?;
-        values.push(value);
+    let mut next = 1;
+    while next <= STEPS {
+        let after = (next + beside(input.number, next)).min(STEPS + 1);
+        let steps = (next..after).map(|seq| step(&cx, world, Act::of(input.number, seq), seq)).collect();
+        for (seq, value) in (next..after).zip(together(steps).await) {
+            let value = value?;
+            // One write of less than a page: whole, or not at all.
+            let line = format!("{} {seq} {value}\n", cx.run_id());
+            io::stdout().lock().write_all(line.as_bytes())?;
+            values.push(value);
+        }
+        next = after;
     }
     Ok(values)
 }
 
-async fn effect(cx: &Ctx, world: &World, act: Act, seq: u32) -> Result<i64, Failed> {
+/// A step under way.
+type Step<'a> = Pin<Box<dyn Future<Output = Result<i64, Failed>> + Send + 'a>>;
+
+fn step<'a>(cx: &Ctx, world: &World, act: Act, seq: u32) -> Step<'a> {
+    match act {
+        Act::Row => commit(cx, world, seq),
+        Act::Note => {
+            let (world, run) = (world.clone(), cx.run_id().to_string());
+            Box::pin(cx.step(act.name(), move |op| pay(world.clone(), act, run.clone(), seq, op)))
+        }
+        Act::Fenced | Act::Keyed | Act::Probed => effect(cx, world, act, seq),
+    }
+}
+
+/// Awaits all, and gives what they gave in their order.
+async fn together(mut steps: Vec<Step<'_>>) -> Vec<Result<i64, Failed>> {
+    let mut values: Vec<_> = steps.iter().map(|_| None).collect();
+    poll_fn(|cx| {
+        for (step, value) in steps.iter_mut().zip(&mut values).filter(|(_, value)| value.is_none()) {
+            if let Poll::Ready(ready) = step.as_mut().poll(cx) {
+                *value = Some(ready);
+            }
+        }
+        if values.iter().all(Option::is_some) { Poll::Ready(()) } else { Poll::Pending }
+    })
+    .await;
+    values.into_iter().flatten().collect()
+}
+
+fn effect<'a>(cx: &Ctx, world: &World, act: Act, seq: u32) -> Step<'a> {
     let run = cx.run_id().to_string();
     let (to_find, to_pay) = ((world.clone(), run.clone()), (world.clone(), run));
     let probe = move |op: Op| {
@@ -77,7 +108,7 @@ async fn effect(cx: &Ctx, world: &World, act: Act, seq: u32) -> Result<i64, Fail
         let (world, run) = to_pay.clone();
         pay(world, act, run, seq, op)
     };
-    cx.effect(act.name(), probe, call).await
+    Box::pin(cx.effect(act.name(), probe, call))
 }
 
 async fn find(world: World, act: Act, run: String, seq: u32, op: Op) -> Result<Probe<i64>, io::Error> {
@@ -109,26 +140,20 @@ fn stale(newest: i64) -> io::Error {
 
 const SQL: &str = "insert into chaos_row (run, seq, mark) values ($1, $2, $3)";
 
-async fn commit(cx: &Ctx, world: &World, seq: u32) -> Result<i64, Failed> {
+fn commit<'a>(cx: &Ctx, world: &World, seq: u32) -> Step<'a> {
     let (run, mark) = (cx.run_id().to_string(), mark());
     match world.engine {
-        Engine::Sqlite => {
-            cx.commit(Act::Row.name(), move |tx| {
-                tx.execute(SQL, (&run, seq, mark))?;
-                Ok::<_, rusqlite::Error>(mark)
-            })
-            .await
-        }
-        Engine::Postgres => {
-            cx.commit_postgres(Act::Row.name(), |tx| {
-                let run = run.clone();
-                async move {
-                    tx.execute(SQL, &[&run, &i64::from(seq), &mark]).await?;
-                    Ok::<_, tokio_postgres::Error>(mark)
-                }
-            })
-            .await
-        }
+        Engine::Sqlite => Box::pin(cx.commit(Act::Row.name(), move |tx| {
+            tx.execute(SQL, (&run, seq, mark))?;
+            Ok::<_, rusqlite::Error>(mark)
+        })),
+        Engine::Postgres => Box::pin(cx.commit_postgres(Act::Row.name(), move |tx| {
+            let run = run.clone();
+            async move {
+                tx.execute(SQL, &[&run, &i64::from(seq), &mark]).await?;
+                Ok::<_, tokio_postgres::Error>(mark)
+            }
+        })),
     }
 }
 

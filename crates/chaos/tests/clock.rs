@@ -1,6 +1,6 @@
 //! Wall clocks that are set under running workers: leases do not notice, epochs grow, sleeps end by the new time.
 #![cfg(unix)]
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test stops at the first surprise")]
+#![cfg(test)]
 
 use std::{
     sync::{

@@ -1,6 +1,6 @@
 //! Files that are no journal, or were one: a clear error, and not a byte of them is changed.
 #![cfg(unix)]
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test stops at the first surprise")]
+#![cfg(test)]
 
 use std::{
     fs,

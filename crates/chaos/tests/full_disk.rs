@@ -1,6 +1,6 @@
 //! A disk without room, a real one: a small file system in memory that only this test sees.
 #![cfg(target_os = "linux")]
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test stops at the first surprise")]
+#![cfg(test)]
 
 use std::{
     collections::HashMap,

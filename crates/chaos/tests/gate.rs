@@ -1,6 +1,6 @@
 //! The chaos run at the size of a gate; `cargo xtask chaos` is the larger one.
 #![cfg(unix)]
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test stops at the first surprise")]
+#![cfg(test)]
 
 use std::{path::PathBuf, time::Duration};
 

@@ -1,6 +1,6 @@
 //! A PostgreSQL server that is away, says no, or takes its time.
 #![cfg(unix)]
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test stops at the first surprise")]
+#![cfg(test)]
 
 use std::{
     sync::{

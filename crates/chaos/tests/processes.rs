@@ -1,7 +1,7 @@
 //! The same work under other circumstances than three processes that are killed and stopped: without any fault, with one
 //! process that is killed again and again, and with processes that are forked.
 #![cfg(unix)]
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test stops at the first surprise")]
+#![cfg(test)]
 
 use std::{path::PathBuf, process::Command, time::Duration};
 
@@ -49,6 +49,25 @@ fn one_process_is_killed_again_and_again_amid_sixty_four_runs() {
     });
 
     assert!(report.kills > 10, "{report}");
+}
+
+/// Who leaves gives back what it has, also what it was just about to claim: nothing is lost, and nobody waits for a lease.
+fn leaving(engine: Engine) {
+    let lease = Duration::from_secs(45);
+    let small = Options { engine, lease, runs: 80, least: Duration::from_secs(4), slots: 4, ..options(Mix::LEAVES) };
+    let report = run(&small);
+
+    assert!(report.leaves > 15 && report.took < lease, "{report}");
+}
+
+#[test]
+fn whoever_leaves_a_file_takes_nothing_along() {
+    leaving(Engine::Sqlite);
+}
+
+#[test]
+fn whoever_leaves_a_server_takes_nothing_along() {
+    leaving(Engine::Postgres);
 }
 
 /// A process that is forked has a twin with the same open files and locks, for half a second here. Neither the twin's end

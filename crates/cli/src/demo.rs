@@ -30,7 +30,7 @@ pub(crate) struct Args {
     #[arg(long)]
     once: bool,
     /// The same faults and arrivals for the same number
-    #[arg(long, value_name = "N", default_value_t = 7)]
+    #[arg(long, value_name = "N", default_value_t = 7, value_parser = crate::values::whole::<u64>)]
     seed: u64,
 }
 

@@ -67,7 +67,7 @@ struct ListArgs {
     #[arg(long, value_name = "STATE,..", value_delimiter = ',', value_parser = state)]
     state: Vec<State>,
     /// Only runs that were started, or are running without change, since longer than this
-    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "TIME", value_parser = crate::values::duration)]
     older_than: Option<Duration>,
     /// Only runs whose name contains this
     #[arg(long, value_name = "TEXT")]
@@ -144,10 +144,10 @@ struct CancelArgs {
 #[derive(Debug, clap::Args)]
 struct GcArgs {
     /// Runs that ended so long ago and have no time of their own
-    #[arg(long, value_name = "TIME", default_value = "30d", value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "TIME", default_value = "30d", value_parser = crate::values::duration)]
     older_than: Duration,
     /// And those beyond the youngest so many
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = crate::values::whole::<u64>)]
     keep: Option<u64>,
     /// Only count
     #[arg(long)]

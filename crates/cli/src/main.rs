@@ -2,10 +2,13 @@
 
 mod check;
 mod demo;
+#[cfg(feature = "journal")]
 mod journal;
+mod policies;
 mod schema;
 mod serve;
 mod simulate;
+mod values;
 
 use std::fmt;
 use std::io::Write;
@@ -31,6 +34,7 @@ enum Command {
     Check(check::Args),
     Schema(schema::Args),
     Demo(demo::Args),
+    #[cfg(feature = "journal")]
     Journal(journal::Args),
     Simulate(simulate::Args),
     #[command(hide = true)]
@@ -50,6 +54,7 @@ fn main() -> ExitCode {
         Command::Check(args) => check::run(&args),
         Command::Schema(args) => schema::run(&args),
         Command::Demo(args) => demo::run(&args),
+        #[cfg(feature = "journal")]
         Command::Journal(args) => journal::run(&args),
         Command::Simulate(args) => simulate::run(&args),
         Command::DemoUpstream(args) => demo::run_upstream(&args),

@@ -7,13 +7,13 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use stormproof::document::{self, Mistake, Reader};
-use stormproof::{Invalid, config};
+use stormproof::config;
 use stormproof_sim::simulation::{
     Comparison, Fault, Outcome, PRESETS, ServerModel, Setup, compare, preset, svg, table,
 };
 
-use crate::{FAILED, UNUSABLE, Unloaded};
+use crate::policies::{self, Kind};
+use crate::{FAILED, UNUSABLE, Unloaded, values};
 
 const EXAMPLE: &str = "\
 Examples:
@@ -34,31 +34,31 @@ pub(crate) struct Args {
     #[arg(long, value_name = "SCENARIO", default_value = "outage", value_parser = |text: &str| text.parse::<Fault>())]
     fault: Fault,
     /// So many clients, each making one call at a time [default: as many as it takes]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = values::whole::<u32>)]
     clients: Option<u32>,
     /// Calls a second, by all clients together
-    #[arg(long, value_name = "R", default_value_t = Setup::default().rate)]
+    #[arg(long, value_name = "R", default_value_t = Setup::default().rate, value_parser = values::number)]
     rate: f64,
     /// This share of the clients calls again ten times as soon as the others
-    #[arg(long, value_name = "SHARE", default_value_t = 0.0)]
+    #[arg(long, value_name = "SHARE", default_value_t = 0.0, value_parser = values::number)]
     eager: f64,
     /// How long clients call
-    #[arg(long, value_name = "TIME", default_value = "5m", value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "TIME", default_value = "5m", value_parser = values::duration)]
     duration: Duration,
     /// How long a client waits before it gives up
-    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = values::duration)]
     patience: Duration,
     /// What all chance comes from: the same seed, the same run
-    #[arg(long, value_name = "N", default_value_t = Setup::default().seed)]
+    #[arg(long, value_name = "N", default_value_t = Setup::default().seed, value_parser = values::whole::<u64>)]
     seed: u64,
     /// Calls that the server works on at a time
-    #[arg(long, value_name = "N", default_value_t = ServerModel::default().workers)]
+    #[arg(long, value_name = "N", default_value_t = ServerModel::default().workers, value_parser = values::whole::<u32>)]
     workers: u32,
     /// Calls that may wait at the server
-    #[arg(long, value_name = "N", default_value_t = ServerModel::default().queue)]
+    #[arg(long, value_name = "N", default_value_t = ServerModel::default().queue, value_parser = values::whole::<usize>)]
     queue: usize,
     /// What a call takes at the server, on the average
-    #[arg(long, value_name = "TIME", default_value = "100ms", value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "TIME", default_value = "100ms", value_parser = values::duration)]
     service: Duration,
     /// Print the figures as JSON
     #[arg(long)]
@@ -103,7 +103,7 @@ fn simulate(args: &Args) -> Result<(), Failed> {
         return Err(Failed::command_line(format_args!("--{mistake}")));
     }
     let kind = args.report.as_deref().map(kind_of_report).transpose()?;
-    let sides = policies(args)?;
+    let sides = sides(args)?;
     let named = [(sides[0].0.as_str(), &sides[0].1), (sides[1].0.as_str(), &sides[1].1)];
     let comparison =
         compare(&setup, named).map_err(|mistakes| Failed(FAILED, format!("stormproof: the policy: {mistakes}")))?;
@@ -144,7 +144,7 @@ fn kind_of_report(path: &Path) -> Result<Report, Failed> {
 }
 
 /// What is compared: the file's policy with none, or the two of a built-in comparison.
-fn policies(args: &Args) -> Result<[(String, config::Config); 2], Failed> {
+fn sides(args: &Args) -> Result<[(String, config::Config); 2], Failed> {
     let file = &args.policy;
     let built_in = file.to_str().filter(|_| !file.exists()).and_then(preset);
     if let Some(preset) = built_in {
@@ -164,16 +164,11 @@ fn policies(args: &Args) -> Result<[(String, config::Config); 2], Failed> {
 
 /// The policy in a file: by itself, or one of several.
 fn read(args: &Args) -> Result<config::Config, Failed> {
-    let file = &args.policy;
-    let text = crate::text(file).map_err(unloaded)?;
-    if !has_tables(&text, &["upstreams", "gateway", "policies"]) {
-        if let Some(name) = &args.upstream {
-            let message = format!("--upstream is {name}, allowed only with a file that has [upstreams] or [policies]");
-            return Err(Failed::command_line(message));
-        }
-        return parse(&text).map_err(|mistakes| unloaded(crate::invalid(file, &mistakes)));
+    let (kind, mut policies) = policies::read(&args.policy).map_err(unloaded)?;
+    if let (Kind::Policy, Some(name)) = (kind, &args.upstream) {
+        let message = format!("--upstream is {name}, allowed only with a file that has [upstreams] or [policies]");
+        return Err(Failed::command_line(message));
     }
-    let (_, mut policies) = crate::check::read(file).map_err(unloaded)?;
     let names: Vec<_> = policies.iter().map(|(name, _)| name.as_str()).collect();
     let allowed = names.join(", ");
     let at = match &args.upstream {
@@ -191,31 +186,6 @@ fn unloaded(wrong: Unloaded) -> Failed {
         Unloaded::Unreadable(message) => Failed(UNUSABLE, message),
         Unloaded::Invalid(message) => Failed(FAILED, message),
     }
-}
-
-/// Whether one of these tables begins in the text.
-pub(crate) fn has_tables(text: &str, names: &[&str]) -> bool {
-    let begins =
-        |line: &str| line.trim_start().strip_prefix('[').map(|table| table.trim_start_matches(['[', ' ']).to_owned());
-    let is_named = |table: &String| {
-        names.iter().any(|name| table.strip_prefix(name).is_some_and(|rest| rest.starts_with([']', '.', ' '])))
-    };
-    text.lines().filter_map(begins).any(|table| is_named(&table))
-}
-
-/// The policy in a text: in a table `policy`, or the whole of it.
-fn parse(text: &str) -> Result<config::Config, Vec<Mistake>> {
-    #[derive(Default, serde::Deserialize)]
-    #[serde(default, deny_unknown_fields)]
-    struct Document {
-        policy: config::Config,
-    }
-    if !has_tables(text, &["policy"]) {
-        return document::read(text, config::Config::validate);
-    }
-    let within = |mistake: Invalid| Invalid::new(format!("policy.{}", mistake.field), mistake.value, mistake.allowed);
-    let validate = |document: &Document| document.policy.validate().into_iter().map(within).collect();
-    Reader::new().policies("policy").read(text, validate).map(|document| document.policy)
 }
 
 fn page(comparison: &Comparison) -> String {

@@ -1,5 +1,5 @@
 //! The built program, as a user runs it.
-#![allow(clippy::unwrap_used, clippy::panic, missing_docs)]
+#![cfg(test)]
 
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -39,10 +39,31 @@ fn check_says_when_a_file_is_well() {
 fn check_says_where_policies_stand_in_a_file_of_neither_kind() {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("policy.toml");
-    std::fs::write(&file, "[retry]\nmax_retries = 2\n").unwrap();
+    for command in ["check", "simulate"] {
+        std::fs::write(&file, "[policy-a]\nretry.max_retries = 2\n").unwrap();
+        let (code, out, err) = said(&run(&[command, file.to_str().unwrap()]));
+        assert_eq!(code, 1);
+        assert!((out + &err).contains("policies of the library stand in [policies.NAME]"), "{command}");
+        std::fs::write(&file, "# nothing\n").unwrap();
+        let (code, out, err) = said(&run(&[command, file.to_str().unwrap()]));
+        assert_eq!(code, 1);
+        assert!((out + &err).contains(":1:1: is empty, allowed is a policy, policies or upstreams"), "{command}");
+    }
+}
+
+#[test]
+fn check_explains_a_policy_that_stands_by_itself_as_simulate_tries_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("policy.toml");
+    for text in ["deadline = '5s'\n[breaker]\ntrip = 5\n", "[policy]\ndeadline = '5s'\nbreaker.trip = 5\n"] {
+        std::fs::write(&file, text).unwrap();
+        let (code, out, err) = said(&run(&["check", file.to_str().unwrap()]));
+        assert_eq!((code, err.as_str()), (0, ""), "{out}");
+        assert!(out.contains(": ok (1 policy)\n\npolicy\n  a call: 5s at most"), "{out}");
+    }
+    std::fs::write(&file, "deadline = 'soon'\n").unwrap();
     let (code, out, _) = said(&run(&["check", file.to_str().unwrap()]));
-    assert_eq!(code, 1);
-    assert!(out.contains("policies of the library stand in [policies.NAME]"), "{out}");
+    assert!(code == 1 && out.contains("policy.toml:1:12: deadline: is 'soon', allowed is a duration"), "{out}");
 }
 
 #[test]
@@ -460,6 +481,8 @@ fn simulate_names_what_is_allowed() {
     let cases = [
         (&["no-such.toml"][..], 2, "built-in comparisons are retry-budget, breaker"),
         (&["breaker", "--fault", "outrage"], 2, "allowed are none, outage"),
+        (&["breaker", "--clients", "many"], 2, "allowed is a whole number from 0 to 4294967295"),
+        (&["breaker", "--duration", "long"], 2, "allowed is a duration such as 250ms"),
         (&["breaker", "--clients", "0"], 2, "--clients is 0, allowed is 1 to 1000000"),
         (&["breaker", "--rate", "0"], 2, "--rate is 0, allowed is above 0"),
         (&["breaker", "--duration", "0s"], 2, "--duration is 0s, allowed is 1 s to 30 days"),

@@ -319,5 +319,6 @@ fn saturating(nanos: f64) -> u64 {
     nanos as u64
 }
 
-#[cfg(all(test, not(loom)))]
+#[cfg(test)]
+#[cfg(not(loom))]
 mod tests;

@@ -270,5 +270,6 @@ fn fibonacci(base: Duration, retry: u32, max: Duration) -> Duration {
     delay
 }
 
-#[cfg(all(test, not(loom)))]
+#[cfg(test)]
+#[cfg(not(loom))]
 mod tests;

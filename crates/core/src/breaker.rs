@@ -370,5 +370,6 @@ impl CircuitBreaker {
 /// So many transitions are remembered.
 pub const HISTORY: usize = 100;
 
-#[cfg(all(test, not(loom)))]
+#[cfg(test)]
+#[cfg(not(loom))]
 mod tests;

@@ -141,5 +141,6 @@ pub fn attempts_nested<'c>(policies: impl IntoIterator<Item = &'c Config>) -> u6
     policies.into_iter().map(time::attempts).fold(1, u64::saturating_mul)
 }
 
-#[cfg(all(test, not(loom)))]
+#[cfg(test)]
+#[cfg(not(loom))]
 mod tests;

@@ -110,7 +110,8 @@ impl<K: Hash + Eq + Clone> Flights<K> {
     }
 }
 
-#[cfg(all(test, not(loom)))]
+#[cfg(test)]
+#[cfg(not(loom))]
 mod tests {
     use proptest::prelude::*;
 

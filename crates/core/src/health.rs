@@ -244,5 +244,6 @@ pub fn bounded(text: &str, bytes: usize) -> &str {
     &text[..end]
 }
 
-#[cfg(all(test, not(loom)))]
+#[cfg(test)]
+#[cfg(not(loom))]
 mod tests;

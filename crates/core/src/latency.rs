@@ -320,5 +320,6 @@ fn middle(bucket: usize) -> u64 {
     within * width + width / 2
 }
 
-#[cfg(all(test, not(loom)))]
+#[cfg(test)]
+#[cfg(not(loom))]
 mod tests;

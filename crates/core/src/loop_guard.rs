@@ -125,8 +125,8 @@ impl LoopGuard {
         &self.config
     }
 
-    /// Before `tool` is called. `arguments` is any text in which the same is written the same way: of JSON, with its keys
-    /// sorted.
+    /// Before `tool` is called. `arguments` is any text in which the same is written the same way; of JSON neither blanks
+    /// nor the order of fields count.
     pub fn before_call(&self, now: Instant, tool: &str, arguments: &str) -> Report {
         self.observe(now, |memory, near| memory.before(&self.config, near, tool, arguments))
     }
@@ -178,6 +178,15 @@ impl LoopGuard {
         self.watch.lock().memory.context(&self.config, text);
     }
 
+    /// A person has said something, and the agent answers that: what it did before is no evidence any more, as a question
+    /// may well be asked again. The step is not forgotten: after a detection there is no nudge any more. Ids in `text` name
+    /// things, as those of [`context`](Self::context). A message that a program sends by itself, such as "go on", is none.
+    ///
+    /// A run that is stopped stays so until [`resume`](Self::resume).
+    pub fn user_turn(&self, text: &str) {
+        self.watch.lock().memory.user_turn(&self.config, text);
+    }
+
     /// Lets a run go on that was stopped. All evidence is forgotten, but not the step: the next detection is a block.
     ///
     /// # Errors
@@ -224,7 +233,7 @@ impl LoopGuard {
         let most = self.config.max_time.map(|most| most.as_secs_f64());
         crossed(&mut near, &self.config, Limit::Time, seconds(before), seconds(memory.elapsed), most);
         if restored {
-            let (restarts, most) = (f64::from(memory.restarts), self.config.max_restarts.map(f64::from));
+            let (restarts, most) = (f64::from(memory.idle_restarts), self.config.max_restarts.map(f64::from));
             crossed(&mut near, &self.config, Limit::Restarts, restarts - 1.0, restarts, most);
         }
         let found = act(memory, &mut near);
@@ -264,5 +273,6 @@ fn samples(memory: &Memory) -> Vec<Sample> {
     samples
 }
 
-#[cfg(all(test, not(loom)))]
+#[cfg(test)]
+#[cfg(not(loom))]
 mod tests;

@@ -1,6 +1,6 @@
 //! A call as a whole, where the random model would take long to get to.
 #![cfg(not(loom))]
-#![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
+#![cfg(test)]
 
 use std::time::Duration;
 

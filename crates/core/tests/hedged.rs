@@ -1,6 +1,6 @@
 //! Hedges and what is measured about attempts, in whole calls.
 #![cfg(not(loom))]
-#![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
+#![cfg(test)]
 
 use std::time::Duration;
 

@@ -1,6 +1,6 @@
 //! Every interleaving of calls, transitions and the word that lets calls pass without the lock.
 #![cfg(loom)]
-#![allow(clippy::unwrap_used, reason = "tests")]
+#![cfg(test)]
 
 use std::time::Duration;
 

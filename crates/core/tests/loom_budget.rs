@@ -1,6 +1,6 @@
 //! Every interleaving of deposits, a bucket change and a withdrawal: no call is lost, and none is counted twice.
 #![cfg(loom)]
-#![allow(clippy::unwrap_used)]
+#![cfg(test)]
 
 use std::time::Duration;
 

@@ -1,6 +1,6 @@
 //! All interleavings of callers for one key: exactly one leads at a time, and whoever is left is told.
 #![cfg(loom)]
-#![allow(clippy::unwrap_used, reason = "tests")]
+#![cfg(test)]
 
 use loom::sync::Arc;
 use loom::thread;

@@ -1,6 +1,6 @@
 //! All interleavings of measurements while a slice of the table is begun anew.
 #![cfg(loom)]
-#![allow(clippy::unwrap_used, reason = "tests")]
+#![cfg(test)]
 
 use std::time::Duration;
 

@@ -1,6 +1,6 @@
 //! Every interleaving of a few threads, by loom: `RUSTFLAGS="--cfg loom" LOOM_MAX_PREEMPTIONS=3 cargo test --release`.
 #![cfg(loom)]
-#![allow(missing_docs, clippy::unwrap_used)]
+#![cfg(test)]
 
 use std::time::Duration;
 

@@ -1,6 +1,6 @@
 //! The breaker against the obvious: lists of everything that happened, searched anew for every question.
 #![cfg(not(loom))]
-#![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
+#![cfg(test)]
 #![allow(clippy::cast_possible_truncation, reason = "the numbers are small")]
 
 use std::collections::VecDeque;

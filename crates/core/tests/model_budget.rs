@@ -1,6 +1,6 @@
 //! The retry budget against the obvious: a list of the times of all calls and retries.
 #![cfg(not(loom))]
-#![allow(clippy::unwrap_used)]
+#![cfg(test)]
 
 use std::time::Duration;
 

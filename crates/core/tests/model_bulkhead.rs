@@ -1,6 +1,6 @@
 //! The bulkhead against a model that is obviously right: a count of slots and a list of who waits.
 #![cfg(not(loom))]
-#![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![cfg(test)]
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc;

@@ -1,6 +1,6 @@
 //! Whole calls, many at once, driven in random order at random times: whatever happens to them, nothing is kept.
 #![cfg(not(loom))]
-#![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
+#![cfg(test)]
 
 use std::time::Duration;
 

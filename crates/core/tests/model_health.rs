@@ -1,6 +1,6 @@
 //! Health and degradation against the obvious: a list of everything that was recorded.
 #![cfg(not(loom))]
-#![allow(clippy::unwrap_used)]
+#![cfg(test)]
 
 use std::time::Duration;
 

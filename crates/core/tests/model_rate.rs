@@ -1,7 +1,7 @@
 //! The rate limiter against a model that is obviously right: a bucket of credit that time fills, and a list of who
 //! waits. Credit is counted in nanoseconds: a permit costs one interval.
 #![cfg(not(loom))]
-#![allow(missing_docs, clippy::unwrap_used)]
+#![cfg(test)]
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;

@@ -1,6 +1,6 @@
 //! The breaker under real threads: nothing is lost, and half-open never lets in too many.
 #![cfg(not(loom))]
-#![allow(clippy::unwrap_used, reason = "tests")]
+#![cfg(test)]
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};

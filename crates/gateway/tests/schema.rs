@@ -1,6 +1,6 @@
 //! The schemas of the configuration files: what is valid passes them, and what they reject, the reader rejects.
 #![cfg(feature = "schema")]
-#![allow(clippy::unwrap_used, clippy::panic, missing_docs)]
+#![cfg(test)]
 
 use serde_json::Value;
 use stormproof::settings::Settings;

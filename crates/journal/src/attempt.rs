@@ -3,7 +3,10 @@
 //! What happens to the run never becomes an error in the workflow: the step that finds out says so here and stays pending,
 //! and the driver drops the workflow.
 
-use std::collections::HashMap;
+mod record;
+
+use std::cell::Cell;
+use std::collections::{BTreeSet, HashMap};
 use std::convert::Infallible;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -13,21 +16,16 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Poll;
 use std::time::Duration;
 
-use serde::Serialize;
-use serde::de::DeserializeOwned;
 use stormproof::Instant;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
-use crate::error::StoreError;
 use crate::failed::Failed;
 use crate::journal::Shared;
 use crate::lease::Member;
 use crate::op::Op;
-use crate::patience::insist;
 use crate::replay::{self, Call};
-use crate::run::{Failure, Kind, Progress, Run, RunId, Step};
-use crate::store::{Fence, Keep as _, Written};
-use crate::telling::count;
+use crate::run::{Failure, Kind, Run, RunId, Step};
+use crate::store::Fence;
 
 /// A shorter wait than this is made in the process.
 const SHORT: Duration = Duration::from_secs(1);
@@ -44,6 +42,8 @@ pub(crate) struct Attempt {
     state: Mutex<State>,
     /// Something the driver has to look at was said outside its poll.
     changed: Notify,
+    /// Set: the workflow is not polled any more.
+    over: watch::Sender<bool>,
 }
 
 struct State {
@@ -52,6 +52,10 @@ struct State {
     recorded: HashMap<u32, Step>,
     /// The highest number that is recorded.
     last: u32,
+    /// The first step before that which is not: it runs again.
+    again: Option<u32>,
+    /// Effects that have begun, and whose result is not recorded.
+    open: BTreeSet<u32>,
     /// Steps whose operation or write is under way.
     busy: u32,
     /// When each wait is over; `None`: when a message comes.
@@ -95,8 +99,17 @@ impl fmt::Debug for Attempt {
 impl Attempt {
     pub(crate) fn new(shared: &Arc<Shared>, member: &Arc<Member>, run: &Run, steps: Vec<Step>) -> Self {
         let last = steps.iter().map(|step| step.seq).max().unwrap_or(0);
-        let recorded = steps.into_iter().map(|step| (step.seq, step)).collect();
-        let state = State { called: 0, recorded, last, busy: 0, waits: HashMap::new(), interrupted: None };
+        let recorded: HashMap<_, _> = steps.into_iter().map(|step| (step.seq, step)).collect();
+        let state = State {
+            called: 0,
+            last,
+            again: (1..last).find(|seq| !recorded.contains_key(seq)),
+            recorded,
+            open: BTreeSet::new(),
+            busy: 0,
+            waits: HashMap::new(),
+            interrupted: None,
+        };
         Self {
             shared: shared.clone(),
             member: member.clone(),
@@ -105,6 +118,7 @@ impl Attempt {
             progressed: AtomicBool::new(false),
             state: Mutex::new(state),
             changed: Notify::new(),
+            over: watch::Sender::new(false),
         }
     }
 
@@ -121,7 +135,8 @@ impl Attempt {
     pub(crate) fn call(&self, kind: Kind, name: &str) -> Call {
         let mut state = self.lock();
         state.called = state.called.saturating_add(1);
-        Call { seq: state.called, name: name.into(), kind, fp: Ok(String::new()) }
+        let within = WITHIN.get().filter(|(attempt, _)| *attempt == self.address()).map(|(_, outer)| outer);
+        Call { seq: state.called, name: name.into(), kind, fp: Ok(String::new()), within }
     }
 
     /// So many attempts in a row brought no step.
@@ -137,20 +152,6 @@ impl Attempt {
     /// What is said to the callee of a step.
     pub(crate) fn op(&self, call: &Call) -> Op {
         Op::new(self.run(), call.seq, &call.name, self.fence.epoch)
-    }
-
-    /// A step as it is written now.
-    pub(crate) fn step(&self, call: &Call, state: Progress, value: Option<Box<str>>) -> Step {
-        Step {
-            seq: call.seq,
-            name: call.name.as_ref().into(),
-            fp: call.fp.clone().unwrap_or_default(),
-            kind: call.kind,
-            state,
-            value,
-            epoch: self.fence.epoch,
-            attempt_id: format!("{:016x}", self.shared.rng.next_u64()),
-        }
     }
 
     /// Counts as work of the run for as long as it lives.
@@ -179,127 +180,39 @@ impl Attempt {
         self.stop(Interruption::Blocked(Failure { kind: kind.into(), message, keep: false, seq: Some(seq) })).await
     }
 
-    /// What is recorded of a step, if anything is.
-    pub(crate) async fn recall(&self, call: &Call) -> Option<Step> {
-        if let Err(why) = &call.fp {
-            let message = format!("the input of {} cannot be written as JSON: {why}", call.title());
-            match self.block(call.seq, "unencodable", message).await {}
-        }
-        let most = self.shared.settings.max_steps;
-        if call.seq > most {
-            let message = format!(
-                "{} is one too many: a run has at most {most} (max_steps); put parts of it into runs of their own",
-                call.title()
-            );
-            match self.block(call.seq, "too_many_steps", message).await {}
-        }
-        let recorded = self.lock().recorded.remove(&call.seq)?;
-        if let Err(message) = replay::compare(&recorded, call) {
-            match self.block(call.seq, "diverged", message).await {}
-        }
-        Some(recorded)
-    }
-
-    /// The result of a step that is recorded as done or failed; `None` if it has only begun.
-    pub(crate) async fn replay<T: DeserializeOwned>(&self, call: &Call, recorded: &Step) -> Option<Result<T, Failed>> {
-        let value = recorded.value.as_deref().unwrap_or("null");
-        match recorded.state {
-            Progress::Begun => None,
-            Progress::Done => {
-                count(&self.shared.counters.replayed);
-                match serde_json::from_str(value) {
-                    Ok(value) => Some(Ok(value)),
-                    Err(error) => match self.undecodable::<T>(call, &error).await {},
-                }
-            }
-            Progress::Failed => {
-                count(&self.shared.counters.replayed);
-                match serde_json::from_str::<Failure>(value) {
-                    Ok(failure) => Some(Err(Failed::from_failure(failure).of_step(call.seq))),
-                    Err(error) => match self.undecodable::<Failure>(call, &error).await {},
-                }
-            }
-        }
-    }
-
-    async fn undecodable<T>(&self, call: &Call, error: &serde_json::Error) -> Infallible {
-        let message = format!("the recorded value of {} is no {}: {error}", call.title(), type_name::<T>());
-        self.block(call.seq, "undecodable", message).await
-    }
-
-    /// A value of a step as JSON, if it can be kept.
-    async fn fit(&self, call: &Call, encoded: Result<Box<str>, (&'static str, String)>) -> Box<str> {
-        match encoded {
-            Ok(json) => json,
-            Err((kind, why)) => {
-                let message = format!("the value of {} {why}", call.title());
-                match self.block(call.seq, kind, message).await {}
-            }
-        }
-    }
-
-    /// Writes how a step ended, and gives it.
-    pub(crate) async fn settle<T: Serialize>(&self, call: &Call, result: Result<T, Failed>) -> Result<T, Failed> {
-        match result {
-            Ok(value) => {
-                let encoded = self.shared.encode(&value);
-                let json = self.fit(call, encoded).await;
-                self.write(&self.step(call, Progress::Done, Some(json))).await;
-                Ok(value)
-            }
-            Err(failed) => Err(self.settle_failed(call, failed).await),
-        }
-    }
-
-    /// Writes that a step failed, and gives its error.
-    pub(crate) async fn settle_failed(&self, call: &Call, failed: Failed) -> Failed {
-        let failed = failed.of_step(call.seq);
-        let json = self.fit(call, self.shared.encode(failed.as_failure())).await;
-        self.write(&self.step(call, Progress::Failed, Some(json))).await;
-        failed
-    }
-
-    /// Writes a step, asking until the store answers.
-    pub(crate) async fn write(&self, step: &Step) {
-        let written = insist!(&self.shared, self.shared.store.record(&self.fence, step));
-        self.written(written).await;
-        if step.state == Progress::Done {
-            self.progress();
-        }
-    }
-
-    /// A step is done: the attempts before this one count no more.
-    pub(crate) fn progress(&self) {
-        self.progressed.store(true, Ordering::Relaxed);
-    }
-
-    /// Goes on if a write stands.
-    pub(crate) async fn written(&self, written: Result<Written, StoreError>) {
-        match written {
-            Ok(Written::Done | Written::Already) => {
-                count(&self.shared.counters.written);
-            }
-            Ok(Written::Fenced) => match self.stop(Interruption::Fenced).await {},
-            Err(error) => match self.store_failed(&error).await {},
-        }
-    }
-
-    /// The store refuses for good: another attempt may have more luck.
-    pub(crate) async fn store_failed(&self, error: &StoreError) -> Infallible {
-        self.stop(Interruption::Again(Failure {
-            kind: "store".into(),
-            message: error.to_string(),
-            ..Failure::default()
-        }))
-        .await
-    }
-
     /// Goes on if the run can be relied on to be nobody else's: a process that stood still must not call out as if nothing
     /// had happened.
     pub(crate) async fn rely(&self) {
         if !self.member.is_good() {
             match self.stop(Interruption::Fenced).await {}
         }
+    }
+
+    /// The workflow is over when this is dropped.
+    pub(crate) fn driven(&self) -> Driven<'_> {
+        Driven(self)
+    }
+
+    /// Waits until the workflow is polled no more.
+    pub(crate) async fn over(&self) {
+        // It cannot fail: the sender is here.
+        let _ = self.over.subscribe().wait_for(|over| *over).await;
+    }
+
+    /// Lets the operation of step `seq` do something: a step that is called meanwhile is one inside of it.
+    pub(crate) fn within<T>(&self, seq: u32, operation: impl FnOnce() -> T) -> T {
+        let _before = Before(WITHIN.replace(Some((self.address(), seq))));
+        operation()
+    }
+
+    /// Lets the operation of step `seq` come to its end.
+    pub(crate) async fn operating<Fut: Future>(&self, seq: u32, operation: Fut) -> Fut::Output {
+        let mut operation = pin!(operation);
+        std::future::poll_fn(|cx| self.within(seq, || operation.as_mut().poll(cx))).await
+    }
+
+    fn address(&self) -> usize {
+        std::ptr::from_ref(self).addr()
     }
 
     /// Polls the workflow until it ends, or the attempt does.
@@ -331,10 +244,20 @@ impl Attempt {
         .await
     }
 
-    /// What is recorded and was not called, now that the workflow has ended.
+    /// Why the run cannot be left with this result of its workflow: what is recorded was not called, or it is not known
+    /// what became of an effect that was dropped.
     pub(crate) fn left_over(&self, result: &Result<Box<str>, Failed>) -> Option<Failure> {
         let state = self.lock();
-        let (seq, message) = replay::left_over(&state.recorded, state.called)?;
+        let open = state.open.first().filter(|_| result.is_ok());
+        let Some((seq, message)) = replay::left_over(&state.recorded, state.called) else {
+            return open.map(|seq| {
+                let message = format!(
+                    "effect {seq} has begun, and the workflow came to its end without its result, so that nobody knows whether it \
+                     happened: await it, and put its time limit into a policy"
+                );
+                Failure { kind: "open_effect".into(), message, keep: false, seq: Some(*seq) }
+            });
+        };
         // A step that failed anew may well end the workflow earlier.
         let failed_before = result.as_ref().is_err_and(|failed| failed.step().is_some_and(|step| step < seq));
         (!failed_before).then(|| Failure { kind: "diverged".into(), message, keep: false, seq: Some(seq) })
@@ -353,8 +276,31 @@ impl State {
     }
 }
 
+thread_local! {
+    /// The attempt, by its address, and the step whose operation is being polled.
+    static WITHIN: Cell<Option<(usize, u32)>> = const { Cell::new(None) };
+}
+
+/// What was being polled before, and is again.
+struct Before(Option<(usize, u32)>);
+
+impl Drop for Before {
+    fn drop(&mut self) {
+        WITHIN.set(self.0);
+    }
+}
+
 /// As good as never, and small enough to be added to any time.
 const FOREVER: Duration = Duration::from_secs(100 * 365 * 86_400);
+
+/// The workflow goes on.
+pub(crate) struct Driven<'a>(&'a Attempt);
+
+impl Drop for Driven<'_> {
+    fn drop(&mut self) {
+        self.0.over.send_replace(true);
+    }
+}
 
 /// Work of a run that is under way.
 pub(crate) struct Busy<'a>(&'a Attempt);
@@ -383,36 +329,8 @@ impl Drop for Waiting<'_> {
     }
 }
 
-/// A type's name without its path.
-pub(crate) fn type_name<T>() -> &'static str {
-    let path = std::any::type_name::<T>();
-    // Tuples, slices and references have no name of their own.
-    if !path.starts_with(char::is_alphabetic) {
-        return path;
-    }
-    // With parameters the path of the outermost type ends before them.
-    let head = path.split('<').next().unwrap_or(path);
-    head.rfind("::").map_or(path, |at| path.get(at + 2..).unwrap_or(path))
-}
-
 /// What a panic said.
 pub(crate) fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
     let text = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
     text.unwrap_or("no text").chars().take(200).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use std::collections::HashMap;
-
-    use super::type_name;
-    use crate::run::Run;
-
-    #[test]
-    fn a_type_is_called_as_people_call_it() {
-        assert_eq!(type_name::<Run>(), "Run");
-        assert_eq!(type_name::<HashMap<String, u32>>(), "HashMap<alloc::string::String, u32>");
-        assert_eq!(type_name::<(String, u32)>(), "(alloc::string::String, u32)");
-        assert_eq!(type_name::<u32>(), "u32");
-    }
 }

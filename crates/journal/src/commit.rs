@@ -17,6 +17,7 @@ use crate::step::{Parts, Said};
 #[cfg(feature = "postgres")]
 use crate::store::postgres::PgTransaction;
 use crate::store::{Committed, Undo, Work};
+use crate::value::Unfit;
 
 /// A commit, as a future. Made by [`Ctx::commit`](crate::Ctx::commit).
 #[must_use = "a commit does nothing until it is awaited"]
@@ -54,7 +55,7 @@ where
     let (said, heard) = Said::new(parts);
     let under_way = async move {
         let (parts, _) = heard.take().await;
-        perform(parts, work).await
+        parts.while_driven(|parts| perform(parts, work)).await
     };
     CommitCall { said, under_way: Box::pin(under_way) }
 }
@@ -74,7 +75,7 @@ where
     let (said, heard) = Said::new(parts);
     let under_way = async move {
         let (parts, _) = heard.take().await;
-        perform_postgres(parts, work).await
+        parts.while_driven(|parts| perform_postgres(parts, work)).await
     };
     CommitCall { said, under_way: Box::pin(under_way) }
 }
@@ -83,8 +84,8 @@ where
 enum Outcome<T> {
     Value(T),
     Failed(Failed),
-    /// Its value cannot be kept: the kind, and what is said after "the value of step 1 `x`".
-    Unfit(&'static str, String),
+    /// Its value cannot be kept.
+    Unfit(Unfit),
     Panicked(Box<dyn std::any::Any + Send>),
 }
 
@@ -126,9 +127,9 @@ where
                 let failure = failed.as_failure().clone();
                 (Outcome::Failed(failed), Err(Undo::Failed(failure)))
             }
-            Ok(Ok(value)) => match shared.encode(&value) {
+            Ok(Ok(value)) => match shared.keep(&value) {
                 Ok(json) => (Outcome::Value(value), Ok(json)),
-                Err((kind, why)) => (Outcome::Unfit(kind, why), Err(Undo::Nothing)),
+                Err(unfit) => (Outcome::Unfit(unfit), Err(Undo::Nothing)),
             },
         };
         filled.put(outcome);
@@ -166,10 +167,7 @@ async fn outcome<T>(attempt: &Attempt, call: &Call, outcome: Option<Outcome<T>>)
         }
         Some(Outcome::Failed(failed)) => Err(failed),
         Some(Outcome::Panicked(panic)) => resume_unwind(panic),
-        Some(Outcome::Unfit(kind, why)) => {
-            let message = format!("the value of {} {why}", call.title());
-            match attempt.block(call.seq, kind, message).await {}
-        }
+        Some(Outcome::Unfit(unfit)) => match attempt.unfit(call, unfit).await {},
         // It stood already, and the work did not run here: the next attempt reads what is recorded.
         None => match attempt.stop(Interruption::Fenced).await {},
     }
@@ -203,7 +201,8 @@ where
             Ok(None) => match attempt.stop(Interruption::Fenced).await {},
             Err(error) => match attempt.store_failed(&error).await {},
         };
-        let result = work(begun.clone()).await.map_err(Into::into);
+        let working = attempt.within(call.seq, || work(begun.clone()));
+        let result = attempt.operating(call.seq, working).await.map_err(Into::into);
         // What the work left with somebody else cannot be committed.
         let Some(transaction) = Arc::into_inner(begun) else {
             let message = format!("{} kept its transaction beyond its end", call.title());
@@ -224,11 +223,11 @@ where
                 return Err(attempt.settle_failed(&call, failed).await);
             }
         };
-        let json = match shared.encode(&value) {
+        let json = match shared.keep(&value) {
             Ok(json) => json,
-            Err((kind, why)) => {
+            Err(unfit) => {
                 transaction.rollback().await;
-                match attempt.block(call.seq, kind, format!("the value of {} {why}", call.title())).await {}
+                match attempt.unfit(&call, unfit).await {}
             }
         };
         let step = attempt.step(&call, Progress::Done, Some(json));

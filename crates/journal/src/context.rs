@@ -6,17 +6,18 @@ use std::time::Duration;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::child::{ChildCall, Start};
 use crate::commit::{self, CommitCall};
 use crate::effect::{self, Probe};
 use crate::failed::Failed;
-use crate::handle;
 use crate::journal::Journal;
 use crate::op::Op;
 use crate::run::{Kind, RunId};
 use crate::step::{self, Parts, StepCall};
 #[cfg(feature = "postgres")]
 use crate::store::postgres::PgTransaction;
-use crate::wait::{ChildCall, SleepCall, Start, WaitCall};
+use crate::value;
+use crate::wait::{SleepCall, WaitCall};
 
 /// A run as its workflow sees it. Cheap to clone; clones are the same run.
 ///
@@ -174,8 +175,8 @@ impl Ctx {
     /// Starts a run as a child of this one, once: after a crash, and with the same key and input again, it is the same run.
     /// It goes on by itself if this run ends.
     pub fn start(&self, workflow: &str, key: &str, input: &(impl Serialize + ?Sized)) -> ChildCall {
-        let call = self.0.call(Kind::Step, &format!("start {workflow}/{key}"));
-        let (workflow, key, input) = (workflow.into(), key.into(), handle::input(input));
+        let call = self.0.call(Kind::Step, &ChildCall::step_name(&format!("{workflow}/{key}")));
+        let (workflow, key, input) = (workflow.into(), key.into(), value::input(input));
         ChildCall::new(Parts::new(&self.0, call), Start { workflow, key, version: None, input })
     }
 

@@ -1,20 +1,16 @@
 //! Effects: intent first, and a probe that decides.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::Arc;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use stormproof::Policy;
-use stormproof::journal::Told;
 
-use crate::attempt::{Attempt, Interruption};
 use crate::failed::Failed;
-use crate::judged::{Classifier, Judge, Judged};
 use crate::op::Op;
-use crate::replay::Call;
-use crate::run::{Failure, Progress};
+use crate::operation::{Classifier, Operation};
+use crate::run::Progress;
 use crate::step::{Parts, Said, StepCall};
-use crate::telling::count;
 
 /// What is known of an effect of which it is not recorded whether it happened.
 ///
@@ -66,14 +62,14 @@ where
     let (said, heard) = Said::new(parts);
     let under_way = async move {
         let (parts, classifier) = heard.take().await;
-        perform(parts, classifier, probe, run).await
+        parts.while_driven(|parts| perform(parts, classifier, probe, run)).await
     };
     StepCall::new(said, under_way)
 }
 
 async fn perform<T, E, P, PFut, PE, F, Fut>(
     parts: Parts,
-    classifier: Option<Classifier<T, E>>,
+    classifier: Option<Arc<Classifier<'static, T, E>>>,
     probe: P,
     run: F,
 ) -> Result<T, Failed>
@@ -95,66 +91,17 @@ where
         );
         match attempt.block(call.seq, "hedged_effect", message).await {}
     }
-    // Set: whether it happened is not known.
-    let uncertain = AtomicBool::new(false);
-    match attempt.recall(&call).await {
-        Some(recorded) => match attempt.replay(&call, &recorded).await {
-            Some(result) => return result,
-            None => uncertain.store(true, Ordering::Relaxed),
-        },
-        None => attempt.write(&attempt.step(&call, Progress::Begun, None)).await,
+    let recorded = attempt.recall(&call).await;
+    if let Some(recorded) = &recorded {
+        if let Some(result) = attempt.replay(&call, recorded).await {
+            return result;
+        }
+    } else {
+        attempt.write(&attempt.step(&call, Progress::Begun, None)).await;
     }
-    let op = attempt.op(&call);
-    // One attempt: the probe first if there was one before.
-    let one = async |op: Op| -> Result<T, E> {
-        if uncertain.swap(true, Ordering::Relaxed)
-            && let Some(value) = ask(&attempt, &call, &probe, op.clone()).await
-        {
-            return Ok(value);
-        }
-        attempt.rely().await;
-        run(op).await
-    };
-    let result = match &policy {
-        None => one(op).await.map_err(Into::into),
-        Some(policy) => {
-            let judged = |error| Judged::new(classifier.as_ref(), error);
-            let calling = policy.call(async |cx| {
-                let op = op.attempt_of(cx.attempt(), cx.remaining(), policy.clock());
-                one(op).await.map_err(judged)
-            });
-            calling.classify(Judge(classifier.as_ref())).await.map_err(Failed::of_policy)
-        }
-    };
+    let operation = Operation::new(attempt.op(&call), &attempt.member, policy.as_ref(), classifier.as_ref());
+    let run = |op| attempt.operating(call.seq, attempt.within(call.seq, || run(op)));
+    let asked = || attempt.shared.tell_uncertain(attempt.run(), call.seq, &call.name);
+    let result = operation.run_as_effect(recorded.is_some(), probe, run, asked).await;
     attempt.settle(&call, result).await
-}
-
-/// The value of an effect that happened; `None` if it may run again.
-async fn ask<T, P, PFut, PE>(attempt: &Attempt, call: &Call, probe: &P, op: Op) -> Option<T>
-where
-    P: Fn(Op) -> PFut,
-    PFut: Future<Output = Result<Probe<T>, PE>>,
-    PE: Into<Failed>,
-{
-    count(&attempt.shared.counters.probed);
-    attempt.shared.tell(|| Told::EffectUncertain {
-        run: attempt.run().as_str().into(),
-        step: call.seq,
-        name: call.name.clone(),
-    });
-    match probe(op).await {
-        Ok(Probe::Done(value)) => Some(value),
-        Ok(Probe::Rerun) => None,
-        Ok(Probe::Refuse(why)) => {
-            let message =
-                format!("whether {} happened is not known, and its probe refuses to guess: {why}", call.title());
-            match attempt.block(call.seq, "refused", message).await {}
-        }
-        Err(error) => {
-            let failed: Failed = error.into();
-            let message = format!("the probe of {} failed: {}", call.title(), failed.message());
-            let failure = Failure { kind: "probe_failed".into(), message, keep: false, seq: Some(call.seq) };
-            match attempt.stop(Interruption::Again(failure)).await {}
-        }
-    }
 }

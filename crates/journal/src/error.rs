@@ -88,7 +88,7 @@ pub enum RunError {
     },
     /// No version of the workflow is registered in this process, and none was said.
     #[error(
-        "no workflow `{workflow}` is registered in this process (registered: {known}): register it, or say its version if another process serves it"
+        "no workflow `{workflow}` is registered in this process ({}): register it, or say which version to start, `.version(\"1\")`, if another process serves it", registered(.known)
     )]
     Unknown {
         /// What was asked for.
@@ -97,7 +97,7 @@ pub enum RunError {
         known: Box<str>,
     },
     /// The key was used before, with another input or for another version.
-    #[error("{run} was started with {differs}: use another key, or the same input")]
+    #[error("{run} was started with {differs}: use another key, or what it was started with")]
     KeyReused {
         /// The run that has the key.
         run: RunId,
@@ -189,6 +189,11 @@ pub enum RunError {
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
+}
+
+/// What is registered instead.
+fn registered(known: &str) -> String {
+    if known.is_empty() { "none is".to_owned() } else { format!("registered: {known}") }
 }
 
 /// A reason in brackets, if there is one.

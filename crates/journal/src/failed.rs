@@ -32,8 +32,10 @@ pub struct Failed(Box<Failure>);
 impl Failed {
     /// An error of some `kind` (a word for programs) with a `message` (a sentence for people). Neither should hold
     /// secrets: both are kept.
+    ///
+    /// Of a longer message the first 16 KiB are kept: what a callee answers may have any length.
     pub fn new(kind: impl Into<String>, message: impl Into<String>) -> Self {
-        Self(Box::new(Failure { kind: kind.into(), message: message.into(), keep: false, seq: None }))
+        Self(Box::new(Failure { kind: kind.into(), message: cut(message.into()), keep: false, seq: None }))
     }
 
     /// If the run ends with it, this is its answer from now on: the same key gives the same error, and nothing runs again.
@@ -100,6 +102,19 @@ impl Failed {
     }
 }
 
+/// The longest message, in bytes.
+const LONGEST: usize = 16 * 1024;
+
+/// A message without what is too much of it.
+fn cut(message: String) -> String {
+    // A message that was cut is not cut again for what was said of that.
+    if message.len() <= LONGEST + 40 {
+        return message;
+    }
+    let end = (0..=LONGEST).rev().find(|at| message.is_char_boundary(*at)).unwrap_or(0);
+    format!("{}… ({} bytes more)", &message[..end], message.len() - end)
+}
+
 /// The kind of an error for want of time.
 pub(crate) const TIMED_OUT: &str = "timed_out";
 
@@ -163,6 +178,14 @@ mod tests {
         let message = "the bank did not answer: the line is down: invalid digit found in string";
         assert_eq!((failed.message(), failed.is_kept(), failed.step()), (message, false, None));
         assert_eq!(format!("{failed} / {failed:?}"), format!("{message} / Bank: {message}"));
+    }
+
+    #[test]
+    fn a_message_of_any_length_can_be_kept() {
+        let long = Failed::new("http", format!("x{}", "ü".repeat(20_000)));
+        assert!(long.message().ends_with("ü… (23618 bytes more)"));
+        assert!(long.message().len() < LONGEST + 40);
+        assert_eq!(Failed::new("http", long.message()).message().len(), long.message().len(), "cut once");
     }
 
     #[test]

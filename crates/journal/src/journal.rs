@@ -14,13 +14,15 @@ use tokio::sync::{Notify, broadcast, watch};
 use crate::context::Ctx;
 use crate::error::{OpenError, RunError, StoreError};
 use crate::failed::Failed;
-use crate::handle::{self, Begin, Handle, RunCall, StartCall};
+use crate::handle::Handle;
 use crate::lease::Member;
 use crate::run::RunId;
 use crate::settings::{Builder, Settings};
+use crate::start::{Begin, RunCall, StartCall};
 use crate::store::Keep as _;
 use crate::store::dispatch::Store;
 use crate::telling::{self, Counters, Outage};
+use crate::value;
 use crate::watch::Watched;
 use crate::workflows::Workflows;
 
@@ -67,7 +69,7 @@ pub(crate) struct Shared {
     pub(crate) member: Mutex<Option<Arc<Member>>>,
     pub(crate) joining: tokio::sync::Mutex<()>,
     /// Read by whoever claims, until what was claimed is [held](crate::lease::Live).
-    pub(crate) claiming: Arc<tokio::sync::RwLock<()>>,
+    pub(crate) claims: tokio::sync::RwLock<()>,
     pub(crate) watched: Watched,
     /// There may be something to claim.
     pub(crate) work: Notify,
@@ -86,10 +88,10 @@ impl fmt::Debug for Shared {
 impl Drop for Shared {
     fn drop(&mut self) {
         let member = self.member.get_mut().unwrap_or_else(PoisonError::into_inner).take();
-        if let (Some(member), Ok(runtime)) = (member, tokio::runtime::Handle::try_current()) {
+        if let Some(member) = member {
             let store = self.store.clone();
             // If it cannot be written, the lease ends by itself.
-            runtime.spawn(async move { store.leave(member.worker()).await });
+            member.runtime().spawn(async move { store.leave(member.worker()).await });
         }
     }
 }
@@ -123,7 +125,7 @@ impl Journal {
             workflows: RwLock::default(),
             member: Mutex::default(),
             joining: tokio::sync::Mutex::default(),
-            claiming: Arc::default(),
+            claims: tokio::sync::RwLock::default(),
             watched: Watched::default(),
             work: Notify::new(),
             closing: watch::Sender::new(None),
@@ -181,7 +183,7 @@ impl Journal {
     /// The key or the name is not valid, or the key was used with another input; no version of the workflow is registered
     /// here and none is [given](StartCall::version); the input is too large; the store fails.
     pub fn start<'a, I: Serialize + ?Sized>(&'a self, workflow: &'a str, key: &'a str, input: &I) -> StartCall<'a> {
-        StartCall::new(self, Begin::new(workflow, key, None, handle::input(input)))
+        StartCall::new(self, Begin::new(workflow, key, None, value::input(input)))
     }
 
     /// Starts a run as [`start`](Self::start) does and waits for its result. Somebody has to [`serve`](Self::serve).
@@ -194,7 +196,7 @@ impl Journal {
         key: &'a str,
         input: &(impl Serialize + ?Sized),
     ) -> RunCall<'a, O> {
-        RunCall::new(self, Begin::new(workflow, key, None, handle::input(input)))
+        RunCall::new(self, Begin::new(workflow, key, None, value::input(input)))
     }
 
     /// A handle of a run that may or may not be there.
@@ -214,7 +216,7 @@ impl Journal {
         id: &str,
         body: &(impl Serialize + ?Sized),
     ) -> Result<(), RunError> {
-        self.0.signal(run, topic, id, handle::input(body)).await
+        self.0.signal(run, topic, id, value::input(body)).await
     }
 
     /// Calls `listener` for every event: at once, under no lock. A listener that panics is passed over.

@@ -4,8 +4,11 @@
 //! before the write: when two thirds of a lease have passed since the stamp of the last heartbeat that was written, all runs
 //! are let go, well before anybody else may take them.
 
+mod live;
 #[cfg(test)]
 mod tests;
+
+pub(crate) use live::Live;
 
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
@@ -23,7 +26,7 @@ use crate::journal::Shared;
 use crate::patience::Patience;
 use crate::run::{Epoch, RunId, State};
 use crate::store::dispatch::Store;
-use crate::store::{End, Fence, Filter, Keep as _, Worker, Written};
+use crate::store::{End, Fence, Filter, Keep as _, Worker};
 use crate::telling::count;
 
 /// Why a run is not this process's any more.
@@ -41,11 +44,10 @@ pub(crate) enum Lost {
 pub(crate) struct Member {
     worker: Worker,
     clock: Clock,
-    /// Nanoseconds of the clock: after this the lease is not to be relied on.
-    good_until: AtomicU64,
+    /// Nanoseconds of the clock: the stamp of the last heartbeat that was written.
+    renewed_at: AtomicU64,
     /// Set: a claim had no answer, so that the store may count a run as ours that nobody here has.
     doubtful: AtomicBool,
-    /// Where it was made: runs are given back there, from whichever thread they are dropped on.
     runtime: Handle,
     runs: Mutex<Runs>,
 }
@@ -69,21 +71,24 @@ impl fmt::Debug for Member {
 
 impl Member {
     fn new(worker: Worker, clock: &Clock, stamp: Instant) -> Self {
-        let member = Self {
+        Self {
             worker,
             clock: clock.clone(),
-            good_until: AtomicU64::new(0),
+            renewed_at: AtomicU64::new(stamp.as_nanos()),
             doubtful: AtomicBool::new(false),
             runtime: Handle::current(),
             runs: Mutex::default(),
-        };
-        member.renewed(stamp);
-        member
+        }
     }
 
     /// What the store knows it as.
     pub(crate) fn worker(&self) -> &Worker {
         &self.worker
+    }
+
+    /// Where it was made: what is to be said of it is said there, from whichever thread.
+    pub(crate) fn runtime(&self) -> Handle {
+        self.runtime.clone()
     }
 
     /// Whether its runs can be relied on to be nobody else's.
@@ -92,13 +97,17 @@ impl Member {
     }
 
     fn good_until(&self) -> Instant {
-        Instant::from_nanos(self.good_until.load(Ordering::Relaxed))
+        self.renewed_at() + self.worker.ttl / 3 * 2
     }
 
     /// A heartbeat that was stamped then is written.
     fn renewed(&self, stamp: Instant) {
-        let until = stamp + self.worker.ttl / 3 * 2;
-        self.good_until.fetch_max(until.as_nanos(), Ordering::Relaxed);
+        self.renewed_at.fetch_max(stamp.as_nanos(), Ordering::Relaxed);
+    }
+
+    /// The stamp of the last heartbeat that was written.
+    fn renewed_at(&self) -> Instant {
+        Instant::from_nanos(self.renewed_at.load(Ordering::Relaxed))
     }
 
     /// A claim that had no answer may have happened.
@@ -174,103 +183,6 @@ fn say(lost: &watch::Sender<Option<Lost>>, why: Lost) {
     lost.send_if_modified(|known| known.is_none() && known.replace(why).is_none());
 }
 
-/// A run that this process has. Dropped before it has [ended](Self::ended), it is given back.
-#[derive(Debug)]
-pub(crate) struct Live {
-    shared: Arc<Shared>,
-    member: Arc<Member>,
-    fence: Fence,
-    lost: watch::Receiver<Option<Lost>>,
-    ended: bool,
-}
-
-impl Live {
-    /// Takes charge of a run that the store has just given to `member`.
-    pub(crate) fn new(shared: &Arc<Shared>, member: &Arc<Member>, fence: Fence) -> Self {
-        let (sender, lost) = watch::channel(None);
-        let mut runs = member.lock();
-        if runs.over {
-            say(&sender, Lost::Lease);
-        } else if runs.cancelled.iter().any(|(run, epoch)| *run == fence.run && *epoch > fence.epoch) {
-            say(&sender, Lost::Cancelled);
-        } else if let Some((_, before)) = runs.held.insert(fence.run.clone(), (fence.epoch, sender)) {
-            say(&before, Lost::Fenced);
-        }
-        drop(runs);
-        Self { shared: shared.clone(), member: member.clone(), fence, lost, ended: false }
-    }
-
-    pub(crate) fn fence(&self) -> &Fence {
-        &self.fence
-    }
-
-    pub(crate) fn member(&self) -> &Arc<Member> {
-        &self.member
-    }
-
-    /// Ready when the run is lost, and why.
-    pub(crate) async fn lost(&self) -> Lost {
-        let mut lost = self.lost.clone();
-        let why = lost.wait_for(Option::is_some).await.ok().and_then(|why| *why);
-        why.unwrap_or(Lost::Lease)
-    }
-
-    /// There is nothing to give back any more: its end is written, or somebody else has it.
-    pub(crate) fn ended(mut self) {
-        self.ended = true;
-    }
-
-    /// Writes how the run is left, asking for as long as the run is not lost.
-    pub(crate) async fn finish(&self, end: &End) -> Result<Written, Lost> {
-        self.finish_with(None, end).await
-    }
-
-    /// The same with a last step in the same transaction.
-    pub(crate) async fn finish_with(&self, last: Option<&crate::run::Step>, end: &End) -> Result<Written, Lost> {
-        let write = async {
-            let mut patience = Patience::new(&self.shared);
-            loop {
-                match self.shared.store.finish(&self.fence, last, end).await {
-                    Ok(written) => {
-                        patience.answered();
-                        break written;
-                    }
-                    // Whatever it is: this process has the run, and nobody else will do it.
-                    Err(error) => {
-                        self.shared.store_failed(&error);
-                        patience.pause().await;
-                    }
-                }
-            }
-        };
-        let given_up = async {
-            let why = self.lost().await;
-            // A heartbeat cannot tell a run that is lost from one that has just been left: the write can.
-            if why != Lost::Lease {
-                self.shared.settings.clock.wait(self.shared.settings.lease).await;
-            }
-            why
-        };
-        tokio::select! {
-            biased;
-            written = write => Ok(written),
-            why = given_up => Err(why),
-        }
-    }
-}
-
-impl Drop for Live {
-    fn drop(&mut self) {
-        self.member.lose(&self.fence.run, self.fence.epoch, Lost::Fenced);
-        if self.ended || self.member.is_over() {
-            return;
-        }
-        let (shared, member, fence) = (self.shared.clone(), self.member.clone(), self.fence.clone());
-        let runtime = member.runtime.clone();
-        runtime.spawn(async move { shared.give_back(&member, &fence).await });
-    }
-}
-
 impl Shared {
     /// This process as a worker, made known to the store if it is not yet.
     pub(crate) async fn member(self: &Arc<Self>) -> Result<Arc<Member>, StoreError> {
@@ -284,8 +196,29 @@ impl Shared {
         let Settled { worker, stamp } = self.join().await?;
         let member = Arc::new(Member::new(worker, &self.settings.clock, stamp));
         *self.member.lock().unwrap_or_else(PoisonError::into_inner) = Some(member.clone());
-        tokio::spawn(beat(Arc::downgrade(self), self.store.clone(), member.clone(), self.settings.heartbeat()));
+        tokio::spawn(beat(Beating::new(self, &member), self.settings.heartbeat()));
         Ok(member)
+    }
+
+    /// Asks the store for runs, as the worker that this process is. In a task of its own: what the store gives is taken charge
+    /// of even if the caller goes away meanwhile, and is then given back. `None`: the runtime ends.
+    pub(crate) async fn claiming<T, E, Fut>(
+        self: &Arc<Self>,
+        claim: impl FnOnce(Arc<Self>, Arc<Member>) -> Fut + Send + 'static,
+    ) -> Option<Result<T, E>>
+    where
+        T: Send + 'static,
+        E: From<StoreError> + Send + 'static,
+        Fut: Future<Output = Result<T, E>> + Send,
+    {
+        let shared = self.clone();
+        let claiming = tokio::spawn(async move {
+            // Nobody leaves before what is claimed for it is held.
+            let _claiming = shared.claims.read().await;
+            let member = shared.member().await?;
+            claim(shared.clone(), member).await
+        });
+        claiming.await.ok()
     }
 
     /// The worker that this process is, if it is one.
@@ -311,6 +244,8 @@ impl Shared {
         let member = self.member.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(member) = member {
             member.lose_all(Lost::Lease);
+            // What it is still claiming would be the run of a worker that nobody knows.
+            let _nobody_claims = self.claims.write().await;
             // If it cannot be written, the lease ends by itself.
             let _ = self.store.leave(member.worker()).await;
         }
@@ -348,7 +283,7 @@ impl Shared {
     /// While the heartbeat goes on, nobody else would ever take it.
     async fn give_back_strays(&self, member: &Member) {
         // What is about to be held is no stray.
-        let _nobody_claims = self.claiming.write().await;
+        let _nobody_claims = self.claims.write().await;
         if !member.doubtful.swap(false, Ordering::Relaxed) {
             return;
         }
@@ -365,7 +300,8 @@ impl Shared {
         }
     }
 
-    fn lost_lease(&self, member: &Arc<Member>, after: Duration) {
+    /// The lease is not to be relied on any more.
+    fn lost_lease(&self, member: &Arc<Member>) {
         let Some(runs) = member.lose_all(Lost::Lease) else { return };
         let mut present = self.member.lock().unwrap_or_else(PoisonError::into_inner);
         if present.as_ref().is_some_and(|present| Arc::ptr_eq(present, member)) {
@@ -374,6 +310,7 @@ impl Shared {
         drop(present);
         count(&self.counters.leases_lost);
         if runs > 0 {
+            let after = member.clock.now().since(member.renewed_at());
             self.tell(|| Told::LeaseLost { runs: u32::try_from(runs).unwrap_or(u32::MAX), after });
         }
         self.woken();
@@ -385,16 +322,44 @@ struct Settled {
     stamp: Instant,
 }
 
-/// Renews the lease until the journal is gone or the lease is lost.
-async fn beat(shared: Weak<Shared>, store: Arc<Store>, member: Arc<Member>, interval: Duration) {
-    let clock = member.clock.clone();
+/// The heartbeat of a worker goes on. However it ends, be it with the runtime that it was made on, the lease is not to be
+/// relied on afterwards: whoever needs one joins anew.
+struct Beating {
+    shared: Weak<Shared>,
+    store: Weak<Store>,
+    member: Arc<Member>,
+}
+
+impl Beating {
+    fn new(shared: &Arc<Shared>, member: &Arc<Member>) -> Self {
+        Self { shared: Arc::downgrade(shared), store: Arc::downgrade(&shared.store), member: member.clone() }
+    }
+
+    fn lost(&self) {
+        if let Some(shared) = self.shared.upgrade() {
+            shared.lost_lease(&self.member);
+        }
+    }
+}
+
+impl Drop for Beating {
+    fn drop(&mut self) {
+        self.lost();
+        if let Some(store) = self.store.upgrade() {
+            store.forsake(self.member.worker());
+        }
+    }
+}
+
+/// Renews the lease until it is lost, or the journal is gone.
+async fn beat(beating: Beating, interval: Duration) {
+    let member = &beating.member;
+    let clock = &member.clock;
     let mut pause = interval;
     loop {
         // Also woken late, by a process that stood still, it finds out below.
         clock.wait(pause).await;
-        if member.is_over() || shared.strong_count() == 0 {
-            return;
-        }
+        let Some(store) = beating.store.upgrade().filter(|_| !member.is_over()) else { break };
         let (stamp, until) = (clock.now(), member.good_until());
         let mine = member.fences();
         let answer = tokio::select! {
@@ -402,7 +367,7 @@ async fn beat(shared: Weak<Shared>, store: Arc<Store>, member: Arc<Member>, inte
             () = clock.wait(until.since(stamp)) => None,
             answer = store.beat(member.worker(), &mine) => Some(answer),
         };
-        let Some(shared) = shared.upgrade() else { return };
+        let Some(shared) = beating.shared.upgrade() else { break };
         match answer {
             Some(Ok(Some(lost))) => {
                 member.renewed(stamp);
@@ -421,11 +386,11 @@ async fn beat(shared: Weak<Shared>, store: Arc<Store>, member: Arc<Member>, inte
                 pause = interval / 8;
             }
             // Out of time, or not known any more.
-            _ => {
-                let last = Duration::from_nanos(until.as_nanos()).saturating_sub(member.worker().ttl / 3 * 2);
-                shared.lost_lease(&member, Duration::from_nanos(clock.now().as_nanos()).saturating_sub(last));
-                return;
-            }
+            _ => break,
         }
     }
+    beating.lost();
+    // Until then the store counts it as alive, and what it had under way may take notice late.
+    let over = member.renewed_at() + member.worker.ttl;
+    clock.wait(over.since(clock.now())).await;
 }

@@ -2,18 +2,20 @@
 
 // Runs and what they are made of.
 mod attempt;
+mod child;
 mod commit;
 mod context;
 mod effect;
 mod failed;
 mod fingerprint;
-mod judged;
 mod op;
+mod operation;
 mod own_task;
 mod replay;
 mod step;
 mod wait;
 
+pub use child::{Child, ChildCall};
 pub use commit::CommitCall;
 pub use context::Ctx;
 pub use effect::Probe;
@@ -21,7 +23,7 @@ pub use failed::Failed;
 pub use fingerprint::fingerprint;
 pub use op::Op;
 pub use step::StepCall;
-pub use wait::{Child, ChildCall, SleepCall, WaitCall};
+pub use wait::{SleepCall, WaitCall};
 
 // Thin uses of them.
 mod agents;
@@ -43,18 +45,21 @@ mod operate;
 mod patience;
 mod run;
 mod settings;
+mod start;
 mod store;
 mod telling;
+mod value;
 mod watch;
 mod worker;
 mod workflows;
 
 pub use error::{OpenError, RunError, StoreError};
-pub use handle::{Busy, Handle, RunCall, StartCall};
+pub use handle::{Busy, Handle};
 pub use journal::Journal;
 pub use operate::{Fork, History};
 pub use run::{Epoch, Failure, Kind, Millis, Progress, Run, RunId, State, Step};
 pub use settings::Builder;
+pub use start::{RunCall, StartCall};
 #[cfg(feature = "postgres")]
 pub use store::postgres::PgTransaction;
 pub use store::{Decision, Filter, Forgotten, Retention};
@@ -76,5 +81,7 @@ mod pages {
         Steps: "docs/src/journal/steps.md",
         Callees: "docs/src/journal/callees.md",
         Operations: "docs/src/journal/operations.md",
+        LangGraph: "docs/src/migration/langgraph.md",
+        Dbos: "docs/src/migration/dbos.md",
     }
 }

@@ -82,7 +82,7 @@ impl Journal {
             journal: self,
             name: name.into(),
             key: key.into(),
-            input: crate::handle::input(&()),
+            input: crate::value::input(&()),
             ttl: None,
             busy: Busy::default(),
             keep_errors: false,
@@ -100,7 +100,7 @@ impl<'journal, C> Once<'journal, C> {
     ///
     /// The input is kept as JSON, in the open: leave out what is secret.
     pub fn input(mut self, input: &(impl Serialize + ?Sized)) -> Self {
-        self.input = crate::handle::input(input);
+        self.input = crate::value::input(input);
         self
     }
 
@@ -241,14 +241,9 @@ impl<'journal, C> Once<'journal, C> {
 }
 
 /// What is under the key. What is nobody's is this process's afterwards.
-///
-/// In a task of its own: if the caller goes away meanwhile, a run that was taken is given back, rather than held by a
-/// process that does not know of it.
 async fn find(shared: &Arc<Shared>, new: &NewRun, errors_undo: bool) -> Result<Found, RunError> {
-    let member = shared.member().await?;
-    let (shared, id, new) = (shared.clone(), new.id.clone(), new.clone());
-    let found = tokio::spawn(async move {
-        let _claiming = shared.claiming.clone().read_owned().await;
+    let (id, new) = (new.id.clone(), new.clone());
+    let found = shared.claiming(async move |shared, member| {
         let worker = member.worker();
         let doubt = |error: &StoreError| member.doubt(error);
         let live = |fence| Live::new(&shared, &member, fence);
@@ -284,7 +279,7 @@ async fn find(shared: &Arc<Shared>, new: &NewRun, errors_undo: bool) -> Result<F
             Taken::NotNow(_) | Taken::Missing => Found::InFlight(SHORTEST),
         })
     });
-    found.await.unwrap_or_else(|_| Err(RunError::Fenced { run: id }))
+    found.await.unwrap_or_else(|| Err(RunError::Fenced { run: id }))
 }
 
 /// So long is waited at least before looking again.

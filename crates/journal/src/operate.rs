@@ -121,6 +121,17 @@ impl Journal {
         answer(run, changed, |_| "only a run that has not ended can be cancelled")
     }
 
+    /// Forgets one run that has ended, with its steps: its key is new again. A call or a workflow that is started with it
+    /// does everything anew, with the same [keys](crate::Op::key) for its callees: one that remembers them gives its
+    /// earlier answer.
+    ///
+    /// # Errors
+    /// [`RunError::Missing`], [`RunError::State`] if the run has not ended, or what the store said.
+    pub async fn forget(&self, run: &RunId) -> Result<(), RunError> {
+        let why = |_: &Run| "only a run that has ended can be forgotten: resume or cancel it first";
+        answer(run, self.0.store.erase(run).await?, why).map(drop)
+    }
+
     /// Forgets what may be forgotten, batch by batch, so that others can write in between.
     pub async fn gc(&self, retention: &Retention) -> Result<Forgotten, StoreError> {
         if retention.dry_run {

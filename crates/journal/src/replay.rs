@@ -12,6 +12,8 @@ pub(crate) struct Call {
     pub(crate) kind: Kind,
     /// The fingerprint of its input, empty if it was not said; an error if the input is no JSON.
     pub(crate) fp: Result<String, String>,
+    /// The step whose operation has called it, if one has.
+    pub(crate) within: Option<u32>,
 }
 
 impl Call {
@@ -38,18 +40,32 @@ const fn article(kind: Kind) -> &'static str {
 /// What is done about it, said with every divergence.
 const REMEDY: &str = "put back the code that began the run and resume it, or fork it before that step";
 
-/// Where the code calls something else than what is recorded.
-pub(crate) fn compare(recorded: &Step, call: &Call) -> Result<(), String> {
-    let seq = call.seq;
+/// Why the code calls something else than what is recorded, and what is done about it.
+fn remedy(again: Option<u32>) -> String {
+    again.map_or_else(
+        || REMEDY.to_owned(),
+        |step| {
+            format!(
+                "step {step} has failed before, and runs again with another result: fork the run before it, and let a workflow \
+                 that goes on after such an error end with one that is kept"
+            )
+        },
+    )
+}
+
+/// Where the code calls something else than what is recorded. A step before it that runs `again`, though later ones are
+/// recorded, is the likely reason.
+pub(crate) fn compare(recorded: &Step, call: &Call, again: Option<u32>) -> Result<(), String> {
+    let (seq, remedy) = (call.seq, || remedy(again));
     if *recorded.name != *call.name {
-        return Err(format!("step {seq} was `{}`, the code now calls `{}`: {REMEDY}", recorded.name, call.name));
+        return Err(format!("step {seq} was `{}`, the code now calls `{}`: {}", recorded.name, call.name, remedy()));
     }
     if recorded.kind != call.kind {
         let (was, is) = (article(recorded.kind), article(call.kind));
-        return Err(format!("{} was {was}, the code now calls it as {is}: {REMEDY}", call.title()));
+        return Err(format!("{} was {was}, the code now calls it as {is}: {}", call.title(), remedy()));
     }
     if call.fp.as_ref().is_ok_and(|fp| *fp != recorded.fp) {
-        return Err(format!("{} was called with another input: {REMEDY}", call.title()));
+        return Err(format!("{} was called with another input: {}", call.title(), remedy()));
     }
     Ok(())
 }
@@ -80,12 +96,12 @@ mod tests {
     }
 
     fn call(name: &str, kind: Kind, fp: &str) -> Call {
-        Call { seq: 3, name: name.into(), kind, fp: Ok(fp.into()) }
+        Call { seq: 3, name: name.into(), kind, fp: Ok(fp.into()), within: None }
     }
 
     #[test]
     fn name_kind_and_input_are_compared_in_this_order() {
-        let compared = |call: &Call| compare(&recorded(3, "pay"), call).map_err(|why| why.replace(REMEDY, "…"));
+        let compared = |call: &Call| compare(&recorded(3, "pay"), call, None).map_err(|why| why.replace(REMEDY, "…"));
         assert_eq!(compared(&call("pay", Kind::Step, "f00d")), Ok(()));
         let name = "step 3 was `pay`, the code now calls `refund`: …";
         assert_eq!(compared(&call("refund", Kind::Effect, "")), Err(name.into()));

@@ -176,6 +176,13 @@ pub struct Failure {
     pub seq: Option<u32>,
 }
 
+impl Failure {
+    /// As it is kept: text, a number and a word can always be written.
+    pub(crate) fn to_json(&self) -> Box<str> {
+        serde_json::to_string(self).unwrap_or_default().into()
+    }
+}
+
 /// What a step promises.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -11,8 +11,8 @@ use stormproof::{Classify, Policy};
 use crate::attempt::Attempt;
 use crate::failed::Failed;
 use crate::fingerprint::fingerprint;
-use crate::judged::{Classifier, Judge, Judged};
 use crate::op::Op;
+use crate::operation::{Classifier, Operation};
 use crate::replay::Call;
 
 /// A future that may borrow what the workflow has.
@@ -30,6 +30,26 @@ impl Parts {
         Self { attempt: attempt.clone(), call, policy: None }
     }
 
+    /// Carries out a step for as long as its workflow is polled.
+    ///
+    /// A task that the workflow has spawned can outlive it. Nothing that it does then could be recorded, so its steps are
+    /// dropped where they are, as those of the workflow itself. They end with an error: whoever waited for ever would keep the
+    /// journal open for as long.
+    pub(crate) async fn while_driven<T, Fut>(self, perform: impl FnOnce(Self) -> Fut) -> Result<T, Failed>
+    where
+        Fut: Future<Output = Result<T, Failed>>,
+    {
+        let (attempt, seq, title) = (self.attempt.clone(), self.call.seq, self.call.title());
+        tokio::select! {
+            biased;
+            () = attempt.over() => {
+                let message = format!("{title} belongs to a task that outlived its workflow, {}", attempt.run());
+                Err(Failed::new("outlived", message).of_step(seq))
+            }
+            result = perform(self) => result,
+        }
+    }
+
     pub(crate) fn set_input(&mut self, input: &(impl Serialize + ?Sized)) {
         self.call.fp = fingerprint(input).map_err(|error| error.to_string());
     }
@@ -38,7 +58,7 @@ impl Parts {
 /// What is said of a step before it is awaited, shared with the future that carries it out.
 pub(crate) struct Said<T, E>(Arc<Mutex<Option<Spoken<T, E>>>>);
 
-type Spoken<T, E> = (Parts, Option<Classifier<T, E>>);
+type Spoken<T, E> = (Parts, Option<Arc<Classifier<'static, T, E>>>);
 
 impl<T, E> Said<T, E> {
     pub(crate) fn new(parts: Parts) -> (Self, Self) {
@@ -125,12 +145,16 @@ where
     let (said, heard) = Said::new(parts);
     let under_way = async move {
         let (parts, classifier) = heard.take().await;
-        perform(parts, classifier, run).await
+        parts.while_driven(|parts| perform(parts, classifier, run)).await
     };
     StepCall::new(said, under_way)
 }
 
-async fn perform<T, E, F, Fut>(parts: Parts, classifier: Option<Classifier<T, E>>, mut run: F) -> Result<T, Failed>
+async fn perform<T, E, F, Fut>(
+    parts: Parts,
+    classifier: Option<Arc<Classifier<'static, T, E>>>,
+    mut run: F,
+) -> Result<T, Failed>
 where
     F: FnMut(Op) -> Fut + Send,
     Fut: Future<Output = Result<T, E>> + Send,
@@ -144,18 +168,8 @@ where
     {
         return result;
     }
-    attempt.rely().await;
-    let op = attempt.op(&call);
-    let result = match &policy {
-        None => run(op).await.map_err(Into::into),
-        Some(policy) => {
-            let judged = |error| Judged::new(classifier.as_ref(), error);
-            let calling = policy.call(|cx| {
-                let attempt = run(op.attempt_of(cx.attempt(), cx.remaining(), policy.clock()));
-                async move { attempt.await.map_err(judged) }
-            });
-            calling.classify(Judge(classifier.as_ref())).await.map_err(Failed::of_policy)
-        }
-    };
+    let operation = Operation::new(attempt.op(&call), &attempt.member, policy.as_ref(), classifier.as_ref());
+    let run = |op| attempt.operating(call.seq, attempt.within(call.seq, || run(op)));
+    let result = operation.run(run).await;
     attempt.settle(&call, result).await
 }

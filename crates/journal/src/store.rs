@@ -349,12 +349,14 @@ pub struct Forgotten {
     pub workers: u64,
 }
 
-/// The size of a journal.
+/// After so many steps a batch of runs to be forgotten is full: while they are deleted, nobody else writes.
+pub(crate) const BATCH_STEPS: u64 = 20_000;
+
+/// The size of a journal, as far as it can be told at once: a large one is looked at while it has trouble.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Size {
     /// Runs by state, in the order of [`State::ALL`].
     pub(crate) runs: [u64; 6],
-    pub(crate) steps: u64,
     pub(crate) workers_alive: u64,
     pub(crate) bytes: u64,
     /// How long the oldest run that is due has waited. A call of [`once`](crate::Journal::once) that was given up waits for
@@ -470,8 +472,11 @@ pub(crate) trait Keep: Send + Sync {
     ) -> impl Future<Output = Result<Changed, StoreError>> + Send;
 
     /// Forgets one batch of what may be forgotten: ended runs with their steps and inboxes, tasks past their time,
-    /// workers that are gone.
+    /// workers that are gone. A batch ends early after [`BATCH_STEPS`].
     fn forget(&self, retention: &Retention) -> impl Future<Output = Result<Forgotten, StoreError>> + Send;
+
+    /// Forgets a run that has ended, with its steps and inbox, whatever its time. The answer has the run as it was.
+    fn erase(&self, run: &RunId) -> impl Future<Output = Result<Changed, StoreError>> + Send;
 
     /// How much there is.
     fn size(&self) -> impl Future<Output = Result<Size, StoreError>> + Send;

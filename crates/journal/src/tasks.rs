@@ -4,6 +4,7 @@
 mod tests;
 
 use std::fmt;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -60,8 +61,15 @@ struct Watched {
     shared: Arc<Shared>,
     task: Box<str>,
     guard: LoopGuard,
+    kept: Mutex<Kept>,
+}
+
+/// What of a task is in the store.
+struct Kept {
     /// The revision that this process wrote last.
-    rev: Mutex<i64>,
+    rev: i64,
+    /// Hashes of what it has sent since without hearing what came of it: nobody waited, or the connection broke.
+    in_doubt: Vec<u64>,
 }
 
 impl fmt::Debug for TaskGuard {
@@ -111,7 +119,12 @@ impl Journal {
             let known = shared.store.task(task).await?;
             let rev = known.as_ref().map_or(0, |known| known.rev);
             let guard = guard(shared, task, config.clone(), known)?;
-            let watched = Watched { shared: shared.clone(), task: task.into(), guard, rev: Mutex::new(rev) };
+            let watched = Watched {
+                shared: shared.clone(),
+                task: task.into(),
+                guard,
+                kept: Mutex::new(Kept { rev, in_doubt: Vec::new() }),
+            };
             match watched.keep(shared.settings.retention).await {
                 // Somebody else has asked for it in between: then that is who had it before.
                 Err(TaskError::Taken { .. }) => {}
@@ -169,14 +182,27 @@ impl TaskGuard {
 impl Watched {
     /// Writes what the guard knows, for `ttl`, unless somebody else has written since.
     async fn keep(&self, ttl: Duration) -> Result<(), TaskError> {
-        let mut rev = self.rev.lock().await;
+        let mut kept = self.kept.lock().await;
         let state = serde_json::to_string(&self.guard.state())
             .map_err(|error| TaskError::State { task: self.task.clone(), why: error.to_string().into() })?;
-        let next = Task { rev: rev.saturating_add(1), state: state.into() };
-        if !self.shared.store.keep_task(&self.task, &next, ttl).await? {
-            return Err(TaskError::Taken { task: self.task.clone() });
+        let mut next = Task { rev: kept.rev.saturating_add(1), state: state.into() };
+        kept.in_doubt.push(hash(&next.state));
+        while !self.shared.store.keep_task(&self.task, &next, ttl).await? {
+            // What is there may be what this process has sent before, and come late.
+            let known = self.shared.store.task(&self.task).await?;
+            match known.filter(|known| known.rev > kept.rev && kept.in_doubt.contains(&hash(&known.state))) {
+                Some(own) => kept.rev = own.rev,
+                None => return Err(TaskError::Taken { task: self.task.clone() }),
+            }
+            next.rev = kept.rev.saturating_add(1);
         }
-        *rev = next.rev;
+        (kept.rev, kept.in_doubt) = (next.rev, Vec::new());
         Ok(())
     }
+}
+
+fn hash(state: &str) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    state.hash(&mut hasher);
+    hasher.finish()
 }

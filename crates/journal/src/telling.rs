@@ -70,6 +70,12 @@ impl Shared {
         }
     }
 
+    /// The probe of an effect is asked whether it happened.
+    pub(crate) fn tell_uncertain(&self, run: &RunId, step: u32, name: &str) {
+        count(&self.counters.probed);
+        self.tell(|| Told::EffectUncertain { run: run.as_str().into(), step, name: name.into() });
+    }
+
     pub(crate) fn tell_blocked(&self, run: &RunId, failure: &Failure) {
         self.tell(|| Told::RunBlocked {
             run: run.as_str().into(),
@@ -89,7 +95,6 @@ pub(crate) fn snapshot(shared: &Shared, size: &Size) -> Snapshot {
         .map(|(state, runs)| Sample::gauge("runs", "Runs by state.", runs as f64).label("state", state.as_str()))
         .collect();
     samples.extend([
-        Sample::gauge("steps_stored", "Steps that are kept.", size.steps as f64),
         Sample::gauge("workers_alive", "Processes whose lease is good.", size.workers_alive as f64),
         Sample::gauge("size_bytes", "Size of the store.", size.bytes as f64),
         Sample::gauge("oldest_due_seconds", "How long the oldest run that is due waits.", seconds(size.oldest_due)),

@@ -2,7 +2,6 @@
 
 use std::marker::PhantomData;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -12,12 +11,16 @@ use crate::attempt::Attempt;
 use crate::failed::{Failed, TIMED_OUT};
 use crate::patience::insist;
 use crate::replay::Call;
-use crate::run::{Kind, Millis, Progress, RunId, State, millis};
+use crate::run::{Millis, Progress, RunId, State, millis};
 use crate::step::{Boxed, Parts};
 use crate::store::{Keep as _, Written};
 
 /// A parent looks so often whether its child has ended, should it not be told.
-const CHILD: Duration = Duration::from_secs(60);
+const TOLD: Duration = Duration::from_secs(60);
+
+/// A run that is not told looks so often whether the child has ended that another run has started before it: not more often
+/// than a run is put away at all.
+const UNTOLD: Duration = Duration::from_secs(1);
 
 /// A wait for a time. Made by [`Ctx::sleep`](crate::Ctx::sleep).
 #[must_use = "a wait does nothing until it is awaited"]
@@ -37,12 +40,24 @@ impl Future for SleepCall {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         if let Some((parts, time)) = self.parts.take() {
-            self.under_way = Some(Box::pin(sleep(parts, time)));
+            self.under_way = Some(Box::pin(sleep_while_driven(parts, time)));
         }
         match &mut self.under_way {
             Some(under_way) => under_way.as_mut().poll(cx),
             None => Poll::Pending,
         }
+    }
+}
+
+/// A sleep has no error to end with, and what comes after it must not happen before its time: it lasts for ever in a task
+/// that outlives the workflow.
+async fn sleep_while_driven(parts: Parts, time: Duration) {
+    let slept = parts.while_driven(async |parts| {
+        sleep(parts, time).await;
+        Ok(())
+    });
+    if slept.await.is_err() {
+        std::future::pending().await
     }
 }
 
@@ -105,13 +120,21 @@ pub struct WaitCall<T> {
 enum Source {
     /// A message of this topic.
     Topic(Box<str>),
-    /// The end of this run.
-    Run(RunId),
+    /// The end of this run, whose parent is told when it ends.
+    Run { child: RunId, is_mine: bool },
 }
 
 impl<T> WaitCall<T> {
     pub(crate) fn topic(parts: Parts, topic: &str) -> Self {
         Self { parts: Some((parts, Source::Topic(topic.into()), None)), under_way: None, result: PhantomData }
+    }
+
+    pub(crate) fn run(parts: Parts, run: &RunId) -> Self {
+        Self {
+            parts: Some((parts, Source::Run { child: run.clone(), is_mine: true }, None)),
+            under_way: None,
+            result: PhantomData,
+        }
     }
 
     /// Waits no longer than this from the first time it is awaited: then the error has the kind `timed_out`, which is
@@ -129,7 +152,7 @@ impl<T: DeserializeOwned + Send + 'static> Future for WaitCall<T> {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         if let Some((parts, source, timeout)) = self.parts.take() {
-            self.under_way = Some(Box::pin(wait(parts, source, timeout)));
+            self.under_way = Some(Box::pin(parts.while_driven(move |parts| wait(parts, source, timeout))));
         }
         match &mut self.under_way {
             Some(under_way) => under_way.as_mut().poll(cx),
@@ -138,28 +161,35 @@ impl<T: DeserializeOwned + Send + 'static> Future for WaitCall<T> {
     }
 }
 
-async fn wait<T: DeserializeOwned>(parts: Parts, source: Source, timeout: Option<Duration>) -> Result<T, Failed> {
+async fn wait<T: DeserializeOwned>(parts: Parts, mut source: Source, timeout: Option<Duration>) -> Result<T, Failed> {
     let Parts { attempt, call, .. } = parts;
     let mut busy = Some(attempt.busy());
-    let mut until = None;
-    if let Some(recorded) = attempt.recall(&call).await {
-        if let Some(result) = attempt.replay(&call, &recorded).await {
-            return result;
-        }
-        until = end_of(recorded.value.as_deref());
-    } else if let Some(time) = timeout {
+    let recorded = attempt.recall(&call).await;
+    if let Some(recorded) = &recorded
+        && let Some(result) = attempt.replay(&call, recorded).await
+    {
+        return result;
+    }
+    let mut begun = recorded.is_some();
+    let mut until = recorded.and_then(|step| end_of(step.value.as_deref()));
+    if let Some(time) = timeout.filter(|_| until.is_none()) {
         until = Some(begin(&attempt, &call, time).await);
+        begun = true;
     }
     let shared = &attempt.shared;
     let watched = match &source {
-        Source::Topic(_) => attempt.run(),
-        Source::Run(child) => child,
+        Source::Topic(_) => attempt.run().clone(),
+        Source::Run { child, .. } => child.clone(),
     };
     loop {
         // Before the question: what comes after it is heard.
-        let stirred = shared.watch(watched);
-        if let Some(result) = ask(&attempt, &call, &source).await {
+        let stirred = shared.watch(&watched);
+        if let Some(result) = ask(&attempt, &call, &mut source).await {
             return decode(&attempt, &call, result).await;
+        }
+        if !std::mem::replace(&mut begun, true) {
+            // So that it can be seen from outside what the run waits for.
+            attempt.write(&attempt.step(&call, Progress::Begun, None)).await;
         }
         let left = match until {
             Some(until) => Some(left(&attempt, until).await),
@@ -171,9 +201,11 @@ async fn wait<T: DeserializeOwned>(parts: Parts, source: Source, timeout: Option
         }
         let clock = &shared.settings.clock;
         let look_again = match source {
-            Source::Topic(_) => left,
-            Source::Run(_) => Some(left.map_or(CHILD, |left| left.min(CHILD))),
+            Source::Topic(_) => None,
+            Source::Run { is_mine: true, .. } => Some(TOLD),
+            Source::Run { is_mine: false, .. } => Some(UNTOLD.max(shared.settings.poll)),
         };
+        let look_again = left.into_iter().chain(look_again).min();
         let waiting = attempt.waiting(call.seq, look_again.map(|left| clock.now() + left));
         busy.take();
         // Still here, the run is not put away: other steps are under way.
@@ -188,7 +220,7 @@ async fn wait<T: DeserializeOwned>(parts: Parts, source: Source, timeout: Option
 }
 
 /// What a wait was for, as JSON or as an error; `None` if it is not there yet.
-async fn ask(attempt: &Attempt, call: &Call, source: &Source) -> Option<Result<Box<str>, Failed>> {
+async fn ask(attempt: &Attempt, call: &Call, source: &mut Source) -> Option<Result<Box<str>, Failed>> {
     let shared = &attempt.shared;
     match source {
         Source::Topic(topic) => {
@@ -207,11 +239,12 @@ async fn ask(attempt: &Attempt, call: &Call, source: &Source) -> Option<Result<B
                 Err(error) => match attempt.store_failed(&error).await {},
             }
         }
-        Source::Run(child) => {
+        Source::Run { child, is_mine } => {
             let run = match insist!(shared, shared.store.peek(child)) {
                 Ok(run) => run,
                 Err(error) => match attempt.store_failed(&error).await {},
             };
+            *is_mine = run.as_ref().is_some_and(|run| run.parent.as_ref() == Some(attempt.run()));
             let result = match run {
                 None => Err(Failed::new("missing", format!("there is no run {child} any more"))),
                 Some(run) if !run.state.has_ended() => return None,
@@ -243,108 +276,5 @@ async fn decode<T: DeserializeOwned>(
     match attempt.replay(call, &step).await {
         Some(result) => result,
         None => match attempt.stop(crate::attempt::Interruption::Fenced).await {},
-    }
-}
-
-/// Starts a child. Made by [`Ctx::start`](crate::Ctx::start).
-#[must_use = "a child is started when this is awaited"]
-pub struct ChildCall {
-    parts: Option<(Parts, Start)>,
-    under_way: Option<Boxed<'static, Result<Child, Failed>>>,
-}
-
-/// The child to be started.
-pub(crate) struct Start {
-    pub(crate) workflow: String,
-    pub(crate) key: String,
-    pub(crate) version: Option<String>,
-    /// The input and its fingerprint.
-    pub(crate) input: Result<(Box<str>, String), String>,
-}
-
-impl ChildCall {
-    pub(crate) fn new(parts: Parts, start: Start) -> Self {
-        Self { parts: Some((parts, start)), under_way: None }
-    }
-
-    /// The version of the workflow, for those that are not registered in this process. Default: what was registered last.
-    pub fn version(mut self, version: impl Into<String>) -> Self {
-        if let Some((_, start)) = &mut self.parts {
-            start.version = Some(version.into());
-        }
-        self
-    }
-}
-
-impl Future for ChildCall {
-    type Output = Result<Child, Failed>;
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        if let Some((parts, start)) = self.parts.take() {
-            self.under_way = Some(Box::pin(start_child(parts, start)));
-        }
-        match &mut self.under_way {
-            Some(under_way) => under_way.as_mut().poll(cx),
-            None => Poll::Pending,
-        }
-    }
-}
-
-async fn start_child(Parts { attempt, call, .. }: Parts, start: Start) -> Result<Child, Failed> {
-    let _busy = attempt.busy();
-    let child = |id| Child { attempt: attempt.clone(), id };
-    if let Some(recorded) = attempt.recall(&call).await
-        && let Some(result) = attempt.replay::<RunId>(&call, &recorded).await
-    {
-        return result.map(child);
-    }
-    attempt.rely().await;
-    let parent = Some(attempt.run().clone());
-    let started = insist_on_start(&attempt, start, parent).await;
-    let id = attempt.settle(&call, started).await?;
-    Ok(child(id))
-}
-
-async fn insist_on_start(attempt: &Attempt, start: Start, parent: Option<RunId>) -> Result<RunId, Failed> {
-    use crate::error::RunError;
-    use crate::handle::Begin;
-
-    let begin = Begin { parent, ..Begin::new(&start.workflow, &start.key, start.version, start.input) };
-    let shared = &attempt.shared;
-    let mut patience = crate::patience::Patience::new(shared);
-    loop {
-        match shared.begin(&begin).await {
-            Ok((run, _)) => return Ok(run),
-            Err(RunError::Store(error)) => {
-                if !patience.again(&error).await {
-                    match attempt.store_failed(&error).await {}
-                }
-            }
-            Err(error) => return Err(error.into()),
-        }
-    }
-}
-
-/// A run that another run started.
-#[derive(Clone, Debug)]
-pub struct Child {
-    attempt: Arc<Attempt>,
-    id: RunId,
-}
-
-impl Child {
-    /// The child's id.
-    pub fn id(&self) -> &RunId {
-        &self.id
-    }
-
-    /// Waits for the child's result. Meanwhile the parent is put away, and its slot is free for others. This is a step of the
-    /// parent, with the number it gets when this is called.
-    ///
-    /// A child that fails or is cancelled is an error of this step; one that is blocked is waited for.
-    pub fn result<T: DeserializeOwned + Send + 'static>(&self) -> WaitCall<T> {
-        let call = self.attempt.call(Kind::Wait, self.id.as_str());
-        let parts = Parts::new(&self.attempt, call);
-        WaitCall { parts: Some((parts, Source::Run(self.id.clone()), None)), under_way: None, result: PhantomData }
     }
 }

@@ -1,4 +1,6 @@
-//! Claiming runs, carrying them out, and writing how they ended.
+//! Claiming runs for as long as this process serves, and forgetting what is old.
+
+mod turn;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,21 +8,15 @@ use std::time::Duration;
 use stormproof::journal::Told;
 use tokio::task::JoinSet;
 
-use crate::attempt::{Attempt, Interruption, Turn};
-use crate::context::Ctx;
 use crate::error::{RunError, StoreError};
 use crate::journal::Shared;
-use crate::lease::{Live, Lost, Member};
+use crate::lease::{Live, Member};
 use crate::own_task::own;
 use crate::patience::Patience;
-use crate::run::{Failure, Run, RunId, State};
-use crate::store::{Claimed, End, Fence, Forgotten, Found, Keep as _, Retention, Signalled, Wanted, Written};
+use crate::run::{Failure, RunId};
+use crate::store::{Claimed, Fence, Forgotten, Found, Keep as _, Retention, Wanted};
 use crate::telling::count;
 use crate::watch::Watch;
-use crate::workflows::Workflow;
-
-/// The topic that tells a parent that a child has ended. Its messages are never taken: they only wake.
-const CHILD: &str = "stormproof.child";
 
 /// For so long after its time a `serve` is waited for that has been told to end.
 const LATE: Duration = Duration::from_millis(500);
@@ -49,39 +45,6 @@ impl Shared {
         let poll = if self.store.is_alone() { ALONE } else { self.settings.poll };
         let seconds = poll.as_secs_f64() * (0.8 + 0.4 * self.rng.unit());
         Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX)
-    }
-
-    pub(crate) async fn signal(
-        &self,
-        run: &RunId,
-        topic: &str,
-        id: &str,
-        body: Result<(Box<str>, String), String>,
-    ) -> Result<(), RunError> {
-        let allowed = "1 to 400 bytes without control characters";
-        for (field, value) in [("topic", topic), ("id", id)] {
-            if value.is_empty() || value.len() > 400 || value.chars().any(char::is_control) {
-                return Err(RunError::Key { field, value: value.chars().take(100).collect(), allowed });
-            }
-        }
-        let what = || format!("the message {id} about {topic}").into();
-        let (body, _) = body.map_err(|why| RunError::Value { run: run.clone(), what: what(), why: why.into() })?;
-        let (bytes, limit) = (body.len(), self.settings.max_value);
-        if bytes > limit {
-            return Err(RunError::TooLarge { run: run.clone(), what: what(), bytes, limit });
-        }
-        match self.store.signal(run, topic, id, &body).await? {
-            Signalled::Sent | Signalled::Duplicate => {
-                self.stir(run);
-                self.woken();
-                Ok(())
-            }
-            Signalled::Ended(state) => {
-                let why = "only a run that has not ended takes messages".into();
-                Err(RunError::State { run: run.clone(), state, why })
-            }
-            Signalled::Missing => Err(RunError::Missing { run: run.clone() }),
-        }
     }
 
     /// Claims runs and carries them out until it is said that no more are to be claimed.
@@ -155,23 +118,18 @@ impl Shared {
         self.leave().await;
     }
 
-    /// Claims up to `limit` runs. What the store gives is taken charge of even if the caller goes away meanwhile: then it
-    /// is given back.
+    /// Claims up to `limit` runs, and says when the next one is due.
     async fn claim(self: &Arc<Self>, limit: u32) -> Result<(Vec<(Live, Claimed)>, Option<Duration>), StoreError> {
         let workflows = self.wanted();
         if workflows.is_empty() {
             return Ok((Vec::new(), None));
         }
-        let member = self.member().await?;
         let wanted = Wanted { workflows: workflows.to_vec(), limit, max_attempts: self.settings.max_attempts };
-        let shared = self.clone();
-        let claiming = tokio::spawn(async move {
-            let _claiming = shared.claiming.clone().read_owned().await;
+        let claimed = self.claiming(async move |shared, member| {
             let found = shared.store.claim(member.worker(), &wanted).await.inspect_err(|error| member.doubt(error));
             found.map(|found| shared.take_charge(&member, found))
         });
-        // It cannot panic, and is not aborted.
-        claiming.await.unwrap_or_else(|_| Ok((Vec::new(), None)))
+        claimed.await.unwrap_or_else(|| Ok((Vec::new(), None)))
     }
 
     fn take_charge(self: &Arc<Self>, member: &Arc<Member>, found: Found) -> (Vec<(Live, Claimed)>, Option<Duration>) {
@@ -192,138 +150,6 @@ impl Shared {
             self.tell(|| Told::RunRecovered { run: run.id.as_str().into(), attempts: run.attempts });
         }
         (claimed, found.next_due)
-    }
-
-    /// Carries out one attempt at a run.
-    async fn carry_out(self: Arc<Self>, live: Live, claimed: Claimed) {
-        if let Some(workflow) = self.workflow(&claimed.run.name, &claimed.run.version) {
-            self.carry_out_as(live, claimed, workflow).await;
-        }
-    }
-
-    /// The same by a workflow that need not be registered.
-    pub(crate) async fn carry_out_as(self: Arc<Self>, live: Live, Claimed { run, steps }: Claimed, workflow: Workflow) {
-        let attempt = Arc::new(Attempt::new(&self, live.member(), &run, steps));
-        let turn =
-            match std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| workflow(Ctx(attempt.clone()), &run.input)))
-            {
-                Err(panic) => Turn::Panicked(crate::attempt::panic_text(&*panic)),
-                Ok(Err(why)) => {
-                    let failure = Failure {
-                        kind: "undecodable".into(),
-                        message: format!("the input: {why}"),
-                        ..Failure::default()
-                    };
-                    Turn::Interrupted(Interruption::Blocked(failure))
-                }
-                Ok(Ok(mut running)) => {
-                    let turn = tokio::select! {
-                        biased;
-                        lost = live.lost() => Err(lost),
-                        turn = attempt.drive(&mut running) => Ok(turn),
-                    };
-                    // Before the run can be anybody else's; what it says when it is dropped is not heard.
-                    let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(move || drop(running)));
-                    match turn {
-                        Ok(turn) => turn,
-                        Err(lost) => return self.lost(live, lost).await,
-                    }
-                }
-            };
-        let end = self.end(&attempt, turn);
-        match live.finish(&end).await {
-            Ok(Written::Fenced) => self.lost(live, Lost::Fenced).await,
-            Err(lost) => self.lost(live, lost).await,
-            Ok(Written::Done | Written::Already) => {
-                live.ended();
-                self.left(&run, &end).await;
-            }
-        }
-    }
-
-    /// How a run is left after a turn.
-    fn end(&self, attempt: &Attempt, turn: Turn) -> End {
-        let again = |failure: Failure| {
-            let attempts = attempt.in_vain();
-            if attempts >= self.settings.max_attempts {
-                let message = format!("given up after {attempts} attempts: {}", failure.message);
-                return End::Blocked(Failure { message, ..failure });
-            }
-            let after = self.settings.retry_delay.delay(attempts.saturating_sub(1), Duration::ZERO, &self.rng);
-            End::Queued { after, parked: false }
-        };
-        match turn {
-            Turn::Parked(after) => End::Queued { after, parked: true },
-            Turn::Interrupted(Interruption::Blocked(failure)) => End::Blocked(failure),
-            Turn::Interrupted(Interruption::Again(failure)) => again(failure),
-            // If it is this process's all the same, it is given back; if not, the store says so once more.
-            Turn::Interrupted(Interruption::Fenced) => End::Queued { after: Duration::ZERO, parked: true },
-            Turn::Panicked(text) => again(Failure {
-                kind: "panicked".into(),
-                message: format!("it panicked: {text}"),
-                ..Failure::default()
-            }),
-            Turn::Done(result) => match (attempt.left_over(&result), result) {
-                (Some(failure), _) => End::Blocked(failure),
-                (None, Ok(value)) => End::Ok(value),
-                (None, Err(failed)) => End::Err(failed.into_failure()),
-            },
-        }
-    }
-
-    /// A run was left by this process: tells who wants to know.
-    async fn left(&self, run: &Run, end: &End) {
-        match end {
-            End::Blocked(failure) => self.tell_blocked(&run.id, failure),
-            End::Err(failure) => {
-                self.tell(|| Told::RunFailed { run: run.id.as_str().into(), kind: failure.kind.as_str().into() });
-            }
-            End::Queued { .. } => self.woken(),
-            End::Ok(_) => {}
-        }
-        self.stir(&run.id);
-        if matches!(end, End::Ok(_) | End::Err(_)) {
-            self.tell_parent(run).await;
-        }
-    }
-
-    /// Wakes the parent of a run that has ended, if it has one. Should that not come through, the parent looks by itself
-    /// after a while.
-    pub(crate) async fn tell_parent(&self, run: &Run) {
-        if let Some(parent) = &run.parent {
-            // In an epoch it ends once: run again, it ends again.
-            let id = format!("{} {}", run.id, run.epoch);
-            let _ = self.store.signal(parent, CHILD, &id, "null").await;
-            self.stir(parent);
-            self.woken();
-        }
-    }
-
-    /// A run was lost: somebody else goes on, or it was cancelled.
-    async fn lost(&self, live: Live, why: Lost) {
-        let run = live.fence().run.clone();
-        live.ended();
-        match self.why_lost(&run, why).await {
-            // Told for all runs together.
-            Lost::Lease => return,
-            Lost::Cancelled => self.tell(|| Told::RunCancelled { run: run.as_str().into() }),
-            Lost::Fenced => {
-                count(&self.counters.fenced);
-                self.tell(|| Told::RunFenced { run: run.as_str().into() });
-            }
-        }
-        self.stir(&run);
-    }
-
-    /// The same, if the store knows better: a heartbeat and a write only see that the run is not this process's any more.
-    pub(crate) async fn why_lost(&self, run: &RunId, why: Lost) -> Lost {
-        match why {
-            Lost::Fenced => match self.store.peek(run).await {
-                Ok(Some(known)) if known.state == State::Cancelled => Lost::Cancelled,
-                _ => Lost::Fenced,
-            },
-            known => known,
-        }
     }
 
     /// Forgets what may be forgotten, one batch after another.

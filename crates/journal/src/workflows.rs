@@ -7,12 +7,13 @@ use std::sync::{Arc, PoisonError, RwLockReadGuard};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::attempt::{Interruption, Running, type_name};
+use crate::attempt::{Interruption, Running};
 use crate::context::Ctx;
 use crate::error::RunError;
 use crate::failed::Failed;
 use crate::journal::Shared;
 use crate::run::{Failure, RunId};
+use crate::value::{Unfit, type_name};
 
 /// Names and versions, and what is done for them.
 #[derive(Default)]
@@ -88,20 +89,6 @@ impl Shared {
     pub(crate) fn invalid_workflow(&self) -> Option<RunError> {
         self.read().invalid.clone()
     }
-
-    /// A value as JSON of a size that is allowed; or what is wrong with it: the kind, and how the sentence goes on.
-    pub(crate) fn encode(&self, value: &impl Serialize) -> Result<Box<str>, (&'static str, String)> {
-        let json = serde_json::to_string(value)
-            .map_err(|error| ("unencodable", format!("cannot be written as JSON: {error}")))?;
-        let (bytes, limit) = (json.len(), self.settings.max_value);
-        if bytes > limit {
-            let why = format!(
-                "has {bytes} bytes, at most {limit} are allowed (max_value): keep it elsewhere and its address here"
-            );
-            return Err(("too_large", why));
-        }
-        Ok(json.into())
-    }
 }
 
 /// A function of a run and its input as what is done for it.
@@ -120,7 +107,7 @@ where
             let encoded = attempt.shared.encode(&running.await?);
             match encoded {
                 Ok(json) => Ok(json),
-                Err((kind, why)) => {
+                Err(Unfit { kind, why }) => {
                     let failure =
                         Failure { kind: kind.into(), message: format!("the result {why}"), ..Failure::default() };
                     match attempt.stop(Interruption::Blocked(failure)).await {}

@@ -1,5 +1,5 @@
 //! Signatures and surroundings that the attributes have to bear: generics, lifetimes, traits, names of the user's own.
-#![allow(clippy::unwrap_used, reason = "a test may stop at the first surprise")]
+#![cfg(test)]
 #![allow(clippy::unused_async, clippy::unnecessary_wraps, reason = "what is called is as users have it")]
 
 use std::fmt::Display;

@@ -1,5 +1,5 @@
 //! The simulator: a run can be repeated, and what the studies of the manual claim holds.
-#![allow(clippy::unwrap_used)]
+#![cfg(test)]
 
 use std::time::Duration;
 

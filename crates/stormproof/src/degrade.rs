@@ -3,15 +3,13 @@
 use std::sync::Arc;
 
 use stormproof_core as core;
+use stormproof_core::Snapshot;
 use stormproof_core::event::Kind;
-use stormproof_core::{Event, Mistakes, Name, Snapshot};
-use tokio::sync::broadcast;
 
 pub use stormproof_core::degrade::{Component, Config, Level, Metadata, Parts, Response, Shift, Strategy, TooDegraded};
 
-use crate::clock::Clock;
 use crate::events::Listener;
-use crate::subject::Subject;
+use crate::subject::Live;
 
 /// The live level of a system of several parts. Clones are the same system.
 ///
@@ -25,45 +23,14 @@ use crate::subject::Subject;
 /// assert!(shop.check().is_err(), "more is missing than is allowed");
 /// ```
 #[derive(Clone, Debug)]
-pub struct Degradation(Arc<Shared>);
+pub struct Degradation(Arc<Live<core::Degradation>>);
 
-#[derive(Debug)]
-struct Shared {
-    core: core::Degradation,
-    subject: Subject,
-}
-
-crate::events::tells!(Degradation, 0.subject.listeners);
+crate::subject::live!(Degradation, Config, "`degraded` and `healed`");
 
 impl Degradation {
-    /// A system that lacks nothing, with the default configuration on the system's clock.
-    pub fn new(name: impl Into<Name>) -> Self {
-        Self::from_core(core::Degradation::new(name), &Clock::system())
-    }
-
-    /// With `config` on the system's clock, or all that is wrong with it.
-    pub fn with_config(name: impl Into<Name>, config: Config) -> Result<Self, Mistakes> {
-        Self::with_clock(name, config, &Clock::system())
-    }
-
-    /// With `config` on `clock`, or all that is wrong with it.
-    pub fn with_clock(name: impl Into<Name>, config: Config, clock: &Clock) -> Result<Self, Mistakes> {
-        core::Degradation::with_config(name, config).map(|core| Self::from_core(core, clock))
-    }
-
-    fn from_core(core: core::Degradation, clock: &Clock) -> Self {
-        let subject = Subject::new(core.name().clone(), clock);
-        Self(Arc::new(Shared { core, subject }))
-    }
-
-    /// The system's name.
-    pub fn name(&self) -> &Name {
-        self.0.core.name()
-    }
-
     /// Takes notice of how the parts are now, and gives the level.
     pub fn evaluate(&self, parts: Parts) -> Level {
-        let Shared { core, subject } = &*self.0;
+        let Live { core, subject } = &*self.0;
         if let Some(shift) = core.evaluate(subject.now(), parts) {
             subject.tell(shift.at, || Kind::Degradation { system: core.name().clone(), shift });
         }
@@ -90,16 +57,6 @@ impl Degradation {
                 listener(shift);
             }
         })
-    }
-
-    /// Calls `listener` for every event: `degraded` and `healed`.
-    pub fn on_event(&self, listener: impl Fn(&Event) + Send + Sync + 'static) -> Listener {
-        self.0.subject.listeners.listen(listener)
-    }
-
-    /// The events from now on, through a queue of [`QUEUE`](crate::events::QUEUE).
-    pub fn subscribe(&self) -> broadcast::Receiver<Event> {
-        self.0.subject.listeners.subscribe()
     }
 
     /// The level as data, for metrics and pages.

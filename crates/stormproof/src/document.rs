@@ -5,6 +5,7 @@
 //! that one slip does not hide the next; what can be read is then judged by its own rules.
 
 pub(crate) mod tree;
+mod wording;
 
 use std::fmt;
 
@@ -12,7 +13,8 @@ use serde::de::DeserializeOwned;
 use stormproof_core::Invalid;
 use toml::de::{DeTable, Deserializer};
 
-use self::tree::{Culprit, locate, take_out};
+use self::tree::{Culprit, What, locate, take_out, within};
+use self::wording::{Found, told};
 use crate::environment::Environment;
 use crate::preset;
 
@@ -58,7 +60,7 @@ impl std::error::Error for Mistake {}
 /// let text = "deadline = 'soon'\n\n[breaker]\nsuccess_threshold = 0\n";
 /// let mistakes = document::read(text, config::Config::validate).unwrap_err();
 /// let shown: Vec<_> = mistakes.iter().map(ToString::to_string).collect();
-/// assert!(shown[0].starts_with("1:12: deadline: invalid value: string \"soon\""));
+/// assert!(shown[0].starts_with("1:12: deadline: is 'soon', allowed is a duration such as "));
 /// assert_eq!(shown[1], "4:21: breaker.success_threshold: is 0, allowed is 1 or more");
 /// ```
 ///
@@ -93,7 +95,7 @@ impl<'a> Reader<'a> {
         Self::default()
     }
 
-    /// Policies stand at this path, such as `policies.*`: there `preset` names a preset, and two names
+    /// Policies stand at this path, such as `policies.*`, or are the document itself (the empty path): there `preset` names a preset, and two names
     /// that mean the same are a mistake.
     pub fn policies(mut self, path: &'a str) -> Self {
         self.policies = Some(path);
@@ -158,9 +160,7 @@ impl<'a> Reader<'a> {
         let mut found = Vec::new();
         let mut twice = Vec::new();
         for (path, policy) in self.policies.map_or_else(Vec::new, |path| tree::at_path(tree, path)) {
-            if let toml::de::DeValue::Table(policy) = policy.get_mut() {
-                tree::gather_backoff(policy, &path, &mut twice);
-            }
+            tree::gather_backoff(policy, &path, &mut twice);
         }
         if let Some(environment) = self.environment {
             for (at, message) in environment.lay_over(tree, places.text.len() + 1) {
@@ -169,15 +169,14 @@ impl<'a> Reader<'a> {
         }
         let policies = self.policies.map_or_else(Vec::new, |path| tree::at_path(tree, path));
         for (path, policy) in policies {
-            let toml::de::DeValue::Table(policy) = policy.get_mut() else { continue };
             tree::take_out_twice(policy, "policy", &path, &mut twice);
             if let Err((at, message)) = preset::expand(policy, self.environment) {
-                found.push(places.mistake(at, format!("{path}.preset"), message));
+                found.push(places.mistake(at, within(&path, "preset"), message));
             }
         }
         found.extend(twice.into_iter().map(|tree::Twice { path, name, other, at }| {
             let message = format!("says the same as `{other}`: set one of them");
-            places.mistake(at, format!("{path}.{name}"), message)
+            places.mistake(at, within(&path, &name), message)
         }));
         found
     }
@@ -197,13 +196,13 @@ fn deserialize<T: DeserializeOwned>(
             Err(error) => error,
         };
         let culprit = error.span().and_then(|span| take_out(&mut tree, &span));
-        let Some(Culprit { path, at, emptied }) = culprit else {
-            found.push(places.mistake(0, String::new(), plain(error.message())));
+        let Some(Culprit { path, at, what, emptied }) = culprit else {
+            found.push(places.mistake(0, String::new(), told(error.message(), Found::Several("a table"))));
             return (None, dropped);
         };
         // A table that holds nothing since its contents were taken out is no mistake of its own.
         if !(emptied && error.span().is_some_and(|span| found.iter().any(|(at, _)| span.contains(at)))) {
-            found.push(places.mistake(at, path.clone(), plain(error.message())));
+            found.push(places.mistake(at, path.clone(), told(error.message(), places.found(what))));
         }
         dropped.push(path);
         if found.len() >= MOST {
@@ -216,30 +215,11 @@ fn said(value: &str, allowed: &str) -> String {
     format!("is {value}, allowed is {allowed}")
 }
 
-/// A message without the names of Rust's types, which mean nothing in a file.
-fn plain(message: &str) -> String {
-    const WORDS: [(&str, &str); 5] = [
-        ("expected u32", "expected a whole number from 0 to 4294967295"),
-        ("expected usize", "expected a whole number, 0 or more"),
-        ("expected u16", "expected a whole number from 0 to 65535"),
-        ("expected f64", "expected a number"),
-        ("expected a sequence", "expected a list"),
-    ];
-    let message = WORDS.iter().fold(message.to_owned(), |text, (rust, words)| text.replace(rust, words));
-    match message.split_once("expected struct ") {
-        Some((before, name)) => {
-            let after = name.trim_start_matches(|c: char| c.is_alphanumeric() || c == '_');
-            format!("{before}expected a table{after}")
-        }
-        None => message,
-    }
-}
-
 /// Names `preset` among the settings of a policy: it is replaced before the type, which does not know it, is read.
 fn name_preset(message: &mut String) {
-    const POLICY: &str = "expected one of `deadline`, ";
-    if message.starts_with("unknown field") && message.contains(POLICY) {
-        *message = message.replace(POLICY, "expected one of `preset`, `deadline`, ");
+    const POLICY: &str = "allowed is one of `deadline`, ";
+    if message.contains(POLICY) {
+        *message = message.replace(POLICY, "allowed is one of `preset`, `deadline`, ");
     }
 }
 
@@ -264,13 +244,24 @@ struct Places<'t> {
     environment: Option<&'t Environment>,
 }
 
-impl Places<'_> {
+impl<'t> Places<'t> {
+    /// What was taken out of the tree, as far as it may be told.
+    fn found(&self, what: What) -> Found<'t> {
+        match what {
+            What::Name => Found::Name,
+            What::Table => Found::Several("a table"),
+            What::List => Found::Several("a list"),
+            // A variable has no place in the text.
+            What::Single(span) => self.text.get(span).map_or(Found::Secret, Found::Written),
+        }
+    }
+
     fn mistake(&self, at: usize, path: String, message: String) -> (usize, Mistake) {
         let at = tree::offset(at);
         let variable = at.checked_sub(self.text.len() + 1).and_then(|at| self.environment?.variable(at));
         if let Some(variable) = variable {
             // A variable may hold a secret: its value is not repeated.
-            let message = match message.find("expected").or(message.find("allowed is")) {
+            let message = match message.find("allowed is") {
                 Some(from) if !path.is_empty() => format!("is not valid, {}", &message[from..]),
                 _ => message,
             };

@@ -180,7 +180,7 @@ impl Environment {
         for (nth, (_, path, value)) in self.settings.iter().enumerate() {
             let at = base + 2 * nth;
             if path.iter().any(String::is_empty) {
-                wrong.push((at, "is not valid, expected names joined by `__`".to_owned()));
+                wrong.push((at, "is not valid, allowed is names joined by `__`".to_owned()));
                 continue;
             }
             let text = |_| DeValue::String(value.as_str().into());

@@ -5,8 +5,7 @@ use std::sync::Arc;
 use stormproof_core as core;
 use stormproof_core::event::Kind;
 use stormproof_core::loop_guard::Report;
-use stormproof_core::{Event, Mistakes, Name, Snapshot};
-use tokio::sync::broadcast;
+use stormproof_core::{Name, Snapshot};
 
 pub use stormproof_core::loop_guard::{
     Config, Detection, Limit, LoopType, Near, Poll, RestoreError, Rule, State, Step, Tool, Turn, VERSION, Verdict,
@@ -14,7 +13,7 @@ pub use stormproof_core::loop_guard::{
 
 use crate::clock::Clock;
 use crate::events::Listener;
-use crate::subject::Subject;
+use crate::subject::Live;
 
 /// Watches one run of an agent. Clones are the same run.
 ///
@@ -34,32 +33,11 @@ use crate::subject::Subject;
 /// assert!(guard.after_call("read_file", r#"{"path":"src/lib.rs"}"#, Ok("mod a;")).is_allow());
 /// ```
 #[derive(Clone, Debug)]
-pub struct LoopGuard(Arc<Shared>);
+pub struct LoopGuard(Arc<Live<core::LoopGuard>>);
 
-#[derive(Debug)]
-struct Shared {
-    core: core::LoopGuard,
-    subject: Subject,
-}
-
-crate::events::tells!(LoopGuard, 0.subject.listeners);
+crate::subject::live!(LoopGuard, Config, "`loop_detected` and `loop_limit_near`");
 
 impl LoopGuard {
-    /// A run that begins, with the default configuration on the system's clock.
-    pub fn new(run: impl Into<Name>) -> Self {
-        Self::from_core(core::LoopGuard::new(run), &Clock::system())
-    }
-
-    /// With `config` on the system's clock, or all that is wrong with it.
-    pub fn with_config(run: impl Into<Name>, config: Config) -> Result<Self, Mistakes> {
-        Self::with_clock(run, config, &Clock::system())
-    }
-
-    /// With `config` on `clock`, or all that is wrong with it.
-    pub fn with_clock(run: impl Into<Name>, config: Config, clock: &Clock) -> Result<Self, Mistakes> {
-        core::LoopGuard::with_config(run, config).map(|core| Self::from_core(core, clock))
-    }
-
     /// A run that goes on in another process, or under other limits: see
     /// [the core's](stormproof_core::LoopGuard::restore).
     ///
@@ -69,23 +47,13 @@ impl LoopGuard {
         core::LoopGuard::restore(run, config, state).map(|core| Self::from_core(core, clock))
     }
 
-    fn from_core(core: core::LoopGuard, clock: &Clock) -> Self {
-        let subject = Subject::new(core.name().clone(), clock);
-        Self(Arc::new(Shared { core, subject }))
-    }
-
-    /// The run's name.
-    pub fn name(&self) -> &Name {
-        self.0.core.name()
-    }
-
     /// The configuration.
     pub fn config(&self) -> &Config {
         self.0.core.config()
     }
 
-    /// Before `tool` is called. `arguments` is any text in which the same is written the same way: of JSON, with its keys
-    /// sorted, as `serde_json::Value` writes it.
+    /// Before `tool` is called. `arguments` is any text in which the same is written the same way; of JSON neither blanks
+    /// nor the order of fields count.
     pub fn before_call(&self, tool: &str, arguments: &str) -> Verdict {
         self.tell(self.0.core.before_call(self.0.subject.now(), tool, arguments))
     }
@@ -137,6 +105,15 @@ impl LoopGuard {
         self.0.core.context(text);
     }
 
+    /// A person has said something, and the agent answers that: what it did before is no evidence any more, as a question
+    /// may well be asked again. The step is not forgotten: after a detection there is no nudge any more. Ids in `text` name
+    /// things, as those of [`context`](Self::context). A message that a program sends by itself, such as "go on", is none.
+    ///
+    /// A run that is stopped stays so until [`resume`](Self::resume).
+    pub fn user_turn(&self, text: &str) {
+        self.0.core.user_turn(text);
+    }
+
     /// Lets a run go on that was stopped. All evidence is forgotten, but not the step: the next detection is a block.
     ///
     /// # Errors
@@ -164,23 +141,13 @@ impl LoopGuard {
         })
     }
 
-    /// Calls `listener` for every event: `loop_detected` and `loop_limit_near`.
-    pub fn on_event(&self, listener: impl Fn(&Event) + Send + Sync + 'static) -> Listener {
-        self.0.subject.listeners.listen(listener)
-    }
-
-    /// The events from now on, through a queue of [`QUEUE`](crate::events::QUEUE).
-    pub fn subscribe(&self) -> broadcast::Receiver<Event> {
-        self.0.subject.listeners.subscribe()
-    }
-
     /// The run as data, for metrics and pages.
     pub fn snapshot(&self) -> Snapshot {
         self.0.core.snapshot()
     }
 
     fn tell(&self, report: Report) -> Verdict {
-        let Shared { core, subject } = &*self.0;
+        let Live { core, subject } = &*self.0;
         for near in report.near {
             subject.tell(report.at, || Kind::LoopLimitNear { run: core.name().clone(), near });
         }

@@ -78,7 +78,7 @@ pub(crate) fn expand<'t>(
     let Some((key, name)) = policy.remove_entry("preset") else { return Ok(()) };
     let span = if name.span().start == usize::MAX { key.span() } else { name.span() };
     let DeValue::String(name) = name.get_ref() else {
-        return Err((span.start, "is no text, expected the name of a preset".to_owned()));
+        return Err((span.start, "is no text, allowed is the name of a preset".to_owned()));
     };
     let Some(preset) = PRESETS.get(name.as_ref()) else {
         return Err((span.start, Unknown { name: name.to_string() }.to_string()));

@@ -64,3 +64,63 @@ impl Subject {
         self.listeners.subscribe()
     }
 }
+
+/// A core with what it needs to tell of itself.
+#[derive(Debug)]
+pub(crate) struct Live<C> {
+    pub(crate) core: C,
+    pub(crate) subject: Subject,
+}
+
+/// How an `Arc<Live<_>>` of this name is made, what it is called, and who hears of it.
+macro_rules! live {
+    ($source:ident, $config:ty, $events:literal) => {
+        $crate::events::tells!($source, 0.subject.listeners);
+
+        impl $source {
+            /// With the default configuration on the system's clock.
+            pub fn new(name: impl Into<$crate::Name>) -> Self {
+                Self::from_core(::stormproof_core::$source::new(name), &$crate::Clock::system())
+            }
+
+            /// With `config` on the system's clock, or all that is wrong with it.
+            pub fn with_config(name: impl Into<$crate::Name>, config: $config) -> Result<Self, $crate::Mistakes> {
+                Self::with_clock(name, config, &$crate::Clock::system())
+            }
+
+            /// With `config` on `clock`, or all that is wrong with it.
+            pub fn with_clock(
+                name: impl Into<$crate::Name>,
+                config: $config,
+                clock: &$crate::Clock,
+            ) -> Result<Self, $crate::Mistakes> {
+                ::stormproof_core::$source::with_config(name, config).map(|core| Self::from_core(core, clock))
+            }
+
+            fn from_core(core: ::stormproof_core::$source, clock: &$crate::Clock) -> Self {
+                let subject = $crate::subject::Subject::new(core.name().clone(), clock);
+                Self(::std::sync::Arc::new($crate::subject::Live { core, subject }))
+            }
+
+            /// Its name.
+            pub fn name(&self) -> &$crate::Name {
+                self.0.core.name()
+            }
+
+            #[doc = concat!("Calls `listener` for every event: ", $events, ". At once, under no lock. A listener that")]
+            /// panics is passed over.
+            pub fn on_event(
+                &self,
+                listener: impl Fn(&$crate::Event) + Send + Sync + 'static,
+            ) -> $crate::events::Listener {
+                self.0.subject.on_event(listener)
+            }
+
+            /// The events from now on, through a queue of [`QUEUE`](crate::events::QUEUE).
+            pub fn subscribe(&self) -> ::tokio::sync::broadcast::Receiver<$crate::Event> {
+                self.0.subject.subscribe()
+            }
+        }
+    };
+}
+pub(crate) use live;

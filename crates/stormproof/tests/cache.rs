@@ -1,6 +1,6 @@
 //! Answers that are kept (T76, X24, conformance 46): when they are served, and who calls for them.
 #![cfg(feature = "cache")]
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may stop at the first surprise")]
+#![cfg(test)]
 
 use std::future::{Future, pending, poll_fn, ready};
 use std::pin::{Pin, pin};

@@ -1,5 +1,5 @@
 //! Durations as they stand in files: whatever is written is a duration or a mistake, and what we write we read.
-#![allow(clippy::unwrap_used, reason = "a test may stop at the first surprise")]
+#![cfg(test)]
 
 use std::time::Duration;
 

@@ -1,6 +1,7 @@
 //! What a call that holds leaves behind.
 
-#![allow(clippy::unwrap_used, clippy::float_cmp)]
+#![cfg(test)]
+#![allow(clippy::float_cmp, reason = "the numbers are exact")]
 
 use stormproof::{Policy, Verdict, breaker, bulkhead};
 

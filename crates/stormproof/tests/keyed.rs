@@ -1,5 +1,5 @@
 //! Maps by key under threads and under random histories: what is open or in use is never forgotten.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may stop at the first surprise")]
+#![cfg(test)]
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -1,5 +1,5 @@
 //! Listeners that come and go on several threads while others tell, and who of them hears what.
-#![allow(clippy::unwrap_used, reason = "a test may stop at the first surprise")]
+#![cfg(test)]
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};

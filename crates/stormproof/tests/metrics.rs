@@ -1,5 +1,5 @@
 //! Whatever stages are called and whatever they count, the text is one that a strict reader takes.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may stop at the first surprise")]
+#![cfg(test)]
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 

@@ -1,6 +1,6 @@
 //! The state of a registry across processes: T43, T44, and what a crash leaves.
 #![cfg(feature = "persist")]
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may stop at the first surprise")]
+#![cfg(test)]
 
 use std::fs;
 use std::path::PathBuf;

@@ -1,6 +1,6 @@
 //! What the tower door adds to the core: readiness, copies, bodies that hold, and stacks it fits into.
 #![cfg(feature = "http")]
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test may stop at the first surprise")]
+#![cfg(test)]
 
 use std::convert::Infallible;
 use std::future::{Ready, ready};

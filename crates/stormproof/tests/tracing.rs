@@ -1,6 +1,6 @@
 //! Events through `tracing`: with a level, and each field under its own name.
 #![cfg(feature = "tracing")]
-#![allow(clippy::unwrap_used, reason = "a test may stop at the first surprise")]
+#![cfg(test)]
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;

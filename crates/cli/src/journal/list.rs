@@ -58,7 +58,6 @@ pub(super) fn waits(run: &Run, now: Millis) -> String {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
     use serde_json::json;
 
     use super::super::show::tests::run;

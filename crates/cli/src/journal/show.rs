@@ -112,7 +112,6 @@ fn row(step: &Step, now: Millis, values: bool) -> [String; 7] {
 
 #[cfg(test)]
 pub(super) mod tests {
-    #![allow(clippy::unwrap_used)]
     use serde_json::{Value, json};
     use stormproof_journal::Run;
 

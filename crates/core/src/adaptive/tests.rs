@@ -1,5 +1,4 @@
 //! Adaptive concurrency: the limit against servers whose best limit is known.
-#![allow(clippy::unwrap_used)]
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;

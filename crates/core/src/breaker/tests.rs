@@ -1,5 +1,4 @@
 //! The breaker alone.
-#![allow(clippy::unwrap_used, reason = "tests")]
 
 use super::*;
 use crate::breaker::Window;

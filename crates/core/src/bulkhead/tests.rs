@@ -1,5 +1,4 @@
 //! Bulkhead: behaviour of the stage alone.
-#![allow(clippy::unwrap_used)]
 
 use std::collections::VecDeque;
 

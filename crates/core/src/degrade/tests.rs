@@ -1,5 +1,4 @@
 //! The levels and how a live one moves.
-#![allow(clippy::unwrap_used)]
 
 use std::time::Duration;
 

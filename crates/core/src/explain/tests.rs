@@ -1,5 +1,4 @@
 //! Exact numbers; that calls keep to them is tested where calls are driven.
-#![allow(clippy::unwrap_used, reason = "tests")]
 
 use std::time::Duration;
 

@@ -1,5 +1,5 @@
 //! What the rules of health say, one by one. Random histories are in `tests/model_health.rs`.
-#![allow(clippy::unwrap_used, clippy::float_cmp)]
+#![allow(clippy::float_cmp, reason = "the numbers are exact")]
 
 use std::time::Duration;
 

@@ -1,4 +1,3 @@
-#![allow(clippy::unwrap_used, reason = "a test may stop at the first surprise")]
 #![allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "small numbers")]
 
 use std::sync::Arc;

@@ -1,15 +1,20 @@
 //! Agents that wait for one another, hand a task on and back, and start others.
 
 use std::collections::{BTreeSet, VecDeque};
+use std::time::Duration;
 
 use super::config::Config;
+use super::mask::both;
 use super::recent::Recent;
 use super::rule::{Limit, Rule};
+use super::watch::since;
 
 /// So many waits are remembered; of more the oldest are forgotten.
 const MOST_WAITS: usize = 1_024;
 /// So many different handoffs are.
 const MOST_HANDOFFS: usize = 256;
+/// Agents that are wanted within this time are wanted at once.
+const AT_ONCE: Duration = Duration::from_secs(1);
 
 /// What is remembered of agents. An agent is known by the fingerprint of its name.
 #[derive(Clone, Debug)]
@@ -17,17 +22,48 @@ const MOST_HANDOFFS: usize = 256;
 pub(super) struct Agents {
     /// Who waits for whom, and how deep that was when it began.
     waits: VecDeque<(u64, u64, u32)>,
-    /// By whom, to whom and why: how often, and what had been learned by then.
-    handoffs: Recent<(u32, u64)>,
+    /// By whom, to whom and why, and the same without the reason.
+    handoffs: Recent<Handoff>,
     pub(super) spawned: u32,
     pub(super) alive: u32,
-    /// Agents in a row that could not be started because too many were alive.
+    /// How often in a row agents could not be started because too many were alive.
     held: u32,
+    /// In which turn, and when, that last was.
+    #[cfg_attr(feature = "serde", serde(default))]
+    held_at: (u32, u64),
+}
+
+/// How often a handoff came, when last, and what had been learned by then.
+#[derive(Clone, Copy, Debug, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(default))]
+struct Handoff {
+    times: u32,
+    at: u64,
+    learned: u64,
+}
+
+impl Handoff {
+    /// One more; how many there are now, if that are more than `most`.
+    fn count(&mut self, at: u64, learned: u64, window: Duration, most: u32) -> Option<Rule> {
+        if self.learned != learned || since(at, self.at) > window {
+            self.times = 0;
+        }
+        let times = self.times.saturating_add(1);
+        (self.at, self.learned, self.times) = (at, learned, times.min(most));
+        (times > most).then_some(Rule::Handoff(times))
+    }
 }
 
 impl Default for Agents {
     fn default() -> Self {
-        Self { waits: VecDeque::new(), handoffs: Recent::new(MOST_HANDOFFS), spawned: 0, alive: 0, held: 0 }
+        Self {
+            waits: VecDeque::new(),
+            handoffs: Recent::new(MOST_HANDOFFS),
+            spawned: 0,
+            alive: 0,
+            held: 0,
+            held_at: (0, 0),
+        }
     }
 }
 
@@ -81,24 +117,26 @@ impl Agents {
     }
 
     /// A task goes from one agent to another, who goes on with it.
-    pub(super) fn handoff(&mut self, print: u64, learned: u64, config: &Config) -> Option<Rule> {
-        let (handoff, _) = self.handoffs.touch(print, || (0, learned));
-        if handoff.1 != learned {
-            *handoff = (0, learned);
-        }
-        let times = handoff.0.saturating_add(1);
-        if times > config.max_handoff_repetitions {
-            return Some(Rule::Handoff(times));
-        }
-        handoff.0 = times;
-        None
+    pub(super) fn handoff(&mut self, at: u64, pair: u64, reason: u64, learned: u64, config: &Config) -> Option<Rule> {
+        let window = config.repetition_window;
+        let same = self.handoffs.touch(both(pair, reason), Handoff::default).0;
+        let found = same.count(at, learned, window, config.max_handoff_repetitions);
+        let any = self.handoffs.touch(pair, Handoff::default).0;
+        found.or(any.count(at, learned, window, config.max_changing_repetitions))
     }
 
-    /// Whether there is room for another one; if not, how often in a row there was none.
-    pub(super) fn room(&mut self, config: &Config) -> Result<(), u32> {
-        let full = config.max_agents.is_some_and(|most| self.alive >= most);
-        self.held = if full { self.held.saturating_add(1) } else { 0 };
-        if full { Err(self.held) } else { Ok(()) }
+    /// Whether there is room for another one; if not, how often in a row there was none. All that are wanted at once, in
+    /// one turn or within a second, are one time.
+    pub(super) fn room(&mut self, turn: u32, at: u64, config: &Config) -> Result<(), u32> {
+        if config.max_agents.is_none_or(|most| self.alive < most) {
+            self.held = 0;
+            return Ok(());
+        }
+        let at_once = turn == self.held_at.0 && since(at, self.held_at.1) < AT_ONCE;
+        if self.held == 0 || !at_once {
+            (self.held, self.held_at) = (self.held.saturating_add(1), (turn, at));
+        }
+        Err(self.held)
     }
 
     pub(super) fn ended(&mut self) {
@@ -116,5 +154,11 @@ impl Agents {
 
     pub(super) fn forgive(&mut self) {
         (self.handoffs, self.held) = (Recent::new(MOST_HANDOFFS), 0);
+    }
+
+    /// Nobody is at work and nobody waits: the process is gone in which they did.
+    pub(super) fn gone(&mut self) {
+        self.waits.clear();
+        (self.alive, self.held) = (0, 0);
     }
 }

@@ -225,5 +225,6 @@ pub(super) fn cut(text: &str, most: usize) -> &str {
     &text[..end]
 }
 
-#[cfg(all(test, not(loom)))]
+#[cfg(test)]
+#[cfg(not(loom))]
 mod tests;

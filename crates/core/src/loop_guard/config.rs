@@ -58,7 +58,8 @@ pub struct Config {
     pub max_time_without_progress: Option<Duration>,
     /// The caller's fingerprint may come back so often to one it had before. Default: 3.
     pub max_state_revisits: u32,
-    /// The same handoff may come so often while nothing new is learned. Default: 3.
+    /// The same handoff may come so often while nothing new is learned; one for another reason each time
+    /// `max_changing_repetitions`. Default: 3.
     pub max_handoff_repetitions: u32,
     /// Turns of the model. Default: 1,000.
     #[cfg_attr(feature = "serde", serde(alias = "max_total_iterations"))]
@@ -77,7 +78,8 @@ pub struct Config {
     pub max_spawns: Option<u32>,
     /// Agents alive at once. One more is held back; only one that is asked for again and again is a detection. Default: 10.
     pub max_agents: Option<u32>,
-    /// Restarts of the run from a saved state. Default: 10.
+    /// Restarts of the run from a saved state, until there were `forgive_after` new results since the first of them.
+    /// Default: 10.
     pub max_restarts: Option<u32>,
     /// A limit is near from this share of it on, above 0 and at most 1. Default: 0.8.
     pub warn_at: f64,
@@ -100,12 +102,15 @@ pub struct Config {
 }
 
 /// What holds for one tool.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(default, deny_unknown_fields))]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Tool {
     /// Calls of this tool that are asked for in the whole run. Default: no limit.
     pub max_calls: Option<u32>,
+    /// Fields of its arguments and results, by name, whose values say nothing, such as a description that the model adds.
+    /// Default: none.
+    pub ignored_fields: Vec<String>,
     /// That it asks again and again by its nature, and how long it may. Default: it does not.
     pub poll: Option<Poll>,
 }
@@ -212,6 +217,13 @@ impl Config {
     #[must_use]
     pub fn max_calls(mut self, tool: impl Into<String>, most: u32) -> Self {
         self.tools.entry(tool.into()).or_default().max_calls = Some(most);
+        self
+    }
+
+    /// Declares that the value of `field` says nothing in what `tool` is asked and answers.
+    #[must_use]
+    pub fn ignore(mut self, tool: impl Into<String>, field: impl Into<String>) -> Self {
+        self.tools.entry(tool.into()).or_default().ignored_fields.push(field.into());
         self
     }
 

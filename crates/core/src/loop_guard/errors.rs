@@ -37,6 +37,41 @@ struct Error {
     useful: u64,
 }
 
+/// How a result begins that is an error, where a loop has no other way to say so.
+const BEGINNINGS: [&str; 9] = [
+    "error:",
+    "error executing",
+    "error calling",
+    "exception:",
+    "fatal:",
+    "traceback (",
+    "<error>",
+    "<tool_use_error>",
+    "{\"error\":\"",
+];
+
+/// Words of which an error is made that does not say what went wrong.
+const EMPTY: [&str; 14] = [
+    "a", "code", "command", "error", "exit", "exited", "failed", "non", "process", "returned", "status", "the", "with",
+    "zero",
+];
+
+/// Whether a result is an error that tells what went wrong. One that does not may have as many causes as calls: that a
+/// search found nothing, that a file is not there.
+pub(super) fn is_error(outcome: Result<&str, &str>) -> bool {
+    match outcome {
+        Ok(text) => {
+            let text = text.trim_start().as_bytes();
+            BEGINNINGS
+                .iter()
+                .any(|known| text.get(..known.len()).is_some_and(|start| start.eq_ignore_ascii_case(known.as_bytes())))
+        }
+        Err(text) => text
+            .split(|letter: char| !letter.is_alphabetic())
+            .any(|word| !word.is_empty() && !EMPTY.iter().any(|known| word.eq_ignore_ascii_case(known))),
+    }
+}
+
 impl Default for Errors {
     fn default() -> Self {
         Self { tools: Recent::new(MOST), errors: Recent::new(MOST) }

@@ -30,8 +30,8 @@ impl Ladder {
         self.found = self.found.saturating_add(1);
         let step = match rule {
             Rule::Limit(_) => Step::Stop,
-            // Going on would wait for ever.
-            _ if self.found == 1 && rule != Rule::Circle => Step::Nudge,
+            // Going on would wait for ever, or be one too many.
+            _ if self.found == 1 && !matches!(rule, Rule::Circle | Rule::Crowd(_)) => Step::Nudge,
             _ if self.blocks < config.max_blocks => Step::Block,
             _ => Step::Stop,
         };

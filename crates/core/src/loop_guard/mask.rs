@@ -3,7 +3,9 @@
 //! What is taken for an id or a time must look like one: a UUID, a ULID, a long hexadecimal or random number, a date, a
 //! time, seconds since 1970; in results a length of time, too. Short numbers stay: `file_001` is not `file_002`, and page 2
 //! is not page 1. An id in arguments that an earlier result has shown names a thing: it is told apart by where it was shown.
+//! In arguments a date without a time, or a time at the full minute, was chosen, and stays, too.
 
+mod json;
 mod shapes;
 
 use shapes::{Shape, is_word};
@@ -85,7 +87,8 @@ pub(super) struct Prints {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Mask<'a> {
     pub(super) on: bool,
-    pub(super) ignored: &'a [String],
+    /// Fields that say nothing: everywhere, and in what this tool is asked and answers.
+    pub(super) ignored: [&'a [String]; 2],
 }
 
 /// Fields whose values tell one request from the next and nothing else; in lower case, without `_` and `-`.
@@ -132,11 +135,16 @@ impl Mask<'_> {
     /// The fingerprints of `text`. `meaning` is asked for each id or time in it, by its own fingerprint: what it returns
     /// takes the place of the id.
     pub(super) fn prints(self, text: &str, kind: Text, mut meaning: impl FnMut(u64) -> Option<u64>) -> Prints {
-        let bytes = text.as_bytes();
         if !self.on {
             let exact = print(text);
             return Prints { exact, masked: exact };
         }
+        json::prints(text, self, kind, &mut meaning).unwrap_or_else(|| self.plain(text, kind, &mut meaning))
+    }
+
+    /// The same of what is not JSON, or is a part of it.
+    fn plain(self, text: &str, kind: Text, meaning: &mut impl FnMut(u64) -> Option<u64>) -> Prints {
+        let bytes = text.as_bytes();
         let (mut exact, mut masked) = (Print::new(), Print::new());
         // Bytes up to `told` are in the fingerprints.
         let (mut told, mut at, mut counted) = (0, 0, false);
@@ -150,6 +158,19 @@ impl Mask<'_> {
                 (counted && digits > 0).then_some(Shape { end: at + digits, known: false })
             });
             counted = false;
+            if shape.is_none()
+                && let Some(end) = shapes::decimal(bytes, at)
+            {
+                // Apart from the rest, so that it is the same written with more digits.
+                let rounded = rounded(&text[at..end]);
+                let number = rounded.as_deref().unwrap_or(&text[at..end]).as_bytes();
+                for print in [&mut exact, &mut masked] {
+                    print.add(&bytes[told..at]);
+                    print.add(number);
+                }
+                (told, at) = (end, end);
+                continue;
+            }
             if let Some(Shape { end, known }) = shape {
                 if kind == Text::Arguments {
                     exact.add(&bytes[told..end]);
@@ -163,12 +184,17 @@ impl Mask<'_> {
                 (told, at) = (end, end);
                 continue;
             }
+            let part = at + bytes[at..].iter().take_while(|byte| byte.is_ascii_alphanumeric()).count();
+            // A part of a word may be an id, as in `call_01h…`; only a whole one is a name.
+            if at > 0 && is_word(bytes[at - 1]) {
+                at = part;
+                continue;
+            }
             let end = at + bytes[at..].iter().take_while(|byte| is_word(**byte)).count();
             let word = &bytes[at..end];
             counted = kind == Text::Output && COUNTED.iter().any(|known| word.eq_ignore_ascii_case(known.as_bytes()));
-            let whole = at == 0 || !is_word(bytes[at - 1]);
-            let value = whole.then(|| value_after(bytes, end)).flatten();
-            if let Some((from, to)) = value.filter(|_| self.ignores(word, kind)) {
+            let value = if self.ignores(word, kind) { value_after(bytes, end) } else { None };
+            if let Some((from, to)) = value {
                 for print in [&mut exact, &mut masked].into_iter().skip(usize::from(kind == Text::Output)) {
                     print.add(&bytes[told..from]);
                     print.add(MASKED);
@@ -176,8 +202,7 @@ impl Mask<'_> {
                 (told, at) = (to, to);
                 continue;
             }
-            // A part of a word may be an id, as in `call_01h…`.
-            at += bytes[at..end].iter().take_while(|byte| byte.is_ascii_alphanumeric()).count();
+            at = part;
         }
         if kind == Text::Arguments {
             exact.add(&bytes[told..]);
@@ -193,8 +218,18 @@ impl Mask<'_> {
         };
         NONCES.iter().any(|name| is(name))
             || kind == Text::Output && MOMENTS.iter().any(|name| is(name))
-            || self.ignored.iter().any(|name| is(name))
+            || self.ignored.iter().copied().flatten().any(|name| is(name))
     }
+}
+
+/// A number without the digits in which it only wobbles: those after the sixth behind the point. `None` if it has none.
+fn rounded(number: &str) -> Option<String> {
+    let (_, fraction) = number.split_once('.')?;
+    if fraction.len() <= 6 {
+        return None;
+    }
+    let rounded = format!("{:.6}", number.parse::<f64>().ok()?);
+    Some(rounded.trim_end_matches('0').trim_end_matches('.').to_owned())
 }
 
 /// Where the value of a field stands whose name ends at `end`: after `":` or `=`, in quotes or up to what ends it.

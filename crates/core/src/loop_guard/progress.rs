@@ -15,13 +15,16 @@ pub(super) struct Progress {
     last: Option<u64>,
     since: u64,
     turns: u32,
+    /// A poller was asked since the last turn, and nothing else.
+    #[cfg_attr(feature = "serde", serde(default))]
+    pub(super) waits: bool,
     /// By state: how often the work came to it.
     visits: Recent<u32>,
 }
 
 impl Default for Progress {
     fn default() -> Self {
-        Self { last: None, since: 0, turns: 0, visits: Recent::new(MOST) }
+        Self { last: None, since: 0, turns: 0, waits: false, visits: Recent::new(MOST) }
     }
 }
 
@@ -46,7 +49,8 @@ impl Progress {
     /// A turn is over.
     pub(super) fn turn(&mut self, at: u64, config: &Config) -> Option<Rule> {
         self.last?;
-        self.turns = self.turns.saturating_add(1);
+        // Whoever waits gets no further, and has a limit of its own.
+        self.turns = self.turns.saturating_add(u32::from(!std::mem::take(&mut self.waits)));
         let long = config.max_time_without_progress.is_some_and(|most| since(at, self.since) > most);
         if self.turns <= config.max_turns_without_progress && !long {
             return None;

@@ -74,7 +74,7 @@ impl State {
         if !memory.cost.is_finite() || memory.cost < 0.0 {
             return Err(RestoreError::Corrupt { what: "its cost is no amount of money" });
         }
-        memory.restarts = memory.restarts.saturating_add(1);
+        memory.restarted(config);
         // Judged anew, as the limit may be another one now.
         memory.ladder.stopped = memory.ladder.stopped.filter(|why| !why.rule.is_limit());
         Ok(memory)

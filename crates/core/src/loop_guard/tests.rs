@@ -1,5 +1,3 @@
-#![allow(clippy::unwrap_used, reason = "a test may stop at the first surprise")]
-
 use std::time::Duration;
 
 use super::{Config, Detection, Limit, LoopGuard, LoopType, Poll, RestoreError, Rule, State, Step, Turn, Verdict};
@@ -328,17 +326,73 @@ fn chains_handoffs_and_agents_have_an_end() {
     }
 
     let guard = LoopGuard::new("run");
+    let words = (0..200).map(|n| guard.handoff(NOW, "support", "lead", &format!("reason {n}")).detected);
+    assert_eq!(found_at(words), Some((51, Rule::Handoff(51))), "the reason is another one each time");
+
+    let guard = LoopGuard::new("run");
+    for hour in 0..20 {
+        assert_eq!(guard.handoff(at(3_600 * hour), "night", "day", "end of shift").detected, None);
+    }
+}
+
+#[test]
+fn agents_that_are_one_too_many_wait() {
+    let guard = LoopGuard::new("run");
     for _ in 0..10 {
         assert!(guard.spawn(NOW, "worker").verdict.is_allow());
     }
-    let Verdict::Block { detection: None, .. } = guard.spawn(NOW, "worker").verdict else { panic!("ten are alive") };
-    let again = (0..20).map(|_| guard.spawn(NOW, "worker").detected);
+    for _ in 0..100 {
+        let Verdict::Block { detection: None, .. } = guard.spawn(NOW, "worker").verdict else { panic!("all at once") };
+    }
+    let again = (1..20).map(|n| guard.spawn(at(n), "worker").detected);
     assert_eq!(found_at(again), Some((3, Rule::Crowd(4))));
+    assert_eq!(guard.snapshot().get("agents", ""), Some(10.0));
+    assert_eq!(guard.snapshot().get("steps", "nudge"), Some(0.0), "a nudge would let it start");
     let more = (0..200).map(|_| {
         guard.ended();
         guard.spawn(NOW, "worker").detected
     });
     assert_eq!(found_at(more), Some((91, Rule::Limit(Limit::Spawns))));
+}
+
+#[test]
+fn after_a_restart_nobody_is_at_work_and_nobody_waits() {
+    let guard = LoopGuard::new("run");
+    assert!(guard.ask(NOW, "planner", "coder").verdict.is_allow());
+    for _ in 0..10 {
+        assert!(guard.spawn(NOW, "worker").verdict.is_allow());
+    }
+    let again = LoopGuard::restore("run", Config::default(), guard.state(NOW)).unwrap();
+    assert!(again.ask(NOW, "coder", "planner").verdict.is_allow() && again.spawn(NOW, "worker").verdict.is_allow());
+    assert_eq!(again.snapshot().get("spawns", ""), Some(11.0));
+}
+
+#[test]
+fn what_a_person_says_makes_a_repetition_none_and_never_leads_back_to_a_nudge() {
+    let guard = LoopGuard::new("run");
+    let ask = || call(&guard, "weather", "Berlin", "21 degrees").map(|found| found.step);
+    for _ in 0..20 {
+        guard.user_turn("How warm is it?");
+        assert_eq!([ask(), ask(), ask()], [None; 3]);
+    }
+    assert_eq!(ask(), Some(Step::Nudge));
+    guard.user_turn("Stop that.");
+    assert_eq!([ask(), ask(), ask()], [None; 3]);
+    assert_eq!([ask(), ask(), ask()], [Some(Step::Block), Some(Step::Block), Some(Step::Stop)]);
+    guard.user_turn("Go on!");
+    assert!(guard.stopped().is_some(), "that takes `resume`");
+    guard.resume().unwrap();
+    assert_eq!([ask(), ask(), ask(), ask()], [None, None, None, Some(Step::Block)]);
+}
+
+#[test]
+fn whoever_waits_for_a_poller_may_say_so_and_need_not_get_further() {
+    let guard = with(Config::default().poller("status", Poll::default()));
+    let _ = guard.progress(NOW, "3 tests fail");
+    for _ in 0..100 {
+        assert_eq!(say(&guard, "The job still runs, and I wait until it is done before I go on."), None);
+        assert_eq!(call(&guard, "status", "job", "running"), None);
+    }
 }
 
 #[test]
@@ -384,6 +438,18 @@ fn a_run_that_restarts_has_forgotten_nothing() {
     let few = Config { max_restarts: Some(4), ..Config::default() };
     let guard = LoopGuard::restore("run", few, guard.state(NOW)).unwrap();
     assert_eq!(rule(call(&guard, "x", "", "")), Some(Rule::Limit(Limit::Restarts)));
+}
+
+#[test]
+fn restarts_that_get_on_are_no_loop() {
+    let run = |new: u64| {
+        let mut guard = LoopGuard::new("run");
+        (0..100_u64).find(|restart| {
+            guard = LoopGuard::restore("run", Config::default(), guard.state(NOW)).unwrap();
+            (0..new).any(|n| call(&guard, "read", &format!("{restart} {n}"), "text").is_some())
+        })
+    };
+    assert_eq!((run(6), run(2)), (None, Some(10)));
 }
 
 #[test]

@@ -44,13 +44,14 @@ impl Texts {
         self
     }
 
-    /// Takes notice of what was said when so much had been learned.
+    /// Takes notice of what was said when so much had been learned, and waited for.
     pub(super) fn push(&mut self, text: &str, learned: u64, mask: Mask<'_>, config: &Config) -> Option<Rule> {
         let mut start = text.len().saturating_sub(LONGEST);
         while !text.is_char_boundary(start) {
             start += 1;
         }
-        let prose = Prose::of(&text[start..], mask, config.max_sentence_repetitions);
+        let fenced = text[..start].lines().filter(|line| is_fence(line)).count() % 2 == 1;
+        let prose = Prose::of(&text[start..], fenced, mask, config.max_sentence_repetitions);
         if let Some(times) = prose.most_often.filter(|times| *times > config.max_sentence_repetitions) {
             return Some(Rule::Text(times));
         }
@@ -91,12 +92,12 @@ struct Prose {
 }
 
 impl Prose {
-    fn of(text: &str, mask: Mask<'_>, most: u32) -> Self {
+    /// `fenced`: it begins in the middle of code.
+    fn of(text: &str, mut fenced: bool, mask: Mask<'_>, most: u32) -> Self {
         let (mut words, mut sentences) = (Vec::new(), BTreeMap::<u64, (u32, usize)>::new());
-        let mut fenced = false;
         for line in text.lines() {
             let line = line.trim_end();
-            if line.trim_start().starts_with("```") || line.trim_start().starts_with("~~~") {
+            if is_fence(line) {
                 fenced = !fenced;
                 continue;
             }
@@ -139,7 +140,9 @@ impl Prose {
 /// The words of a sentence. In scripts that set no blanks each sign is one.
 fn add_words(words: &mut Vec<u64>, sentence: &str, mask: Mask<'_>) {
     for word in sentence.split_whitespace() {
-        if word.chars().any(|letter| ('\u{2e80}'..'\u{ac00}').contains(&letter)) {
+        // East Asia, and Thai to Burmese and Khmer.
+        let no_blanks = |letter| matches!(letter, '\u{e00}'..'\u{f00}' | '\u{1000}'..'\u{10a0}' | '\u{1780}'..'\u{1800}' | '\u{2e80}'..'\u{ac00}');
+        if word.chars().any(no_blanks) {
             words.extend(word.chars().map(|letter| u64::from(u32::from(letter))));
         } else {
             words.push(print_of(word, mask));
@@ -154,6 +157,12 @@ fn print_of(word: &str, mask: Mask<'_>) -> u64 {
         return mask.prints(word, Text::Output, |_| None).masked;
     }
     word.chars().flat_map(char::to_lowercase).fold(Print::new(), |print, letter| print.number(letter.into())).done()
+}
+
+/// Whether code begins or ends with this line.
+fn is_fence(line: &str) -> bool {
+    let line = line.trim_start();
+    line.starts_with("```") || line.starts_with("~~~")
 }
 
 /// Whether a line is made of sentences: not indented, no table, no comment, no statement, no data.

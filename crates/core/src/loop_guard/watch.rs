@@ -7,7 +7,7 @@ use super::Turn;
 use super::agents::Agents;
 use super::calls::Calls;
 use super::config::{Config, Poll};
-use super::errors::Errors;
+use super::errors::{self, Errors};
 use super::ladder::Ladder;
 use super::mask::{Mask, Prints, Text, both, print};
 use super::progress::Progress;
@@ -19,8 +19,6 @@ use crate::time::Instant;
 
 /// So many ids of things are remembered.
 const MOST_IDS: usize = 2_048;
-/// So many of one text.
-const MOST_IDS_OF_ONE: usize = 512;
 /// So many things are polled at once.
 const MOST_POLLS: usize = 256;
 
@@ -38,6 +36,11 @@ pub(super) struct Memory {
     pub(super) tokens: u64,
     pub(super) cost: f64,
     pub(super) restarts: u32,
+    /// Those that brought little new, and what had been learned before the first of them.
+    #[cfg_attr(feature = "serde", serde(default))]
+    pub(super) idle_restarts: u32,
+    #[cfg_attr(feature = "serde", serde(default))]
+    learned_before: u64,
     pub(super) made: u64,
     pub(super) ladder: Ladder,
     pub(super) agents: Agents,
@@ -47,6 +50,9 @@ pub(super) struct Memory {
     errors: Errors,
     texts: Texts,
     progress: Progress,
+    /// Answers of pollers.
+    #[cfg_attr(feature = "serde", serde(default))]
+    polled: u64,
     /// Ids that results have shown, and what tells them apart.
     ids: Recent<u64>,
     polls: Recent<Polled>,
@@ -91,6 +97,8 @@ impl Memory {
             tokens: 0,
             cost: 0.0,
             restarts: 0,
+            idle_restarts: 0,
+            learned_before: 0,
             made: 0,
             ladder: Ladder::default(),
             agents: Agents::default(),
@@ -99,6 +107,7 @@ impl Memory {
             errors: Errors::default(),
             texts: Texts::default(),
             progress: Progress::default(),
+            polled: 0,
             ids: Recent::new(MOST_IDS),
             polls: Recent::new(MOST_POLLS),
         }
@@ -129,8 +138,8 @@ impl Memory {
     ) -> Found<'a> {
         self.made = self.made.saturating_add(1);
         let (prints, _) = self.call(config, tool, arguments);
-        let own = config.tools.get(tool).copied().unwrap_or_default();
-        if let Some(most) = own.max_calls {
+        let own = config.tools.get(tool);
+        if let Some(most) = own.and_then(|own| own.max_calls) {
             let calls = self.tools.entry(tool.to_owned()).or_default();
             let before = *calls;
             *calls = before.saturating_add(1);
@@ -139,9 +148,10 @@ impl Memory {
             }
             crossed(near, config, Limit::Calls, before.into(), (*calls).into(), Some(most.into()));
         }
-        if let Some(poll) = own.poll {
+        if let Some(poll) = own.and_then(|own| own.poll) {
             return self.poll(poll, tool, prints);
         }
+        self.progress.waits = false;
         match self.calls.before(self.elapsed, prints, config) {
             None => Found::Nothing,
             Some(rule) => Found::Rule { rule, subject: Some(tool), earlier: self.calls.earlier(prints) },
@@ -166,6 +176,7 @@ impl Memory {
             return Found::Rule { rule: Rule::Poll(times), subject: Some(tool), earlier: self.calls.earlier(prints) };
         }
         (polled.last, polled.times) = (now, times);
+        (self.polled, self.progress.waits) = (self.polled.saturating_add(1), true);
         Found::Nothing
     }
 
@@ -179,7 +190,7 @@ impl Memory {
     ) -> Found<'a> {
         let (prints, asked) = self.call(config, tool, arguments);
         let (Ok(text) | Err(text)) = outcome;
-        let (result, mut ids) = ids_of(config, text);
+        let (result, mut ids) = ids_of(mask_of(config, tool), text);
         // An echo of what was asked says nothing of it.
         ids.retain(|id| !asked.contains(id));
         let result = both(result, outcome.is_err().into());
@@ -194,7 +205,7 @@ impl Memory {
         };
         self.learn(&ids, |number, _| both(origin, number));
         let tool_print = print(tool);
-        let failed = if outcome.is_err() {
+        let failed = if errors::is_error(outcome) {
             self.errors.push(self.elapsed, tool_print, result, config)
         } else {
             self.errors.none(tool_print, self.calls.learned != learned);
@@ -205,8 +216,26 @@ impl Memory {
 
     /// Ids in `text` name things.
     pub(super) fn context(&mut self, config: &Config, text: &str) {
-        let (_, ids) = ids_of(config, text);
+        let (_, ids) = ids_of(mask(config), text);
         self.learn(&ids, |_, id| id);
+    }
+
+    /// A person has said something: what was done before is no evidence against what is done now.
+    pub(super) fn user_turn(&mut self, config: &Config, text: &str) {
+        self.context(config, text);
+        self.forget_evidence();
+        self.idle_restarts = 0;
+    }
+
+    /// The run goes on in another process.
+    pub(super) fn restarted(&mut self, config: &Config) {
+        let learned = self.calls.learned;
+        if learned.saturating_sub(self.learned_before) >= config.forgive_after.into() {
+            (self.idle_restarts, self.learned_before) = (0, learned);
+        }
+        self.idle_restarts = self.idle_restarts.saturating_add(1);
+        self.restarts = self.restarts.saturating_add(1);
+        self.agents.gone();
     }
 
     fn learn(&mut self, ids: &[u64], meaning: impl Fn(u64, u64) -> u64) {
@@ -227,7 +256,8 @@ impl Memory {
         let most = config.max_tokens.map(|most| most as f64);
         crossed(near, config, Limit::Tokens, tokens as f64, self.tokens as f64, most);
         crossed(near, config, Limit::Cost, cost, self.cost, config.max_cost);
-        let said = self.texts.push(turn.text, self.calls.learned, mask(config), config);
+        let news = self.calls.learned.saturating_add(self.polled);
+        let said = self.texts.push(turn.text, news, mask(config), config);
         let still = self.progress.turn(self.elapsed, config);
         Found::rule(said.or(still), None)
     }
@@ -249,13 +279,13 @@ impl Memory {
 
     pub(super) fn handoff<'a>(&mut self, config: &Config, from: &str, to: &'a str, reason: &str) -> Found<'a> {
         let reason = mask(config).prints(reason, Text::Output, |_| None).masked;
-        let handoff = both(both(print(from), print(to)), reason);
-        Found::rule(self.agents.handoff(handoff, self.calls.learned, config), Some(to))
+        let pair = both(print(from), print(to));
+        Found::rule(self.agents.handoff(self.elapsed, pair, reason, self.calls.learned, config), Some(to))
     }
 
     pub(super) fn spawn<'a>(&mut self, config: &Config, near: &mut Vec<Near>, agent: &'a str) -> Found<'a> {
         let before = self.agents.spawned;
-        if let Err(times) = self.agents.room(config) {
+        if let Err(times) = self.agents.room(self.turns, self.elapsed, config) {
             if times > config.max_action_repetitions {
                 return Found::rule(Some(Rule::Crowd(times)), Some(agent));
             }
@@ -272,6 +302,10 @@ impl Memory {
     /// After somebody has looked at the run: goes on, all evidence forgotten.
     pub(super) fn resume(&mut self) {
         self.ladder.resume();
+        self.forget_evidence();
+    }
+
+    fn forget_evidence(&mut self) {
         self.calls.forgive();
         self.agents.forgive();
         (self.errors, self.texts) = Default::default();
@@ -286,7 +320,7 @@ impl Memory {
             (Limit::Tokens, config.max_tokens.is_some_and(|most| self.tokens > most)),
             (Limit::Cost, config.max_cost.is_some_and(|most| self.cost > most)),
             (Limit::Time, config.max_time.is_some_and(|most| Duration::from_nanos(self.elapsed) > most)),
-            (Limit::Restarts, config.max_restarts.is_some_and(|most| self.restarts > most)),
+            (Limit::Restarts, config.max_restarts.is_some_and(|most| self.idle_restarts > most)),
         ];
         passed.into_iter().find(|(_, passed)| *passed).map(|(limit, _)| limit)
     }
@@ -319,7 +353,7 @@ impl Memory {
     /// The fingerprints of a call, and the ids in it.
     fn call(&self, config: &Config, tool: &str, arguments: &str) -> (Prints, Vec<u64>) {
         let mut ids = Vec::new();
-        let prints = mask(config).prints(arguments, Text::Arguments, |id| {
+        let prints = mask_of(config, tool).prints(arguments, Text::Arguments, |id| {
             noted(&mut ids, id);
             self.ids.get(id).copied()
         });
@@ -329,13 +363,19 @@ impl Memory {
 }
 
 fn mask(config: &Config) -> Mask<'_> {
-    Mask { on: config.mask, ignored: &config.ignored_fields }
+    Mask { on: config.mask, ignored: [&config.ignored_fields, &[]] }
+}
+
+/// How what a tool is asked and answers is masked.
+fn mask_of<'a>(config: &'a Config, tool: &str) -> Mask<'a> {
+    let own = config.tools.get(tool).map_or(&[][..], |own| &own.ignored_fields);
+    Mask { on: config.mask, ignored: [&config.ignored_fields, own] }
 }
 
 /// The fingerprint of a result, and the ids in it.
-fn ids_of(config: &Config, text: &str) -> (u64, Vec<u64>) {
+fn ids_of(mask: Mask<'_>, text: &str) -> (u64, Vec<u64>) {
     let mut ids = Vec::new();
-    let prints = mask(config).prints(text, Text::Output, |id| {
+    let prints = mask.prints(text, Text::Output, |id| {
         noted(&mut ids, id);
         None
     });
@@ -343,7 +383,7 @@ fn ids_of(config: &Config, text: &str) -> (u64, Vec<u64>) {
 }
 
 fn noted(ids: &mut Vec<u64>, id: u64) {
-    if ids.len() < MOST_IDS_OF_ONE {
+    if ids.len() < MOST_IDS {
         ids.push(id);
     }
 }

@@ -1,5 +1,4 @@
 //! Rate: behaviour of the stage alone.
-#![allow(clippy::unwrap_used)]
 
 use super::*;
 

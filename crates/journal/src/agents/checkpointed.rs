@@ -13,12 +13,14 @@ use crate::context::Ctx;
 use crate::error::RunError;
 use crate::failed::Failed;
 use crate::fingerprint::fingerprint;
-use crate::handle::{Begin, input, outcome};
+use crate::handle::outcome;
 use crate::journal::{Journal, Shared};
 use crate::lease::Live;
 use crate::once::{SHORTEST, pause};
 use crate::run::RunId;
+use crate::start::Begin;
 use crate::store::{Claimed, Fence, Keep as _, Taken};
+use crate::value::input;
 use crate::workflows::{Workflow, as_workflow};
 
 /// Works in steps, each of which changes a state of type `S`. The state is written down after each step that succeeded,
@@ -151,9 +153,17 @@ where
         }
     }
 
+    /// The names of the steps as far as there is room, for people, and something that is another one for other names.
     fn version(&self) -> String {
-        let names: Vec<_> = self.steps.iter().map(|(name, _)| name).collect();
-        fingerprint(&names).unwrap_or_default()
+        let names: Vec<_> = self.steps.iter().map(|(name, _)| name.as_str()).collect();
+        let fp = fingerprint(&names).unwrap_or_default();
+        let mut bytes = 0;
+        let fits = |letter: &char| {
+            bytes += letter.len_utf8();
+            bytes <= 80
+        };
+        let listed: String = names.join(", ").chars().filter(|letter| !letter.is_control()).take_while(fits).collect();
+        format!("{listed} #{}", fp.get(..8).unwrap_or_default()).trim_start().to_owned()
     }
 
     /// The steps, one after another.
@@ -178,13 +188,9 @@ enum Turn {
 }
 
 /// Takes the run up, if it is nobody's.
-///
-/// In a task of its own: if the caller goes away meanwhile, a run that was taken is given back.
 async fn take(shared: &Arc<Shared>, id: &RunId) -> Result<Turn, RunError> {
-    let member = shared.member().await?;
-    let (shared, run) = (shared.clone(), id.clone());
-    let taken = tokio::spawn(async move {
-        let _claiming = shared.claiming.clone().read_owned().await;
+    let run = id.clone();
+    let taken = shared.claiming(async move |shared, member| {
         let taken = shared.store.take(member.worker(), &run, false).await.inspect_err(|error| member.doubt(error));
         Ok(match taken? {
             Taken::Claimed(claimed) => {
@@ -194,5 +200,5 @@ async fn take(shared: &Arc<Shared>, id: &RunId) -> Result<Turn, RunError> {
             _ => Turn::Wait,
         })
     });
-    taken.await.unwrap_or_else(|_| Err(RunError::Fenced { run: id.clone() }))
+    taken.await.unwrap_or_else(|| Err(RunError::Fenced { run: id.clone() }))
 }

@@ -128,22 +128,43 @@ impl IdempotentAgent {
         Ok(self.once(action, parameters).await?.run(probe, run).await?)
     }
 
+    /// Forgets the result, or the error, of the action with these parameters: the next call runs it again. [`Op::key`] is
+    /// the same then, so a callee that remembers keys gives the answer it gave before. The answer is whether there was
+    /// anything to forget.
+    ///
+    /// # Errors
+    /// [`RunError::State`] if the action is under way, or blocked until an operator says what became of it; the parameters
+    /// cannot be written as JSON; the journal cannot be opened or fails.
+    pub async fn reset(&self, action: &str, parameters: &(impl Serialize + ?Sized)) -> Result<bool, AgentError> {
+        let run = RunId::checked(action, &key(action, parameters)?)?;
+        match self.source.journal().await?.forget(&run).await {
+            Ok(()) => Ok(true),
+            Err(RunError::Missing { .. }) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+
     async fn once(
         &self,
         action: &str,
         parameters: &(impl Serialize + ?Sized),
     ) -> Result<crate::once::Once<'_>, AgentError> {
-        let key = fingerprint(parameters).map_err(|error| RunError::Value {
-            run: RunId::new(action, ""),
-            what: "the parameters".into(),
-            why: error.to_string().into(),
-        })?;
+        let key = key(action, parameters)?;
         let mut once = self.source.journal().await?.once(action, key).input(parameters).busy(self.busy);
         if let Some(ttl) = self.ttl {
             once = once.ttl(ttl);
         }
         Ok(if self.keep_errors { once.keep_errors() } else { once })
     }
+}
+
+/// The key that an action has by its parameters.
+fn key(action: &str, parameters: &(impl Serialize + ?Sized)) -> Result<String, RunError> {
+    fingerprint(parameters).map_err(|error| RunError::Value {
+        run: RunId::new(action, ""),
+        what: "the parameters".into(),
+        why: format!("they cannot be written as JSON: {error}").into(),
+    })
 }
 
 const NO_PROBE: &str = "the agent was given no probe";

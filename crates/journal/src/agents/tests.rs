@@ -80,6 +80,51 @@ async fn cut_off_after_an_error_it_is_open_again() {
     assert!(matches!(error, AgentError::Run(RunError::Blocked { .. })), "the error was of another attempt: {error}");
 }
 
+#[tokio::test]
+async fn what_was_reset_runs_again_and_nothing_that_is_open_is_reset() {
+    let journal = memory().await;
+    let agent = IdempotentAgent::with(&journal).keep_errors();
+    let calls = AtomicU32::new(0);
+    let insert = |_: Op| ready(Ok::<_, Failed>(calls.fetch_add(1, Ordering::Relaxed)));
+    assert_eq!(agent.reset("insert", &json!({ "a": 1, "b": 2 })).await, Ok(false), "nothing is there");
+    assert_eq!(agent.run("insert", &json!({ "a": 1, "b": 2 }), insert).await, Ok(0));
+    assert_eq!(agent.run("insert", &json!({ "a": 2 }), insert).await, Ok(1));
+
+    assert_eq!(agent.reset("insert", &json!({ "b": 2, "a": 1 })).await, Ok(true), "the order of keys does not matter");
+
+    assert_eq!(agent.run("insert", &json!({ "a": 1, "b": 2 }), insert).await, Ok(2));
+    assert_eq!(agent.run("insert", &json!({ "a": 2 }), insert).await, Ok(1), "another action is left alone");
+    let fails = |_: Op| ready(Err::<u32, _>(Failed::new("declined", "no")));
+    agent.run("pay", &1, fails).await.unwrap_err();
+    assert_eq!(agent.reset("pay", &1).await, Ok(true), "an error that was kept, too");
+    let hangs = |_: Op| std::future::pending::<Result<u32, Failed>>();
+    assert!(tokio::time::timeout(std::time::Duration::from_millis(20), agent.run("pay", &1, hangs)).await.is_err());
+    agent.run("pay", &1, fails).await.unwrap_err();
+    let blocked = agent.reset("pay", &1).await.unwrap_err().to_string();
+    assert!(
+        blocked.ends_with(" is blocked: only a run that has ended can be forgotten: resume or cancel it first"),
+        "{blocked}"
+    );
+    assert!(agent.reset("", &1).await.is_err_and(|error| error.to_string().starts_with("workflow \"\" is not valid")));
+}
+
+#[tokio::test]
+async fn an_id_that_was_begun_with_other_steps_says_which() {
+    let journal = memory().await;
+    let agent = |names: &[&str]| {
+        let agent = CheckpointedAgent::with(&journal).named("incident");
+        names.iter().fold(agent, |agent, name| agent.step(*name, |n: u32| ready(Ok::<_, Failed>(n))))
+    };
+    assert_eq!(agent(&["collect", "tell"]).run("7", 1).await, Ok(1));
+    let error = agent(&["collect", "conclude", "tell"]).run("7", 1).await.unwrap_err().to_string();
+    assert!(error.starts_with("incident/7 was started with version collect, tell #"), "{error}");
+    assert!(error.contains(", not collect, conclude, tell #"), "{error}");
+    assert!(agent(&["collect, tell"]).run("7", 1).await.is_err(), "one step of that name is another version");
+    let long = "ä\n".repeat(100);
+    assert_eq!(agent(&[&long]).run("8", 1).await, Ok(1), "whatever steps are called");
+    assert_eq!(agent(&[]).run("9", 1).await, Ok(1));
+}
+
 /// An agent of three steps that writes down what it does; the second fails the first time.
 fn three(journal: &Journal, log: &'static Mutex<Vec<String>>, fail: &'static AtomicU32) -> CheckpointedAgent<Vec<u32>> {
     let step = |number: u32| {

@@ -95,7 +95,7 @@ on_every_store! {
     async fn a_key_with_another_input_is_refused(journal: Journal) {
         journal.once("pay", "18").input(&1).run(unasked, value(7)).await.unwrap();
         let reused = journal.once("pay", "18").input(&2).run(unasked, uncalled).await.unwrap_err();
-        assert_eq!(reused.to_string(), "pay/18 was started with another input: use another key, or the same input");
+        assert_eq!(reused.to_string(), "pay/18 was started with another input: use another key, or what it was started with");
         assert!(matches!(reused, RunError::KeyReused { .. }));
         let float = journal.once("pay", "18").input(&1.0).run(unasked, uncalled).await;
         assert!(matches!(float, Err(RunError::KeyReused { .. })), "1 and 1.0 are two");
@@ -369,6 +369,17 @@ on_every_store! {
         let wrong = journal.once("pay", "18").run(unasked, uncalled).await.unwrap_err().to_string();
         assert!(wrong.contains("String") && wrong.contains("line 1 column 1"), "{wrong}");
         assert_eq!(state(&journal, "pay/18").await, State::Ok);
+    }
+}
+
+on_every_store! {
+    async fn the_second_caller_gets_no_other_number_than_the_first(journal: Journal) {
+        let nan = |_: Op| ready(Ok::<_, Failed>(Some(f64::NAN)));
+        let unasked = |_: Op| ready(Err::<Probe<Option<f64>>, _>(Failed::new("", "asked")));
+        let first = journal.once("mean", "18").run(unasked, nan).await.unwrap_err();
+        let why = "mean/18 is blocked: the result holds a number that JSON cannot hold (NaN or infinite)";
+        assert_eq!(first.to_string(), why);
+        assert_eq!(journal.once("mean", "18").run(unasked, nan).await, Err(first), "it was called: it is not called again");
     }
 }
 

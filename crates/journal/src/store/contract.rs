@@ -27,6 +27,10 @@ pub(crate) trait Bench: Sized {
     fn store(&self) -> &Self::Store;
     /// The same database as another process sees it.
     async fn again(&self) -> Self::Store;
+    /// Runs a case.
+    async fn run(case: impl Future<Output = ()> + Send) {
+        case.await;
+    }
     /// Lets time pass for the store's clock.
     async fn pass(&self, time: Duration) {
         tokio::time::sleep(time).await;
@@ -48,8 +52,9 @@ macro_rules! contract {
             runs_are_listed, an_operator_cancels, an_operator_decides,
             what_failed_is_tried_again_beside_what_is_open, no_decision_undoes_what_is_done,
             a_decision_is_about_one_step, a_fork_has_the_steps_before,
-            what_is_old_is_forgotten, only_so_many_are_kept,
-            calls_that_were_given_up_are_forgotten_after_the_time_of_those_that_were_made, for_ever_is_not_too_long, a_task_is_kept_by_revision);
+            what_is_old_is_forgotten, only_what_has_ended_is_erased, only_so_many_are_kept,
+            calls_that_were_given_up_are_forgotten_after_the_time_of_those_that_were_made, for_ever_is_not_too_long,
+            a_task_is_kept_by_revision);
     };
 }
 
@@ -59,8 +64,9 @@ macro_rules! cases {
             #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn $case() {
                 let bench = <$bench as $crate::store::contract::Bench>::new().await;
-                $crate::store::contract::$case(&bench).await;
-                assert_eq!($crate::store::Keep::check(bench.store()).await, Ok(Vec::new()));
+                <$bench as $crate::store::contract::Bench>::run($crate::store::contract::$case(&bench)).await;
+                let store = <$bench as $crate::store::contract::Bench>::store(&bench);
+                assert_eq!($crate::store::Keep::check(store).await, Ok(Vec::new()));
             }
         )+
     };

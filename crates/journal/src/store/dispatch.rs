@@ -93,6 +93,13 @@ impl Store {
         }
     }
 
+    /// Lets go of what this process holds as a sign that `worker` lives: it will not come back.
+    pub(crate) fn forsake(&self, worker: &Worker) {
+        if let Self::Sqlite(store) = self {
+            store.forsake(worker);
+        }
+    }
+
     /// Whether no other process can have it.
     pub(crate) fn is_alone(&self) -> bool {
         matches!(self, Self::Memory(_))
@@ -205,6 +212,10 @@ impl Keep for Store {
 
     async fn forget(&self, retention: &Retention) -> Result<Forgotten, StoreError> {
         each!(self, store => store.forget(retention))
+    }
+
+    async fn erase(&self, run: &RunId) -> Result<Changed, StoreError> {
+        each!(self, store => store.erase(run))
     }
 
     async fn size(&self) -> Result<Size, StoreError> {

@@ -483,6 +483,17 @@ impl Keep for Memory {
         Ok(forgotten)
     }
 
+    async fn erase(&self, run: &RunId) -> Result<Changed, StoreError> {
+        let mut data = self.lock().0;
+        let Some(entry) = data.runs.get(run) else { return Ok(Changed::Missing) };
+        let known = Box::new(entry.run.clone());
+        if !known.state.has_ended() {
+            return Ok(Changed::Not(known));
+        }
+        data.forget(run);
+        Ok(Changed::Now(known))
+    }
+
     async fn size(&self) -> Result<Size, StoreError> {
         let (data, now) = self.lock();
         let runs = State::ALL.map(|state| data.runs.values().filter(|entry| entry.run.state == state).count() as u64);
@@ -491,7 +502,6 @@ impl Keep for Memory {
         let oldest = due.min().map_or(0, |at| u64::try_from(now.saturating_sub(at)).unwrap_or(0));
         Ok(Size {
             runs,
-            steps: data.runs.values().map(|entry| entry.steps.len() as u64).sum(),
             workers_alive: data.workers.values().filter(|until| **until > now).count() as u64,
             bytes: 0,
             oldest_due: Duration::from_millis(oldest),

@@ -277,6 +277,10 @@ impl Keep for Postgres {
         again!(self, |client, again| operate::forget(client, retention))
     }
 
+    async fn erase(&self, run: &RunId) -> Result<Changed, StoreError> {
+        again!(self, |client, again| operate::erase(client, run))
+    }
+
     async fn size(&self) -> Result<Size, StoreError> {
         again!(self, |client, again| operate::size(client))
     }

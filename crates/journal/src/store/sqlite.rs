@@ -102,7 +102,7 @@ impl Sqlite {
         for _ in 0..READERS {
             readers.push(schema::reader(&path, options.busy).map_err(|error| when_opening(&at, &error))?);
         }
-        let place = Arc::new(Place::new(Arc::clone(&at)));
+        let place = Arc::new(Place::new(Arc::clone(&at), path.clone()));
         let threads = |error: std::io::Error| Fault::Unavailable(format!("no thread: {error}")).at(&at);
         Ok(Self {
             readers: Readers::spawn(readers, Arc::clone(&place)).map_err(threads)?,
@@ -118,6 +118,11 @@ impl Sqlite {
     /// process wait while it runs.
     pub(crate) async fn commit(&self, fence: &Fence, step: &Step, work: Work) -> Result<Committed, StoreError> {
         self.writer.ask(Commit { fence: fence.clone(), step: step.clone(), work }).await
+    }
+
+    /// Gives back the lock of a worker whose lease is lost: the file is gone, and nobody waits for it any more.
+    pub(crate) fn forsake(&self, worker: &Worker) {
+        self.locks.release(&worker.id);
     }
 }
 
@@ -245,7 +250,16 @@ impl Keep for Sqlite {
 
     async fn forget(&self, retention: &Retention) -> Result<Forgotten, StoreError> {
         let (retention, locks) = (retention.clone(), Arc::clone(&self.locks));
+        if retention.dry_run {
+            let now = self.clocks.now();
+            return self.readers.ask(move |tx| retention::forgettable(tx, &locks, &retention, now)).await;
+        }
         self.writer.ask(Several(move |tx: &Transaction<'_>, now| retention::forget(tx, &locks, &retention, now))).await
+    }
+
+    async fn erase(&self, run: &RunId) -> Result<Changed, StoreError> {
+        let run = run.clone();
+        self.writer.ask(Several(move |tx: &Transaction<'_>, _| retention::erase(tx, &run))).await
     }
 
     async fn size(&self) -> Result<Size, StoreError> {

@@ -94,6 +94,26 @@ async fn observations_side_by_side_are_all_kept() {
     assert!(kept.state.contains("\"made\":20,"), "{}", kept.state);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn an_observation_nobody_waited_for_does_not_look_like_another_process() {
+    let (_folder, url) = file();
+    let journal = Journal::open(&url).await.unwrap();
+    let task = journal.guard("task-7", Config::default()).await.unwrap();
+    for file in 0..60 {
+        let name = format!("file_{file}.rs");
+        // Given up before it has begun, on the way, or when it is done.
+        let observed = task.observe(|guard| guard.before_call("read", &name));
+        let _ =
+            tokio::time::timeout(Duration::from_micros(60 * (file % 7)), observed).await.is_ok_and(|kept| kept.is_ok());
+        if file % 5 == 4 {
+            assert!(task.observe(|guard| guard.before_call("read", &name)).await.unwrap().is_allow(), "{file}");
+        }
+    }
+    let second = journal.guard("task-7", Config::default()).await.unwrap();
+    assert!(matches!(call(&task).await, Err(TaskError::Taken { .. })));
+    assert!(call(&second).await.unwrap().is_allow());
+}
+
 #[tokio::test]
 async fn a_task_that_is_done_or_old_is_forgotten() {
     static NOW: AtomicU64 = AtomicU64::new(1_700_000_000);

@@ -183,4 +183,25 @@ on_every_store! {
         run.result::<()>().await.unwrap();
         until("it is seen elsewhere", async || look(&watching, run.id()).await.state == State::Ok).await;
     }
+
+    async fn a_workflow_does_not_end_well_without_knowing_what_became_of_an_effect(bench: &Bench) {
+        let (journal, calls) = (bench.open().await, Calls::default());
+        let counted = calls.clone();
+        journal.workflow("flow", "1", move |cx: Ctx, (): ()| {
+            let calls = counted.clone();
+            async move {
+                let found = async |_: Op| Ok::<_, Failed>(Probe::Done(77));
+                let effect = cx.effect("pay", found, |_| { calls.call(); std::future::pending::<Result<u32, Failed>>() });
+                Ok(tokio::time::timeout(Duration::from_millis(50), effect).await.map_or(0, Result::unwrap_or_default))
+            }
+        });
+        let _served = serve(&journal);
+        let run = journal.start("flow", "k", &()).await.unwrap();
+        assert_eq!(
+            run.result::<u32>().await.unwrap_err().to_string(),
+            "flow/k is blocked: effect 1 has begun, and the workflow came to its end without its result, so that nobody knows whether it happened: await it, and put its time limit into a policy"
+        );
+        journal.resume(run.id(), Decision::Ask).await.unwrap();
+        assert_eq!((run.result::<u32>().await, calls.count()), (Ok(77), 1), "the probe knows");
+    }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use stormproof_journal::{Busy, Ctx, Decision, Failed, Journal, OpenError, RunError, RunId};
 
-use crate::bench::{Bench, look, on_every_store, serve};
+use crate::bench::{Bench, Calls, look, on_every_store, serve};
 
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
 struct Plan {
@@ -50,9 +50,9 @@ on_every_store! {
         journal.start("flow", "k", &input(&[("b", 2), ("a", 1)])).await.unwrap();
         let error = journal.start("flow", "k", &input(&[("a", 1)])).await.unwrap_err();
         assert_eq!(error, RunError::KeyReused { run: RunId::new("flow", "k"), differs: "another input".into() });
-        assert_eq!(error.to_string(), "flow/k was started with another input: use another key, or the same input");
+        assert_eq!(error.to_string(), "flow/k was started with another input: use another key, or what it was started with");
         let error = journal.start("flow", "k", &input(&[("a", 1), ("b", 2)])).version("4").await.unwrap_err();
-        assert_eq!(error.to_string(), "flow/k was started with version 3, not 4: use another key, or the same input");
+        assert_eq!(error.to_string(), "flow/k was started with version 3, not 4: use another key, or what it was started with");
     }
 
     async fn a_workflow_that_nobody_registered_is_unknown(bench: &Bench) {
@@ -62,7 +62,7 @@ on_every_store! {
         let error = journal.start("fund", "k", &()).await.unwrap_err();
         assert_eq!(
             error.to_string(),
-            "no workflow `fund` is registered in this process (registered: find, pay): register it, or say its version if another process serves it"
+            "no workflow `fund` is registered in this process (registered: find, pay): register it, or say which version to start, `.version(\"1\")`, if another process serves it"
         );
     }
 
@@ -125,6 +125,43 @@ on_every_store! {
         assert_eq!(error.to_string(), "flow/result is blocked: the result cannot be written as JSON: key must be a string");
         let error = journal.run::<()>("flow", "step", &true).await.unwrap_err();
         assert_eq!(error.to_string(), "flow/step is blocked: the input of step 1 `one` cannot be written as JSON: key must be a string");
+    }
+
+    async fn an_error_of_any_length_is_the_error_of_its_step(bench: &Bench) {
+        let journal = bench.open().await;
+        journal.workflow("flow", "1", |cx: Ctx, (): ()| async move {
+            let body = "x".repeat(2 << 20);
+            cx.step("ask", |_| async { Err::<(), _>(Failed::new("http", body.as_str())) }).await
+        });
+        let _served = serve(&journal);
+        let error = journal.run::<()>("flow", "k", &()).await.unwrap_err();
+        assert!(matches!(&error, RunError::Failed { step: Some(1), .. }), "{error:.200}");
+        assert!(error.to_string().ends_with("xxx… (2080768 bytes more)"));
+    }
+
+    async fn a_number_that_json_does_not_have_is_no_other_value_after_a_crash(bench: &Bench) {
+        let (journal, calls) = (bench.open().await, Calls::default());
+        let counted = calls.clone();
+        journal.workflow("mean", "1", move |cx: Ctx, optional: bool| {
+            let calls = counted.clone();
+            async move {
+                calls.call();
+                if optional {
+                    // Written as null, which would be read back as `None`.
+                    let mean = cx.step("mean", |_| async { Ok::<_, Failed>(Some(0.0_f64 / 0.0)) }).await?;
+                    return Ok(mean.is_some());
+                }
+                let mean = cx.step("mean", |_| async { Ok::<_, Failed>(vec![1.0, f32::INFINITY]) }).await?;
+                Ok(mean.len() == 2)
+            }
+        });
+        let _served = serve(&journal);
+        for optional in [true, false] {
+            let error = journal.run::<bool>("mean", &optional.to_string(), &optional).await.unwrap_err();
+            let expected = "is blocked: the value of step 1 `mean` holds a number that JSON cannot hold (NaN or infinite)";
+            assert_eq!(error.to_string(), format!("mean/{optional} {expected}"));
+        }
+        assert_eq!(calls.count(), 2);
     }
 
     async fn a_duplicate_in_flight_is_told_when_to_come_back(bench: &Bench) {

@@ -152,4 +152,97 @@ on_every_store! {
         drop(served);
         assert!(calls.count() <= 1, "either it began before the clock was moved, or not at all");
     }
+    async fn a_process_whose_threads_are_blocked_loses_its_runs_and_what_it_has_is_refused(bench: &Bench) {
+        let other = bench.open().await;
+        let (ran, blocked) = (Calls::default(), Calls::default());
+        let flow = |ran: &Calls, block: Option<Calls>| {
+            let ran = ran.clone();
+            move |cx: Ctx, (): ()| {
+                let (ran, block) = (ran.clone(), block.clone());
+                async move {
+                    cx.step("compute", |_| {
+                        let (ran, block) = (ran.clone(), block.clone());
+                        async move {
+                            if let Some(block) = block {
+                                block.call();
+                                std::thread::sleep(LEASE * 2);
+                            }
+                            Ok::<_, Failed>(ran.call())
+                        }
+                    }).await
+                }
+            }
+        };
+        other.workflow("flow", "1", flow(&ran, None));
+        let (builder, blocks) = (bench.builder(), flow(&ran, Some(blocked.clone())));
+        let process = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+            runtime.block_on(async {
+                let journal = builder.open().await.unwrap();
+                let heard = Heard::of(&journal);
+                journal.workflow("flow", "1", blocks);
+                journal.start("flow", "k", &()).await.unwrap();
+                let _served = serve(&journal);
+                until("it is told", async || heard.has("lease_lost runs=1")).await;
+
+            })
+        });
+        until("it is blocked", async || blocked.count() == 1).await;
+        let _others = serve(&other);
+        let run = other.handle(&stormproof_journal::RunId::new("flow", "k"));
+        assert_eq!(run.result::<u32>().await, Ok(1), "the other one is first");
+        tokio::task::spawn_blocking(move || process.join().unwrap()).await.unwrap();
+        assert_eq!(run.result::<u32>().await, Ok(1), "what the blocked one wrote does not count");
+    }
+}
+
+/// The locks of workers beside a journal on `SQLite`.
+fn locks(folder: &std::path::Path) -> usize {
+    std::fs::read_dir(folder.join("journal.db-workers")).map_or(0, Iterator::count)
+}
+
+#[tokio::test]
+async fn a_lost_lease_leaves_no_lock_behind() {
+    let folder = tempfile::tempdir().unwrap();
+    let url = format!("sqlite:{}", folder.path().join("journal.db").display());
+    let clock = Clock::manual();
+    let journal = Journal::builder(url).clock(&clock).open().await.unwrap();
+    let once = async |key: &str| {
+        let unasked = |_: Op| async { Err::<Probe<u32>, _>(Failed::new("", "it was asked")) };
+        journal.once("pay", key).run(unasked, |_| async { Ok::<_, Failed>(7) }).await
+    };
+    for key in ["1", "2", "3"] {
+        assert_eq!(once(key).await, Ok(7));
+        assert_eq!(locks(folder.path()), 1);
+        clock.advance(Duration::from_secs(21));
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        assert_eq!(locks(folder.path()), 1, "for others the lease is not over yet");
+        clock.advance(Duration::from_secs(10));
+        until("the lock is free", async || locks(folder.path()) == 0).await;
+    }
+}
+
+#[test]
+fn a_journal_goes_on_when_the_runtime_it_began_on_is_gone() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = format!("sqlite:{}", folder.path().join("journal.db").display());
+    for url in ["memory:", &file] {
+        let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let first = runtime();
+        let journal = first.block_on(Journal::builder(url).lease(Duration::from_millis(300)).open()).unwrap();
+        journal.workflow("flow", "1", |cx: Ctx, (): ()| async move {
+            cx.step("one", |_| async { Ok::<_, Failed>(7) }).await
+        });
+        let use_it = async |key: &str| {
+            let unasked = |_: Op| async { Err::<Probe<u32>, _>(Failed::new("", "it was asked")) };
+            let once = journal.once("pay", key).run(unasked, |_| async { Ok::<_, Failed>(7) }).await;
+            let _served = serve(&journal);
+            (once, journal.run::<u32>("flow", key, &()).await)
+        };
+        assert_eq!(first.block_on(use_it("1")), (Ok(7), Ok(7)));
+        drop(first);
+        std::thread::sleep(Duration::from_millis(400));
+        let in_time = async { tokio::time::timeout(Duration::from_secs(10), use_it("2")).await };
+        assert_eq!(runtime().block_on(in_time).expect("it does not hang"), (Ok(7), Ok(7)), "{url}");
+    }
 }

@@ -217,4 +217,20 @@ on_every_store! {
         run.result::<()>().await.unwrap();
         assert!(began.elapsed() >= Duration::from_millis(295), "{:?}", began.elapsed());
     }
+
+    async fn a_step_inside_of_a_step_is_refused_the_first_time(bench: &Bench) {
+        let journal = bench.open().await;
+        journal.workflow("flow", "1", |cx: Ctx, wrapped: bool| async move {
+            let inner = || cx.step("inner", |_| async { Ok::<_, Failed>(1) });
+            if wrapped { cx.step("outer", |_| async { inner().await }).await } else { cx.step("outer", |_| inner()).await }
+        });
+        let _served = serve(&journal);
+        for wrapped in [true, false] {
+            let error = journal.run::<u32>("flow", &wrapped.to_string(), &wrapped).await.unwrap_err();
+            assert_eq!(
+                error.to_string(),
+                format!("flow/{wrapped} is blocked: step 2 `inner` is called by the operation of step 1, which does not run when it is replayed: call it beside that")
+            );
+        }
+    }
 }

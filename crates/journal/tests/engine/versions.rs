@@ -134,4 +134,30 @@ on_every_store! {
         assert_eq!(journal.handle(&fork.id).result::<String>().await.unwrap(), "2");
         until("both are there", async || journal.list(&stormproof_journal::Filter::new()).await.unwrap().len() == 3).await;
     }
+
+    async fn a_workflow_that_went_on_after_an_error_says_why_it_cannot_begin_again(bench: &Bench) {
+        let (journal, calls) = (bench.open().await, Calls::default());
+        let counted = calls.clone();
+        journal.workflow("order", "1", move |cx: Ctx, (): ()| {
+            let calls = counted.clone();
+            async move {
+                let paid = cx.step("pay", |_| async { if calls.call() == 1 { Err(Failed::new("down", "try later")) } else { Ok(()) } }).await;
+                match paid {
+                    Ok(()) => cx.step("ship", |_| async { Ok::<_, Failed>(()) }).await,
+                    Err(failed) => {
+                        cx.step("cancel", |_| async { Ok::<_, Failed>(()) }).await?;
+                        Err(failed)
+                    }
+                }
+            }
+        });
+        let _served = serve(&journal);
+        let error = journal.run::<()>("order", "k", &()).await.unwrap_err();
+        assert_eq!(error.to_string(), "order/k failed at step 1: try later");
+        let error = journal.run::<()>("order", "k", &()).await.unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "order/k is blocked: step 2 was `cancel`, the code now calls `ship`: step 1 has failed before, and runs again with another result: fork the run before it, and let a workflow that goes on after such an error end with one that is kept"
+        );
+    }
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use stormproof_journal::{Ctx, Failed, Journal, Kind, Progress, RunError, RunId, State};
+use stormproof_journal::{Ctx, Decision, Failed, Journal, Kind, Progress, RunError, RunId, State};
 
 use crate::bench::{Bench, Calls, count, look, on_every_store, serve, serve_slots, state, until};
 
@@ -15,6 +15,12 @@ const ALMOST: Duration = Duration::from_millis(1490);
 async fn is_parked(journal: &Journal, run: &RunId) -> bool {
     let run = look(journal, run).await;
     run.state == State::Queued && run.attempts == 0
+}
+
+/// So many of its steps are done.
+async fn done(journal: &Journal, run: &RunId) -> usize {
+    let steps = journal.show(run).await.unwrap().steps;
+    steps.iter().filter(|step| step.state == Progress::Done).count()
 }
 
 on_every_store! {
@@ -94,11 +100,33 @@ on_every_store! {
         elsewhere.signal(run.id(), "approval", "1", "yes").await.unwrap();
         elsewhere.signal(run.id(), "approval", "1", "the same message again").await.unwrap();
         elsewhere.signal(run.id(), "number", "1", &5).await.unwrap();
-        until("the first is taken", async || journal.show(run.id()).await.unwrap().steps.len() == 1).await;
+        until("the first is taken", async || done(&journal, run.id()).await == 1).await;
         journal.signal(run.id(), "approval", "2", "no").await.unwrap();
         assert_eq!(run.result::<(String, String, u32)>().await.unwrap(), ("yes".into(), "no".into(), 5));
         let error = journal.signal(run.id(), "approval", "3", "late").await.unwrap_err();
         assert_eq!(error.to_string(), "flow/k is ok: only a run that has not ended takes messages");
+    }
+
+    async fn what_a_run_waits_for_can_be_seen_and_is_compared_when_it_is_replayed(bench: &Bench) {
+        let journal = bench.open().await;
+        let waits_for = |journal: &Journal, topic: &'static str| {
+            journal.workflow("flow", "1", move |cx: Ctx, (): ()| async move { cx.wait::<u32>(topic).await });
+        };
+        waits_for(&journal, "approval");
+        let served = serve(&journal);
+        let run = journal.start("flow", "k", &()).await.unwrap();
+        let steps = async || journal.show(run.id()).await.unwrap().steps;
+        until("it is put away", async || is_parked(&journal, run.id()).await && !steps().await.is_empty()).await;
+        let steps = steps().await;
+        let seen: Vec<_> = steps.iter().map(|step| (step.name.as_str(), step.kind, step.state)).collect();
+        assert_eq!(seen, [("approval", Kind::Wait, Progress::Begun)]);
+        drop(served);
+        let journal = bench.open().await;
+        waits_for(&journal, "permission");
+        let _served = serve(&journal);
+        journal.signal(run.id(), "permission", "1", &7).await.unwrap();
+        let error = journal.handle(run.id()).result::<u32>().await.unwrap_err().to_string();
+        assert!(error.contains("step 1 was `approval`, the code now calls `permission`"), "{error}");
     }
 
     async fn a_message_that_came_first_is_there(bench: &Bench) {
@@ -169,7 +197,7 @@ on_every_store! {
         let run = journal.start("flow", "k", &()).await.unwrap();
         until("the step runs", async || calls.count() == 1).await;
         journal.signal(run.id(), "number", "1", &5).await.unwrap();
-        until("the message is taken", async || journal.show(run.id()).await.unwrap().steps.len() == 1).await;
+        until("the message is taken", async || done(&journal, run.id()).await == 1).await;
         assert_eq!(state(&journal, run.id()).await, State::Running);
         go_on.notify_one();
         assert_eq!(run.result::<u32>().await.unwrap(), 6);
@@ -229,6 +257,57 @@ on_every_store! {
         assert_eq!(calls.count(), 2);
     }
 
+    async fn all_that_failed_below_a_run_begins_again_with_it(bench: &Bench) {
+        let (journal, calls) = (bench.open().await, Calls::default());
+        let counted = calls.clone();
+        journal.workflow("leaf", "1", move |cx: Ctx, (): ()| {
+            let calls = counted.clone();
+            async move {
+                cx.step("one", |_| async { if calls.call() < 3 { Err(Failed::new("down", "try later")) } else { Ok(7) } }).await
+            }
+        });
+        // Two runs share the leaf, and neither hands on its error as it is.
+        for (name, leaf) in [("branch", "k"), ("other", "k")] {
+            journal.workflow(name, "1", move |cx: Ctx, (): ()| async move {
+                let leaf = cx.start("leaf", leaf, &()).await?;
+                leaf.result::<u32>().await.map_err(|failed| Failed::new("no leaf", failed.message()))
+            });
+        }
+        journal.workflow("root", "1", |cx: Ctx, (): ()| async move {
+            cx.start("branch", "k", &()).await?.result::<u32>().await
+        });
+        let _served = serve(&journal);
+        let error = journal.run::<u32>("root", "k", &()).await.unwrap_err();
+        assert_eq!(error.to_string(), "root/k failed at step 2: branch/k is err: leaf/k is err: try later");
+        journal.run::<u32>("other", "k", &()).await.unwrap_err();
+        assert_eq!(calls.count(), 2, "when it is started again, a leaf that failed begins again");
+
+        // What it did not start as the first begins again as well.
+        assert_eq!(journal.run::<u32>("other", "k", &()).await, Ok(7));
+        assert_eq!(journal.run::<u32>("root", "k", &()).await, Ok(7));
+        assert_eq!(calls.count(), 3);
+    }
+
+    async fn what_an_operator_resumes_lets_its_child_begin_again(bench: &Bench) {
+        let (journal, calls) = (bench.open().await, Calls::default());
+        let counted = calls.clone();
+        journal.workflow("child", "1", move |cx: Ctx, (): ()| {
+            let calls = counted.clone();
+            async move {
+                cx.step("one", |_| async { if calls.call() == 1 { Err(Failed::new("down", "try later")) } else { Ok(7) } }).await
+            }
+        });
+        journal.workflow("parent", "1", |cx: Ctx, (): ()| async move {
+            cx.start("child", "k", &()).await?.result::<u32>().await
+        });
+        let _served = serve(&journal);
+        let parent = journal.start("parent", "k", &()).await.unwrap();
+        parent.result::<u32>().await.unwrap_err();
+        journal.resume(parent.id(), Decision::Ask).await.unwrap();
+        assert_eq!(parent.result::<u32>().await, Ok(7));
+        assert_eq!(calls.count(), 2);
+    }
+
     async fn a_child_that_is_cancelled_is_an_error_at_once(bench: &Bench) {
         let journal = bench.open().await;
         journal.workflow("child", "1", |cx: Ctx, (): ()| async move { cx.wait::<u32>("never").await });
@@ -238,7 +317,7 @@ on_every_store! {
         });
         let _served = serve_slots(&journal, 2);
         let run = journal.start("parent", "k", &()).await.unwrap();
-        until("the parent waits", async || is_parked(&journal, run.id()).await && journal.show(run.id()).await.unwrap().steps.len() == 1).await;
+        until("the parent waits", async || is_parked(&journal, run.id()).await && journal.show(run.id()).await.unwrap().steps.len() == 2).await;
         bench.open().await.cancel(&RunId::new("child", "k")).await.unwrap();
         let began = Instant::now();
         assert_eq!(run.result::<String>().await.unwrap(), "cancelled");
@@ -268,7 +347,7 @@ on_every_store! {
         let _served = serve(&journal);
         assert_eq!(
             journal.run::<String>("parent", "k", &()).await.unwrap(),
-            "child/k was started with another input: use another key, or the same input"
+            "child/k was started with another input: use another key, or what it was started with"
         );
     }
 

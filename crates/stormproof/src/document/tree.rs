@@ -67,24 +67,24 @@ pub(crate) fn offset(start: usize) -> usize {
     if start == NOWHERE.start { start } else { start % OFFSETS }
 }
 
-/// The tables at a path such as `policies.*`, each with its path.
-pub(crate) fn at_path<'r, 't>(root: &'r mut DeTable<'t>, path: &str) -> Vec<(String, &'r mut Value<'t>)> {
-    let (first, rest) = path.split_once('.').map_or((path, None), |(first, rest)| (first, Some(rest)));
+/// The tables at a path such as `policies.*`, each with its path. The empty path is the document itself.
+pub(crate) fn at_path<'r, 't>(root: &'r mut DeTable<'t>, path: &str) -> Vec<(String, &'r mut DeTable<'t>)> {
+    if path.is_empty() {
+        return vec![(String::new(), root)];
+    }
+    let (first, rest) = path.split_once('.').unwrap_or((path, ""));
     let mut found = Vec::new();
     for (key, value) in root.iter_mut().filter(|(key, _)| first == "*" || first == key.get_ref().as_ref()) {
-        let name = key.get_ref().to_string();
-        match rest {
-            None => found.push((name, value)),
-            Some(rest) => {
-                if let DeValue::Table(table) = value.get_mut() {
-                    found.extend(
-                        at_path(table, rest).into_iter().map(|(path, value)| (format!("{name}.{path}"), value)),
-                    );
-                }
-            }
-        }
+        let DeValue::Table(table) = value.get_mut() else { continue };
+        found.extend(at_path(table, rest).into_iter().map(|(path, table)| (within(key.get_ref(), &path), table)));
     }
     found
+}
+
+/// The path of what is at `path` in a table.
+pub(crate) fn within(table: &str, path: &str) -> String {
+    let dot = if table.is_empty() || path.is_empty() { "" } else { "." };
+    format!("{table}{dot}{path}")
 }
 
 /// A name that stands beside another that means the same: the path of its table, both names, and where it stands. It is
@@ -119,7 +119,7 @@ pub(crate) fn gather_backoff(policy: &mut DeTable<'_>, path: &str, found: &mut V
     for (key, value) in beside {
         let name = key.get_ref().to_string();
         if backoff.contains_key(name.as_str()) {
-            let (path, other) = (format!("{path}.retry"), format!("backoff.{name}"));
+            let (path, other) = (within(path, "retry"), format!("backoff.{name}"));
             found.push(Twice { path, name, other, at: key.span().start });
         } else {
             backoff.insert(key, value);
@@ -154,7 +154,7 @@ pub(crate) fn take_out_twice(policy: &mut DeTable<'_>, table: &str, path: &str, 
     for (key, value) in policy.iter_mut() {
         if let DeValue::Table(inner) = value.get_mut() {
             let name = key.get_ref().as_ref();
-            take_out_twice(inner, name, &format!("{path}.{name}"), found);
+            take_out_twice(inner, name, &within(path, name), found);
         }
     }
 }
@@ -259,8 +259,29 @@ fn place_of(key: &Spanned<Cow<'_, str>>, value: &Spanned<DeValue<'_>>) -> usize 
 pub(crate) struct Culprit {
     pub(crate) path: String,
     pub(crate) at: usize,
+    pub(crate) what: What,
     /// It was a table without contents.
     pub(crate) emptied: bool,
+}
+
+/// What kind of thing that was.
+pub(crate) enum What {
+    /// A name, with its value.
+    Name,
+    Table,
+    List,
+    /// A value that holds no others, and where it is written.
+    Single(Range<usize>),
+}
+
+impl What {
+    fn of(value: &Value<'_>) -> Self {
+        match value.get_ref() {
+            DeValue::Table(_) => Self::Table,
+            DeValue::Array(_) => Self::List,
+            _ => Self::Single(value.span()),
+        }
+    }
 }
 
 fn is_empty(value: &DeValue<'_>) -> bool {
@@ -273,7 +294,12 @@ pub(crate) fn take_out(table: &mut DeTable<'_>, span: &Range<usize>) -> Option<C
     let by_key = table.keys().find(|key| covers(key.span()));
     if let Some(key) = by_key.cloned() {
         table.remove(key.get_ref().as_ref());
-        return Some(Culprit { path: key.get_ref().to_string(), at: key.span().start, emptied: false });
+        return Some(Culprit {
+            path: key.get_ref().to_string(),
+            at: key.span().start,
+            what: What::Name,
+            emptied: false,
+        });
     }
     // A table's own span is that of its header or braces; what it holds may stand elsewhere, so look inside first.
     let names: Vec<_> = table.keys().cloned().collect();
@@ -288,7 +314,8 @@ pub(crate) fn take_out(table: &mut DeTable<'_>, span: &Range<usize>) -> Option<C
         value.is_some_and(|value| covers(value.span()))
     })?;
     let value = table.remove(key.get_ref().as_ref())?;
-    Some(Culprit { path: key.get_ref().to_string(), at: place_of(&key, &value), emptied: is_empty(value.get_ref()) })
+    let (at, emptied) = (place_of(&key, &value), is_empty(value.get_ref()));
+    Some(Culprit { path: key.get_ref().to_string(), at, what: What::of(&value), emptied })
 }
 
 fn take_out_of_value(value: &mut DeValue<'_>, span: &Range<usize>) -> Option<Culprit> {
@@ -303,7 +330,8 @@ fn take_out_of_value(value: &mut DeValue<'_>, span: &Range<usize>) -> Option<Cul
                     |item: &Spanned<DeValue<'_>>| item.span().start <= span.start && span.end <= item.span().end;
                 let index = items.iter().position(covers)?;
                 let item = items.get(index)?;
-                let culprit = Culprit { path: String::new(), at: item.span().start, emptied: is_empty(item.get_ref()) };
+                let (at, emptied) = (item.span().start, is_empty(item.get_ref()));
+                let culprit = Culprit { path: String::new(), at, what: What::of(item), emptied };
                 *items = items.iter().enumerate().filter(|(n, _)| *n != index).map(|(_, item)| item.clone()).collect();
                 Some(culprit)
             })

@@ -41,11 +41,11 @@ fn a_variable_that_is_wrong_is_named_and_its_value_is_not() {
     let found = Settings::parse_with("[policies.a]\ndeadline = 5\n", &environment).unwrap_err();
     let shown: Vec<_> = found.iter().map(ToString::to_string).collect();
     let starts = [
-        "STORMPROOF_POLICIES__A__BREAKER__SUCCESS_THRESHOLD: policies.a.breaker.success_threshold: is not valid, expected",
-        "STORMPROOF_POLICIES__A__BREAKER__TRAP: policies.a.breaker.trap: is not valid, expected one of",
+        "STORMPROOF_POLICIES__A__BREAKER__SUCCESS_THRESHOLD: policies.a.breaker.success_threshold: is not valid, allowed is",
+        "STORMPROOF_POLICIES__A__BREAKER__TRAP: policies.a.breaker.trap: is not valid, allowed is one of",
         "STORMPROOF_POLICIES__A__BREAKER__TRIP: policies.a.breaker.trip.consecutive: is not valid, allowed is 1 or more",
         "STORMPROOF_POLICIES__A__DEADLINE__X: is not valid, `deadline` in the file is no table",
-        "STORMPROOF_POLICIES____X: is not valid, expected names joined by `__`",
+        "STORMPROOF_POLICIES____X: is not valid, allowed is names joined by `__`",
         "STORMPROOF_SESAM__E: sesam",
     ];
     assert_eq!(shown.len(), starts.len(), "{shown:#?}");

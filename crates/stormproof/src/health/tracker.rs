@@ -5,17 +5,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use stormproof_core as core;
+use stormproof_core::Snapshot;
 use stormproof_core::event::Kind;
 use stormproof_core::health::{Config, Report, Transition};
-use stormproof_core::{Event, Mistakes, Name, Snapshot};
-use tokio::sync::broadcast;
 
 use super::Followed;
 use crate::call::Cx;
 use crate::classify::{Classify, ErrIsFailure};
 use crate::clock::Clock;
 use crate::events::Listener;
-use crate::subject::Subject;
+use crate::subject::Live;
 
 /// Watches one component: is told what became of its calls, and says how well it is. Clones are the same tracker.
 ///
@@ -31,42 +30,11 @@ use crate::subject::Subject;
 /// assert_eq!(&*report.recent_errors[0].error, "timeout");
 /// ```
 #[derive(Clone, Debug)]
-pub struct HealthTracker(Arc<Shared>);
+pub struct HealthTracker(Arc<Live<core::HealthTracker>>);
 
-#[derive(Debug)]
-struct Shared {
-    core: core::HealthTracker,
-    subject: Subject,
-}
-
-crate::events::tells!(HealthTracker, 0.subject.listeners);
+crate::subject::live!(HealthTracker, Config, "there is one kind, `health_changed`");
 
 impl HealthTracker {
-    /// With the default configuration on the system's clock.
-    pub fn new(name: impl Into<Name>) -> Self {
-        Self::from_core(core::HealthTracker::new(name), &Clock::system())
-    }
-
-    /// With `config` on the system's clock, or all that is wrong with it.
-    pub fn with_config(name: impl Into<Name>, config: Config) -> Result<Self, Mistakes> {
-        Self::with_clock(name, config, &Clock::system())
-    }
-
-    /// With `config` on `clock`, or all that is wrong with it.
-    pub fn with_clock(name: impl Into<Name>, config: Config, clock: &Clock) -> Result<Self, Mistakes> {
-        core::HealthTracker::with_config(name, config).map(|core| Self::from_core(core, clock))
-    }
-
-    fn from_core(core: core::HealthTracker, clock: &Clock) -> Self {
-        let subject = Subject::new(core.name().clone(), clock);
-        Self(Arc::new(Shared { core, subject }))
-    }
-
-    /// The component's name.
-    pub fn name(&self) -> &Name {
-        self.0.core.name()
-    }
-
     pub(super) fn clock(&self) -> &Clock {
         &self.0.subject.clock
     }
@@ -147,16 +115,6 @@ impl HealthTracker {
                 listener(transition);
             }
         })
-    }
-
-    /// Calls `listener` for every event of this tracker; there is one kind, `health_changed`.
-    pub fn on_event(&self, listener: impl Fn(&Event) + Send + Sync + 'static) -> Listener {
-        self.0.subject.listeners.listen(listener)
-    }
-
-    /// The events from now on, through a queue of [`QUEUE`](crate::events::QUEUE).
-    pub fn subscribe(&self) -> broadcast::Receiver<Event> {
-        self.0.subject.listeners.subscribe()
     }
 
     /// The tracker as data, for metrics and pages.

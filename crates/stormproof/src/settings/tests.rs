@@ -117,5 +117,5 @@ fn a_file_is_read_or_says_why_not() {
 #[test]
 fn what_a_policy_may_hold_is_named_with_the_preset() {
     let found = Settings::parse("[policies.a]\nretries = 3\n").unwrap_err();
-    assert!(found[0].message.contains("expected one of `preset`, `deadline`, "), "{found:?}");
+    assert!(found[0].message.contains("is unknown, allowed is one of `preset`, `deadline`, "), "{found:?}");
 }

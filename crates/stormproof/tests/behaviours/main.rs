@@ -9,7 +9,7 @@
 //! - T63, T64: what providers say by their quotas (what a verdict makes of it is here: X31).
 //! - T80, X26: the journal.
 //! - T81, T82, T84: streams, the HTTP client, A2A. T85: session pinning.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may stop at the first surprise")]
+#![cfg(test)]
 #![allow(clippy::float_cmp, reason = "what is compared are counts")]
 
 mod acceptance;

@@ -3,7 +3,7 @@
 //! door leaves it out.
 //!
 //! [`Scenario::preempts`]: stormproof_sim::Scenario::preempts
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may stop at the first surprise")]
+#![cfg(test)]
 #![allow(clippy::float_cmp, reason = "what is compared are counts")]
 
 mod adaptive;

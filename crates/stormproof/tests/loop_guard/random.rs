@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use proptest::prelude::*;
+use serde_json::Value;
 use stormproof::Instant;
 use stormproof::loop_guard::{Config, Poll, State, Step, Turn, Verdict};
 use stormproof_core::LoopGuard;
@@ -20,6 +21,7 @@ enum Act {
     Spawn,
     Ended,
     Context(String),
+    User(String),
     Resume,
     Later(u64),
 }
@@ -31,6 +33,7 @@ fn text() -> impl Strategy<Value = String> {
         1 => prop::sample::select(vec![
             "550e8400-e29b-41d4-a716-446655440000", "2026-01-01T00:00:00Z", "1718000000", "nonce=\"", "\"ts\":\"\\",
             "0xffffff", "12:30:", "2026-01-0", "attempt ", "ünïcödé 1.", "🙂🙂🙂", "took 5 ", "```\n```",
+            "{\"a\":[1,{\"b\":0.30000000000000004}],\"request_id\":{}}", "{\"\\", "tmp.", "/tmp/tmpa1b2c3d4", "Error: x",
         ]).prop_map(str::to_owned),
         1 => any::<String>(),
         1 => "[0-9a-fA-F:.TZ +-]{0,40}",
@@ -56,6 +59,7 @@ fn act() -> impl Strategy<Value = Act> {
         1 => Just(Act::Spawn),
         1 => Just(Act::Ended),
         1 => text().prop_map(Act::Context),
+        1 => text().prop_map(Act::User),
         1 => Just(Act::Resume),
         2 => prop_oneof![0_u64..10_000_000_000, any::<u64>()].prop_map(Act::Later),
     ]
@@ -77,6 +81,7 @@ fn carry_out(guard: &LoopGuard, now: &mut Instant, act: &Act) -> Option<Report> 
                 Act::Answered(from, to) => guard.answered(from, to),
                 Act::Ended => guard.ended(),
                 Act::Context(text) => guard.context(text),
+                Act::User(text) => guard.user_turn(text),
                 Act::Resume => drop(guard.resume()),
                 Act::Later(nanos) => *now = *now + Duration::from_nanos(*nanos),
                 _ => {}
@@ -105,6 +110,15 @@ fn config() -> impl Strategy<Value = Config> {
     )
 }
 
+fn numbers_in<'a>(value: &'a mut Value, numbers: &mut Vec<&'a mut Value>) {
+    match value {
+        Value::Number(_) => numbers.push(value),
+        Value::Array(values) => values.iter_mut().for_each(|value| numbers_in(value, numbers)),
+        Value::Object(fields) => fields.values_mut().for_each(|value| numbers_in(value, numbers)),
+        _ => {}
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(128))]
 
@@ -114,6 +128,9 @@ proptest! {
         acts in prop::collection::vec(act(), 1..200),
         cut in 0_usize..200,
     ) {
+        // Whoever waits or is at work is gone with the process.
+        let agents = |act: &Act| matches!(act, Act::Ask(..) | Act::Answered(..) | Act::Spawn | Act::Ended);
+        let acts: Vec<_> = acts.into_iter().filter(|act| !agents(act)).collect();
         let (one, other) = (LoopGuard::with_config("r", config.clone()).unwrap(), LoopGuard::with_config("r", config.clone()).unwrap());
         let (mut now, mut then) = (Instant::ZERO, Instant::ZERO);
         let cut = cut.min(acts.len());
@@ -165,6 +182,34 @@ proptest! {
             }
             stopped = matches!(report.verdict, Verdict::Stop { .. });
         }
+    }
+
+    #[test]
+    fn whatever_stands_in_a_state_it_is_refused_or_goes_on(
+        config in config(),
+        acts in prop::collection::vec(act(), 1..100),
+        changes in prop::collection::vec((any::<u16>(), prop_oneof![Just(u64::MAX), Just(0), any::<u64>()]), 1..20),
+        then in prop::collection::vec(act(), 1..100),
+    ) {
+        let guard = LoopGuard::with_config("r", config.clone()).unwrap();
+        let mut now = Instant::ZERO;
+        for act in &acts {
+            carry_out(&guard, &mut now, act);
+        }
+        let mut written = serde_json::to_value(guard.state(now)).unwrap();
+        for (at, number) in changes {
+            let mut numbers = Vec::new();
+            numbers_in(&mut written["v1"], &mut numbers);
+            let at = usize::from(at) % numbers.len();
+            *numbers[at] = number.into();
+        }
+        let Ok(state) = serde_json::from_value::<State>(written) else { return Ok(()) };
+        let Ok(again) = LoopGuard::restore("r", config, state) else { return Ok(()) };
+        let mut now = Instant::ZERO;
+        for act in &then {
+            carry_out(&again, &mut now, act);
+        }
+        prop_assert!(serde_json::to_string(&again.state(now)).unwrap().len() < 100_000);
     }
 
     #[test]

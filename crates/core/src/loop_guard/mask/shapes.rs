@@ -21,7 +21,8 @@ pub(super) fn shape(bytes: &[u8], at: usize, kind: Text) -> Option<Shape> {
         return None;
     }
     let rest = &bytes[at..];
-    let long = uuid(rest).or_else(|| date_or_time(rest)).or_else(|| random(rest));
+    let moment = date_or_time(rest).filter(|len| kind == Text::Output || !is_chosen(&rest[..*len]));
+    let long = uuid(rest).or(moment).or_else(|| random(rest)).or_else(|| temporary(rest));
     if let Some(len) = long {
         return Some(Shape { end: at + len, known: true });
     }
@@ -111,6 +112,49 @@ fn zone(bytes: &[u8], at: usize) -> usize {
         }
         _ => at,
     }
+}
+
+/// Whether a date or a time names a day or an hour, as one that is not the time of the call does: no seconds, or none left.
+fn is_chosen(bytes: &[u8]) -> bool {
+    let run = count(bytes, u8::is_ascii_digit);
+    if run >= 10 {
+        // Seconds since 1970, and parts of them: the zeros that are left say how many.
+        let digits = std::str::from_utf8(&bytes[..run]).unwrap_or_default();
+        let minute = u32::try_from(run - 10).map_or(u64::MAX, |parts| 10_u64.saturating_pow(parts).saturating_mul(60));
+        return digits.parse::<u64>().is_ok_and(|moment| moment.is_multiple_of(minute))
+            && bytes[run..].iter().all(|byte| matches!(byte, b'.' | b'0'));
+    }
+    let Some(hour) = bytes.iter().position(|byte| *byte == b':') else { return true };
+    let seconds = bytes[hour..].get(4..).filter(|rest| bytes.get(hour + 3) == Some(&b':') && !rest.is_empty());
+    let zone = |byte: &u8| matches!(byte, b'Z' | b'z' | b'+' | b'-');
+    seconds.is_none_or(|rest| rest.iter().take_while(|byte| !zone(byte)).all(|byte| matches!(byte, b'0' | b'.' | b',')))
+}
+
+/// The name of a temporary file or folder, as `mktemp` and Python make it.
+fn temporary(bytes: &[u8]) -> Option<usize> {
+    let name = bytes.strip_prefix(b"tmp")?;
+    let (start, len) = if name.first() == Some(&b'.') { (1, 10) } else { (0, 8) };
+    let is_part = |byte: &u8| byte.is_ascii_alphanumeric() || *byte == b'_';
+    let run = name[start..].iter().take(len + 1).take_while(|byte| is_part(byte)).count();
+    let random = name[start..start + run].iter().any(|byte| !byte.is_ascii_lowercase());
+    (run == len && random).then_some(3 + start + len)
+}
+
+/// Where a number with a fraction ends that begins at `at`: no part of a version, and no part of a word.
+pub(super) fn decimal(bytes: &[u8], at: usize) -> Option<usize> {
+    if at > 0 && (is_word(bytes[at - 1]) || bytes[at - 1] == b'.') && bytes[at - 1] != b'-' {
+        return None;
+    }
+    let whole = count(&bytes[at..], u8::is_ascii_digit);
+    if whole == 0 || bytes.get(at + whole) != Some(&b'.') {
+        return None;
+    }
+    let fraction = count(&bytes[at + whole + 1..], u8::is_ascii_digit);
+    let end = at + whole + 1 + fraction;
+    let more = bytes
+        .get(end)
+        .is_some_and(|byte| is_word(*byte) || *byte == b'.' && bytes.get(end + 1).is_some_and(u8::is_ascii_digit));
+    (fraction > 0 && !more).then_some(end)
 }
 
 /// An address, a hash, a ULID, or a long mixture of letters and digits.

@@ -4,7 +4,7 @@ use crate::loop_guard::mask::Mask;
 use crate::loop_guard::rule::Rule;
 
 fn push(texts: &mut Texts, text: &str) -> Option<Rule> {
-    texts.push(text, 0, Mask { on: true, ignored: &[] }, &Config::default())
+    texts.push(text, 0, Mask { on: true, ignored: [&[], &[]] }, &Config::default())
 }
 
 fn once(text: &str) -> Option<Rule> {
@@ -18,6 +18,7 @@ fn a_sentence_again_and_again_is_found_in_any_script() {
     assert_eq!(once(&sentence.repeat(7)), Some(Rule::Text(7)));
     let other = "Let me look at this file once more. ";
     assert_eq!(once(&format!("{sentence}{other}").repeat(10)), Some(Rule::Text(10)));
+    assert_eq!(once(&"ฉันจะตรวจสอบไฟล์นี้อีกครั้ง\n".repeat(10)), Some(Rule::Text(10)));
     assert_eq!(once(&"我现在要检查这个文件的内容。".repeat(10)), Some(Rule::Text(10)));
 }
 
@@ -49,6 +50,17 @@ fn tables_code_logs_and_data_may_repeat_their_lines() {
     }
     let fenced = format!("```text\n{}```\n", "all of this is repeated in the output of it\n".repeat(100));
     assert_eq!(once(&fenced), None);
+}
+
+#[test]
+fn of_a_long_text_the_end_is_looked_at_and_code_is_code_also_there() {
+    let code = "assert result and that all of it is there\n".repeat(3_000);
+    assert_eq!(
+        once(&format!("Here it is:\n```python\n{code}```\nThat is all there is to be said of it for now.")),
+        None
+    );
+    let found = once(&format!("```text\n{code}```\n{}", "Let me look at this once more. ".repeat(3_000)));
+    assert!(matches!(found, Some(Rule::Text(times)) if times > 2_000), "{found:?}");
 }
 
 #[test]

@@ -256,7 +256,7 @@ impl<'a, S: Keep> Side<'a, S> {
             all.push(found.map_or_else(String::new, |found| self.text(&found)));
         }
         let size = self.store.size().await.unwrap();
-        all.push(format!("{:?} {}", size.runs, size.steps));
+        all.push(format!("{:?}", size.runs));
         all
     }
 

@@ -8,7 +8,7 @@ use super::rows::{self, now, run_columns};
 use super::trouble::Trouble;
 use super::writes::{forget as forget_runs, peek_with};
 use crate::run::{Run, RunId, State, millis};
-use crate::store::{Changed, Decision, Filter, Forgotten, Retention, Size, Task};
+use crate::store::{BATCH_STEPS, Changed, Decision, Filter, Forgotten, Retention, Size, Task};
 
 pub(crate) async fn list(client: &Client, filter: &Filter) -> Result<Vec<Run>, Trouble> {
     const SQL: &str = concat!(
@@ -238,16 +238,15 @@ pub(crate) async fn forget(client: &mut Client, retention: &Retention) -> Result
     Ok(Forgotten { runs: ids.len() as u64, steps, tasks, workers })
 }
 
-/// So many of the runs, at least one, as have no more than so many steps together: others write in between.
+/// So many of the runs, at least one, as have no more than [`BATCH_STEPS`] together.
 async fn few_steps<'a>(tx: &Transaction<'_>, ids: &[&'a str]) -> Result<Vec<&'a str>, Trouble> {
-    const MOST: i64 = 20_000;
     const SQL: &str = "
         select (select count(*) from stormproof.step where run_id = id) from unnest($1::text[]) with ordinality
             as run(id, nr) order by nr";
-    let (mut few, mut sum) = (Vec::new(), 0);
+    let (mut few, mut sum) = (Vec::new(), 0_u64);
     for (id, row) in ids.iter().zip(rows::all(tx, SQL, &[&ids]).await?) {
-        sum += row.try_get::<_, i64>(0)?;
-        if sum > MOST && !few.is_empty() {
+        sum = sum.saturating_add(u64::try_from(row.try_get::<_, i64>(0)?).unwrap_or_default());
+        if sum > BATCH_STEPS && !few.is_empty() {
             break;
         }
         few.push(*id);
@@ -255,12 +254,22 @@ async fn few_steps<'a>(tx: &Transaction<'_>, ids: &[&'a str]) -> Result<Vec<&'a 
     Ok(few)
 }
 
+pub(crate) async fn erase(client: &mut Client, id: &RunId) -> Result<Changed, Trouble> {
+    const LOOK: &str = concat!("select ", run_columns!(), " from stormproof.run where id = $1 for update");
+    let tx = client.transaction().await?;
+    let Some(row) = rows::one(&tx, LOOK, &[&id.as_str()]).await? else { return Ok(Changed::Missing) };
+    let run = Box::new(rows::run(&row)?);
+    if !run.state.has_ended() {
+        return Ok(Changed::Not(run));
+    }
+    forget_runs(&tx, &[id.as_str()]).await?;
+    tx.commit().await?;
+    Ok(Changed::Now(run))
+}
+
 pub(crate) async fn size(client: &Client) -> Result<Size, Trouble> {
     const SQL: &str = concat!(
-        // Of many steps an estimate will do: they are not counted at each look.
-        "select case when (select reltuples from pg_class where oid = 'stormproof.step'::regclass) > 100000
-                then (select reltuples::bigint from pg_class where oid = 'stormproof.step'::regclass)
-                else (select count(*) from stormproof.step) end, (select count(*) from stormproof.worker where lease_until > ",
+        "select (select count(*) from stormproof.worker where lease_until > ",
         now!(),
         "), (select sum(pg_total_relation_size(c.oid))::bigint from pg_class c join pg_namespace n
                 on n.oid = c.relnamespace where n.nspname = 'stormproof' and c.relkind = 'r'),
@@ -278,10 +287,9 @@ pub(crate) async fn size(client: &Client) -> Result<Size, Trouble> {
     }
     let row = rows::single(client, SQL, &[]).await?;
     let number = |at| Ok::<_, Trouble>(u64::try_from(row.try_get::<_, Option<i64>>(at)?.unwrap_or(0)).unwrap_or(0));
-    size.steps = number(0)?;
-    size.workers_alive = number(1)?;
-    size.bytes = number(2)?;
-    size.oldest_due = Duration::from_millis(number(3)?);
+    size.workers_alive = number(0)?;
+    size.bytes = number(1)?;
+    size.oldest_due = Duration::from_millis(number(2)?);
     Ok(size)
 }
 

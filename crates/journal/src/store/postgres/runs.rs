@@ -72,7 +72,7 @@ impl Grouped for Start {
         let delays: Vec<i64> = group.iter().map(|start| millis(start.new.delay)).collect();
         let ttls: Vec<_> = group.iter().map(|start| start.new.ttl.map(millis)).collect();
         let owners: Vec<_> = group.iter().map(|start| start.claimed.as_ref().map(|(owner, _)| &**owner)).collect();
-        let steps = Columns::of(group.iter().map(|start| start.claimed.as_ref().map(|(_, first)| first)));
+        let steps = Columns::of(&group.iter().map(|start| start.claimed.as_ref().map(|(_, first)| first)));
         let params = steps.after(&[&ids, &names, &versions, &inputs, &fps, &parents, &delays, &ttls, &owners]);
         let made = rows::all(client, START, &params).await?;
         let made = made.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?)));
@@ -170,7 +170,7 @@ impl Grouped for Finish {
         let errors: Vec<_> = group.iter().map(|finish| finish.error.as_deref()).collect();
         let afters: Vec<_> = group.iter().map(|finish| finish.after).collect();
         let parked: Vec<bool> = group.iter().map(|finish| finish.parked).collect();
-        let steps = Columns::of(group.iter().map(|finish| finish.last.as_ref()));
+        let steps = Columns::of(&group.iter().map(|finish| finish.last.as_ref()));
         let params = steps.after(&[&ids, &epochs, &states, &results, &errors, &afters, &parked]);
         let done = rows::all(client, FINISH, &params).await?;
         if done.len() == group.len() {

@@ -60,7 +60,7 @@ impl Grouped for Record {
     async fn write(client: &Client, group: &[&Self]) -> Result<Vec<Written>, Trouble> {
         let runs: Vec<&str> = group.iter().map(|record| record.fence.run.as_str()).collect();
         let epochs: Vec<i64> = group.iter().map(|record| record.fence.epoch).collect();
-        let steps = Columns::of(group.iter().map(|record| Some(&record.step)));
+        let steps = Columns::of(&group.iter().map(|record| Some(&record.step)));
         let done = rows::all(client, WRITE, &steps.after(&[&runs, &epochs])).await?;
         if done.len() == group.len() {
             return Ok(vec![Written::Done; group.len()]);
@@ -94,7 +94,7 @@ pub(super) struct Columns<'a> {
 }
 
 impl<'a> Columns<'a> {
-    pub(super) fn of(steps: impl Iterator<Item = Option<&'a Step>> + Clone) -> Self {
+    pub(super) fn of(steps: &(impl Iterator<Item = Option<&'a Step>> + Clone)) -> Self {
         let texts = |text: fn(&Step) -> &str| steps.clone().map(|step| step.map(text)).collect();
         Self {
             seqs: steps.clone().map(|step| step.map(|step| i64::from(step.seq))).collect(),

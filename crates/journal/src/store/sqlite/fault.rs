@@ -1,5 +1,8 @@
 //! What SQLite says, as the store's errors.
 
+use std::fs;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -33,12 +36,23 @@ impl Fault {
 #[derive(Debug)]
 pub(super) struct Place {
     pub(super) at: Arc<str>,
+    path: PathBuf,
+    /// Which file was there when it was opened.
+    file: Option<Identity>,
     damaged: AtomicBool,
 }
 
+/// What tells one file from another under the same name: its device and its number there.
+type Identity = (u64, u64);
+
+fn identity(path: &Path) -> Option<Identity> {
+    fs::metadata(path).ok().map(|about| (about.dev(), about.ino()))
+}
+
 impl Place {
-    pub(super) fn new(at: Arc<str>) -> Self {
-        Self { at, damaged: AtomicBool::new(false) }
+    pub(super) fn new(at: Arc<str>, path: PathBuf) -> Self {
+        let file = identity(&path);
+        Self { at, path, file, damaged: AtomicBool::new(false) }
     }
 
     /// The error as the store's.
@@ -54,12 +68,17 @@ impl Place {
         self.damaged.load(Ordering::Relaxed)
     }
 
-    /// Nothing may be written to what is damaged.
+    /// Nothing may be written to what is damaged, or to a file that nobody will find again.
     pub(super) fn writable(&self) -> Result<(), StoreError> {
-        if !self.is_damaged() {
+        let why = if self.is_damaged() {
+            "damage was found before, and nothing is written since"
+        } else if identity(&self.path) != self.file {
+            "the file was taken away or replaced while it was open; stop all that have it open before you move it"
+        } else {
             return Ok(());
-        }
-        Err(Fault::Damaged("damage was found before, and nothing is written since".into()).at(&self.at))
+        };
+        self.damaged.store(true, Ordering::Relaxed);
+        Err(Fault::Damaged(why.into()).at(&self.at))
     }
 }
 
@@ -72,6 +91,11 @@ pub(super) fn fault(at: &str, error: &Error) -> StoreError {
         | Error::InvalidColumnType(..)
         | Error::IntegralValueOutOfRange(..)
         | Error::Utf8Error(..) => return Fault::Damaged(error.to_string()).at(at),
+        // The statement is ours, so it is the tables that are not.
+        Error::SqlInputError { msg, .. } => {
+            let why = format!("{msg}; the file has tables of somebody else under our names: use another file");
+            return Fault::Refused(why).at(at);
+        }
         _ => return Fault::Refused(error.to_string()).at(at),
     };
     let why = said.clone().unwrap_or_else(|| code.to_string());

@@ -5,77 +5,140 @@ use rusqlite::{Connection, Params, params};
 use super::clock::Now;
 use super::lock::Locks;
 use super::runs::span;
-use super::workers;
+use super::{rows, workers};
 use crate::run::{Epoch, Millis, RunId, State, millis};
-use crate::store::{Forgotten, Retention, Size};
+use crate::store::{BATCH_STEPS, Changed, Forgotten, Retention, Size};
 
-/// Forgets a batch, or counts all that could be forgotten.
+/// Forgets a batch.
 pub(super) fn forget(tx: &Connection, locks: &Locks, retention: &Retention, now: Now) -> rusqlite::Result<Forgotten> {
-    let batch = if retention.dry_run { i64::MAX } else { i64::from(retention.batch) };
     let mut forgotten = Forgotten::default();
-    for id in ended(tx, retention, batch, now)? {
+    for id in runs(tx, locks, retention, retention.batch.into(), now)? {
         forgotten.runs += 1;
-        forgotten.steps += if retention.dry_run {
-            count(tx, "SELECT count(*) FROM stormproof_step AS step WHERE run_id = ?1", [id.as_str()])?
-        } else {
-            delete(tx, &id)?
-        };
+        forgotten.steps += delete(tx, &id)?;
+        if forgotten.steps >= BATCH_STEPS {
+            break;
+        }
     }
-    forgotten.tasks = if retention.dry_run {
-        count(tx, "SELECT count(*) FROM stormproof_task AS task WHERE expires_at <= ?1", [now.wall])?
-    } else {
-        let gone = tx
-            .prepare_cached("DELETE FROM stormproof_task AS task WHERE id IN (SELECT id FROM stormproof_task AS task WHERE expires_at <= ?1 LIMIT ?2)")?
-            .execute(params![now.wall, batch])?;
-        gone as u64
-    };
-    for worker in workers::dead(tx, locks, now)? {
-        let has_runs = tx
-            .prepare_cached("SELECT 1 FROM stormproof_run AS run WHERE state = 'running' AND owner = ?1")?
-            .exists([&worker])?;
-        if has_runs {
-            continue;
-        }
+    forgotten.tasks = tx
+        .prepare_cached(
+            "DELETE FROM stormproof_task AS task
+             WHERE id IN (SELECT id FROM stormproof_task AS task WHERE expires_at <= ?1 LIMIT ?2)",
+        )?
+        .execute(params![now.wall, retention.batch])? as u64;
+    for worker in idle(tx, locks, now)? {
+        tx.prepare_cached("DELETE FROM stormproof_worker AS worker WHERE id = ?1")?.execute([&worker])?;
+        locks.sweep(&worker);
         forgotten.workers += 1;
-        if !retention.dry_run {
-            tx.prepare_cached("DELETE FROM stormproof_worker AS worker WHERE id = ?1")?.execute([&worker])?;
-            locks.sweep(&worker);
-        }
     }
     Ok(forgotten)
 }
 
-fn ended(tx: &Connection, retention: &Retention, batch: i64, now: Now) -> rusqlite::Result<Vec<RunId>> {
+/// Counts all that could be forgotten.
+pub(super) fn forgettable(
+    connection: &Connection,
+    locks: &Locks,
+    retention: &Retention,
+    now: Now,
+) -> rusqlite::Result<Forgotten> {
+    let mut forgotten = Forgotten::default();
+    for id in runs(connection, locks, retention, i64::MAX, now)? {
+        forgotten.runs += 1;
+        forgotten.steps +=
+            count(connection, "SELECT count(*) FROM stormproof_step AS step WHERE run_id = ?1", [id.as_str()])?;
+    }
+    forgotten.tasks =
+        count(connection, "SELECT count(*) FROM stormproof_task AS task WHERE expires_at <= ?1", [now.wall])?;
+    forgotten.workers = idle(connection, locks, now)?.len() as u64;
+    Ok(forgotten)
+}
+
+/// Workers that are dead and have no runs.
+fn idle(connection: &Connection, locks: &Locks, now: Now) -> rusqlite::Result<Vec<String>> {
+    let mut has_runs =
+        connection.prepare_cached("SELECT 1 FROM stormproof_run AS run WHERE state = 'running' AND owner = ?1")?;
+    let mut idle = Vec::new();
+    for worker in workers::dead(connection, locks, now)? {
+        if !has_runs.exists([&worker])? {
+            idle.push(worker);
+        }
+    }
+    Ok(idle)
+}
+
+/// At most about so many runs that may be forgotten.
+fn runs(
+    connection: &Connection,
+    locks: &Locks,
+    retention: &Retention,
+    batch: i64,
+    now: Now,
+) -> rusqlite::Result<Vec<RunId>> {
+    let mut runs = ended(connection, retention, batch, now)?;
+    runs.extend(given_up(connection, locks, retention, batch, now)?);
+    Ok(runs)
+}
+
+/// At most so many calls that are made once and that their callers have given up: nobody takes them up but who calls
+/// again. They are kept for as long as if they had been made when somebody had them last.
+fn given_up(
+    connection: &Connection,
+    locks: &Locks,
+    retention: &Retention,
+    batch: i64,
+    now: Now,
+) -> rusqlite::Result<Vec<RunId>> {
     let before = now.wall.saturating_sub(millis(retention.ended));
-    let mut ids: Vec<RunId> = tx
+    let mut calls = connection.prepare_cached(
+        "SELECT id, NULL FROM stormproof_run AS run WHERE state = 'queued' AND version = ''
+             AND (expires_at <= ?1 OR expires_at IS NULL AND epoch <= ?2)
+         UNION ALL
+         SELECT id, owner FROM stormproof_run AS run WHERE state = 'running' AND version = ''
+             AND (expires_at <= ?1 OR expires_at IS NULL AND epoch <= ?2)
+         LIMIT ?3",
+    )?;
+    let mut rows = calls.query(params![now.wall, before, batch])?;
+    let mut given_up = Vec::new();
+    while let Some(row) = rows.next()? {
+        let owner: Option<String> = row.get(1)?;
+        let alive = match owner {
+            Some(owner) => workers::alive(connection, locks, &owner, now)?,
+            None => None,
+        };
+        if alive.is_none() {
+            given_up.push(RunId::parse(row.get_ref(0)?.as_str()?));
+        }
+    }
+    Ok(given_up)
+}
+
+/// At most so many ended runs that may be forgotten. One with a time of its own is not forgotten before, however many
+/// there are: it may be the key of a call that must not be made again.
+fn ended(connection: &Connection, retention: &Retention, batch: i64, now: Now) -> rusqlite::Result<Vec<RunId>> {
+    let before = now.wall.saturating_sub(millis(retention.ended));
+    let most = retention.most.map_or(i64::MAX, |most| i64::try_from(most).unwrap_or(i64::MAX));
+    connection
         .prepare_cached(
             "SELECT id FROM stormproof_run AS run WHERE ended_at IS NOT NULL AND expires_at <= ?1
              UNION ALL
-             SELECT id FROM stormproof_run AS run WHERE ended_at <= ?2 AND expires_at IS NULL
-             LIMIT ?3",
+             SELECT id FROM (
+                 SELECT id, ended_at FROM stormproof_run AS run WHERE ended_at IS NOT NULL AND expires_at IS NULL
+                 ORDER BY ended_at
+                 LIMIT max((SELECT count(*) FROM stormproof_run AS run WHERE ended_at <= ?2 AND expires_at IS NULL),
+                     (SELECT count(*) FROM stormproof_run AS run WHERE ended_at IS NOT NULL AND expires_at IS NULL) - ?3))
+             LIMIT ?4",
         )?
-        .query_map(params![now.wall, before, batch], |row| Ok(RunId::parse(row.get_ref(0)?.as_str()?)))?
-        .collect::<rusqlite::Result<_>>()?;
-    let room = batch.saturating_sub(i64::try_from(ids.len()).unwrap_or(i64::MAX));
-    if let Some(most) = retention.most.filter(|_| room > 0) {
-        let all = count(
-            tx,
-            "SELECT count(*) FROM stormproof_run AS run WHERE ended_at IS NOT NULL AND expires_at IS NULL",
-            [],
-        )?;
-        let surplus = i64::try_from(all.saturating_sub(most)).unwrap_or(i64::MAX).min(batch);
-        let oldest: Vec<RunId> = tx
-            .prepare_cached(
-                "SELECT id FROM stormproof_run AS run WHERE ended_at IS NOT NULL AND expires_at IS NULL
-                 ORDER BY ended_at, rowid LIMIT ?1",
-            )?
-            .query_map([surplus], |row| Ok(RunId::parse(row.get_ref(0)?.as_str()?)))?
-            .collect::<rusqlite::Result<_>>()?;
-        let known: std::collections::HashSet<RunId> = ids.iter().cloned().collect();
-        let room = usize::try_from(room).unwrap_or(usize::MAX);
-        ids.extend(oldest.into_iter().filter(|id| !known.contains(id)).take(room));
+        .query_map(params![now.wall, before, most, batch], |row| Ok(RunId::parse(row.get_ref(0)?.as_str()?)))?
+        .collect()
+}
+
+/// Forgets a run that has ended.
+pub(super) fn erase(tx: &Connection, id: &RunId) -> rusqlite::Result<Changed> {
+    let Some(run) = rows::find(tx, id)?.map(Box::new) else { return Ok(Changed::Missing) };
+    if !run.state.has_ended() {
+        return Ok(Changed::Not(run));
     }
-    Ok(ids)
+    delete(tx, id)?;
+    Ok(Changed::Now(run))
 }
 
 /// The highest epoch of all runs that were forgotten. New ones go on from there: one of those may have had the same id,
@@ -108,7 +171,6 @@ pub(super) fn size(connection: &Connection, locks: &Locks, now: Now) -> rusqlite
             size.runs[at] = natural(row.get(1)?);
         }
     }
-    size.steps = count(connection, "SELECT count(*) FROM stormproof_step AS step", [])?;
     let dead = workers::dead(connection, locks, now)?.len() as u64;
     size.workers_alive =
         count(connection, "SELECT count(*) FROM stormproof_worker AS worker", [])?.saturating_sub(dead);

@@ -83,7 +83,7 @@ pub(super) fn claim(
     let limit = usize::try_from(wanted.limit).unwrap_or(usize::MAX);
     // All of them before the first is claimed: the worker's own lease may be over, too.
     let mut left = Vec::new();
-    for owner in workers::dead(tx, locks, now)? {
+    for owner in workers::dead(tx, locks, now)?.into_iter().chain(workers::gone(tx)?) {
         left.extend(left_by(tx, &owner, wanted)?);
     }
     claim_each(tx, left, worker, wanted, limit, now, &mut found)?;

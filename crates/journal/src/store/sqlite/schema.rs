@@ -11,6 +11,7 @@ use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
 
 use super::fault::{Fault, when_opening};
 use super::log;
+use super::writer::Patience;
 use crate::error::{OpenError, StoreError};
 
 /// What was changed in the tables, in order: the schema's version is how many of these a file has seen. It stands in a
@@ -47,7 +48,14 @@ pub(super) fn open(path: &Path, busy: Duration, create: bool) -> Result<Connecti
     if version > KNOWN {
         return Err(OpenError::Newer { at: at.into(), found: version, known: KNOWN });
     }
-    settings(&connection).map_err(failed)?;
+    // SQLite itself does not wait for others who change the mode at this moment.
+    let mut patience = Patience::new(busy);
+    loop {
+        match settings(&connection) {
+            Err(error) if patience.waits(&error) => {}
+            done => break done.map_err(failed)?,
+        }
+    }
     if version < KNOWN {
         migrate(&connection).map_err(failed)?;
     }
@@ -77,8 +85,11 @@ pub(super) fn reader(path: &Path, busy: Duration) -> rusqlite::Result<Connection
 /// What can be seen from outside: `SQLite` itself would take a log without its file for rubbish and empty it.
 fn look(path: &Path, create: bool) -> Result<(), Fault> {
     let refused = |why: String| Fault::Refused(why);
-    if path.as_os_str().is_empty() || path.to_str().is_some_and(|path| path.starts_with(":memory:")) {
-        return Err(refused("a journal in memory keeps nothing: name a file".into()));
+    if path.as_os_str().is_empty() {
+        return Err(refused("no file is named: write it behind `sqlite:`, as in sqlite:agent.db".into()));
+    }
+    if path.to_str().is_some_and(|path| path.starts_with(":memory:")) {
+        return Err(refused("SQLite's own memory keeps nothing: name a file, or, for tests, `memory:`".into()));
     }
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     if !folder.is_dir() {
@@ -93,6 +104,9 @@ fn look(path: &Path, create: bool) -> Result<(), Fault> {
             file.take(100).read_to_end(&mut head).map_err(|error| refused(error.to_string()))?;
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound && create => {}
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            return Err(refused("there is no such file; an agent makes it when it opens its journal".into()));
+        }
         Err(error) => return Err(refused(error.to_string())),
     }
     let log = log::Header::beside(path).map_err(|error| refused(error.to_string()))?;
@@ -165,7 +179,11 @@ fn migrate(connection: &Connection) -> rusqlite::Result<()> {
 
 /// The version of the tables; 0 if there are none.
 fn version(connection: &Connection) -> rusqlite::Result<i64> {
-    if !connection.table_exists(None, "stormproof_meta")? {
+    // Asked of the file: the connection's own idea of the tables may be older than the transaction that it is in.
+    let is_there = connection
+        .prepare("SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = 'stormproof_meta'")
+        .and_then(|mut tables| tables.exists([]))?;
+    if !is_there {
         return Ok(0);
     }
     connection.query_row("SELECT max(version) FROM stormproof_meta", [], |row| row.get(0))

@@ -3,6 +3,7 @@
 mod clocks;
 mod commits;
 mod files;
+mod here_or_there;
 mod processes;
 
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -10,6 +11,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use tempfile::TempDir;
 
 use super::*;
+use crate::own_task::own;
 use crate::run::{Kind, Progress};
 use crate::store::contract::Bench;
 
@@ -34,14 +36,14 @@ impl Hands {
     }
 }
 
-/// A fresh file in a folder of its own.
-struct Fresh {
+/// A fresh file in a folder of its own. `HERE`: those who ask may write by themselves.
+struct Fresh<const HERE: bool> {
     folder: TempDir,
     hands: Hands,
     store: Sqlite,
 }
 
-impl Bench for Fresh {
+impl<const HERE: bool> Bench for Fresh<HERE> {
     type Store = Sqlite;
     const JUMPS: bool = true;
 
@@ -60,6 +62,10 @@ impl Bench for Fresh {
         Sqlite::open(self.folder.path().join("a.db"), self.hands.options()).unwrap()
     }
 
+    async fn run(case: impl Future<Output = ()> + Send) {
+        if HERE { own(case).await } else { case.await }
+    }
+
     async fn pass(&self, time: Duration) {
         for hand in [&self.hands.wall, &self.hands.boot] {
             hand.fetch_add(crate::run::millis(time), Ordering::SeqCst);
@@ -67,11 +73,17 @@ impl Bench for Fresh {
     }
 }
 
-crate::store::contract::contract!(Fresh);
+crate::store::contract::contract!(Fresh<false>);
+
+mod here {
+    use super::Fresh;
+
+    crate::store::contract::contract!(Fresh<true>);
+}
 
 #[test]
 fn it_answers_as_the_one_in_memory() {
-    crate::store::contract::model::lives::<Fresh>(64);
+    crate::store::contract::model::lives::<Fresh<false>>(64);
 }
 
 fn new_run(key: &str) -> NewRun {

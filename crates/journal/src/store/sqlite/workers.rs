@@ -75,6 +75,16 @@ pub(super) fn dead(tx: &Connection, locks: &Locks, now: Now) -> rusqlite::Result
     Ok(dead)
 }
 
+/// Those who have runs and are not known any more: what they claimed came after they had left.
+pub(super) fn gone(tx: &Connection) -> rusqlite::Result<Vec<String>> {
+    tx.prepare_cached(
+        "SELECT DISTINCT owner FROM stormproof_run AS run
+         WHERE state = 'running' AND owner NOT IN (SELECT id FROM stormproof_worker AS worker)",
+    )?
+    .query_map([], |row| row.get(0))?
+    .collect()
+}
+
 /// Whether a worker with so much `left` of its lease is alive.
 fn lives(left: Millis, life: Life) -> bool {
     match life {

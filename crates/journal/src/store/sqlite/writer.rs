@@ -116,9 +116,13 @@ impl Writer {
             others_first().await;
             if asking.is_alone()
                 && let Some(written) = self.line.write_here(&mut request)
-                && let Some(outcome) = request.outcome.take()
             {
-                return written.and(outcome.map_err(|error| self.line.place.fault(&error)));
+                match request.outcome.take() {
+                    // Somebody else writes to the file: to wait for that is the thread's business.
+                    Some(Err(error)) if is_busy(&error) => {}
+                    Some(outcome) => return written.and(outcome.map_err(|error| self.line.place.fault(&error))),
+                    None => written?,
+                }
             }
         }
         let sent = self.jobs.as_ref().is_some_and(|jobs| jobs.send(Box::new(request)).is_ok());
@@ -281,7 +285,8 @@ impl Line {
         }
     }
 
-    /// Does a statement on this thread, which waits for the disk, unless somebody else writes at this moment.
+    /// Does a statement on this thread, which waits for the disk but for nobody else, unless this process writes at this
+    /// moment.
     fn write_here(&self, job: &mut dyn Job) -> Option<Result<(), StoreError>> {
         let connection = match self.connection.try_lock() {
             Ok(connection) => connection,
@@ -290,7 +295,7 @@ impl Line {
         };
         Some(block_in_place(|| {
             self.place.writable()?;
-            self.alone(&connection, job, &mut Patience::new(self.busy));
+            self.alone(&connection, job, &mut Patience::new(Duration::ZERO));
             Ok(())
         }))
     }
@@ -355,24 +360,26 @@ impl Drop for Line {
     }
 }
 
+fn is_busy(error: &rusqlite::Error) -> bool {
+    error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy)
+}
+
 /// How long a group waits for other processes that write to the same file. SQLite has no queue for them, so the pauses
 /// are short.
-struct Patience {
+pub(super) struct Patience {
     limit: Duration,
     since: Option<Instant>,
     pause: Duration,
 }
 
 impl Patience {
-    fn new(busy: Duration) -> Self {
+    pub(super) fn new(busy: Duration) -> Self {
         Self { limit: busy, since: None, pause: Duration::from_micros(50) }
     }
 
     /// Pauses, if the error is one that goes away by that and there is time left.
-    fn waits(&mut self, error: &rusqlite::Error) -> bool {
-        if error.sqlite_error_code() != Some(ErrorCode::DatabaseBusy)
-            || self.since.get_or_insert_with(Instant::now).elapsed() >= self.limit
-        {
+    pub(super) fn waits(&mut self, error: &rusqlite::Error) -> bool {
+        if !is_busy(error) || self.since.get_or_insert_with(Instant::now).elapsed() >= self.limit {
             return false;
         }
         thread::sleep(self.pause);

@@ -1,5 +1,4 @@
 //! Each style's lines, to the letter.
-#![allow(clippy::unwrap_used, reason = "a test may stop at the first surprise")]
 
 use std::time::{Duration, SystemTime};
 

@@ -31,9 +31,10 @@ CREATE TABLE stormproof_run (
     created_at  INTEGER NOT NULL
 ) STRICT;
 
+CREATE INDEX stormproof_run_state ON stormproof_run (state);
 CREATE INDEX stormproof_run_queued ON stormproof_run (name, version, at_once, wake_at) WHERE state = 'queued';
 CREATE INDEX stormproof_run_running ON stormproof_run (owner) WHERE state = 'running';
-CREATE INDEX stormproof_run_ended ON stormproof_run (ended_at, state) WHERE ended_at IS NOT NULL;
+CREATE INDEX stormproof_run_ended ON stormproof_run (ended_at, expires_at) WHERE ended_at IS NOT NULL;
 CREATE INDEX stormproof_run_expires ON stormproof_run (expires_at) WHERE expires_at IS NOT NULL;
 
 CREATE TABLE stormproof_step (

@@ -149,7 +149,7 @@ fn what_cannot_be_a_file_is_said() {
     assert!(refused(&error(&nowhere), "there is no folder"));
     assert!(refused(&error(folder.path()), "not a file"));
     assert!(refused(&error(Path::new(":memory:")), "keeps nothing"));
-    assert!(refused(&error(Path::new("")), "keeps nothing"));
+    assert!(refused(&error(Path::new("")), "no file is named"));
     let there = Options { create: false, ..Options::default() };
     assert!(Sqlite::open(folder.path().join("a.db"), there.clone()).is_err());
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0, "looking makes nothing");
@@ -199,4 +199,37 @@ async fn without_room_nothing_is_lost_and_with_room_it_goes_on() {
     assert_eq!(store.record(&mine, &large).await, Ok(Written::Done));
     assert!(seqs().await.starts_with(&[1, 2, 3]));
     assert_eq!(store.check().await, Ok(vec![]));
+}
+
+#[tokio::test]
+async fn nothing_is_written_to_a_file_that_was_replaced() {
+    type Change = fn(&Path);
+    let changes: [Change; 3] = [
+        |path| fs::remove_file(path).unwrap(),
+        |path| fs::rename(path, path.with_extension("old")).unwrap(),
+        |path| {
+            let copy = path.with_extension("copy");
+            fs::copy(path, &copy).unwrap();
+            fs::rename(copy, path).unwrap();
+        },
+    ];
+    for change in changes {
+        let folder = tempdir().unwrap();
+        let path = folder.path().join("a.db");
+        let store = open(&path);
+        let mine = held(&store, "a", &worker("me")).await;
+        change(&path);
+        let written = store.record(&mine, &done(2, "b")).await;
+        let Err(StoreError::Damaged { why, .. }) = written else { panic!("{written:?}") };
+        assert!(why.contains("replaced while it was open"), "{why}");
+    }
+}
+
+#[test]
+fn tables_of_others_under_our_names_are_told_in_a_line() {
+    let folder = tempdir().unwrap();
+    let path = folder.path().join("a.db");
+    Connection::open(&path).unwrap().execute_batch("CREATE TABLE stormproof_run (mine TEXT)").unwrap();
+    let error = Sqlite::open(&path, Options::default()).unwrap_err().to_string();
+    assert!(error.contains("table stormproof_run already exists; ") && !error.contains("CREATE"), "{error}");
 }

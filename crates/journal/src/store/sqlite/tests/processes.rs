@@ -144,3 +144,35 @@ async fn a_caller_who_goes_takes_his_request_along_or_it_is_done() {
     assert!(store.read(&mine.run).await.unwrap().unwrap().steps.iter().all(|it| it.attempt_id != "x"));
     assert_eq!(store.check().await, Ok(vec![]));
 }
+
+#[test]
+fn many_may_make_the_same_file() {
+    for _ in 0..5 {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.db");
+        let together = std::sync::Barrier::new(8);
+        std::thread::scope(|scope| {
+            for _ in 0..8 {
+                scope.spawn(|| {
+                    together.wait();
+                    open(&path);
+                });
+            }
+        });
+    }
+}
+
+#[tokio::test]
+async fn what_a_worker_has_that_nobody_knows_is_claimed() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(&folder.path().join("a.db"));
+    let (gone, me) = (worker("gone"), worker("me"));
+    let old = held(&store, "a", &gone).await;
+    store.leave(&gone).await.unwrap();
+    // This claim was on its way while the worker left.
+    assert_eq!(store.claim(&gone, &wanted(1)).await.unwrap().claimed.len(), 1);
+    store.join(&me).await.unwrap();
+    let found = store.claim(&me, &wanted(1)).await.unwrap();
+    assert_eq!(found.claimed.len(), 1);
+    assert_eq!(found.recovered, [old.run]);
+}
