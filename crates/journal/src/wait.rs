@@ -57,7 +57,7 @@ async fn sleep_while_driven(parts: Parts, time: Duration) {
         Ok(())
     });
     if slept.await.is_err() {
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 }
 

@@ -148,7 +148,7 @@ on_every_store! {
                 calls.call();
                 if optional {
                     // Written as null, which would be read back as `None`.
-                    let mean = cx.step("mean", |_| async { Ok::<_, Failed>(Some(0.0_f64 / 0.0)) }).await?;
+                    let mean = cx.step("mean", |_| async { Ok::<_, Failed>(Some(f64::NAN)) }).await?;
                     return Ok(mean.is_some());
                 }
                 let mean = cx.step("mean", |_| async { Ok::<_, Failed>(vec![1.0, f32::INFINITY]) }).await?;

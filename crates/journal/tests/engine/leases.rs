@@ -185,7 +185,7 @@ on_every_store! {
                 let _served = serve(&journal);
                 until("it is told", async || heard.has("lease_lost runs=1")).await;
 
-            })
+            });
         });
         until("it is blocked", async || blocked.count() == 1).await;
         let _others = serve(&other);
