@@ -26,7 +26,8 @@ use crate::wait::{SleepCall, WaitCall};
 /// given back.
 ///
 /// A run that this process loses or that cannot go on is never an error in the workflow: the step that finds out stays
-/// pending, and the workflow is dropped there.
+/// pending, and the workflow is dropped there. A task that was spawned with a clone can outlive it: what such a task has under
+/// way is dropped, too, and its steps end with an error of the kind `outlived` (a sleep lasts for ever).
 #[derive(Clone, Debug)]
 pub struct Ctx(pub(crate) Arc<crate::attempt::Attempt>);
 
@@ -42,7 +43,9 @@ impl Ctx {
     /// }
     /// ```
     ///
-    /// Its error is recorded as well, so that the workflow does the same when it is replayed.
+    /// Its error is recorded as well, so that the workflow does the same when it is replayed. A value that would be another one
+    /// then (NaN, which JSON writes as null; what its type does not read back) blocks the run at once, and so does a step that
+    /// is called inside of another one.
     pub fn step<T, E, F, Fut>(
         &self,
         name: &str,
@@ -59,7 +62,8 @@ impl Ctx {
 
     /// A step that must not happen twice: that it begins is recorded first. If a crash, an error or a time limit leaves it
     /// open whether it happened, `probe` is asked before it runs again: `Done` with the value, `Rerun`, or `Refuse`, which
-    /// blocks the run until an operator decides.
+    /// blocks the run until an operator decides. A workflow that ends well while an effect has begun and was dropped is blocked,
+    /// too: put its time limit into a [policy](StepCall::policy).
     ///
     /// ```
     /// # use stormproof_journal::{Ctx, Failed, Op, Probe};

@@ -105,7 +105,8 @@ impl<'journal, C> Once<'journal, C> {
     }
 
     /// How long the answer is remembered, from the first call on. After that the key is new. Default: the journal's
-    /// [`retention`](crate::Builder::retention).
+    /// [`retention`](crate::Builder::retention). A call that was given up, so that nobody knows whether it was made, is
+    /// remembered for as long: until then whoever asks with its key asks the probe.
     pub fn ttl(mut self, ttl: Duration) -> Self {
         self.ttl = Some(ttl);
         self

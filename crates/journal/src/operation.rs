@@ -91,7 +91,7 @@ impl<'a, T, E: Into<Failed>> Operation<'a, T, E> {
         Fut: Future<Output = Result<T, E>>,
     {
         self.attempts(|op| {
-            let running = self.is_sure().map(|()| run(op));
+            let running = self.sure().map(|()| run(op));
             async { running?.await.map_err(|error| self.judge(error)) }
         })
         .await
@@ -124,7 +124,7 @@ impl<'a, T, E: Into<Failed>> Operation<'a, T, E> {
                     Err(error) => return Err(Judged::beside(Why::Unprobed(error.into()), "probe")),
                 }
             }
-            self.is_sure()?;
+            self.sure()?;
             run(op).await.map_err(|error| self.judge(error))
         })
         .await
@@ -146,7 +146,7 @@ impl<'a, T, E: Into<Failed>> Operation<'a, T, E> {
     }
 
     /// A process that stood still must not call out as if nothing had happened.
-    fn is_sure(&self) -> Result<(), Judged<E>> {
+    fn sure(&self) -> Result<(), Judged<E>> {
         if self.member.is_good() { Ok(()) } else { Err(Judged::beside(Why::Unsure, "lease")) }
     }
 

@@ -151,8 +151,11 @@ impl Builder {
     }
 
     /// So long after its last heartbeat the runs of a process are anybody's. Shorter: taken over sooner; longer: a pause of
-    /// the process or the store does not cost it its runs. At least three heartbeats. Code
-    /// that blocks the threads of the runtime keeps heartbeats from being written, too. Default: 30 s.
+    /// the process or the store does not cost it its runs. At least three heartbeats. Default: 30 s.
+    ///
+    /// The heartbeat is a task of the runtime: code that blocks all of its threads for two thirds of a lease costs the process
+    /// its runs, as it could not hear of a cancellation or a time limit either. Put such code into
+    /// [`spawn_blocking`](tokio::task::spawn_blocking).
     pub fn lease(mut self, lease: Duration) -> Self {
         self.settings.lease = lease;
         self

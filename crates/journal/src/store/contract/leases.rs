@@ -55,6 +55,13 @@ pub(crate) async fn a_heartbeat_tells_what_was_lost<B: Bench>(bench: &B) {
     bench.pass(SHORT * 2).await;
     taken(store, &you, &two.id).await;
     assert_eq!(store.beat(&me, &mine[1..]).await, Ok(Some(vec![two.id])));
+
+    let old = fence(&held(store, "three", &me).await);
+    let back = End::Queued { after: Duration::ZERO, parked: true };
+    assert_eq!(store.finish(&old, None, &back).await, Ok(Written::Done));
+    let new = fence(&taken(store, &me, &old.run).await.run);
+    assert_eq!(store.beat(&me, std::slice::from_ref(&new)).await, Ok(Some(vec![])));
+    assert_eq!(store.beat(&me, &[old]).await, Ok(Some(vec![new.run])), "it is its own anew, but not in that epoch");
 }
 
 pub(crate) async fn who_leaves_gives_back<B: Bench>(bench: &B) {

@@ -31,8 +31,10 @@ pub(crate) struct Connections {
 impl Connections {
     pub(crate) fn new(address: &Address) -> Result<Self, StoreError> {
         let session = session(address.timeout);
-        // Without figures about a table that fills while it is used, a plan that is right for an empty one is kept.
-        let groups = format!("{session}; set enable_seqscan = off; set plan_cache_mode = force_generic_plan");
+        // Without figures about a table that fills while it is used, a plan that is right for an empty one is kept. What
+        // has no index is then thought to cost so much that the plan were worth compiling, each time.
+        let groups =
+            format!("{session}; set enable_seqscan = off; set plan_cache_mode = force_generic_plan; set jit = off");
         Ok(Self {
             beats: pool(address, 1, session.clone())?,
             own: pool(address, address.pool, session.clone())?,

@@ -12,7 +12,7 @@ use crate::store::{BATCH_STEPS, Changed, Forgotten, Retention, Size};
 /// Forgets a batch.
 pub(super) fn forget(tx: &Connection, locks: &Locks, retention: &Retention, now: Now) -> rusqlite::Result<Forgotten> {
     let mut forgotten = Forgotten::default();
-    for id in ended(tx, retention, retention.batch.into(), now)? {
+    for id in runs(tx, locks, retention, retention.batch.into(), now)? {
         forgotten.runs += 1;
         forgotten.steps += delete(tx, &id)?;
         if forgotten.steps >= BATCH_STEPS {
@@ -41,7 +41,7 @@ pub(super) fn forgettable(
     now: Now,
 ) -> rusqlite::Result<Forgotten> {
     let mut forgotten = Forgotten::default();
-    for id in ended(connection, retention, i64::MAX, now)? {
+    for id in runs(connection, locks, retention, i64::MAX, now)? {
         forgotten.runs += 1;
         forgotten.steps +=
             count(connection, "SELECT count(*) FROM stormproof_step AS step WHERE run_id = ?1", [id.as_str()])?;
@@ -63,6 +63,52 @@ fn idle(connection: &Connection, locks: &Locks, now: Now) -> rusqlite::Result<Ve
         }
     }
     Ok(idle)
+}
+
+/// At most about so many runs that may be forgotten.
+fn runs(
+    connection: &Connection,
+    locks: &Locks,
+    retention: &Retention,
+    batch: i64,
+    now: Now,
+) -> rusqlite::Result<Vec<RunId>> {
+    let mut runs = ended(connection, retention, batch, now)?;
+    runs.extend(given_up(connection, locks, retention, batch, now)?);
+    Ok(runs)
+}
+
+/// At most so many calls that are made once and that their callers have given up: nobody takes them up but who calls
+/// again. They are kept for as long as if they had been made when somebody had them last.
+fn given_up(
+    connection: &Connection,
+    locks: &Locks,
+    retention: &Retention,
+    batch: i64,
+    now: Now,
+) -> rusqlite::Result<Vec<RunId>> {
+    let before = now.wall.saturating_sub(millis(retention.ended));
+    let mut calls = connection.prepare_cached(
+        "SELECT id, NULL FROM stormproof_run AS run WHERE state = 'queued' AND version = ''
+             AND (expires_at <= ?1 OR expires_at IS NULL AND epoch <= ?2)
+         UNION ALL
+         SELECT id, owner FROM stormproof_run AS run WHERE state = 'running' AND version = ''
+             AND (expires_at <= ?1 OR expires_at IS NULL AND epoch <= ?2)
+         LIMIT ?3",
+    )?;
+    let mut rows = calls.query(params![now.wall, before, batch])?;
+    let mut given_up = Vec::new();
+    while let Some(row) = rows.next()? {
+        let owner: Option<String> = row.get(1)?;
+        let alive = match owner {
+            Some(owner) => workers::alive(connection, locks, &owner, now)?,
+            None => None,
+        };
+        if alive.is_none() {
+            given_up.push(RunId::parse(row.get_ref(0)?.as_str()?));
+        }
+    }
+    Ok(given_up)
 }
 
 /// At most so many ended runs that may be forgotten. One with a time of its own is not forgotten before, however many
