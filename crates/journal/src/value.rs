@@ -276,7 +276,7 @@ mod tests {
 
         assert_eq!(keeps(journal.0.keep(&Some(1.5))), Ok("1.5".into()));
         assert_eq!(keeps(journal.0.keep(&None::<f64>)), Ok("null".into()));
-        assert_eq!(keeps(journal.0.keep("null")), Ok("\"null\"".into()));
+        assert_eq!(keeps(journal.0.keep(&"null".to_owned())), Ok("\"null\"".into()));
         assert_eq!(keeps(journal.0.keep(&f64::NAN)), Err(nan.clone()), "it could not be replayed");
         assert_eq!(keeps(journal.0.keep(&Some(f64::NAN))), Err(nan), "it would be replayed as `None`");
         assert_eq!(keeps(journal.0.keep(&Gap(f64::NAN))), Ok("null".into()), "its type knows what null means");
