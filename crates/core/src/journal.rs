@@ -25,6 +25,16 @@ pub enum Told {
         /// The kind of the error.
         kind: Box<str>,
     },
+    /// An attempt ended by something else than its workflow (it panicked, a probe failed, the store refused a write), and the
+    /// run was put back to be tried again.
+    RunPutBack {
+        /// The run's id.
+        run: Box<str>,
+        /// The kind of what ended it: `panicked`, `probe_failed`, `store`.
+        kind: Box<str>,
+        /// So often it was claimed, this time included.
+        attempts: u32,
+    },
     /// A run was taken over: the worker that had it is gone, or did not answer within its lease.
     RunRecovered {
         /// The run's id.
@@ -88,6 +98,7 @@ impl Told {
         match self {
             Self::RunBlocked { .. } => "run_blocked",
             Self::RunFailed { .. } => "run_failed",
+            Self::RunPutBack { .. } => "run_put_back",
             Self::RunRecovered { .. } => "run_recovered",
             Self::RunFenced { .. } => "run_fenced",
             Self::RunCancelled { .. } => "run_cancelled",
@@ -108,7 +119,10 @@ impl Told {
             | Self::LeaseLost { .. }
             | Self::Unavailable { .. }
             | Self::Full { .. } => Category::Error,
-            Self::RunRecovered { .. } | Self::RunFenced { .. } | Self::EffectUncertain { .. } => Category::Warning,
+            Self::RunPutBack { .. }
+            | Self::RunRecovered { .. }
+            | Self::RunFenced { .. }
+            | Self::EffectUncertain { .. } => Category::Warning,
             Self::RunCancelled { .. } | Self::Available { .. } | Self::Retention { .. } => Category::Info,
         }
     }
@@ -121,6 +135,11 @@ impl Told {
                 fields.extend([("run", Value::Text(run)), ("reason", Value::Text(kind)), ("step", number(*step))]);
             }
             Self::RunFailed { run, kind } => fields.extend([("run", Value::Text(run)), ("error", Value::Text(kind))]),
+            Self::RunPutBack { run, kind, attempts } => fields.extend([
+                ("run", Value::Text(run)),
+                ("error", Value::Text(kind)),
+                ("attempts", number(*attempts)),
+            ]),
             Self::RunRecovered { run, attempts } => {
                 fields.extend([("run", Value::Text(run)), ("attempts", number(*attempts))]);
             }

@@ -2,7 +2,7 @@
 //!
 //! Owns what is remembered of one run, however long it takes and however often its process ends. Does not run anything:
 //! whoever drives the agent reports what it is about to do and what came of it, and carries out the verdicts. What is
-//! looked for is in the files beside this one: `calls.rs`, `rounds.rs`, `errors.rs`, `text.rs`, `progress.rs`, `agents.rs`; what is
+//! looked for is in the files beside this one: `calls.rs`, `rounds.rs`, `errors.rs`, `text.rs`, `polls.rs`, `progress.rs`, `agents.rs`; what is
 //! taken for the same in `mask.rs`; what follows from a detection in `ladder.rs`.
 
 mod agents;
@@ -11,6 +11,7 @@ mod config;
 mod errors;
 mod ladder;
 mod mask;
+mod polls;
 mod progress;
 mod recent;
 mod rounds;

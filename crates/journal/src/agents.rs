@@ -15,6 +15,7 @@ use tokio::sync::OnceCell;
 
 use crate::error::{OpenError, RunError};
 use crate::journal::Journal;
+use crate::run::RunId;
 
 /// The environment variable with the address of the journal of agents that are given none.
 const VARIABLE: &str = "STORMPROOF_JOURNAL";
@@ -31,6 +32,15 @@ pub enum AgentError {
     /// The run has no result.
     #[error(transparent)]
     Run(#[from] RunError),
+}
+
+/// The run of an agent, whose caller knows its parts by these names.
+fn run_id((field, workflow): (&'static str, &str), (key_field, key): (&'static str, &str)) -> Result<RunId, RunError> {
+    RunId::checked(workflow, key).map_err(|error| match error {
+        RunError::Key { field: "workflow", value, allowed } => RunError::Key { field, value, allowed },
+        RunError::Key { field: "key", value, allowed } => RunError::Key { field: key_field, value, allowed },
+        other => other,
+    })
 }
 
 /// The journal of an agent: given, or opened at its first call.

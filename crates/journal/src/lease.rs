@@ -266,7 +266,7 @@ impl Shared {
 
     /// Gives back a run that nobody drives any more.
     async fn give_back(&self, member: &Member, fence: &Fence) {
-        let end = End::Queued { after: Duration::ZERO, parked: true };
+        let end = End::Parked { after: Duration::ZERO };
         let mut patience = Patience::new(self);
         while !member.is_over() {
             match self.store.finish(fence, None, &end).await {
@@ -294,7 +294,7 @@ impl Shared {
                 continue;
             }
             let fence = Fence { run: run.id, epoch: run.epoch };
-            let end = End::Queued { after: Duration::ZERO, parked: true };
+            let end = End::Parked { after: Duration::ZERO };
             let _ = self.store.finish(&fence, None, &end).await.inspect_err(|error| member.doubt(error));
             self.woken();
         }

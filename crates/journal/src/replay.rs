@@ -21,6 +21,15 @@ impl Call {
     pub(crate) fn title(&self) -> String {
         title(self.seq, &self.name)
     }
+
+    /// Whether every store can keep its name, and every terminal show it.
+    pub(crate) fn check_name(&self) -> Result<(), String> {
+        if self.name.len() <= 1_000 && !self.name.chars().any(char::is_control) {
+            return Ok(());
+        }
+        let shown: String = self.name.chars().take(100).collect();
+        Err(format!("step {} is called {shown:?}: a name has at most 1000 bytes and no control characters", self.seq))
+    }
 }
 
 fn title(seq: u32, name: &str) -> String {

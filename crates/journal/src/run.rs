@@ -150,7 +150,7 @@ pub struct Run {
     pub wake_at: Option<Millis>,
     /// The result as JSON, if it ended with one.
     pub result: Option<Box<str>>,
-    /// Why it is blocked or ended without a result.
+    /// Why it is blocked, ended without a result, or was put back to be tried again.
     pub error: Option<Failure>,
     /// The run that started it.
     pub parent: Option<RunId>,

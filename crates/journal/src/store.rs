@@ -157,8 +157,10 @@ pub(crate) enum End {
     Err(Failure),
     /// Until an operator decides.
     Blocked(Failure),
-    /// Given back, due after this. `attempts` is not counted if the run only waits (`parked`).
-    Queued { after: Duration, parked: bool },
+    /// Given back, due after this, or as soon as a message comes: it waits, and the attempt does not count.
+    Parked { after: Duration },
+    /// To be tried again after this, since something else than its workflow ended it.
+    Again { after: Duration, why: Failure },
 }
 
 /// What came of a signal.

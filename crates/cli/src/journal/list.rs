@@ -24,7 +24,8 @@ fn note(run: &Run, now: Millis) -> String {
         (State::Running, _) => {
             run.owner.as_deref().map(|owner| format!("at {}", shortened(owner, 60))).unwrap_or_default()
         }
-        (State::Queued, _) => waits(run, now),
+        (State::Queued, Some(error)) => format!("{}: {}", waits(run, now), why(error, 50)),
+        (State::Queued, None) => waits(run, now),
         _ => String::new(),
     }
 }
@@ -71,6 +72,9 @@ mod tests {
             run(json!({ "id": "pay/1", "state": "running", "owner": "w1" })),
             run(json!({ "id": "pay/2", "state": "queued", "wake_at": 1_005_000 })),
             run(json!({ "id": "pay/3", "state": "ok" })),
+            run(
+                json!({ "id": "pay/5", "wake_at": 1_005_000, "error": { "kind": "panicked", "message": "it panicked: x" } }),
+            ),
         ];
         let expected = "\
 RUN           STATE    AGE     ATTEMPTS  NOTE
@@ -78,6 +82,7 @@ pay/order-18  blocked  15m     3         refused: no trace of the payment
 pay/1         running  15m     1         at w1
 pay/2         queued   15m     1         due in 5s
 pay/3         ok       15m     1
+pay/5         queued   15m     1         due in 5s: panicked: it panicked: x
 ";
         assert_eq!(table(&runs, 1_000_000), expected.replace("AGE     ", "AGE  ").replace("15m     ", "15m  "));
         assert_eq!(table(&[], 0), "no runs match\n");

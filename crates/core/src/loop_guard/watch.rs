@@ -10,6 +10,7 @@ use super::config::{Config, Poll};
 use super::errors::{self, Errors};
 use super::ladder::Ladder;
 use super::mask::{Mask, Prints, Text, both, print};
+use super::polls::{Asked, Polls};
 use super::progress::Progress;
 use super::recent::Recent;
 use super::rule::{Limit, Rule};
@@ -19,8 +20,6 @@ use crate::time::Instant;
 
 /// So many ids of things are remembered.
 const MOST_IDS: usize = 2_048;
-/// So many things are polled at once.
-const MOST_POLLS: usize = 256;
 
 /// The time between two moments of a run, in nanoseconds since it began.
 pub(super) fn since(now: u64, then: u64) -> Duration {
@@ -50,21 +49,9 @@ pub(super) struct Memory {
     errors: Errors,
     texts: Texts,
     progress: Progress,
-    /// Answers of pollers.
-    #[cfg_attr(feature = "serde", serde(default))]
-    polled: u64,
     /// Ids that results have shown, and what tells them apart.
     ids: Recent<u64>,
-    polls: Recent<Polled>,
-}
-
-/// A thing that is polled: since when, when last, how often.
-#[derive(Clone, Copy, Debug)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
-struct Polled {
-    first: u64,
-    last: u64,
-    times: u32,
+    polls: Polls,
 }
 
 /// What an observation has found.
@@ -107,9 +94,8 @@ impl Memory {
             errors: Errors::default(),
             texts: Texts::default(),
             progress: Progress::default(),
-            polled: 0,
             ids: Recent::new(MOST_IDS),
-            polls: Recent::new(MOST_POLLS),
+            polls: Polls::default(),
         }
     }
 
@@ -123,7 +109,7 @@ impl Memory {
             texts: self.texts.resized(),
             progress: self.progress.resized(),
             ids: self.ids.resized(MOST_IDS),
-            polls: self.polls.resized(MOST_POLLS),
+            polls: self.polls.resized(),
             ..self
         }
     }
@@ -159,25 +145,19 @@ impl Memory {
     }
 
     fn poll<'a>(&mut self, poll: Poll, tool: &'a str, prints: Prints) -> Found<'a> {
-        let now = self.elapsed;
-        let (polled, _) = self.polls.touch(prints.exact, || Polled { first: now, last: now, times: 0 });
-        if since(now, polled.last) > poll.max_time {
-            *polled = Polled { first: now, last: now, times: 0 };
+        match self.polls.ask(self.elapsed, poll, prints.exact) {
+            Asked::InTime => {
+                self.progress.waits = true;
+                Found::Nothing
+            }
+            Asked::TooSoon(retry_after) => {
+                let text = format!("{tool} was asked too soon. Ask again in {} s.", retry_after.as_secs_f64().ceil());
+                Found::Hold { text, earlier: self.calls.earlier(prints), retry_after }
+            }
+            Asked::TooOften(times) => {
+                Found::Rule { rule: Rule::Poll(times), subject: Some(tool), earlier: self.calls.earlier(prints) }
+            }
         }
-        let waited = since(now, polled.last);
-        let times = polled.times.saturating_add(1);
-        if polled.times > 0 && waited < poll.min_interval {
-            polled.times = times.min(poll.max_polls);
-            let retry_after = poll.min_interval.saturating_sub(waited);
-            let text = format!("{tool} was asked too soon. Ask again in {} s.", retry_after.as_secs_f64().ceil());
-            return Found::Hold { text, earlier: self.calls.earlier(prints), retry_after };
-        }
-        if times > poll.max_polls || since(now, polled.first) > poll.max_time {
-            return Found::Rule { rule: Rule::Poll(times), subject: Some(tool), earlier: self.calls.earlier(prints) };
-        }
-        (polled.last, polled.times) = (now, times);
-        (self.polled, self.progress.waits) = (self.polled.saturating_add(1), true);
-        Found::Nothing
     }
 
     /// A tool has answered.
@@ -256,7 +236,7 @@ impl Memory {
         let most = config.max_tokens.map(|most| most as f64);
         crossed(near, config, Limit::Tokens, tokens as f64, self.tokens as f64, most);
         crossed(near, config, Limit::Cost, cost, self.cost, config.max_cost);
-        let news = self.calls.learned.saturating_add(self.polled);
+        let news = self.calls.learned.saturating_add(self.polls.asked);
         let said = self.texts.push(turn.text, news, mask(config), config);
         let still = self.progress.turn(self.elapsed, config);
         Found::rule(said.or(still), None)
@@ -310,7 +290,7 @@ impl Memory {
         self.agents.forgive();
         (self.errors, self.texts) = Default::default();
         self.progress.forgive(self.elapsed);
-        self.polls = Recent::new(MOST_POLLS);
+        self.polls.forgive();
     }
 
     /// A limit of the whole run that is passed.

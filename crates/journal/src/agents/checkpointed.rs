@@ -8,7 +8,7 @@ use std::sync::Arc;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::{AgentError, Source};
+use super::{AgentError, Source, run_id};
 use crate::context::Ctx;
 use crate::error::RunError;
 use crate::failed::Failed;
@@ -127,6 +127,7 @@ where
     }
 
     async fn carry_on(&self, shared: &Arc<Shared>, id: &str, state: &S) -> Result<S, RunError> {
+        run_id(("name", &self.name), ("id", id))?;
         let begin = Begin::new(&self.name, id, Some(self.version()), input(state));
         let (id, _) = shared.begin(&begin).await?;
         let clock = &shared.settings.clock;

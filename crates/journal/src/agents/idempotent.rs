@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::{AgentError, Source};
+use super::{AgentError, Source, run_id};
 use crate::effect::Probe;
 use crate::error::RunError;
 use crate::failed::Failed;
@@ -136,7 +136,7 @@ impl IdempotentAgent {
     /// [`RunError::State`] if the action is under way, or blocked until an operator says what became of it; the parameters
     /// cannot be written as JSON; the journal cannot be opened or fails.
     pub async fn reset(&self, action: &str, parameters: &(impl Serialize + ?Sized)) -> Result<bool, AgentError> {
-        let run = RunId::checked(action, &key(action, parameters)?)?;
+        let run = run_id(("action", action), ("key", &key(action, parameters)?))?;
         match self.source.journal().await?.forget(&run).await {
             Ok(()) => Ok(true),
             Err(RunError::Missing { .. }) => Ok(false),
@@ -150,6 +150,7 @@ impl IdempotentAgent {
         parameters: &(impl Serialize + ?Sized),
     ) -> Result<crate::once::Once<'_>, AgentError> {
         let key = key(action, parameters)?;
+        run_id(("action", action), ("key", &key))?;
         let mut once = self.source.journal().await?.once(action, key).input(parameters).busy(self.busy);
         if let Some(ttl) = self.ttl {
             once = once.ttl(ttl);

@@ -105,7 +105,9 @@ async fn what_was_reset_runs_again_and_nothing_that_is_open_is_reset() {
         blocked.ends_with(" is blocked: only a run that has ended can be forgotten: resume or cancel it first"),
         "{blocked}"
     );
-    assert!(agent.reset("", &1).await.is_err_and(|error| error.to_string().starts_with("workflow \"\" is not valid")));
+    for error in [agent.reset("a/b", &1).await.unwrap_err(), agent.run("a/b", &1, insert).await.unwrap_err()] {
+        assert!(error.to_string().starts_with("action \"a/b\" is not valid: "), "{error}");
+    }
 }
 
 #[tokio::test]
@@ -120,6 +122,8 @@ async fn an_id_that_was_begun_with_other_steps_says_which() {
     assert!(error.starts_with("incident/7 was started with version collect, tell #"), "{error}");
     assert!(error.contains(", not collect, conclude, tell #"), "{error}");
     assert!(agent(&["collect, tell"]).run("7", 1).await.is_err(), "one step of that name is another version");
+    let error = agent(&[]).run("", 1).await.unwrap_err().to_string();
+    assert!(error.starts_with("id \"\" is not valid: "), "{error}");
     let long = "ä\n".repeat(100);
     assert_eq!(agent(&[&long]).run("8", 1).await, Ok(1), "whatever steps are called");
     assert_eq!(agent(&[]).run("9", 1).await, Ok(1));

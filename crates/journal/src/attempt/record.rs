@@ -24,6 +24,9 @@ impl Attempt {
             let message = format!("the input of {} cannot be written as JSON: {why}", call.title());
             match self.block(call.seq, "unencodable", message).await {}
         }
+        if let Err(message) = call.check_name() {
+            match self.block(call.seq, "invalid_name", message).await {}
+        }
         let most = self.shared.settings.max_steps;
         if call.seq > most {
             let message = format!(

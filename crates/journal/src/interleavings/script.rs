@@ -93,7 +93,7 @@ impl Leave {
             Self::Ok => End::Ok(format!("\"{who}\"").into()),
             Self::Err => End::Err(failure(who)),
             Self::Blocked => End::Blocked(failure(who)),
-            Self::Queued => End::Queued { after: std::time::Duration::ZERO, parked: false },
+            Self::Queued => End::Again { after: std::time::Duration::ZERO, why: failure(who) },
         }
     }
 }

@@ -127,8 +127,9 @@ impl<C> Carry<'_, C> {
             }
             Err(Why::Unprobed(error)) => {
                 let message = format!("its probe failed: {}", error.message());
-                self.end(None, &End::Queued { after: Duration::ZERO, parked: false }).await?;
-                Err(failed(&run, Failure { message, keep: false, ..error.into_failure() }))
+                let failure = Failure { message, keep: false, ..error.into_failure() };
+                self.end(None, &End::Again { after: Duration::ZERO, why: failure.clone() }).await?;
+                Err(failed(&run, failure))
             }
             Err(Why::Unsure) => Err(self.lost(Lost::Lease).await),
         }

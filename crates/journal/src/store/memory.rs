@@ -297,7 +297,7 @@ impl Keep for Memory {
                 End::Ok(_) => State::Ok,
                 End::Err(_) => State::Err,
                 End::Blocked(_) => State::Blocked,
-                End::Queued { .. } => State::Queued,
+                End::Parked { .. } | End::Again { .. } => State::Queued,
             };
             let stands = |step: &Step| entry.steps.get(&step.seq).is_some_and(|it| it.attempt_id == step.attempt_id);
             let mine = entry.run.epoch == fence.epoch && entry.run.state == state && last.is_none_or(stands);
@@ -321,11 +321,15 @@ impl Keep for Memory {
                 entry.run.error = Some(failure.clone());
                 entry.end(State::Blocked, now);
             }
-            End::Queued { after, parked } => {
+            End::Parked { after } => {
                 let late = now.saturating_add(millis(*after));
-                entry.queue(if *parked && entry.signalled { now } else { late });
-                entry.parked = *parked;
-                entry.run.attempts = entry.run.attempts.saturating_sub(u32::from(*parked));
+                entry.queue(if entry.signalled { now } else { late });
+                entry.parked = true;
+                entry.run.attempts = entry.run.attempts.saturating_sub(1);
+            }
+            End::Again { after, why } => {
+                entry.queue(now.saturating_add(millis(*after)));
+                entry.run.error = Some(why.clone());
             }
         }
         Ok(Written::Done)

@@ -52,14 +52,14 @@ impl Shared {
                 return End::Blocked(Failure { message, ..failure });
             }
             let after = self.settings.retry_delay.delay(attempts.saturating_sub(1), Duration::ZERO, &self.rng);
-            End::Queued { after, parked: false }
+            End::Again { after, why: failure }
         };
         match turn {
-            Turn::Parked(after) => End::Queued { after, parked: true },
+            Turn::Parked(after) => End::Parked { after },
             Turn::Interrupted(Interruption::Blocked(failure)) => End::Blocked(failure),
             Turn::Interrupted(Interruption::Again(failure)) => again(failure),
             // If it is this process's all the same, it is given back; if not, the store says so once more.
-            Turn::Interrupted(Interruption::Fenced) => End::Queued { after: Duration::ZERO, parked: true },
+            Turn::Interrupted(Interruption::Fenced) => End::Parked { after: Duration::ZERO },
             Turn::Panicked(text) => again(Failure {
                 kind: "panicked".into(),
                 message: format!("it panicked: {text}"),
@@ -80,7 +80,15 @@ impl Shared {
             End::Err(failure) => {
                 self.tell(|| Told::RunFailed { run: run.id.as_str().into(), kind: failure.kind.as_str().into() });
             }
-            End::Queued { .. } => self.woken(),
+            End::Again { why, .. } => {
+                self.tell(|| Told::RunPutBack {
+                    run: run.id.as_str().into(),
+                    kind: why.kind.as_str().into(),
+                    attempts: run.attempts,
+                });
+                self.woken();
+            }
+            End::Parked { .. } => self.woken(),
             End::Ok(_) => {}
         }
         self.stir(&run.id);

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use stormproof::{Backoff, Policy, Retry};
 use stormproof_journal::{Ctx, Failed, Journal, Op, Probe, RunId, State};
 
 use crate::bench::{Bench, Calls, Heard, count, look, on_every_store, serve, state, until};
@@ -177,6 +178,37 @@ on_every_store! {
         until("the zombie is fenced", async || heard.has("run_fenced run=flow/k")).await;
         assert_eq!(calls.count(), 0, "its workflow never heard that the step was done");
         assert_eq!(look(&other, run.id()).await.result.as_deref(), Some("\"other\""));
+    }
+
+    async fn a_run_that_is_put_back_says_why(bench: &Bench) {
+        let later = Backoff::constant(Duration::from_secs(3600));
+        let journal = bench.builder().retry_delay(later).open().await.unwrap();
+        let heard = Heard::of(&journal);
+        journal.workflow("panics", "1", |_: Ctx, (): ()| async move {
+            assert!(std::hint::black_box(false), "not today");
+            Ok(())
+        });
+        journal.workflow("asks", "1", |cx: Ctx, (): ()| async move {
+            let down = || async { Err::<Probe<u32>, _>(Failed::new("down", "the bank is down")) };
+            cx.effect("pay", move |_| down(), |_| async { Err::<u32, _>(Failed::new("reset", "connection reset")) })
+                .policy(&Policy::builder("bank").retry(Retry::constant(Duration::ZERO).max_retries(1)).build()?)
+                .await
+        });
+        let _served = serve(&journal);
+        for (workflow, kind, message) in [
+            ("panics", "panicked", "it panicked: not today"),
+            ("asks", "probe_failed", "the probe of step 1 `pay` failed: the bank is down"),
+        ] {
+            let run = journal.start(workflow, "k", &()).await.unwrap();
+
+            until("it is put back", async || look(&journal, run.id()).await.error.is_some()).await;
+
+            let known = look(&journal, run.id()).await;
+            assert_eq!((known.state, known.attempts), (State::Queued, 1));
+            assert_eq!(known.error.map(|error| (error.kind, error.message)), Some((kind.into(), message.into())));
+            let told = format!("run_put_back run={workflow}/k error={kind} attempts=1");
+            until("it is told", async || heard.has(&told)).await;
+        }
     }
 
     async fn a_workflow_that_panics_is_tried_again_and_then_blocked(bench: &Bench) {

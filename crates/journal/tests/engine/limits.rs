@@ -57,6 +57,32 @@ on_every_store! {
         larger.handle(&RunId::new("flow", "six")).result::<()>().await.unwrap();
     }
 
+    async fn names_are_checked_and_values_may_hold_anything(bench: &Bench) {
+        let journal = bench.open().await;
+        journal.workflow("flow", "1", |cx: Ctx, name: String| async move {
+            let told = cx.step(&name, |_| async { Ok::<_, Failed>(format!("{name} and \0")) }).input(&name).await?;
+            let heard: String = cx.wait("topic").await?;
+            let failed = cx.step("fails", |_| async { Err::<(), _>(Failed::new("k\0", "m\0")) }).await.unwrap_err();
+            Ok(format!("{told}, {heard}, {} {}", failed.kind(), failed.message()))
+        });
+        let _served = serve(&journal);
+        for (key, name, shown) in [("nul", "a\0b".to_owned(), r#""a\0b""#), ("line", "a\nb".to_owned(), r#""a\nb""#)] {
+            let error = journal.run::<String>("flow", key, &name).await.unwrap_err().to_string();
+            let allowed = "a name has at most 1000 bytes and no control characters";
+            assert_eq!(error, format!("flow/{key} is blocked: step 1 is called {shown}: {allowed}"));
+            assert_eq!(look(&journal, &RunId::new("flow", key)).await.error.unwrap().kind, "invalid_name");
+        }
+        let long = journal.run::<String>("flow", "long", &"x".repeat(1_001)).await.unwrap_err();
+        assert!(matches!(long, RunError::Blocked { .. }), "{long:?}");
+
+        let run = journal.start("flow", "fine", &"ü").await.unwrap();
+        for (topic, id) in [("a\0b", "1"), ("topic", "a\0b")] {
+            assert!(matches!(journal.signal(run.id(), topic, id, &1).await, Err(RunError::Key { .. })));
+        }
+        journal.signal(run.id(), "topic", "1", &"\0").await.unwrap();
+        assert_eq!(run.result::<String>().await.unwrap(), "ü and \0, \0, k\0 m\0");
+    }
+
     async fn values_have_a_size_that_is_allowed(bench: &Bench) {
         let journal = bench.builder().max_value(100).open().await.unwrap();
         journal.workflow("flow", "1", |cx: Ctx, (step, result): (usize, usize)| async move {

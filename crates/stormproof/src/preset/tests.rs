@@ -172,7 +172,7 @@ fn an_unknown_preset_says_which_there_are_and_where() {
     assert!(
         shown[0].starts_with("2:10: policies.p.preset: no preset is called \"victory\", there are a2a, a2a.health")
     );
-    assert_eq!(shown[1], "4:10: policies.q.preset: is no text, expected the name of a preset");
+    assert_eq!(shown[1], "4:10: policies.q.preset: is no text, allowed is the name of a preset");
     assert_eq!(shown.len(), 2);
 }
 

@@ -88,7 +88,7 @@ pub(crate) async fn a_run_with_too_many_attempts_is_blocked<B: Bench>(bench: &B)
     for attempt in 1..=2 {
         let found = store.claim(&me, &twice).await.unwrap();
         assert_eq!(found.claimed[0].run.attempts, attempt);
-        let back = End::Queued { after: Duration::ZERO, parked: false };
+        let back = End::Again { after: Duration::ZERO, why: failure(false, None) };
         assert_eq!(store.finish(&fence(&found.claimed[0].run), None, &back).await, Ok(Written::Done));
     }
     let found = store.claim(&me, &twice).await.unwrap();
@@ -102,7 +102,7 @@ pub(crate) async fn a_run_with_too_many_attempts_is_blocked<B: Bench>(bench: &B)
 pub(crate) async fn only_attempts_without_progress_count<B: Bench>(bench: &B) {
     let (store, me) = (bench.store(), worker("me", LONG));
     let mut run = held(store, "slow", &me).await;
-    let back = End::Queued { after: Duration::ZERO, parked: false };
+    let back = End::Again { after: Duration::ZERO, why: failure(false, None) };
     for (attempt, state, counted) in [
         (1, None, 1),
         (2, Some(Progress::Begun), 2),

@@ -24,7 +24,10 @@ pub(crate) async fn a_run_whose_worker_is_gone_is_claimed_and_the_old_worker_is_
         store.finish(&late, Some(&step(2, Progress::Done, "late")), &End::Ok("1".into())).await,
         Ok(Written::Fenced)
     );
-    assert_eq!(store.finish(&late, None, &End::Queued { after: LONG, parked: false }).await, Ok(Written::Fenced));
+    assert_eq!(
+        store.finish(&late, None, &End::Again { after: LONG, why: failure(false, None) }).await,
+        Ok(Written::Fenced)
+    );
     assert_eq!(store.receive(&late, "topic", &step(2, Progress::Done, "late")).await, Ok((Written::Fenced, None)));
     assert_eq!(store.record(&late, &first).await, Ok(Written::Already), "its acknowledgement was lost");
     assert_eq!(steps(store, &run.id).await.len(), 1);

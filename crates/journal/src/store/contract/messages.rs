@@ -33,7 +33,7 @@ pub(crate) async fn messages_come_in_order_and_once<B: Bench>(bench: &B) {
 pub(crate) async fn a_message_wakes_who_parks<B: Bench>(bench: &B) {
     let (store, me) = (bench.store(), worker("me", LONG));
     let mine = fence(&held(store, "sleeper", &me).await);
-    let park = End::Queued { after: LONG, parked: true };
+    let park = End::Parked { after: LONG };
     assert_eq!(store.finish(&mine, None, &park).await, Ok(Written::Done));
     assert_eq!(store.signal(&mine.run, "t", "1", "1").await, Ok(Signalled::Sent));
     let run = taken(store, &me, &mine.run).await.run;
@@ -44,7 +44,7 @@ pub(crate) async fn a_message_wakes_who_parks<B: Bench>(bench: &B) {
     let run = taken(store, &me, &run.id).await.run;
 
     // What waits for its next attempt after a failure waits on.
-    let back = End::Queued { after: LONG, parked: false };
+    let back = End::Again { after: LONG, why: failure(false, None) };
     assert_eq!(store.finish(&fence(&run), None, &back).await, Ok(Written::Done));
     assert_eq!(store.signal(&run.id, "t", "3", "3").await, Ok(Signalled::Sent));
     assert!(matches!(store.take(&me, &run.id, false).await, Ok(Taken::NotNow(_))));

@@ -126,8 +126,8 @@ fn op() -> impl Strategy<Value = Op> {
         Just(End::Ok("1".into())),
         failure().prop_map(End::Err),
         failure().prop_map(End::Blocked),
-        (any::<bool>(), any::<bool>())
-            .prop_map(|(later, parked)| End::Queued { after: if later { LONG } else { Duration::ZERO }, parked }),
+        select(vec![LONG, Duration::ZERO]).prop_map(|after| End::Parked { after }),
+        (select(vec![LONG, Duration::ZERO]), failure()).prop_map(|(after, why)| End::Again { after, why }),
     ];
     let decision = prop_oneof![Just(Decision::Ask), Just(Decision::Rerun), Just(Decision::Done("9".into()))];
     prop_oneof![

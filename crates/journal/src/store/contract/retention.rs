@@ -36,6 +36,28 @@ pub(crate) async fn what_is_old_is_forgotten<B: Bench>(bench: &B) {
     assert_eq!(left, ["flow/running", "flow/timed"]);
 }
 
+pub(crate) async fn only_what_has_ended_is_erased<B: Bench>(bench: &B) {
+    let (store, me) = (bench.store(), worker("me", LONG));
+    assert_eq!(store.erase(&RunId::new("flow", "none")).await, Ok(Changed::Missing));
+    let mine = fence(&held(store, "one", &me).await);
+    held(store, "other", &me).await;
+    assert_eq!(store.record(&mine, &step(1, Progress::Done, "a")).await, Ok(Written::Done));
+    assert_eq!(store.signal(&mine.run, "t", "1", "1").await, Ok(Signalled::Sent));
+    let Ok(Changed::Not(running)) = store.erase(&mine.run).await else { panic!("it runs") };
+    assert_eq!(running.state, State::Running);
+    assert_eq!(store.finish(&mine, None, &End::Ok("1".into())).await, Ok(Written::Done));
+
+    let Ok(Changed::Now(gone)) = store.erase(&mine.run).await else { panic!("it has ended") };
+
+    assert_eq!((gone.state, gone.result.as_deref()), (State::Ok, Some("1")));
+    assert_eq!(store.peek(&mine.run).await, Ok(None));
+    assert!(matches!(store.start(&new_run("one")).await, Ok(Started::New)), "its id is free");
+    assert!(steps(store, &mine.run).await.is_empty());
+    assert!(store.peek(&RunId::new("flow", "other")).await.unwrap().is_some());
+    let anew = taken(store, &me, &mine.run).await.run;
+    assert!(anew.epoch > mine.epoch, "who had it before stays fenced");
+}
+
 pub(crate) async fn only_so_many_are_kept<B: Bench>(bench: &B) {
     let (store, me) = (bench.store(), worker("me", LONG));
     for n in 0..6 {
@@ -73,7 +95,7 @@ pub(crate) async fn for_ever_is_not_too_long<B: Bench>(bench: &B) {
     let once = NewRun { ttl: Some(ever), ..new_run("once") };
     assert!(matches!(store.start_claimed(&once, &me, &step(1, Progress::Begun, "a")).await, Ok(Ok(_))));
     let run = taken(store, &me, &kept.id).await.run;
-    let parked = End::Queued { after: ever, parked: true };
+    let parked = End::Parked { after: ever };
     assert_eq!(store.finish(&fence(&run), None, &parked).await, Ok(Written::Done));
     assert_eq!(store.keep_task("t", &Task { rev: 1, state: "{}".into() }, ever).await, Ok(true));
     assert!(store.task("t").await.unwrap().is_some());
@@ -122,7 +144,7 @@ pub(crate) async fn calls_that_were_given_up_are_forgotten_after_the_time_of_tho
             store.start_claimed(&once(key, ttl), worker, &step(1, Progress::Begun, key)).await.unwrap().unwrap();
         let mine = Fence { run: RunId::new("flow", key), epoch };
         let end = match key.split(' ').next() {
-            Some("back") => End::Queued { after: Duration::ZERO, parked: true },
+            Some("back") => End::Parked { after: Duration::ZERO },
             Some("blocked") => End::Blocked(Failure::default()),
             _ => continue,
         };
@@ -146,24 +168,4 @@ pub(crate) async fn calls_that_were_given_up_are_forgotten_after_the_time_of_tho
     let forgotten = store.forget(&Retention { ended: Duration::from_millis(10), ..rules }).await.unwrap();
     assert_eq!(forgotten.runs, 2, "long ago somebody had them last");
     assert_eq!(names().await, ["flow/back long", "flow/blocked", "flow/dead long", "flow/held"]);
-}
-
-pub(crate) async fn only_what_has_ended_is_erased<B: Bench>(bench: &B) {
-    let (store, me) = (bench.store(), worker("me", LONG));
-    assert_eq!(store.erase(&RunId::new("flow", "none")).await, Ok(Changed::Missing));
-    let mine = fence(&held(store, "one", &me).await);
-    held(store, "other", &me).await;
-    assert_eq!(store.record(&mine, &step(1, Progress::Done, "a")).await, Ok(Written::Done));
-    assert_eq!(store.signal(&mine.run, "t", "1", "1").await, Ok(Signalled::Sent));
-    let Ok(Changed::Not(running)) = store.erase(&mine.run).await else { panic!("it runs") };
-    assert_eq!(running.state, State::Running);
-    assert_eq!(store.finish(&mine, None, &End::Ok("1".into())).await, Ok(Written::Done));
-
-    let Ok(Changed::Now(gone)) = store.erase(&mine.run).await else { panic!("it has ended") };
-
-    assert_eq!((gone.state, gone.result.as_deref()), (State::Ok, Some("1")));
-    assert_eq!(store.peek(&mine.run).await, Ok(None));
-    assert!(matches!(store.start(&new_run("one")).await, Ok(Started::New)), "its id is free");
-    assert!(steps(store, &mine.run).await.is_empty());
-    assert!(store.peek(&RunId::new("flow", "other")).await.unwrap().is_some());
 }

@@ -95,15 +95,17 @@ pub(crate) async fn a_run_ends_once<B: Bench>(bench: &B) {
 pub(crate) async fn a_parked_run_costs_no_attempt<B: Bench>(bench: &B) {
     let (store, me) = (bench.store(), worker("me", LONG));
     let mine = fence(&held(store, "parked", &me).await);
-    let parked = End::Queued { after: Duration::from_millis(50), parked: true };
+    let parked = End::Parked { after: Duration::from_millis(50) };
     assert_eq!(store.finish(&mine, None, &parked).await, Ok(Written::Done));
     assert!(matches!(store.take(&me, &mine.run, false).await, Ok(Taken::NotNow(_))), "not due");
     assert_eq!(seen(store, &mine.run).await.attempts, 0);
     bench.pass(Duration::from_millis(100)).await;
     let run = taken(store, &me, &mine.run).await.run;
     assert_eq!(run.attempts, 1);
-    let back = End::Queued { after: Duration::ZERO, parked: false };
+    let back = End::Again { after: Duration::ZERO, why: failure(false, None) };
     assert_eq!(store.finish(&fence(&run), None, &back).await, Ok(Written::Done));
     assert_eq!(store.finish(&fence(&run), None, &back).await, Ok(Written::Already));
-    assert_eq!(taken(store, &me, &mine.run).await.run.attempts, 2);
+    assert_eq!(seen(store, &mine.run).await.error, Some(failure(false, None)), "why it is tried again");
+    let run = taken(store, &me, &mine.run).await.run;
+    assert_eq!((run.attempts, run.error), (2, None));
 }

@@ -61,7 +61,7 @@ macro_rules! claimed {
         concat!(
             "epoch = greatest(run.epoch + 1, ",
             now!(),
-            "), owner = $1, state = 'running', parked = false, signalled = false, changed_at = ",
+            "), owner = $1, state = 'running', error = null, parked = false, signalled = false, changed_at = ",
             now!()
         )
     };
@@ -207,8 +207,7 @@ pub(crate) async fn take(
         " as lease from stormproof.run where id = $1 for update of run",
     );
     const TAKE: &str = concat!(
-        "update stormproof.run set attempts = case when state = 'err' then 1 else attempts + 1 end, result = null, \
-         error = null, ",
+        "update stormproof.run set attempts = case when state = 'err' then 1 else attempts + 1 end, result = null, ",
         claimed!(),
         " where id = $2 returning ",
         run_columns!(),

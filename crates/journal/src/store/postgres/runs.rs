@@ -100,7 +100,8 @@ impl Finish {
             End::Ok(result) => (State::Ok, Some(result.clone()), None, None, false),
             End::Err(failure) => (State::Err, None, Some(rows::failure(failure)?), None, false),
             End::Blocked(failure) => (State::Blocked, None, Some(rows::failure(failure)?), None, false),
-            End::Queued { after, parked } => (State::Queued, None, None, Some(millis(*after)), *parked),
+            End::Parked { after } => (State::Queued, None, None, Some(millis(*after)), true),
+            End::Again { after, why } => (State::Queued, None, Some(rows::failure(why)?), Some(millis(*after)), false),
         };
         Ok(Self { fence: fence.clone(), last: last.cloned(), state, result, error, after, parked })
     }

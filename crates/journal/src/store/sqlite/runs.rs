@@ -190,7 +190,7 @@ fn claim_each(
 fn give(tx: &Connection, id: &RunId, worker: &str, now: Now) -> rusqlite::Result<Run> {
     let sql = concat!(
         "UPDATE stormproof_run AS run SET state = 'running', owner = ?2, epoch = max(epoch + 1, ?3), attempts = attempts + 1,
-             wake_at = NULL, parked = 0, signalled = 0
+             wake_at = NULL, parked = 0, signalled = 0, error = NULL
          WHERE id = ?1 RETURNING ",
         run_columns!()
     );
@@ -246,11 +246,15 @@ pub(super) fn finish(
         End::Ok(value) => (State::Ok, Some(value), None),
         End::Err(failure) => (State::Err, None, Some(failure)),
         End::Blocked(failure) => (State::Blocked, None, Some(failure)),
-        End::Queued { .. } => (State::Queued, None, None),
+        End::Parked { .. } => (State::Queued, None, None),
+        End::Again { why, .. } => (State::Queued, None, Some(why)),
     };
-    let (wake_at, at_once, parked) = match end {
-        End::Queued { after, parked } => (Some(now.wall.saturating_add(millis(*after))), after.is_zero(), *parked),
-        _ => (None, false, false),
+    let parked = matches!(end, End::Parked { .. });
+    let (wake_at, at_once) = match end {
+        End::Parked { after } | End::Again { after, .. } => {
+            (Some(now.wall.saturating_add(millis(*after))), after.is_zero())
+        }
+        _ => (None, false),
     };
     let written = tx
         .prepare_cached(

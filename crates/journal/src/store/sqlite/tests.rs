@@ -12,7 +12,7 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::own_task::own;
-use crate::run::{Kind, Progress};
+use crate::run::{Failure, Kind, Progress};
 use crate::store::contract::Bench;
 
 /// Both clocks, to be moved by hand.

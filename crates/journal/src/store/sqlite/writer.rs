@@ -6,7 +6,7 @@ use std::future::poll_fn;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::sync::{Arc, Mutex, PoisonError, TryLockError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::task::Poll;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -265,14 +265,17 @@ impl Line {
     fn serve(&self, queue: &Receiver<Box<dyn Job>>) {
         let mut group = Vec::with_capacity(GROUP);
         while let Ok(first) = queue.recv() {
-            let connection = self.connection.lock().unwrap_or_else(PoisonError::into_inner);
+            // Whoever is answered finds the connection free.
+            let connection = self.lock();
             group.push(first);
             group.extend(queue.try_iter().take(GROUP - 1));
-            match self.write(&connection, &mut group) {
+            let outcome = self.write(&connection, &mut group);
+            drop(connection);
+            match outcome {
                 // It is not known who: each for itself, and only that one fails.
                 Err(Failed::ByOne(_)) if group.len() > 1 => {
                     for mut job in group.drain(..) {
-                        let outcome = self.write(&connection, std::slice::from_mut(&mut job));
+                        let outcome = self.write(&self.lock(), std::slice::from_mut(&mut job));
                         job.answer(outcome, &self.place);
                     }
                 }
@@ -283,6 +286,10 @@ impl Line {
                 }
             }
         }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Connection> {
+        self.connection.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Does a statement on this thread, which waits for the disk but for nobody else, unless this process writes at this

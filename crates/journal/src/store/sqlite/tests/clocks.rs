@@ -36,7 +36,7 @@ async fn epochs_do_not_go_back_with_the_clock() {
     let mut last = held(&store, "a", &me).await.epoch;
     for step in [-HOUR, 1, -365 * 24 * HOUR, 0, HOUR, i64::MAX / 2] {
         let fence = Fence { run: RunId::new("w", "a"), epoch: last };
-        let back = End::Queued { after: Duration::ZERO, parked: false };
+        let back = End::Again { after: Duration::ZERO, why: Failure::default() };
         assert_eq!(store.finish(&fence, None, &back).await, Ok(Written::Done));
         hands.wall.fetch_add(step, Ordering::SeqCst);
         let Taken::Claimed(claimed) = store.take(&me, &fence.run, false).await.unwrap() else { panic!("not due") };
@@ -72,8 +72,8 @@ async fn what_is_due_at_once_is_so_by_any_clock() {
     let hands = Hands::new();
     let store = Sqlite::open(folder.path().join("a.db"), hands.options()).unwrap();
     let (me, you) = (worker("me"), worker("you"));
-    let at_once = End::Queued { after: Duration::ZERO, parked: false };
-    let park = End::Queued { after: Duration::from_secs(60), parked: true };
+    let at_once = End::Again { after: Duration::ZERO, why: Failure::default() };
+    let park = End::Parked { after: Duration::from_secs(60) };
     store.start(&new_run("started")).await.unwrap();
     store.start(&NewRun { delay: Duration::from_secs(1), ..new_run("delayed") }).await.unwrap();
     held(&store, "left", &you).await;
@@ -107,7 +107,7 @@ async fn a_wake_time_is_by_the_wall_clock() {
     let store = Sqlite::open(folder.path().join("a.db"), hands.options()).unwrap();
     let me = worker("me");
     let mine = held(&store, "a", &me).await;
-    let park = End::Queued { after: Duration::from_secs(3_600), parked: true };
+    let park = End::Parked { after: Duration::from_secs(3_600) };
     assert_eq!(store.finish(&mine, None, &park).await, Ok(Written::Done));
     let found = store.claim(&me, &wanted(1)).await.unwrap();
     assert_eq!((found.claimed.len(), found.next_due), (0, Some(Duration::from_secs(3_600))));
@@ -121,7 +121,7 @@ async fn times_without_end_do_not_wrap() {
     let store = open(&folder.path().join("a.db"));
     let me = Worker { ttl: Duration::MAX, ..worker("me") };
     let mine = held(&store, "a", &me).await;
-    let park = End::Queued { after: Duration::MAX, parked: true };
+    let park = End::Parked { after: Duration::MAX };
     assert_eq!(store.finish(&mine, None, &park).await, Ok(Written::Done));
     assert!(store.claim(&me, &wanted(1)).await.unwrap().claimed.is_empty());
     let run = NewRun { delay: Duration::MAX, ttl: Some(Duration::MAX), ..new_run("b") };

@@ -1,186 +1,20 @@
-//! Whole calls, many at once, driven in random order at random times: whatever happens to them, nothing is kept.
-#![cfg(not(loom))]
-#![cfg(test)]
+//! Callers and what they hold, with the time in which they act.
 
 use std::time::Duration;
 
-use proptest::prelude::*;
 use stormproof_core::breaker::{self, Mode, Scope};
 use stormproof_core::event::{Event, Kind};
 use stormproof_core::{
-    Backoff, Call, Edge, End, Input, Instant, Jitter, Outcome, Permits, Policy, Stage, Step, Ticket, Trip, Verdict,
-    budget, bulkhead, hedge, policy, rate, retry,
+    Call, Edge, End, Input, Instant, Outcome, Permits, Policy, Stage, Step, Ticket, Verdict, policy,
 };
 
-/// What happens next, as far as it can; `usize` chooses among the calls to which it can happen.
-#[derive(Clone, Debug)]
-enum Act {
-    Begin {
-        limit: Option<Duration>,
-        cost: u32,
-    },
-    /// Time passes, or it jumps to when the next call is due.
-    Advance(Duration),
-    ToNextDue,
-    /// A call that is due comes back.
-    Resume(usize),
-    /// One of a call's attempts ends.
-    Finish(usize, usize, Judged),
-    /// A call comes back for no reason, as if an attempt had ended that does not run, or not.
-    Spurious(usize, bool),
-    Abandon(usize),
-    /// One of a call's attempts has an answer that is judged later.
-    Hold(usize, usize),
-    GiveBack(usize, Back),
-}
-
-#[derive(Clone, Debug)]
-enum Back {
-    Settle(Judged),
-    Release,
-    Abandon,
-}
-
-#[derive(Clone, Copy, Debug)]
-enum Judged {
-    Success { used: Option<u32> },
-    Failure { hint: Option<Duration>, used: Option<u32> },
-    Permanent,
-    Ignored,
-}
-
-impl Judged {
-    fn verdict(self) -> Verdict<'static> {
-        let with = |used, verdict: Verdict<'static>| Verdict { used, ..verdict };
-        match self {
-            Self::Success { used } => with(used, Verdict::success()),
-            Self::Failure { hint, used } => {
-                Verdict { retry_after: hint, ..with(used, Verdict::failure("TimeoutError")) }
-            }
-            Self::Permanent => Verdict::failure("Quota").retry(false),
-            Self::Ignored => Verdict::ignored("BadRequest"),
-        }
-    }
-}
-
-fn ms(range: std::ops::Range<u64>) -> impl Strategy<Value = Duration> {
-    range.prop_map(Duration::from_millis)
-}
-
-fn maybe<T: std::fmt::Debug + Clone + 'static>(some: impl Strategy<Value = T>) -> impl Strategy<Value = Option<T>> {
-    prop::option::weighted(0.6, some)
-}
-
-fn judged() -> impl Strategy<Value = Judged> {
-    let used = || prop::option::of(0u32..40);
-    prop_oneof![
-        4 => used().prop_map(|used| Judged::Success { used }),
-        6 => (prop::option::weighted(0.2, ms(0..100)), used()).prop_map(|(hint, used)| Judged::Failure { hint, used }),
-        1 => Just(Judged::Permanent),
-        1 => Just(Judged::Ignored),
-    ]
-}
-
-fn act() -> impl Strategy<Value = Act> {
-    let which = || any::<prop::sample::Index>().prop_map(|index| index.index(1 << 16));
-    let back = prop_oneof![3 => judged().prop_map(Back::Settle), 1 => Just(Back::Release), 1 => Just(Back::Abandon)];
-    prop_oneof![
-        6 => (prop::option::weighted(0.2, ms(0..200)), 0u32..30).prop_map(|(limit, cost)| Act::Begin { limit, cost }),
-        3 => prop_oneof![4 => ms(0..10), 1 => ms(0..200)].prop_map(Act::Advance),
-        4 => Just(Act::ToNextDue),
-        10 => which().prop_map(Act::Resume),
-        8 => (which(), which(), judged()).prop_map(|(which, attempt, judged)| Act::Finish(which, attempt, judged)),
-        2 => (which(), any::<bool>()).prop_map(|(which, finished)| Act::Spurious(which, finished)),
-        1 => which().prop_map(Act::Abandon),
-        1 => (which(), which()).prop_map(|(which, attempt)| Act::Hold(which, attempt)),
-        1 => (which(), back).prop_map(|(which, back)| Act::GiveBack(which, back)),
-    ]
-}
-
-fn breaker() -> impl Strategy<Value = breaker::Config> {
-    let scope = prop_oneof![Just(Scope::Attempt), Just(Scope::Operation)];
-    let mode = prop_oneof![8 => Just(Mode::Normal), 1 => Just(Mode::MetricsOnly), 1 => Just(Mode::ForcedOpen)];
-    (1u32..6, ms(1..60), 1u32..3, 1u32..3, scope, mode).prop_map(|(failures, open, successes, probes, scope, mode)| {
-        breaker::Config {
-            trip: vec![Trip::consecutive(failures)],
-            open_duration: open,
-            success_threshold: successes,
-            half_open_max_calls: probes,
-            scope,
-            mode,
-            ..Default::default()
-        }
-    })
-}
-
-/// Either as fast as the test, or so slow that what is spent stays spent.
-fn limiter() -> impl Strategy<Value = rate::Config> {
-    let wait = prop_oneof![Just(Duration::ZERO), ms(1..200), Just(Duration::from_secs(60))];
-    prop_oneof![
-        (1u32..60, 1u32..30, wait).prop_map(|(rate, burst, max_wait)| rate::Config {
-            rate,
-            burst: Some(burst),
-            max_wait,
-            ..Default::default()
-        }),
-        (1u32..500).prop_map(|burst| rate::Config { rate: 1, per: DAY, burst: Some(burst), ..Default::default() }),
-    ]
-}
-
-const DAY: Duration = Duration::from_secs(86_400);
-
-fn config() -> impl Strategy<Value = policy::Config> {
-    let bulkhead = (1u32..4, 0u32..5, prop_oneof![ms(1..100), Just(Duration::MAX)]).prop_map(
-        |(max_concurrent, max_queue, queue_timeout)| bulkhead::Config {
-            max_concurrent,
-            max_queue,
-            queue_timeout,
-            adaptive: None,
-        },
-    );
-    let retry = (0u32..4, ms(0..40), any::<bool>()).prop_map(|(max_retries, base, wait_for_half_open)| retry::Config {
-        max_retries,
-        wait_for_half_open,
-        backoff: Backoff::exponential(base).jitter(Jitter::Full),
-        ..Default::default()
-    });
-    // So long a window that nothing leaves it.
-    let budget = (0u32..4, prop_oneof![Just(0.0), Just(0.2), Just(1.0)]).prop_map(|(floor, ratio)| budget::Config {
-        ratio,
-        floor,
-        window: DAY,
-    });
-    let percentile = (ms(0..30), 1u32..4).prop_map(|(otherwise, minimum_samples)| hedge::Delay::Percentile {
-        percentile: 0.5,
-        minimum_samples,
-        at_least: Duration::from_millis(1),
-        otherwise,
-    });
-    let delay = prop_oneof![3 => ms(0..30).prop_map(hedge::Delay::After), 1 => percentile];
-    let hedge = (delay, 1u32..4).prop_map(|(delay, max_hedges)| hedge::Config { delay, max_hedges });
-    let limits = (maybe(ms(1..300)), maybe(ms(1..60)), maybe(hedge));
-    (limits, maybe(retry), maybe(budget), maybe(breaker()), maybe(bulkhead), maybe(limiter()), maybe(limiter()))
-        .prop_map(|((deadline, attempt_timeout, hedge), retry, budget, breaker, bulkhead, rate, tokens)| {
-            policy::Config {
-                deadline,
-                attempt_timeout,
-                budget: budget.filter(|_| retry.is_some() || hedge.is_some()),
-                retry,
-                hedge,
-                latency: None,
-                breaker,
-                bulkhead,
-                rate,
-                tokens,
-            }
-        })
-}
+use crate::acts::{Act, Back, DAY, Judged};
 
 /// Notes who was woken, and what was told.
 #[derive(Debug, Default)]
-struct Notes {
-    woken: Vec<Ticket>,
-    events: Vec<Event>,
+pub(crate) struct Notes {
+    pub(crate) woken: Vec<Ticket>,
+    pub(crate) events: Vec<Event>,
 }
 
 impl Edge for Notes {
@@ -199,7 +33,7 @@ impl Edge for Notes {
 
 /// What a call is about, by its last step.
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum Doing {
+pub(crate) enum Doing {
     Queued(Ticket, Instant),
     BackingOff(Instant),
     Attempting(Instant),
@@ -207,23 +41,23 @@ enum Doing {
 }
 
 #[derive(Debug)]
-struct Caller {
-    call: Call,
-    doing: Doing,
+pub(crate) struct Caller {
+    pub(crate) call: Call,
+    pub(crate) doing: Doing,
     /// Attempts as its driver has seen them begin.
-    runs: u32,
+    pub(crate) runs: u32,
     /// Those of them that are under way.
-    running: Vec<u32>,
-    cost: u32,
+    pub(crate) running: Vec<u32>,
+    pub(crate) cost: u32,
 }
 
 impl Caller {
     /// One of the attempts that are under way.
-    fn pick(&self, which: usize) -> u32 {
+    pub(crate) fn pick(&self, which: usize) -> u32 {
         self.running[which % self.running.len()]
     }
 
-    fn until(&self) -> Instant {
+    pub(crate) fn until(&self) -> Instant {
         match self.doing {
             Doing::Queued(_, until) | Doing::BackingOff(until) | Doing::Attempting(until) => until,
             Doing::Over => Instant::FAR_FUTURE,
@@ -232,23 +66,23 @@ impl Caller {
 }
 
 #[derive(Debug)]
-struct World {
-    policy: Policy,
-    now: Instant,
-    callers: Vec<Caller>,
-    held: Vec<(Permits, u32)>,
-    notes: Notes,
+pub(crate) struct World {
+    pub(crate) policy: Policy,
+    pub(crate) now: Instant,
+    pub(crate) callers: Vec<Caller>,
+    pub(crate) held: Vec<(Permits, u32)>,
+    pub(crate) notes: Notes,
     /// Nobody is ever late: time does not pass the moment at which a call is due.
-    prompt: bool,
-    runs: u64,
+    pub(crate) prompt: bool,
+    pub(crate) runs: u64,
     /// Requests and tokens that must be found spent.
-    requests: u64,
-    tokens: u64,
-    first_runs: u64,
+    pub(crate) requests: u64,
+    pub(crate) tokens: u64,
+    pub(crate) first_runs: u64,
 }
 
 impl World {
-    fn new(config: policy::Config, prompt: bool) -> Self {
+    pub(crate) fn new(config: policy::Config, prompt: bool) -> Self {
         let policy = config.build("model", 7).unwrap();
         Self {
             policy,
@@ -265,24 +99,24 @@ impl World {
     }
 
     /// One of those for whom `can` holds.
-    fn choose(&self, which: usize, can: impl Fn(&Caller) -> bool) -> Option<usize> {
+    pub(crate) fn choose(&self, which: usize, can: impl Fn(&Caller) -> bool) -> Option<usize> {
         let able: Vec<_> = (0..self.callers.len()).filter(|&at| can(&self.callers[at])).collect();
         (!able.is_empty()).then(|| able[which % able.len()])
     }
 
-    fn is_due(&self, caller: &Caller) -> bool {
+    pub(crate) fn is_due(&self, caller: &Caller) -> bool {
         let woken = matches!(caller.doing, Doing::Queued(ticket, _) if self.notes.woken.contains(&ticket));
         caller.doing != Doing::Over && (woken || caller.until() <= self.now)
     }
 
-    fn next_due(&self) -> Option<Instant> {
+    pub(crate) fn next_due(&self) -> Option<Instant> {
         if self.callers.iter().any(|caller| self.is_due(caller)) {
             return Some(self.now);
         }
         self.callers.iter().map(Caller::until).min().filter(|&until| until != Instant::FAR_FUTURE)
     }
 
-    fn run(&mut self, act: Act) {
+    pub(crate) fn run(&mut self, act: Act) {
         let attempting = |caller: &Caller| matches!(caller.doing, Doing::Attempting(_));
         let alive = |caller: &Caller| caller.doing != Doing::Over;
         match act {
@@ -351,7 +185,7 @@ impl World {
         self.check();
     }
 
-    fn begin(&mut self, limit: Option<Duration>, cost: u32) {
+    pub(crate) fn begin(&mut self, limit: Option<Duration>, cost: u32) {
         let inherited = limit.map_or(Instant::FAR_FUTURE, |limit| self.now + limit);
         let mut call = Call::new(self.now, self.policy.deadline_at(self.now).min(inherited));
         call.cost(cost);
@@ -359,7 +193,7 @@ impl World {
         self.step(self.callers.len() - 1, None);
     }
 
-    fn give_back(&mut self, mut permits: Permits, cost: u32, back: &Back) {
+    pub(crate) fn give_back(&mut self, mut permits: Permits, cost: u32, back: &Back) {
         match back {
             Back::Settle(judged) => {
                 let verdict = judged.verdict();
@@ -380,7 +214,7 @@ impl World {
     }
 
     /// Lets a call go on, and does what it says.
-    fn step(&mut self, at: usize, judged: Option<(u32, Judged)>) {
+    pub(crate) fn step(&mut self, at: usize, judged: Option<(u32, Judged)>) {
         let Some((attempt, judged)) = judged else { return self.perform(at, Input::Resume) };
         let verdict = judged.verdict();
         self.end_attempt(at, attempt, verdict.used);
@@ -388,7 +222,7 @@ impl World {
     }
 
     /// An attempt is no longer under way: what it took is spent.
-    fn end_attempt(&mut self, at: usize, attempt: u32, used: Option<u32>) -> bool {
+    pub(crate) fn end_attempt(&mut self, at: usize, attempt: u32, used: Option<u32>) -> bool {
         let caller = &mut self.callers[at];
         let ran = caller.running.contains(&attempt);
         caller.running.retain(|number| *number != attempt);
@@ -397,7 +231,7 @@ impl World {
         ran
     }
 
-    fn perform(&mut self, at: usize, mut input: Input<'_>) {
+    pub(crate) fn perform(&mut self, at: usize, mut input: Input<'_>) {
         let caller = &mut self.callers[at];
         let (now, deadline) = (self.now, caller.call.deadline());
         if let Doing::Queued(ticket, _) = caller.doing {
@@ -456,7 +290,7 @@ impl World {
     }
 
     /// What holds all the time.
-    fn check(&self) {
+    pub(crate) fn check(&self) {
         let attempting = self.callers.iter().map(|caller| caller.running.len()).sum::<usize>();
         if let Some(bulkhead) = &self.policy.bulkhead {
             let (stats, using) = (bulkhead.stats(), attempting + self.held.len());
@@ -470,7 +304,7 @@ impl World {
     }
 
     /// Drives all calls to their ends. Attempts that nothing limits end as they come.
-    fn finish(&mut self, back: &Back, judged: &[Judged]) {
+    pub(crate) fn finish(&mut self, back: &Back, judged: &[Judged]) {
         while let Some((permits, cost)) = self.held.pop() {
             self.give_back(permits, cost, back);
         }
@@ -493,7 +327,7 @@ impl World {
     }
 
     /// What holds when all is over.
-    fn check_nothing_is_kept(&self) {
+    pub(crate) fn check_nothing_is_kept(&self) {
         if let Some(bulkhead) = &self.policy.bulkhead {
             let stats = bulkhead.stats();
             assert_eq!((stats.active, stats.queued), (0, 0), "slots");
@@ -547,22 +381,5 @@ impl World {
             let before = usize::from(breaker.config().mode == Mode::ForcedOpen) as u64;
             assert!(history.len() == breaker::HISTORY || history.len() as u64 == moves + before);
         }
-    }
-}
-
-proptest! {
-    #[test]
-    fn whatever_happens_nothing_is_kept(
-        config in config(),
-        prompt in any::<bool>(),
-        acts in prop::collection::vec(act(), 0..150),
-        judged in prop::collection::vec(judged(), 1..5),
-    ) {
-        let mut world = World::new(config, prompt);
-        for act in acts {
-            world.run(act);
-        }
-        world.finish(&Back::Settle(judged[0]), &judged);
-        world.check_nothing_is_kept();
     }
 }

@@ -1,0 +1,108 @@
+//! What opens a circuit, to the last failure, and what was counted before a restart.
+
+use super::*;
+
+#[test]
+fn extremes_neither_panic_nor_wrap() {
+    let breaker = breaker(|config| {
+        config.trip = vec![Trip::within(1, Duration::MAX), Trip::ratio(1.0, 1, Window::Time(Duration::MAX))];
+        (config.open_duration, config.open_factor, config.half_open_max_calls) = (Duration::MAX, f64::MAX, u32::MAX);
+    });
+    let end = Instant::FAR_FUTURE;
+    assert_eq!(trip(&breaker, Instant::from_nanos(u64::MAX - 1)).open_for, Duration::MAX);
+    assert_eq!(refusal(&breaker, Instant::ZERO).1, end.since(Instant::ZERO));
+    for _ in 0..3 {
+        assert!(fail(&breaker, end).is_some());
+    }
+    assert_eq!(succeed(&breaker, end), None);
+    assert_eq!(succeed(&breaker, Instant::ZERO).unwrap().to, State::Closed);
+}
+
+#[test]
+fn a_ratio_that_is_reached_exactly_opens() {
+    for percent in 1..=100_u32 {
+        let breaker = breaker(|config| {
+            config.trip = vec![Trip::ratio(f64::from(percent) / 100.0, 100, Window::Calls(100))];
+        });
+        for _ in percent..100 {
+            assert_eq!(succeed(&breaker, at(0)), None);
+        }
+        for _ in 1..percent {
+            assert_eq!(fail(&breaker, at(0)), None, "{percent} %");
+        }
+        assert!(fail(&breaker, at(0)).is_some(), "{percent} %");
+    }
+}
+
+#[test]
+fn the_ignore_list_is_about_failures() {
+    for trip in [Trip::consecutive(3), Trip::ratio(0.5, 10, Window::Calls(10))] {
+        let breaker = breaker(|config| (config.trip, config.ignore) = (vec![trip], vec!["Client".into()]));
+        call(&breaker, at(0), Verdict { kind: "Client", ..Verdict::success() });
+        assert_eq!(breaker.stats(at(0)).successes, 1, "{trip:?}");
+    }
+    let mistakes = Config { ignore: vec![String::new()], ..Config::default() }.validate();
+    assert_eq!(mistakes[0].field, "ignore");
+}
+
+#[test]
+fn a_success_never_trips_a_rule_of_failures() {
+    for trip in [Trip::cumulative as fn(u32) -> Trip, |n| Trip::within(n, ms(500))] {
+        let breaker = breaker(|config| config.trip = vec![trip(3)]);
+        assert_eq!((fail(&breaker, at(0)), succeed(&breaker, at(0)), fail(&breaker, at(0))), (None, None, None));
+        breaker.update(Config { trip: vec![trip(1)], ..breaker.config() }).unwrap();
+        assert_eq!((succeed(&breaker, at(0)), succeed(&breaker, at(0))), (None, None));
+        assert!(fail(&breaker, at(0)).is_some());
+    }
+}
+
+#[test]
+fn the_failures_a_rule_needs_are_the_fewest_that_open() {
+    let ratio = |ratio, calls| Trip::ratio(ratio, calls, Window::Calls(1_000)).failures_needed();
+    assert_eq!([ratio(0.5, 20), ratio(0.55, 100), ratio(0.01, 5), ratio(1.0, 7), ratio(0.34, 3)], [10, 55, 1, 7, 2]);
+    assert_eq!(ratio(1.0, u32::MAX), u32::MAX);
+    assert_eq!([Trip::consecutive(5), Trip::cumulative(9)].map(|trip| trip.failures_needed()), [5, 9]);
+}
+
+#[test]
+fn a_saved_count_larger_than_the_window_fills_it_once() {
+    let rule = Trip::ratio(0.9, 10, Window::Calls(10));
+    let breaker = breaker(|config| config.trip = vec![rule]);
+    for (calls, failures, expected) in [(6, 4, (6, 4)), (u32::MAX, 3, (10, 3)), (2, u32::MAX, (2, 2))] {
+        let rules = vec![Counted { rule, calls, failures, slow: u32::MAX }];
+        breaker.import(at(0), &Saved { rules, ..Saved::default() });
+        let window = breaker.stats(at(0)).window;
+        assert_eq!((window.calls, window.failures, window.slow), (expected.0, expected.1, expected.0));
+    }
+}
+
+#[test]
+fn whatever_was_saved_is_taken_over_within_bounds() {
+    let rules = vec![Trip::consecutive(3), Trip::within(3, ms(50)), Trip::ratio(0.5, 2, Window::Time(ms(100)))];
+    let counted = |rule| Counted { rule, calls: u32::MAX, failures: u32::MAX, slow: u32::MAX };
+    for state in [State::Closed, State::Open, State::HalfOpen] {
+        let breaker = breaker(|config| config.trip = rules.clone());
+        let saved = Saved {
+            state,
+            remaining: Duration::MAX,
+            opened_in_a_row: u32::MAX,
+            generation: u64::MAX,
+            consecutive_failures: u32::MAX,
+            rules: rules.iter().copied().map(counted).collect(),
+            successes: u64::MAX,
+            failures: u64::MAX,
+            refused: u64::MAX,
+            stale: u64::MAX,
+            opened: u64::MAX,
+            last_cause: Some("é".repeat(1_000).into()),
+            ..Saved::default()
+        };
+        breaker.import(at(0), &saved);
+        breaker.import(at(0), &saved);
+        assert_eq!(breaker.state(at(0)), state);
+        breaker.set_mode(at(0), Mode::ForcedOpen);
+        breaker.reset(at(0));
+        assert!(trip(&breaker, at(1)).seq > saved::MOST_SAVED);
+        assert!(breaker.last_cause().is_some_and(|cause| cause.len() <= 128));
+    }
+}

@@ -1,0 +1,193 @@
+//! The breaker against the obvious: lists of everything that happened, searched anew for every question.
+#![cfg(not(loom))]
+#![cfg(test)]
+#![allow(clippy::cast_possible_truncation, reason = "the numbers are small")]
+
+mod model;
+mod operations;
+
+use std::time::Duration;
+
+use proptest::prelude::*;
+use stormproof_core::breaker::{Change, Config, HISTORY, Mode, Permit, Transition};
+use stormproof_core::{CircuitBreaker, Instant};
+
+use model::{Expected, Given, Model, Move, Phase, half_open};
+use operations::{Op, config, history};
+
+/// The breaker and the model side by side.
+#[derive(Debug)]
+struct Pair {
+    breaker: CircuitBreaker,
+    model: Model,
+    out: Vec<(Permit, Given)>,
+    spent: Vec<Permit>,
+    history: Vec<Transition>,
+}
+
+impl Pair {
+    fn new(config: Config, seed: u64) -> Self {
+        let breaker = CircuitBreaker::with_config("model", config.clone()).unwrap().seed(seed);
+        let history = breaker.history();
+        Self { breaker, model: Model::new(config), out: Vec::new(), spent: Vec::new(), history }
+    }
+
+    fn take(&mut self, at: usize) -> Option<(Permit, Given)> {
+        (!self.out.is_empty()).then(|| self.out.swap_remove(at % self.out.len()))
+    }
+
+    fn run(&mut self, op: Op) {
+        let now = self.model.now;
+        match op {
+            Op::Advance(by) => self.model.now = now + by,
+            Op::AdvanceToEnd(before) => {
+                if let Phase::Open(until) = self.model.phase {
+                    let to = Instant::from_nanos(until.as_nanos().saturating_sub(u64::from(before)));
+                    self.model.now = now.max(to);
+                }
+            }
+            Op::Admit => self.admit(),
+            Op::Look => {
+                let expected = self.model.refusal();
+                let looked = self.breaker.look(now).map_err(|refusal| (refusal.reason, refusal.retry_after));
+                self.model.refused += u64::from(expected.is_some());
+                assert_eq!(looked.err(), expected);
+            }
+            Op::Settle(at, judged) => {
+                if let Some((mut permit, given)) = self.take(at) {
+                    let change = self.breaker.settle(&mut permit, now, &judged.verdict());
+                    let expected = self.model.settle(&given, &judged);
+                    self.adopt(change, expected);
+                    self.spent.push(permit);
+                }
+            }
+            Op::Release(at) => {
+                if let Some((mut permit, given)) = self.take(at) {
+                    self.breaker.release(&mut permit);
+                    self.model.release(&given);
+                    self.spent.push(permit);
+                }
+            }
+            Op::Leak(at) => _ = self.take(at),
+            Op::Again(at, judged) => {
+                if !self.spent.is_empty() {
+                    let at = at % self.spent.len();
+                    assert_eq!(self.breaker.settle(&mut self.spent[at], now, &judged.verdict()), None);
+                    self.breaker.release(&mut self.spent[at]);
+                }
+            }
+            Op::Allow => self.allow(),
+            Op::Record(judged) => {
+                self.model.forget_questions();
+                let change = self.breaker.record(now, &judged.verdict());
+                let given = self.model.questions.pop_front();
+                let expected = given.map_or(Expected::Nothing, |given| self.model.settle(&given, &judged));
+                self.adopt(change, expected);
+            }
+            Op::SetMode(mode) => {
+                let (transition, expected) = (self.breaker.set_mode(now, mode), self.model.set_mode(mode));
+                self.adopt(transition.map(Change::Moved), expected);
+            }
+            Op::Reset => {
+                let (transition, expected) = (self.breaker.reset(now), self.model.set_mode(Mode::Normal));
+                self.adopt(transition.map(Change::Moved), expected);
+            }
+            Op::Update(config) => {
+                self.breaker.update((*config).clone()).unwrap();
+                self.model.update(*config);
+            }
+        }
+    }
+
+    fn admit(&mut self) {
+        let admitted = self.breaker.admit(self.model.now).map_err(|refusal| (refusal.reason, refusal.retry_after));
+        match (admitted, self.model.admit()) {
+            (Ok(permit), Ok((given, began))) => {
+                assert_eq!(permit.is_probe(), given.probe.is_some());
+                let transition = permit.transition().map(Change::Moved);
+                self.out.push((permit, given));
+                self.adopt(transition, half_open(began));
+            }
+            (Err(refusal), Err(expected)) => assert_eq!(refusal, expected),
+            (admitted, expected) => panic!("{admitted:?}, expected {expected:?}"),
+        }
+    }
+
+    fn allow(&mut self) {
+        let asked = self.breaker.allow_request(self.model.now).map_err(|refusal| (refusal.reason, refusal.retry_after));
+        match (asked, self.model.admit()) {
+            (Ok(change), Ok((given, began))) => {
+                self.adopt(change, half_open(began));
+                self.model.forget_questions();
+                self.model.questions.push_back(given);
+            }
+            (Err(refusal), Err(expected)) => assert_eq!(refusal, expected),
+            (asked, expected) => panic!("{asked:?}, expected {expected:?}"),
+        }
+    }
+
+    /// Compares a change with what was expected, and takes over the wait that chance decided.
+    fn adopt(&mut self, change: Option<Change>, expected: Expected) {
+        match (change, expected) {
+            (None, Expected::Nothing) => {}
+            (Some(Change::WouldOpen(trip, counts)), Expected::Would(rule, tally)) => {
+                assert_eq!((trip, counts), (rule, tally));
+            }
+            (Some(Change::Moved(transition)), Expected::Moved(expected)) => {
+                let Transition { seq, at, from, to, cause, counts, open_for, .. } = transition;
+                let waits = expected.waits;
+                assert_eq!(at, self.model.now);
+                assert_eq!(Move { from, to, cause, counts, waits }, expected);
+                // Seconds as floating point: a relative error, and rounding to nanoseconds.
+                let slack = Duration::from_nanos(2) + waits.1.min(Duration::from_secs(u64::MAX / 2)).mul_f64(1e-12);
+                assert!(waits.0 <= open_for.saturating_add(slack), "{open_for:?} {waits:?}");
+                assert!(open_for <= waits.1.saturating_add(slack), "{open_for:?} {waits:?}");
+                if let Phase::Open(until) = &mut self.model.phase {
+                    *until = at + open_for;
+                }
+                if let Some(last) = self.history.last() {
+                    assert!(last.seq < seq && last.to == from, "{last:?} {transition:?}");
+                }
+                self.history.push(transition);
+            }
+            (change, expected) => panic!("{change:?}, expected {expected:?}"),
+        }
+    }
+
+    fn compare(&self) {
+        let (breaker, model) = (&self.breaker, &self.model);
+        let stats = breaker.stats(model.now);
+        assert_eq!((breaker.state(model.now), breaker.mode()), (model.state(), model.mode));
+        assert_eq!((stats.state, stats.mode), (model.state(), model.mode));
+        assert_eq!((breaker.remaining(model.now), stats.remaining), (model.remaining(), model.remaining()));
+        assert_eq!(breaker.is_available(model.now), model.refusal().is_none());
+        assert_eq!(stats.window, model.counts(0));
+        let totals = [stats.successes, stats.failures, stats.ignored, stats.refused, stats.stale, stats.opened];
+        let expected = [model.successes, model.failures, model.ignored, model.refused, model.stale, model.opened];
+        assert_eq!(totals, expected, "successes, failures, ignored, refused, stale, opened");
+        assert_eq!(stats.consecutive_failures, model.in_a_row);
+        let (out, successes) = match &model.phase {
+            Phase::HalfOpen { out, successes } => (out.len() as u32, *successes),
+            _ => (0, 0),
+        };
+        assert_eq!((stats.half_open_calls, stats.half_open_successes), (out, successes));
+        // Kept as one more than its nanoseconds, zero for never.
+        let last_success = model.last_success.map(|at| at.min(Instant::from_nanos(u64::MAX - 1)));
+        assert_eq!((stats.last_failure, stats.last_success), (model.last_failure, last_success));
+        assert_eq!(breaker.last_cause().as_deref().unwrap_or(""), model.cause);
+        let kept = self.history.len().saturating_sub(HISTORY);
+        assert_eq!(breaker.history(), self.history[kept..]);
+    }
+}
+
+proptest! {
+    #[test]
+    fn the_breaker_does_what_the_model_does(config in config(), seed in any::<u64>(), history in history()) {
+        let mut pair = Pair::new(config, seed);
+        pair.compare();
+        for op in history {
+            pair.run(op);
+            pair.compare();
+        }
+    }
+}

@@ -1,0 +1,396 @@
+//! The model: all that ever happened, and the answers that follow from it.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use stormproof_core::breaker::{Cause, Config, Mode, State, Window};
+use stormproof_core::window::Tally;
+use stormproof_core::{Instant, Jitter, Outcome, Reason, Trip};
+
+use crate::operations::{Judged, KINDS};
+
+/// A counted result in a closed circuit.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Sample {
+    pub(crate) at: Instant,
+    pub(crate) failed: bool,
+    pub(crate) took: Duration,
+}
+
+/// A permit as the model knows it: in which state's life it was given, when, and its number if it is a probe.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Given {
+    pub(crate) life: u64,
+    pub(crate) at: Instant,
+    pub(crate) probe: Option<u64>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Phase {
+    Closed,
+    Open(Instant),
+    HalfOpen { out: Vec<(u64, Instant)>, successes: u32 },
+}
+
+#[derive(Debug)]
+pub(crate) struct Model {
+    pub(crate) config: Config,
+    pub(crate) mode: Mode,
+    pub(crate) phase: Phase,
+    pub(crate) now: Instant,
+    /// Grows with each change of phase, on purpose or not.
+    pub(crate) life: u64,
+    pub(crate) probes: u64,
+    pub(crate) samples: Vec<Sample>,
+    /// For each rule, the samples that it looks at.
+    pub(crate) since: Vec<usize>,
+    pub(crate) in_a_row: u32,
+    pub(crate) opened_in_a_row: u32,
+    pub(crate) opened: u64,
+    pub(crate) said: bool,
+    pub(crate) successes: u64,
+    pub(crate) failures: u64,
+    pub(crate) ignored: u64,
+    pub(crate) refused: u64,
+    pub(crate) stale: u64,
+    pub(crate) last_failure: Option<Instant>,
+    pub(crate) last_success: Option<Instant>,
+    pub(crate) cause: &'static str,
+    pub(crate) questions: VecDeque<Given>,
+}
+
+/// What the model expects of a call.
+#[derive(Debug, PartialEq)]
+pub(crate) enum Expected {
+    Nothing,
+    Would(Trip, Tally),
+    Moved(Move),
+}
+
+/// A transition without its number, and with the bounds of the wait.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Move {
+    pub(crate) from: State,
+    pub(crate) to: State,
+    pub(crate) cause: Cause,
+    pub(crate) counts: Tally,
+    pub(crate) waits: (Duration, Duration),
+}
+
+impl Model {
+    pub(crate) fn new(config: Config) -> Self {
+        let mut model = Self {
+            since: vec![0; config.trip.len()],
+            mode: Mode::Normal,
+            phase: Phase::Closed,
+            now: Instant::ZERO,
+            life: 0,
+            probes: 0,
+            samples: Vec::new(),
+            in_a_row: 0,
+            opened_in_a_row: 0,
+            opened: 0,
+            said: false,
+            successes: 0,
+            failures: 0,
+            ignored: 0,
+            refused: 0,
+            stale: 0,
+            last_failure: None,
+            last_success: None,
+            cause: "",
+            questions: VecDeque::new(),
+            config,
+        };
+        let _ = model.set_mode(model.config.mode);
+        model
+    }
+
+    /// The state that was entered, which is not yet half-open when the wait is over.
+    pub(crate) fn entered(&self) -> State {
+        match (self.mode, &self.phase) {
+            (Mode::ForcedOpen, _) => State::Open,
+            (Mode::Disabled | Mode::MetricsOnly, _) | (_, Phase::Closed) => State::Closed,
+            (_, Phase::Open(_)) => State::Open,
+            (_, Phase::HalfOpen { .. }) => State::HalfOpen,
+        }
+    }
+
+    pub(crate) fn state(&self) -> State {
+        match self.phase {
+            Phase::Open(until) if self.now >= until => State::HalfOpen,
+            _ => self.entered(),
+        }
+    }
+
+    pub(crate) fn remaining(&self) -> Duration {
+        if let Phase::Open(until) = self.phase { until.since(self.now) } else { Duration::ZERO }
+    }
+
+    pub(crate) fn probe_timeout(&self) -> Duration {
+        self.config.half_open_timeout.unwrap_or(self.config.open_duration)
+    }
+
+    pub(crate) fn refusal(&self) -> Option<(Reason, Duration)> {
+        if self.mode == Mode::ForcedOpen {
+            return Some((Reason::ForcedOpen, Duration::ZERO));
+        }
+        match &self.phase {
+            Phase::Open(until) if self.now < *until => Some((Reason::Open, self.remaining())),
+            Phase::HalfOpen { out, .. } => {
+                let timeout = self.probe_timeout();
+                let present = out.iter().filter(|(_, since)| self.now.since(*since) < timeout).count();
+                (present >= self.config.half_open_max_calls as usize).then_some((Reason::HalfOpenLimit, Duration::ZERO))
+            }
+            _ => None,
+        }
+    }
+
+    pub(crate) fn admit(&mut self) -> Result<(Given, bool), (Reason, Duration)> {
+        if let Some(refusal) = self.refusal() {
+            self.refused += 1;
+            return Err(refusal);
+        }
+        let began = matches!(self.phase, Phase::Open(_));
+        if began {
+            self.enter(Phase::HalfOpen { out: Vec::new(), successes: 0 });
+        }
+        let (now, timeout) = (self.now, self.probe_timeout());
+        let mut probe = None;
+        if let Phase::HalfOpen { out, .. } = &mut self.phase {
+            out.retain(|(_, since)| now.since(*since) < timeout);
+            self.probes += 1;
+            out.push((self.probes, now));
+            probe = Some(self.probes);
+        }
+        Ok((Given { life: self.life, at: now, probe }, began))
+    }
+
+    pub(crate) fn enter(&mut self, phase: Phase) {
+        self.phase = phase;
+        self.life += 1;
+    }
+
+    /// Whether a permit may still say something. A probe's place is free afterwards.
+    pub(crate) fn take_back(&mut self, given: &Given) -> bool {
+        let (now, timeout) = (self.now, self.probe_timeout());
+        match (&mut self.phase, given.probe) {
+            (Phase::HalfOpen { out, .. }, Some(number)) if given.life == self.life => {
+                let in_time = out.iter().any(|&(other, since)| other == number && now.since(since) < timeout);
+                out.retain(|&(other, _)| other != number);
+                in_time
+            }
+            _ => given.life == self.life,
+        }
+    }
+
+    pub(crate) fn release(&mut self, given: &Given) {
+        if self.mode != Mode::Disabled {
+            self.ignored += 1;
+        }
+        self.take_back(given);
+    }
+
+    pub(crate) fn settle(&mut self, given: &Given, judged: &Judged) -> Expected {
+        if self.mode == Mode::Disabled {
+            return Expected::Nothing;
+        }
+        let kind = KINDS[judged.kind];
+        let listed = kind.starts_with("Client") && !self.config.ignore.is_empty();
+        let present = self.take_back(given);
+        let failed = match judged.outcome {
+            Outcome::Failure if listed => None,
+            Outcome::Failure => Some(true),
+            Outcome::Success => Some(false),
+            Outcome::Ignored => None,
+        };
+        let Some(failed) = failed else {
+            self.ignored += 1;
+            return Expected::Nothing;
+        };
+        if failed {
+            self.failures += 1;
+            self.last_failure = Some(self.now);
+        } else {
+            self.successes += 1;
+            self.last_success = Some(self.now);
+        }
+        if !present {
+            self.stale += 1;
+            return Expected::Nothing;
+        }
+        if failed {
+            self.in_a_row += 1;
+            self.cause = kind;
+        } else {
+            self.in_a_row = 0;
+        }
+        let sample = Sample { at: self.now, failed, took: self.now.since(given.at) };
+        let ban = if failed { judged.open_for } else { None };
+        if let Phase::HalfOpen { successes, .. } = &mut self.phase {
+            let slow = |trip: &Trip| matches!(trip, Trip::Slow { slower_than, .. } if sample.took >= *slower_than);
+            if failed || self.config.trip.iter().any(slow) {
+                let cause = if ban.is_some() { Cause::Banned } else { Cause::ProbeFailed };
+                return self.open(cause, Tally::default(), ban);
+            }
+            *successes += 1;
+            return if *successes >= self.config.success_threshold { self.close() } else { Expected::Nothing };
+        }
+        self.samples.push(sample);
+        let tripped = (0..self.config.trip.len()).find(|&rule| self.trips(rule, failed));
+        let tripped = tripped.map(|rule| (self.config.trip[rule], self.counts(rule)));
+        match tripped {
+            Some((trip, counts)) if self.mode == Mode::MetricsOnly => {
+                if std::mem::replace(&mut self.said, true) {
+                    Expected::Nothing
+                } else {
+                    Expected::Would(trip, counts)
+                }
+            }
+            _ if self.mode == Mode::MetricsOnly => Expected::Nothing,
+            _ if ban.is_some() => self.open(Cause::Banned, self.counts(0), ban),
+            Some((trip, counts)) => self.open(Cause::Tripped(trip), counts, None),
+            None => Expected::Nothing,
+        }
+    }
+
+    /// What a rule counts now.
+    pub(crate) fn counts(&self, rule: usize) -> Tally {
+        let seen = &self.samples[self.since[rule]..];
+        let failures = |n: usize| Tally { calls: n as u32, failures: n as u32, slow: 0 };
+        let all = |samples: Vec<&Sample>, than: Option<Duration>| Tally {
+            calls: samples.len() as u32,
+            failures: samples.iter().filter(|sample| sample.failed).count() as u32,
+            slow: samples.iter().filter(|sample| than.is_some_and(|than| sample.took >= than)).count() as u32,
+        };
+        let within = |window: Window| match window {
+            Window::Calls(n) => seen.iter().rev().take(n as usize).collect(),
+            Window::Time(d) => {
+                let width = (d.as_nanos() as u64).div_ceil(10);
+                let bucket = |at: Instant| at.as_nanos() / width;
+                seen.iter().filter(|sample| bucket(self.now) - bucket(sample.at) <= 10).collect()
+            }
+        };
+        match self.config.trip[rule] {
+            Trip::Consecutive(_) => failures(seen.iter().rev().take_while(|sample| sample.failed).count()),
+            Trip::Cumulative(_) => failures(seen.iter().filter(|sample| sample.failed).count()),
+            Trip::Within { failures: k, window } => {
+                let young = |sample: &&Sample| sample.failed && self.now.since(sample.at) < window;
+                failures(seen.iter().filter(young).count().min(k as usize))
+            }
+            Trip::Ratio { window, .. } => all(within(window), None),
+            Trip::Slow { slower_than, window, .. } => all(within(window), Some(slower_than)),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    pub(crate) fn trips(&self, rule: usize, failed: bool) -> bool {
+        let counts = self.counts(rule);
+        match self.config.trip[rule] {
+            Trip::Consecutive(n) | Trip::Cumulative(n) | Trip::Within { failures: n, .. } => {
+                failed && counts.failures >= n
+            }
+            Trip::Ratio { ratio, minimum_calls, .. } => {
+                counts.calls >= minimum_calls && counts.failure_ratio() >= ratio
+            }
+            Trip::Slow { ratio, minimum_calls, .. } => counts.calls >= minimum_calls && counts.slow_ratio() >= ratio,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    pub(crate) fn open(&mut self, cause: Cause, counts: Tally, ban: Option<Duration>) -> Expected {
+        let from = self.entered();
+        let waits = ban.map_or_else(|| self.open_waits(), |ban| (ban, ban));
+        self.opened += 1;
+        self.opened_in_a_row += 1;
+        // The end is filled in by `adopt`, as jitter decides it.
+        self.enter(Phase::Open(Instant::ZERO));
+        Expected::Moved(Move { from, to: State::Open, cause, counts, waits })
+    }
+
+    /// The shortest and the longest wait that the next opening may have.
+    pub(crate) fn open_waits(&self) -> (Duration, Duration) {
+        let Config { open_duration, open_factor, max_open_duration, open_jitter, .. } = &self.config;
+        let longest = max_open_duration.unwrap_or(open_duration.saturating_mul(10));
+        let seconds = open_duration.as_secs_f64() * open_factor.powi(self.opened_in_a_row.try_into().unwrap());
+        let times = |by: f64| Duration::try_from_secs_f64(seconds * by).unwrap_or(Duration::MAX).min(longest);
+        match open_jitter {
+            Jitter::None => (times(1.0), times(1.0)),
+            Jitter::Symmetric(f) => (times(1.0).mul_f64((1.0 - f).max(0.0)), times(1.0 + f)),
+            Jitter::Full => (Duration::ZERO, times(1.0)),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    pub(crate) fn close(&mut self) -> Expected {
+        let from = self.entered();
+        self.forget();
+        self.enter(Phase::Closed);
+        let waits = (Duration::ZERO, Duration::ZERO);
+        Expected::Moved(Move { from, to: State::Closed, cause: Cause::Recovered, counts: Tally::default(), waits })
+    }
+
+    pub(crate) fn forget(&mut self) {
+        self.samples.clear();
+        self.since.fill(0);
+        (self.in_a_row, self.opened_in_a_row, self.said, self.cause) = (0, 0, false, "");
+    }
+
+    pub(crate) fn set_mode(&mut self, mode: Mode) -> Expected {
+        let from = self.entered();
+        self.mode = mode;
+        self.forget();
+        self.enter(Phase::Closed);
+        let to = self.entered();
+        if from == to {
+            return Expected::Nothing;
+        }
+        let opens = to == State::Open;
+        self.opened += u64::from(opens);
+        let wait = if opens { Duration::MAX } else { Duration::ZERO };
+        Expected::Moved(Move { from, to, cause: Cause::Operator, counts: Tally::default(), waits: (wait, wait) })
+    }
+
+    pub(crate) fn update(&mut self, config: Config) {
+        let mut old: Vec<_> = self.config.trip.iter().copied().zip(self.since.iter().copied()).collect();
+        let alike = |a: &Trip, b: &Trip| match (*a, *b) {
+            (Trip::Consecutive(_), Trip::Consecutive(_)) | (Trip::Cumulative(_), Trip::Cumulative(_)) => true,
+            (Trip::Within { window: v, .. }, Trip::Within { window: w, .. }) => v == w,
+            (Trip::Ratio { window: v, .. }, Trip::Ratio { window: w, .. }) => v == w,
+            (Trip::Slow { window: v, slower_than: a, .. }, Trip::Slow { window: w, slower_than: b, .. }) => {
+                v == w && a == b
+            }
+            _ => false,
+        };
+        let samples = &self.samples;
+        let since = config.trip.iter().map(|new| {
+            let Some(place) = old.iter().position(|(trip, _)| alike(trip, new)) else { return samples.len() };
+            let (trip, since) = old.remove(place);
+            // Only so many failures were remembered as the rule needed.
+            let Trip::Within { failures, .. } = trip else { return since };
+            let failed: Vec<_> = (since..samples.len()).filter(|&at| samples[at].failed).collect();
+            failed.len().checked_sub(failures as usize).map_or(since, |at| failed.get(at).copied().unwrap_or(since))
+        });
+        self.since = since.collect();
+        self.config = config;
+    }
+
+    pub(crate) fn forget_questions(&mut self) {
+        let timeout = self.probe_timeout();
+        while let Some(given) = self.questions.front() {
+            let lapsed = given.probe.is_some() && self.now.since(given.at) >= timeout;
+            if given.life == self.life && !lapsed {
+                break;
+            }
+            self.questions.pop_front();
+        }
+    }
+}
+
+pub(crate) fn half_open(began: bool) -> Expected {
+    if !began {
+        return Expected::Nothing;
+    }
+    let (from, to, cause) = (State::Open, State::HalfOpen, Cause::WaitOver);
+    Expected::Moved(Move { from, to, cause, counts: Tally::default(), waits: (Duration::ZERO, Duration::ZERO) })
+}
