@@ -1,19 +1,18 @@
-//! This process as a worker: its heartbeat, and the runs it has.
+//! This process as a worker, and the runs it has.
 //!
 //! A process has its runs for as long as its heartbeat is written in time. Time is the monotonic clock's, and it is stamped
 //! before the write: when two thirds of a lease have passed since the stamp of the last heartbeat that was written, all runs
 //! are let go, well before anybody else may take them.
 
+mod heartbeat;
 mod live;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use live::Live;
-
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use stormproof::journal::Told;
@@ -21,11 +20,12 @@ use stormproof::{Clock, Instant};
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 
+use self::heartbeat::{Beating, beat};
+pub(crate) use self::live::Live;
 use crate::error::StoreError;
 use crate::journal::Shared;
 use crate::patience::Patience;
 use crate::run::{Epoch, RunId, State};
-use crate::store::dispatch::Store;
 use crate::store::{End, Fence, Filter, Keep as _, Worker};
 use crate::telling::count;
 
@@ -320,77 +320,4 @@ impl Shared {
 struct Settled {
     worker: Worker,
     stamp: Instant,
-}
-
-/// The heartbeat of a worker goes on. However it ends, be it with the runtime that it was made on, the lease is not to be
-/// relied on afterwards: whoever needs one joins anew.
-struct Beating {
-    shared: Weak<Shared>,
-    store: Weak<Store>,
-    member: Arc<Member>,
-}
-
-impl Beating {
-    fn new(shared: &Arc<Shared>, member: &Arc<Member>) -> Self {
-        Self { shared: Arc::downgrade(shared), store: Arc::downgrade(&shared.store), member: member.clone() }
-    }
-
-    fn lost(&self) {
-        if let Some(shared) = self.shared.upgrade() {
-            shared.lost_lease(&self.member);
-        }
-    }
-}
-
-impl Drop for Beating {
-    fn drop(&mut self) {
-        self.lost();
-        if let Some(store) = self.store.upgrade() {
-            store.forsake(self.member.worker());
-        }
-    }
-}
-
-/// Renews the lease until it is lost, or the journal is gone.
-async fn beat(beating: Beating, interval: Duration) {
-    let member = &beating.member;
-    let clock = &member.clock;
-    let mut pause = interval;
-    loop {
-        // Also woken late, by a process that stood still, it finds out below.
-        clock.wait(pause).await;
-        let Some(store) = beating.store.upgrade().filter(|_| !member.is_over()) else { break };
-        let (stamp, until) = (clock.now(), member.good_until());
-        let mine = member.fences();
-        let answer = tokio::select! {
-            biased;
-            () = clock.wait(until.since(stamp)) => None,
-            answer = store.beat(member.worker(), &mine) => Some(answer),
-        };
-        let Some(shared) = beating.shared.upgrade() else { break };
-        match answer {
-            Some(Ok(Some(lost))) => {
-                member.renewed(stamp);
-                shared.store_answered();
-                for fence in mine.iter().filter(|fence| lost.contains(&fence.run)) {
-                    member.lose(&fence.run, fence.epoch, Lost::Fenced);
-                }
-                if member.doubtful.load(Ordering::Relaxed) {
-                    let (shared, member) = (shared.clone(), member.clone());
-                    tokio::spawn(async move { shared.give_back_strays(&member).await });
-                }
-                pause = interval.saturating_sub(clock.now().since(stamp));
-            }
-            Some(Err(error)) if clock.now() < until => {
-                shared.store_failed(&error);
-                pause = interval / 8;
-            }
-            // Out of time, or not known any more.
-            _ => break,
-        }
-    }
-    beating.lost();
-    // Until then the store counts it as alive, and what it had under way may take notice late.
-    let over = member.renewed_at() + member.worker.ttl;
-    clock.wait(over.since(clock.now())).await;
 }
