@@ -57,7 +57,7 @@ pub(crate) async fn a_heartbeat_tells_what_was_lost<B: Bench>(bench: &B) {
     assert_eq!(store.beat(&me, &mine[1..]).await, Ok(Some(vec![two.id])));
 
     let old = fence(&held(store, "three", &me).await);
-    let back = End::Queued { after: Duration::ZERO, parked: true };
+    let back = End::Parked { after: Duration::ZERO };
     assert_eq!(store.finish(&old, None, &back).await, Ok(Written::Done));
     let new = fence(&taken(store, &me, &old.run).await.run);
     assert_eq!(store.beat(&me, std::slice::from_ref(&new)).await, Ok(Some(vec![])));
