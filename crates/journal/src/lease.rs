@@ -201,7 +201,8 @@ impl Shared {
     }
 
     /// Asks the store for runs, as the worker that this process is. In a task of its own: what the store gives is taken charge
-    /// of even if the caller goes away meanwhile, and is then given back. `None`: the runtime ends.
+    /// of even if the caller goes away meanwhile, and is then given back. `None`: the runtime ends, or it was told to leave
+    /// meanwhile.
     pub(crate) async fn claiming<T, E, Fut>(
         self: &Arc<Self>,
         claim: impl FnOnce(Arc<Self>, Arc<Member>) -> Fut + Send + 'static,
@@ -211,14 +212,19 @@ impl Shared {
         E: From<StoreError> + Send + 'static,
         Fut: Future<Output = Result<T, E>> + Send,
     {
-        let shared = self.clone();
+        let (shared, asked) = (self.clone(), self.present());
         let claiming = tokio::spawn(async move {
-            // Nobody leaves before what is claimed for it is held.
+            // Nobody leaves before what is claimed for it is held, nor comes back for it.
             let _claiming = shared.claims.read().await;
-            let member = shared.member().await?;
-            claim(shared.clone(), member).await
+            if asked.is_some_and(|asked| asked.is_over()) && shared.closing.borrow().is_some() {
+                return None;
+            }
+            Some(match shared.member().await {
+                Ok(member) => claim(shared.clone(), member).await,
+                Err(error) => Err(error.into()),
+            })
         });
-        claiming.await.ok()
+        claiming.await.ok().flatten()
     }
 
     /// The worker that this process is, if it is one.
