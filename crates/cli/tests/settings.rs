@@ -1,5 +1,4 @@
 //! Whatever is written for a setting, the mistake says what it is and what is allowed.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test may stop at the first surprise")]
 
 use serde_json::Value;
 use stormproof::document::Mistake;
