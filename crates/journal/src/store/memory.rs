@@ -477,7 +477,9 @@ impl Keep for Memory {
         let steps: usize = gone.iter().filter_map(|id| data.runs.get(id)).map(|entry| entry.steps.len()).sum();
         let forgotten = Forgotten { runs: gone.len() as u64, steps: steps as u64, ..Forgotten::default() };
         if !retention.dry_run {
-            gone.iter().for_each(|id| data.forget(id));
+            for id in &gone {
+                data.forget(id);
+            }
             data.tasks.retain(|_, (_, until)| *until > now);
         }
         Ok(forgotten)
