@@ -9,6 +9,7 @@ mod json;
 mod list;
 mod show;
 
+use std::collections::HashMap;
 use std::fmt;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -248,7 +249,15 @@ async fn print_list(journal: &Journal, args: &ListArgs, as_json: bool) -> Result
         crate::print(&format!("{:#}\n", Value::from(runs)));
         return Ok(ExitCode::SUCCESS);
     }
-    crate::print(&list::table(&runs, journal.now().await?));
+    let now = journal.now().await?;
+    let mut waits = HashMap::new();
+    for run in runs.iter().filter(|run| list::is_put_away(run, now)) {
+        // Forgotten meanwhile, it waits no more.
+        if let Ok(history) = journal.show(&run.id).await {
+            waits.insert(run.id.clone(), show::waits_for(&history, now));
+        }
+    }
+    crate::print(&list::table(&runs, &waits, now));
     if u32::try_from(runs.len()).is_ok_and(|count| count == args.limit) {
         eprintln!("stormproof: these are the newest {}; --limit shows more", args.limit);
     }

@@ -273,7 +273,9 @@ async fn commands_work_while_a_worker_runs() {
     };
     // Put away: it waits for a message, as does a copy of it.
     until("count/waits", State::Queued).await;
-    assert!(place.ok(&["show", "count/waits"]).contains("waits for a message"));
+    for command in [&["show", "count/waits"][..], &["list"]] {
+        assert!(place.ok(command).contains("waits for `more`"), "{command:?}");
+    }
     assert_eq!(
         place.ok(&["fork", "count/waits", "--before", "two"]),
         "count/waits-fork-1: queued, goes on before step 2 of count/waits\n"

@@ -1,20 +1,33 @@
 //! Runs as a table.
 
-use stormproof_journal::{Failure, Millis, Run, State};
+use std::collections::HashMap;
+
+use stormproof_journal::{Failure, Millis, Run, RunId, State};
 
 use super::amount::{aligned, between, shortened};
 
-/// A line for each run.
-pub(super) fn table(runs: &[Run], now: Millis) -> String {
+/// A line for each run. Of those that are put away, `waits` says what for.
+pub(super) fn table(runs: &[Run], waits: &HashMap<RunId, String>, now: Millis) -> String {
     if runs.is_empty() {
         return "no runs match\n".to_owned();
     }
     let mut rows = vec![["RUN", "STATE", "AGE", "ATTEMPTS", "NOTE"].map(str::to_owned)];
     rows.extend(runs.iter().map(|run| {
         let state = run.state.as_str().to_owned();
-        [shortened(run.id.as_str(), 100), state, between(run.created_at, now), run.attempts.to_string(), note(run, now)]
+        [
+            shortened(run.id.as_str(), 100),
+            state,
+            between(run.created_at, now),
+            run.attempts.to_string(),
+            waits.get(&run.id).cloned().unwrap_or_else(|| note(run, now)),
+        ]
     }));
     aligned(&rows)
+}
+
+/// Whether a run is queued for later.
+pub(super) fn is_put_away(run: &Run, now: Millis) -> bool {
+    run.state == State::Queued && run.wake_at.is_some_and(|at| at > now)
 }
 
 /// What is most worth knowing of a run, beside its state.
@@ -75,7 +88,9 @@ mod tests {
             run(
                 json!({ "id": "pay/5", "wake_at": 1_005_000, "error": { "kind": "panicked", "message": "it panicked: x" } }),
             ),
+            run(json!({ "id": "pay/6", "wake_at": 1_005_000 })),
         ];
+        let waits_for = HashMap::from([(runs[5].id.clone(), "waits for `approval`".to_owned())]);
         let expected = "\
 RUN           STATE    AGE     ATTEMPTS  NOTE
 pay/order-18  blocked  15m     3         refused: no trace of the payment
@@ -83,9 +98,13 @@ pay/1         running  15m     1         at w1
 pay/2         queued   15m     1         due in 5s
 pay/3         ok       15m     1
 pay/5         queued   15m     1         due in 5s: panicked: it panicked: x
+pay/6         queued   15m     1         waits for `approval`
 ";
-        assert_eq!(table(&runs, 1_000_000), expected.replace("AGE     ", "AGE  ").replace("15m     ", "15m  "));
-        assert_eq!(table(&[], 0), "no runs match\n");
+        assert_eq!(
+            table(&runs, &waits_for, 1_000_000),
+            expected.replace("AGE     ", "AGE  ").replace("15m     ", "15m  ")
+        );
+        assert_eq!(table(&[], &HashMap::new(), 0), "no runs match\n");
         let once = run(json!({ "id": "pay/4", "version": "", "wake_at": 5 }));
         assert_eq!(waits(&once, 1_000_000), "goes on with the next call");
     }

@@ -77,7 +77,7 @@ fn facts(history: &History, now: Millis, values: bool) -> Vec<[String; 2]> {
 }
 
 /// What a queued run waits for, by name if one of its steps is the wait.
-fn waits_for(history: &History, now: Millis) -> String {
+pub(super) fn waits_for(history: &History, now: Millis) -> String {
     let wait = history.steps.iter().find(|step| step.kind == Kind::Wait && step.state == Progress::Begun);
     match (wait, history.run.wake_at) {
         (Some(step), Some(at)) if at > now => {
