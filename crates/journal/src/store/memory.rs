@@ -554,8 +554,9 @@ fn decide(entry: &mut Entry, decision: &Decision) -> bool {
     let Some(seq) = named.or(last) else { return !matches!(decision, Decision::Done(_)) };
     let Some(step) = entry.steps.get_mut(&seq) else { return !matches!(decision, Decision::Done(_)) };
     match decision {
-        // What is done happened, whatever somebody thinks of it.
-        Decision::Done(_) | Decision::Rerun if step.state == Progress::Done => return false,
+        // What is done happened, whatever somebody thinks of it. Another value may be given if nobody can read it.
+        Decision::Rerun if step.state == Progress::Done => return false,
+        Decision::Done(_) if step.state == Progress::Done && !entry.run.is_undecodable() => return false,
         Decision::Done(value) => {
             step.state = Progress::Done;
             step.value = Some(value.clone());

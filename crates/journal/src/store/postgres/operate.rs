@@ -104,8 +104,9 @@ async fn decide(tx: &Transaction<'_>, run: &Run, named: Option<i64>, decision: &
     let (kind, state): (&str, &str) = (row.try_get(1)?, row.try_get(2)?);
     match decision {
         Decision::Ask if state != "failed" => {}
-        // What is done happened, whatever somebody thinks of it.
-        Decision::Rerun | Decision::Done(_) if state == "done" => return Ok(false),
+        // What is done happened, whatever somebody thinks of it. Another value may be given if nobody can read it.
+        Decision::Rerun if state == "done" => return Ok(false),
+        Decision::Done(_) if state == "done" && !run.is_undecodable() => return Ok(false),
         Decision::Ask if kind == "effect" => {
             let sql = "update stormproof.step set state = 'begun', value = null where run_id = $1 and seq = $2";
             rows::change(tx, sql, &[&id, &seq]).await?;

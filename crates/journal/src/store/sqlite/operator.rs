@@ -70,7 +70,7 @@ pub(super) fn resume(tx: &Connection, id: &RunId, decision: &Decision, now: Now)
         Decision::Done(value) => {
             let open = in_the_way(tx, &run)?;
             let [step] = open.as_slice() else { return Ok(Changed::Not(Box::new(run))) };
-            if step.state == Progress::Done {
+            if step.state == Progress::Done && !run.is_undecodable() {
                 return Ok(Changed::Not(Box::new(run)));
             }
             tx.prepare_cached(
