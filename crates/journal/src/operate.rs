@@ -66,7 +66,8 @@ impl Journal {
     }
 
     /// Queues a run that is blocked, cancelled, or ended with an error. Done steps are not repeated; the step that the
-    /// run's error names, or the only one that is open, gets the decision. The answer is the run as it is now.
+    /// run's error names, or the only one that is open, gets the decision: of a done one whose value the code cannot read,
+    /// that it gave another value. The answer is the run as it is now.
     ///
     /// # Errors
     /// [`RunError::Missing`], [`RunError::State`] if the run is queued, running or ended well, or if it is not known about

@@ -15,6 +15,7 @@
 
 #[cfg(test)]
 pub(crate) mod contract;
+mod decision;
 pub(crate) mod dispatch;
 pub(crate) mod memory;
 #[cfg(feature = "postgres")]
@@ -23,6 +24,7 @@ pub(crate) mod sqlite;
 
 use std::time::Duration;
 
+pub use self::decision::Decision;
 use crate::error::StoreError;
 use crate::run::{Epoch, Failure, Millis, Run, RunId, State, Step};
 
@@ -185,19 +187,6 @@ pub(crate) enum Changed {
     Not(Box<Run>),
     /// There is no such run.
     Missing,
-}
-
-/// What an operator says of the step that stands in the way.
-#[derive(Clone, Debug, Default, PartialEq)]
-#[non_exhaustive]
-pub enum Decision {
-    /// Nothing: an effect is probed again, a failed step runs again.
-    #[default]
-    Ask,
-    /// It did not happen, and may run again: the step is forgotten.
-    Rerun,
-    /// It happened, with this value as JSON: the step is done.
-    Done(Box<str>),
 }
 
 /// Which runs to list: all of them, newest first, unless it says otherwise.

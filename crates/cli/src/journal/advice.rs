@@ -76,7 +76,8 @@ fn blocked(history: &History, kind: &str) -> Advice {
             "The code's types do not read what is kept.".to_owned(),
             vec![
                 way("the code that is deployed reads it", "resume", ""),
-                way("do the step anew, in a copy", "fork", &format!(" --before {before}")),
+                way("it gave this value", "resume", " --done JSON"),
+                way("do the step again, in a copy", "fork", &format!(" --before {before}")),
             ],
         ),
         ("too_large", _) => (
@@ -176,7 +177,10 @@ mod tests {
         };
         let [resume, cancel] = ["resume pay/order-18", "cancel pay/order-18"];
         assert_eq!(of("diverged"), format!("{resume}; fork pay/order-18 --before 3 --version VERSION; {cancel}"));
-        assert_eq!(of("undecodable"), format!("{resume}; fork pay/order-18 --before 3; {cancel}"));
+        assert_eq!(
+            of("undecodable"),
+            format!("{resume}; {resume} --done JSON; fork pay/order-18 --before 3; {cancel}")
+        );
         assert_eq!(of("too_large"), format!("{resume}; {cancel}"));
         assert_eq!(of("too_many_attempts"), format!("{resume}; {cancel}"));
         assert_eq!(advised(json!({ "state": "blocked" }), json!([]))[1..], [resume, cancel]);

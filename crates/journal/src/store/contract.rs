@@ -50,7 +50,7 @@ macro_rules! contract {
             a_lost_answer_is_recognised, a_step_that_is_done_stays, a_last_step_is_a_step_as_well, many_steps_at_once,
             messages_come_in_order_and_once, a_message_wakes_who_parks,
             runs_are_listed, an_operator_cancels, an_operator_decides,
-            what_failed_is_tried_again_beside_what_is_open, no_decision_undoes_what_is_done,
+            what_failed_is_tried_again_beside_what_is_open, no_decision_undoes_what_is_done, a_value_that_nobody_can_read_may_be_corrected,
             a_decision_is_about_one_step, a_fork_has_the_steps_before,
             what_is_old_is_forgotten, only_what_has_ended_is_erased, only_so_many_are_kept,
             calls_that_were_given_up_are_forgotten_after_the_time_of_those_that_were_made, for_ever_is_not_too_long,

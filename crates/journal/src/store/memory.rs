@@ -6,6 +6,7 @@ use std::fmt;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
+use super::decision::{Edit, Seen};
 use super::dispatch::Wall;
 use super::{
     Changed, Claimed, Decision, End, Fence, Filter, Forgotten, Found, Keep, NewRun, Retention, Signalled, Size,
@@ -538,40 +539,20 @@ impl Keep for Memory {
     }
 }
 
-/// What an operator's word does to the step in the way, if there is one; `false` if it cannot be.
+/// Does what an operator decides; `false` if it cannot be.
 fn decide(entry: &mut Entry, decision: &Decision) -> bool {
-    let named = entry.run.error.as_ref().and_then(|error| error.seq);
-    let in_the_way = |step: &&Step| match decision {
-        Decision::Ask => step.state == Progress::Failed,
-        _ => step.state != Progress::Done,
+    let steps: Vec<_> = entry.steps.values().map(Seen::from).collect();
+    let Some(edit) = decision.edit(&entry.run, &steps) else { return false };
+    let mut set = |seq, state, value: Option<&str>| {
+        if let Some(step) = entry.steps.get_mut(&seq) {
+            (step.state, step.value) = (state, value.map(Into::into));
+        }
     };
-    let mut open = entry.steps.values().rev().filter(in_the_way).map(|step| step.seq);
-    let last = open.next();
-    // A decision is about one step, and nobody has said which.
-    if named.is_none() && *decision != Decision::Ask && open.next().is_some() {
-        return false;
-    }
-    let Some(seq) = named.or(last) else { return !matches!(decision, Decision::Done(_)) };
-    let Some(step) = entry.steps.get_mut(&seq) else { return !matches!(decision, Decision::Done(_)) };
-    match decision {
-        // What is done happened, whatever somebody thinks of it. Another value may be given if nobody can read it.
-        Decision::Rerun if step.state == Progress::Done => return false,
-        Decision::Done(_) if step.state == Progress::Done && !entry.run.is_undecodable() => return false,
-        Decision::Done(value) => {
-            step.state = Progress::Done;
-            step.value = Some(value.clone());
-        }
-        Decision::Rerun => {
-            entry.steps.remove(&seq);
-        }
-        Decision::Ask if step.state == Progress::Failed && step.kind == Kind::Effect => {
-            step.state = Progress::Begun;
-            step.value = None;
-        }
-        Decision::Ask if step.state == Progress::Failed => {
-            entry.steps.remove(&seq);
-        }
-        Decision::Ask => {}
+    match edit {
+        Edit::Nothing => {}
+        Edit::Forget(seq) => drop(entry.steps.remove(&seq)),
+        Edit::Begin(seq) => set(seq, Progress::Begun, None),
+        Edit::Done(seq, value) => set(seq, Progress::Done, Some(value)),
     }
     true
 }

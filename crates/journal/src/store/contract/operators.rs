@@ -115,6 +115,21 @@ pub(crate) async fn no_decision_undoes_what_is_done<B: Bench>(bench: &B) {
     assert_eq!(steps(store, &run.id).await, before);
 }
 
+pub(crate) async fn a_value_that_nobody_can_read_may_be_corrected<B: Bench>(bench: &B) {
+    let (store, me) = (bench.store(), worker("me", LONG));
+    let mine = fence(&held(store, "typo", &me).await);
+    assert_eq!(store.record(&mine, &step(1, Progress::Done, "a")).await, Ok(Written::Done));
+    let undecodable = Failure { kind: "undecodable".into(), ..failure(false, Some(1)) };
+    assert_eq!(store.finish(&mine, None, &End::Blocked(undecodable)).await, Ok(Written::Done));
+    assert!(matches!(store.resume(&mine.run, &Decision::Rerun).await, Ok(Changed::Not(_))), "it happened");
+
+    let Ok(Changed::Now(run)) = store.resume(&mine.run, &Decision::Done("42".into())).await else { panic!("refused") };
+
+    assert_eq!((run.state, run.error), (State::Queued, None));
+    let step = steps(store, &mine.run).await.remove(0);
+    assert_eq!((step.state, step.value.as_deref()), (Progress::Done, Some("42")));
+}
+
 pub(crate) async fn a_fork_has_the_steps_before<B: Bench>(bench: &B) {
     let (store, me) = (bench.store(), worker("me", LONG));
     let (source, copy) = (RunId::new("flow", "source"), RunId::new("flow", "copy"));

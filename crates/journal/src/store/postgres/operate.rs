@@ -7,7 +7,8 @@ use deadpool_postgres::{Client, GenericClient, Transaction};
 use super::rows::{self, now, run_columns};
 use super::trouble::Trouble;
 use super::writes::{forget as forget_runs, peek_with};
-use crate::run::{Run, RunId, State, millis};
+use crate::run::{Epoch, Run, RunId, State, millis};
+use crate::store::decision::Edit;
 use crate::store::{BATCH_STEPS, Changed, Decision, Filter, Forgotten, Retention, Size, Task};
 
 pub(crate) async fn list(client: &Client, filter: &Filter) -> Result<Vec<Run>, Trouble> {
@@ -70,55 +71,30 @@ pub(crate) async fn resume(
         let done = again && run.state == State::Queued && run.attempts == 0;
         return Ok(if done { Changed::Now(Box::new(run)) } else { Changed::Not(Box::new(run)) });
     }
-    let run = rows::run(&rows::single(&tx, QUEUE, &[&id.as_str()]).await?)?;
-    let seq = row_error_seq(&row)?;
-    if !decide(&tx, &run, seq, decision).await? {
+    let queued = rows::run(&rows::single(&tx, QUEUE, &[&id.as_str()]).await?)?;
+    if !decide(&tx, &run, queued.epoch, decision).await? {
         tx.rollback().await?;
-        return Ok(peek_with(client, id).await?.map_or(Changed::Missing, |run| Changed::Not(Box::new(run))));
+        return Ok(Changed::Not(Box::new(run)));
     }
     tx.commit().await?;
-    Ok(Changed::Now(Box::new(run)))
+    Ok(Changed::Now(Box::new(queued)))
 }
 
-/// The step that the run's error names.
-fn row_error_seq(row: &deadpool_postgres::tokio_postgres::Row) -> Result<Option<i64>, Trouble> {
-    Ok(rows::run(row)?.error.and_then(|error| error.seq).map(i64::from))
-}
-
-/// Does to the step in the way what the operator says; `false` if there is none that could be done.
-async fn decide(tx: &Transaction<'_>, run: &Run, named: Option<i64>, decision: &Decision) -> Result<bool, Trouble> {
-    const IN_THE_WAY: &str = "
-        select seq, kind, state from stormproof.step where run_id = $1
-            and case when $2::bigint is not null then seq = $2 else state = 'failed' or ($3 and state = 'begun') end
-        order by seq desc limit 2";
+/// Does what an operator decides of `run`, in its new epoch; `false` if it cannot be.
+async fn decide(tx: &Transaction<'_>, run: &Run, epoch: Epoch, decision: &Decision) -> Result<bool, Trouble> {
+    const SEEN: &str = "select seq, kind, state from stormproof.step where run_id = $1 order by seq";
+    const FORGET: &str = "delete from stormproof.step where run_id = $1 and seq = $2";
+    const BEGIN: &str = "update stormproof.step set state = 'begun', value = null where run_id = $1 and seq = $2";
+    const DONE: &str = "update stormproof.step set state = 'done', value = $3, epoch = $4, attempt_id = 'operator'
+        where run_id = $1 and seq = $2";
     let id = run.id.as_str();
-    // Something that is still open beside what failed is asked by itself.
-    let open_too = *decision != Decision::Ask;
-    let found = rows::all(tx, IN_THE_WAY, &[&id, &named, &open_too]).await?;
-    let Some(row) = found.first() else { return Ok(!matches!(decision, Decision::Done(_))) };
-    // A decision is about one step, and nobody has said which.
-    if open_too && found.len() > 1 {
-        return Ok(false);
-    }
-    let seq: i64 = row.try_get(0)?;
-    let (kind, state): (&str, &str) = (row.try_get(1)?, row.try_get(2)?);
-    match decision {
-        Decision::Ask if state != "failed" => {}
-        // What is done happened, whatever somebody thinks of it. Another value may be given if nobody can read it.
-        Decision::Rerun if state == "done" => return Ok(false),
-        Decision::Done(_) if state == "done" && !run.is_undecodable() => return Ok(false),
-        Decision::Ask if kind == "effect" => {
-            let sql = "update stormproof.step set state = 'begun', value = null where run_id = $1 and seq = $2";
-            rows::change(tx, sql, &[&id, &seq]).await?;
-        }
-        Decision::Ask | Decision::Rerun => {
-            rows::change(tx, "delete from stormproof.step where run_id = $1 and seq = $2", &[&id, &seq]).await?;
-        }
-        Decision::Done(value) => {
-            let sql = "update stormproof.step set state = 'done', value = $3, epoch = $4, attempt_id = 'operator'
-                where run_id = $1 and seq = $2";
-            rows::change(tx, sql, &[&id, &seq, &&**value, &run.epoch]).await?;
-        }
+    let steps = rows::all(tx, SEEN, &[&id]).await?.iter().map(rows::seen).collect::<Result<Vec<_>, _>>()?;
+    match decision.edit(run, &steps) {
+        None => return Ok(false),
+        Some(Edit::Nothing) => {}
+        Some(Edit::Forget(seq)) => drop(rows::change(tx, FORGET, &[&id, &i64::from(seq)]).await?),
+        Some(Edit::Begin(seq)) => drop(rows::change(tx, BEGIN, &[&id, &i64::from(seq)]).await?),
+        Some(Edit::Done(seq, value)) => drop(rows::change(tx, DONE, &[&id, &i64::from(seq), &value, &epoch]).await?),
     }
     Ok(true)
 }

@@ -5,6 +5,7 @@ use tokio_postgres::{Row, types::ToSql};
 
 use super::trouble::Trouble;
 use crate::run::{Failure, Kind, Progress, Run, RunId, State, Step};
+use crate::store::decision::Seen;
 
 /// The database's clock in milliseconds, once a statement.
 macro_rules! now {
@@ -115,6 +116,16 @@ pub(crate) fn step(row: &Row) -> Result<Step, Trouble> {
         value: row.try_get::<_, Option<String>>(5)?.map(Into::into),
         epoch: row.try_get(6)?,
         attempt_id: row.try_get(7)?,
+    })
+}
+
+/// Number, kind and state of a step.
+pub(crate) fn seen(row: &Row) -> Result<Seen, Trouble> {
+    let (seq, kind, state): (i64, &str, &str) = (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
+    Ok(Seen {
+        seq: u32::try_from(seq).map_err(|_| strange("step.seq", &seq.to_string()))?,
+        kind: Kind::parse(kind).ok_or_else(|| strange("step.kind", kind))?,
+        state: Progress::parse(state).ok_or_else(|| strange("step.state", state))?,
     })
 }
 

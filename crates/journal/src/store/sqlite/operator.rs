@@ -5,7 +5,8 @@ use rusqlite::{Connection, named_params, params};
 use super::clock::Now;
 use super::retention::forgotten;
 use super::rows::{self, run_columns};
-use crate::run::{Progress, Run, RunId, State, Step, millis};
+use crate::run::{Progress, Run, RunId, State, millis};
+use crate::store::decision::Edit;
 use crate::store::{Changed, Decision, Filter, Signalled};
 
 /// Puts a message into an inbox.
@@ -60,24 +61,8 @@ pub(super) fn resume(tx: &Connection, id: &RunId, decision: &Decision, now: Now)
     if !matches!(run.state, State::Blocked | State::Cancelled | State::Err) {
         return Ok(Changed::Not(Box::new(run)));
     }
-    match decision {
-        Decision::Ask => ask_again(tx, &run)?,
-        Decision::Rerun => match in_the_way(tx, &run)?.as_slice() {
-            [] => {}
-            [step] if step.state != Progress::Done => forget(tx, &run.id, step.seq)?,
-            _ => return Ok(Changed::Not(Box::new(run))),
-        },
-        Decision::Done(value) => {
-            let open = in_the_way(tx, &run)?;
-            let [step] = open.as_slice() else { return Ok(Changed::Not(Box::new(run))) };
-            if step.state == Progress::Done && !run.is_undecodable() {
-                return Ok(Changed::Not(Box::new(run)));
-            }
-            tx.prepare_cached(
-                "UPDATE stormproof_step AS step SET state = 'done', value = ?3 WHERE run_id = ?1 AND seq = ?2",
-            )?
-            .execute(params![run.id.as_str(), step.seq, value])?;
-        }
+    if !decide(tx, &run, decision)? {
+        return Ok(Changed::Not(Box::new(run)));
     }
     Ok(Changed::Now(Box::new(requeue(tx, &run, now)?)))
 }
@@ -93,38 +78,27 @@ pub(super) fn requeue(tx: &Connection, run: &Run, now: Now) -> rusqlite::Result<
     tx.prepare_cached(sql)?.query_row(params![run.id.as_str(), now.wall], rows::run)
 }
 
-/// Lets the step in the way be tried again: an effect by its probe, anything else anew. What is done stays.
-pub(super) fn ask_again(tx: &Connection, run: &Run) -> rusqlite::Result<()> {
-    let failed = |step: &Step| step.state == Progress::Failed;
-    let step = match run.error.as_ref().and_then(|failure| failure.seq) {
-        Some(seq) => rows::find_step(tx, &run.id, seq)?.filter(failed),
-        // Something that is still open beside it is asked by itself.
-        None => rows::steps(tx, &run.id)?.into_iter().rev().find(failed),
+/// Does what an operator decides; `false` if it cannot be.
+pub(super) fn decide(tx: &Connection, run: &Run, decision: &Decision) -> rusqlite::Result<bool> {
+    let steps = tx
+        .prepare_cached("SELECT seq, kind, state FROM stormproof_step AS step WHERE run_id = ?1 ORDER BY seq")?
+        .query_map([run.id.as_str()], rows::seen)?
+        .collect::<rusqlite::Result<Vec<_>>>()?;
+    let set = "UPDATE stormproof_step AS step SET state = ?3, value = ?4 WHERE run_id = ?1 AND seq = ?2";
+    let set = |seq, state: Progress, value: Option<&str>| {
+        tx.prepare_cached(set)?.execute(params![run.id.as_str(), seq, state.as_str(), value])
     };
-    let Some(step) = step else { return Ok(()) };
-    if step.kind == crate::run::Kind::Effect {
-        tx.prepare_cached(
-            "UPDATE stormproof_step AS step SET state = 'begun', value = NULL WHERE run_id = ?1 AND seq = ?2",
-        )?
-        .execute(params![run.id.as_str(), step.seq])?;
-        return Ok(());
+    match decision.edit(run, &steps) {
+        None => return Ok(false),
+        Some(Edit::Nothing) => {}
+        Some(Edit::Forget(seq)) => {
+            tx.prepare_cached("DELETE FROM stormproof_step AS step WHERE run_id = ?1 AND seq = ?2")?
+                .execute(params![run.id.as_str(), seq])?;
+        }
+        Some(Edit::Begin(seq)) => drop(set(seq, Progress::Begun, None)?),
+        Some(Edit::Done(seq, value)) => drop(set(seq, Progress::Done, Some(value))?),
     }
-    forget(tx, &run.id, step.seq)
-}
-
-/// The step that the run's error names, else those that are not done. What is done happened, whatever somebody thinks of it;
-/// and of several that are open, nobody has said which one a decision is about.
-fn in_the_way(tx: &Connection, run: &Run) -> rusqlite::Result<Vec<Step>> {
-    if let Some(seq) = run.error.as_ref().and_then(|failure| failure.seq) {
-        return Ok(rows::find_step(tx, &run.id, seq)?.into_iter().collect());
-    }
-    Ok(rows::steps(tx, &run.id)?.into_iter().filter(|step| step.state != Progress::Done).collect())
-}
-
-fn forget(tx: &Connection, run: &RunId, seq: u32) -> rusqlite::Result<()> {
-    tx.prepare_cached("DELETE FROM stormproof_step AS step WHERE run_id = ?1 AND seq = ?2")?
-        .execute(params![run.as_str(), seq])?;
-    Ok(())
+    Ok(true)
 }
 
 /// Makes a run of the first steps of another.

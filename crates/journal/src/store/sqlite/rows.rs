@@ -5,6 +5,7 @@ use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
 use crate::run::{Failure, Kind, Progress, Run, RunId, State, Step};
 use crate::store::Claimed;
+use crate::store::decision::Seen;
 
 /// The columns of a run, in the order [`run`] reads them.
 macro_rules! run_columns {
@@ -55,6 +56,11 @@ pub(super) fn step(row: &Row<'_>) -> rusqlite::Result<Step> {
         epoch: row.get(6)?,
         attempt_id: row.get(7)?,
     })
+}
+
+/// Number, kind and state of a step.
+pub(super) fn seen(row: &Row<'_>) -> rusqlite::Result<Seen> {
+    Ok(Seen { seq: row.get(0)?, kind: word(row, 1, Kind::parse)?, state: word(row, 2, Progress::parse)? })
 }
 
 /// The run `id`.

@@ -9,7 +9,7 @@ use super::lock::Locks;
 use super::rows::{self, failure_text, run_columns};
 use super::{operator, steps, workers};
 use crate::run::{Epoch, Failure, Millis, Run, RunId, State, Step, millis};
-use crate::store::{End, Fence, Found, NewRun, Started, Taken, Wanted, Worker, Written};
+use crate::store::{Decision, End, Fence, Found, NewRun, Started, Taken, Wanted, Worker, Written};
 
 /// Makes a run, unless there is one.
 pub(super) fn start(tx: &Connection, run: &NewRun, now: Now) -> rusqlite::Result<Started> {
@@ -217,7 +217,7 @@ pub(super) fn take(
         }
         State::Err if revive && run.error.as_ref().is_none_or(|failure| !failure.keep) => {
             operator::requeue(tx, &run, now)?;
-            operator::ask_again(tx, &run)?;
+            operator::decide(tx, &run, &Decision::Ask)?;
         }
         _ => return Ok(Taken::NotNow(Box::new(run))),
     }
