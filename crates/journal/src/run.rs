@@ -162,14 +162,6 @@ pub struct Run {
     pub created_at: Millis,
 }
 
-impl Run {
-    /// Whether a value that is kept cannot be read by the code that wants it: then an operator may say another one, though
-    /// the step is done.
-    pub(crate) fn is_undecodable(&self) -> bool {
-        self.error.as_ref().is_some_and(|failure| failure.kind == "undecodable")
-    }
-}
-
 /// Why a run or a step has no result, as it is kept.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]

@@ -13,7 +13,7 @@ use super::{
     Started, Taken, Task, Wanted, Worker, Written,
 };
 use crate::error::StoreError;
-use crate::run::{Epoch, Failure, Kind, Millis, Progress, Run, RunId, State, Step, millis};
+use crate::run::{Epoch, Failure, Millis, Progress, Run, RunId, State, Step, millis};
 
 /// Runs and all that belongs to them, in memory.
 pub(crate) struct Memory {
