@@ -7,8 +7,10 @@ pub(crate) async fn a_lost_answer_is_recognised<B: Bench>(bench: &B) {
     let run = held(store, "lost", &me).await;
     let mine = fence(&run);
     let one = step(1, Progress::Done, "a");
-    assert_eq!(store.record(&mine, &one).await, Ok(Written::Done));
-    assert_eq!(store.record(&mine, &one).await, Ok(Written::Already));
+    for written in [&step(1, Progress::Failed, "f"), &one] {
+        assert_eq!(store.record(&mine, written).await, Ok(Written::Done));
+        assert_eq!(store.record(&mine, written).await, Ok(Written::Already));
+    }
     assert_eq!(store.record(&mine, &step(1, Progress::Done, "b")).await, Ok(Written::Fenced));
     let two = step(2, Progress::Done, "c");
     let end = End::Ok("[1]".into());

@@ -13,8 +13,9 @@ use crate::store::{Fence, Written};
 
 /// The fence of each step is looked up by the run's key and locked, in the order of the keys so that two groups do not
 /// wait for each other, and compared as it is once the lock is held. Without the lock a step slips in while a claim is
-/// about to be committed. With the limit the planner cannot look for it among all runs that are running. Attempts are counted anew after a step that is done; where others hold the row, too, that is
-/// left to the next step, rather than wait for them with a lock that they wait for.
+/// about to be committed. With the limit the planner cannot look for it among all runs that are
+/// running. Attempts are counted anew after a step that is done; where others hold the row, too, that is left to the next
+/// step, rather than wait for them with a lock that they wait for.
 pub(super) const WRITE: &str = concat!(
     "with input as (
         select * from unnest($1::text[], $2::bigint[], $3::bigint[], $4::text[], $5::text[], $6::text[], $7::text[],
@@ -26,7 +27,7 @@ pub(super) const WRITE: &str = concat!(
         select run.epoch, run.state from stormproof.run where run.id = input.run_id limit 1 for share) as held
     where held.epoch = input.epoch and held.state = 'running' ",
     replace_step!(),
-    " returning run_id, state, attempt_id),
+    " and step.attempt_id <> excluded.attempt_id returning run_id, state, attempt_id),
     progress as (update stormproof.run set attempts = 1 where id in (
         select run.id from stormproof.run join written on written.run_id = run.id
         where written.state = 'done' and run.attempts > 1 for no key update of run skip locked))
