@@ -247,8 +247,8 @@ impl Bulkhead {
         self.measured.0.lock().limiter.as_ref().map(Limiter::stats)
     }
 
-    /// Changes the number of slots; an adaptive one goes on from there. More slots go to those who wait, who are returned and should be polled; fewer
-    /// evict nobody: calls in flight end as they would have. Or all mistakes.
+    /// Changes the number of slots; an adaptive one goes on from there. More slots go to those who wait, who are returned
+    /// and should be polled; fewer evict nobody: calls in flight end as they would have. Or all mistakes.
     pub fn resize(&self, max_concurrent: u32) -> Result<Vec<Ticket>, Mistakes> {
         self.change(|present| Config { max_concurrent, ..present.clone() })
     }

@@ -2,8 +2,8 @@
 //!
 //! Owns what is remembered of one run, however long it takes and however often its process ends. Does not run anything:
 //! whoever drives the agent reports what it is about to do and what came of it, and carries out the verdicts. What is
-//! looked for is in the files beside this one: `calls.rs`, `rounds.rs`, `errors.rs`, `text.rs`, `polls.rs`, `progress.rs`, `agents.rs`; what is
-//! taken for the same in `mask.rs`; what follows from a detection in `ladder.rs`.
+//! looked for is in the files beside this one: `calls.rs`, `rounds.rs`, `errors.rs`, `text.rs`, `polls.rs`, `progress.rs`,
+//! `agents.rs`; what is taken for the same in `mask.rs`; what follows from a detection in `ladder.rs`.
 
 mod agents;
 mod calls;

@@ -26,8 +26,8 @@ use crate::wait::{SleepCall, WaitCall};
 /// given back.
 ///
 /// A run that this process loses or that cannot go on is never an error in the workflow: the step that finds out stays
-/// pending, and the workflow is dropped there. A task that was spawned with a clone can outlive it: what such a task has under
-/// way is dropped, too, and its steps end with an error of the kind `outlived` (a sleep lasts for ever).
+/// pending, and the workflow is dropped there. A task that was spawned with a clone can outlive it: what such a task has
+/// under way is dropped, too, and its steps end with an error of the kind `outlived` (a sleep lasts for ever).
 #[derive(Clone, Debug)]
 pub struct Ctx(pub(crate) Arc<crate::attempt::Attempt>);
 
@@ -43,9 +43,9 @@ impl Ctx {
     /// }
     /// ```
     ///
-    /// Its error is recorded as well, so that the workflow does the same when it is replayed. A value that would be another one
-    /// then (NaN, which JSON writes as null; what its type does not read back) blocks the run at once, and so does a step that
-    /// is called inside of another one.
+    /// Its error is recorded as well, so that the workflow does the same when it is replayed. A value that would be
+    /// another one then (NaN, which JSON writes as null; what its type does not read back) blocks the run at once, and so
+    /// does a step that is called inside of another one.
     pub fn step<T, E, F, Fut>(
         &self,
         name: &str,
@@ -62,8 +62,9 @@ impl Ctx {
 
     /// A step that must not happen twice: that it begins is recorded first. If a crash, an error or a time limit leaves it
     /// open whether it happened, `probe` is asked before it runs again: `Done` with the value, `Rerun`, or `Refuse`, which
-    /// blocks the run until an operator decides. A workflow that ends well while an effect has begun and was dropped is blocked,
-    /// too: put its time limit into a [policy](StepCall::policy).
+    /// blocks the run until an operator decides. A workflow that ends well while an effect has begun and was dropped is
+    /// blocked, too: put its time limit into a [policy](StepCall::policy). The error of a policy that gave up does not mean
+    /// that it did not happen.
     ///
     /// ```
     /// # use stormproof_journal::{Ctx, Failed, Op, Probe};
@@ -121,8 +122,8 @@ impl Ctx {
         commit::sqlite(Parts::new(&self.0, self.0.call(Kind::Commit, name)), work)
     }
 
-    /// The same as [`commit`](Self::commit) in a transaction of the journal's `PostgreSQL` database. The work may wait in it, but
-    /// not keep the transaction beyond its end.
+    /// The same as [`commit`](Self::commit) in a transaction of the journal's `PostgreSQL` database. The work may wait in
+    /// it, but not keep the transaction beyond its end.
     ///
     /// ```
     /// # use stormproof_journal::{Ctx, Failed};
@@ -153,8 +154,8 @@ impl Ctx {
         SleepCall::new(Parts::new(&self.0, self.0.call(Kind::Sleep, name)), time)
     }
 
-    /// Waits for a message that [`Journal::signal`](crate::Journal::signal) sends, the oldest of this topic that was not taken
-    /// yet. Meanwhile the run is put away, and its slot is free for others.
+    /// Waits for a message that [`Journal::signal`](crate::Journal::signal) sends, the oldest of this topic that was not
+    /// taken yet. Meanwhile the run is put away, and its slot is free for others.
     ///
     /// A run is put away when none of its steps is under way. What it awaits beside the context (a timer, a request) does not
     /// keep it, and begins anew afterwards: give the wait a timeout, and put requests into steps.

@@ -200,9 +200,9 @@ impl Shared {
         Ok(member)
     }
 
-    /// Asks the store for runs, as the worker that this process is. In a task of its own: what the store gives is taken charge
-    /// of even if the caller goes away meanwhile, and is then given back. `None`: the runtime ends, or it was told to leave
-    /// meanwhile.
+    /// Asks the store for runs, as the worker that this process is. In a task of its own: what the store gives is taken
+    /// charge of even if the caller goes away meanwhile, and is then given back. `None`: the runtime ends, or this process
+    /// was told to leave meanwhile.
     pub(crate) async fn claiming<T, E, Fut>(
         self: &Arc<Self>,
         claim: impl FnOnce(Arc<Self>, Arc<Member>) -> Fut + Send + 'static,

@@ -60,14 +60,15 @@ impl Journal {
     ///
     /// # Errors
     /// [`RunError::Missing`] if there is no such run, [`RunError::State`] if it is no workflow but a call that is made
-    /// [once](Self::once), a step before `before` is not done or the key of the copy is taken, [`RunError::Key`] if it or the version is not valid, or what the store said.
+    /// [once](Self::once), a step before `before` is not done or the key of the copy is taken, [`RunError::Key`] if that key
+    /// or the version is not valid, or what the store said.
     pub fn fork(&self, run: &RunId, before: u32) -> Fork<'_> {
         Fork { journal: self, from: run.clone(), before: before.max(1), key: None, version: None }
     }
 
-    /// Queues a run that is blocked, cancelled, or ended with an error. Done steps are not repeated; the step that the
-    /// run's error names, or the only one that is open, gets the decision: of a done one whose value the code cannot read,
-    /// that it gave another value. The answer is the run as it is now.
+    /// Queues a run that is blocked, cancelled, or ended with an error. Done steps are not repeated. The decision is about
+    /// the step that the run's error names, or else the only one that is open. A step that is done can be given another
+    /// value only if the code could not read the one it has. The answer is the run as it is now.
     ///
     /// # Errors
     /// [`RunError::Missing`], [`RunError::State`] if the run is queued, running or ended well, or if it is not known about

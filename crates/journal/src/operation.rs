@@ -1,5 +1,5 @@
-//! An operation and its attempts: through a policy that is told how to take its errors, begun only while the run is sure to be
-//! this process's, and of an effect with the probe asked before each attempt that may repeat it.
+//! An operation and its attempts: through a policy that is told how to take its errors, begun only while the run is sure
+//! to be this process's, and of an effect with the probe asked before each attempt that may repeat it.
 //!
 //! Below steps, effects and calls made [once](crate::Once), which record in their own ways what came of it.
 
@@ -51,8 +51,8 @@ impl Why {
     }
 }
 
-/// An attempt that gave no value, and how a policy is to take it. The verdict's kind stands beside it, so that the error it is
-/// about need not be kept.
+/// An attempt that gave no value, and how a policy is to take it. The verdict's kind stands beside it, so that the error
+/// it is about need not be kept.
 struct Judged<E> {
     why: Why,
     verdict: Verdict<'static>,

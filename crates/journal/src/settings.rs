@@ -153,8 +153,8 @@ impl Builder {
     /// So long after its last heartbeat the runs of a process are anybody's. Shorter: taken over sooner; longer: a pause of
     /// the process or the store does not cost it its runs. At least three heartbeats. Default: 30 s.
     ///
-    /// The heartbeat is a task of the runtime: code that blocks all of its threads for two thirds of a lease costs the process
-    /// its runs, as it could not hear of a cancellation or a time limit either. Put such code into
+    /// The heartbeat is a task of the runtime: code that blocks all of its threads for two thirds of a lease costs the
+    /// process its runs, as it could not hear of a cancellation or a time limit either. Put such code into
     /// [`spawn_blocking`](tokio::task::spawn_blocking).
     pub fn lease(mut self, lease: Duration) -> Self {
         self.settings.lease = lease;
@@ -198,7 +198,8 @@ impl Builder {
         self
     }
 
-    /// At most so many ended runs are kept, the youngest. Default: any number.
+    /// At most so many ended runs are kept, the youngest. Those that were started with a time of their own are neither
+    /// counted nor forgotten before it is over. Default: any number.
     pub fn most_ended(mut self, runs: u64) -> Self {
         self.settings.most_ended = Some(runs);
         self
@@ -235,8 +236,8 @@ impl Builder {
         self
     }
 
-    /// The time of day for SQLite, which has no clock of its own; `PostgreSQL` uses the database's. Default: the system's, and
-    /// for `memory:` what [`clock`](Self::clock) says.
+    /// The time of day for SQLite, which has no clock of its own; `PostgreSQL` uses the database's. Default: the system's,
+    /// and for `memory:` what [`clock`](Self::clock) says.
     pub fn wall_clock(mut self, now: impl Fn() -> SystemTime + Send + Sync + 'static) -> Self {
         self.settings.wall = Some(Arc::new(now));
         self

@@ -33,8 +33,8 @@ impl Parts {
     /// Carries out a step for as long as its workflow is polled.
     ///
     /// A task that the workflow has spawned can outlive it. Nothing that it does then could be recorded, so its steps are
-    /// dropped where they are, as those of the workflow itself. They end with an error: whoever waited for ever would keep the
-    /// journal open for as long.
+    /// dropped where they are, as those of the workflow itself. They end with an error: whoever waited for ever would keep
+    /// the journal open for as long.
     pub(crate) async fn while_driven<T, Fut>(self, perform: impl FnOnce(Self) -> Fut) -> Result<T, Failed>
     where
         Fut: Future<Output = Result<T, Failed>>,

@@ -108,7 +108,8 @@ async fn left(attempt: &Attempt, until: Millis) -> Duration {
     Duration::from_millis(u64::try_from(left).unwrap_or(0))
 }
 
-/// A wait for a message, or for the result of a child. Made by [`Ctx::wait`](crate::Ctx::wait) and [`Child::result`](crate::Child::result).
+/// A wait for a message, or for the result of a child. Made by [`Ctx::wait`](crate::Ctx::wait) and
+/// [`Child::result`](crate::Child::result).
 #[must_use = "a wait does nothing until it is awaited"]
 pub struct WaitCall<T> {
     parts: Option<(Parts, Source, Option<Duration>)>,

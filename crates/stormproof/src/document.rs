@@ -95,8 +95,8 @@ impl<'a> Reader<'a> {
         Self::default()
     }
 
-    /// Policies stand at this path, such as `policies.*`, or are the document itself (the empty path): there `preset` names a preset, and two names
-    /// that mean the same are a mistake.
+    /// Policies stand at this path, such as `policies.*`, or are the document itself (the empty path): there `preset`
+    /// names a preset, and two names that mean the same are a mistake.
     pub fn policies(mut self, path: &'a str) -> Self {
         self.policies = Some(path);
         self

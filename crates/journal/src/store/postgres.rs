@@ -53,8 +53,8 @@ pub(crate) struct Postgres {
     at: Box<str>,
 }
 
-/// Asks until there is an answer or the time for it is over, with a connection of `$pool`. `$again` is whether it was asked before, so that what is
-/// asked for may stand already.
+/// Asks until there is an answer or the time for it is over, with a connection of `$pool`. `$again` is whether it was
+/// asked before, so that what is asked for may stand already.
 macro_rules! again {
     ($store:expr, |$client:ident, $again:ident| $question:expr) => {
         again!($store, own, |$client, $again| $question)

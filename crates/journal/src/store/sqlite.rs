@@ -1,5 +1,6 @@
-//! A journal in one SQLite file: write-ahead log, each group of writes on disk before it is answered, one thread that
-//! writes and two that read. Several processes of one machine may have the same file open.
+//! A journal in one SQLite file: write-ahead log, each group of writes on disk before it is answered. One thread writes,
+//! unless a lone step is written where it is asked for; two read. Several processes of one machine may have the same file
+//! open.
 
 mod clock;
 mod commit;

@@ -129,7 +129,8 @@ pub(crate) async fn calls_that_were_given_up_are_forgotten_after_the_time_of_tho
     }
     let once = |key: &str, ttl| NewRun { version: String::new(), ttl, ..new_run(key) };
     let brief = Some(Duration::from_millis(1));
-    // Given back, and left by a process that is dead: in their time, after their own time, blocked; and one that is under way.
+    // Given back, and left by a process that is dead: in their time, after their own time, blocked; and one that is under
+    // way.
     for (key, ttl, worker) in [
         ("back", None, &me),
         ("back brief", brief, &me),

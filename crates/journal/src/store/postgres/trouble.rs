@@ -69,7 +69,8 @@ impl From<tokio_postgres::Error> for Trouble {
             || *code == SqlState::IDLE_IN_TRANSACTION_SESSION_TIMEOUT
             || *code == SqlState::READ_ONLY_SQL_TRANSACTION
         {
-            // Cut off, on the way down or up, or a standby by now: another connection may find the new primary. A cancelled statement (57014) leaves a connection that works.
+            // Cut off, on the way down or up, or a standby by now: another connection may find the new primary. A
+            // cancelled statement (57014) leaves a connection that works.
             Self::Away { why, broken: *code != SqlState::QUERY_CANCELED }
         } else if class == "40" || class == "53" || class == "55" {
             // Deadlocks, conflicts, no memory or connections for now, a lock that is held too long.
