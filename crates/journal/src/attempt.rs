@@ -44,7 +44,11 @@ pub(crate) struct Attempt {
     changed: Notify,
     /// Set: the workflow is not polled any more.
     over: watch::Sender<bool>,
+    pub(crate) under_way: UnderWay,
 }
+
+/// Steps under way, counted by who has a clone of it: each from its call to its end.
+pub(crate) type UnderWay = Arc<()>;
 
 struct State {
     /// The number of the step that was called last.
@@ -119,6 +123,7 @@ impl Attempt {
             state: Mutex::new(state),
             changed: Notify::new(),
             over: watch::Sender::new(false),
+            under_way: UnderWay::default(),
         }
     }
 
@@ -129,6 +134,11 @@ impl Attempt {
     /// The run's id.
     pub(crate) fn run(&self) -> &RunId {
         &self.fence.run
+    }
+
+    /// Whether a step that is under way is not the only one.
+    pub(crate) fn has_others(&self) -> bool {
+        Arc::strong_count(&self.under_way) > 2
     }
 
     /// The next number, for a step that is being called.

@@ -82,7 +82,7 @@ where
     T: Serialize + DeserializeOwned + Send,
     E: Into<Failed> + Send,
 {
-    let Parts { attempt, call, policy } = parts;
+    let Parts { attempt, call, policy, .. } = parts;
     let _busy = attempt.busy();
     if let Some(name) = policy.as_ref().filter(|policy| policy.stages().hedge.is_some()).map(Policy::name) {
         let message = format!(
@@ -101,6 +101,7 @@ where
     }
     let operation = Operation::new(attempt.op(&call), &attempt.member, policy.as_ref(), classifier.as_ref());
     let run = |op| attempt.operating(call.seq, attempt.within(call.seq, || run(op)));
+    let probe = |op| attempt.operating(call.seq, attempt.within(call.seq, || probe(op)));
     let asked = || attempt.shared.tell_uncertain(attempt.run(), call.seq, &call.name);
     let result = operation.run_as_effect(recorded.is_some(), probe, run, asked).await;
     attempt.settle(&call, result).await

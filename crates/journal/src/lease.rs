@@ -112,7 +112,7 @@ impl Member {
 
     /// A claim that had no answer may have happened.
     pub(crate) fn doubt(&self, error: &StoreError) {
-        if matches!(error, StoreError::Unavailable { .. }) {
+        if matches!(error, StoreError::Unavailable { .. } | StoreError::Full { .. }) {
             self.doubtful.store(true, Ordering::Relaxed);
         }
     }

@@ -8,7 +8,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use stormproof::{Classify, Policy};
 
-use crate::attempt::Attempt;
+use crate::attempt::{Attempt, UnderWay};
 use crate::failed::Failed;
 use crate::fingerprint::fingerprint;
 use crate::op::Op;
@@ -23,11 +23,13 @@ pub(crate) struct Parts {
     pub(crate) attempt: Arc<Attempt>,
     pub(crate) call: Call,
     pub(crate) policy: Option<Policy>,
+    /// Held from the call of the step to its end.
+    _under_way: UnderWay,
 }
 
 impl Parts {
     pub(crate) fn new(attempt: &Arc<Attempt>, call: Call) -> Self {
-        Self { attempt: attempt.clone(), call, policy: None }
+        Self { attempt: attempt.clone(), call, policy: None, _under_way: attempt.under_way.clone() }
     }
 
     /// Carries out a step for as long as its workflow is polled.
@@ -161,7 +163,7 @@ where
     T: Serialize + DeserializeOwned + Send,
     E: Into<Failed> + Send,
 {
-    let Parts { attempt, call, policy } = parts;
+    let Parts { attempt, call, policy, .. } = parts;
     let _busy = attempt.busy();
     if let Some(recorded) = attempt.recall(&call).await
         && let Some(result) = attempt.replay(&call, &recorded).await

@@ -10,6 +10,7 @@ use super::{Attempt, Interruption};
 use crate::error::StoreError;
 use crate::failed::Failed;
 use crate::operation::Why;
+use crate::own_task;
 use crate::patience::insist;
 use crate::replay::{self, Call};
 use crate::run::{Failure, Kind, Progress, Step};
@@ -124,7 +125,8 @@ impl Attempt {
 
     /// Writes a step, asking until the store answers.
     pub(crate) async fn write(&self, step: &Step) {
-        let written = insist!(&self.shared, self.shared.store.record(&self.fence, step));
+        let others = self.has_others();
+        let written = insist!(&self.shared, own_task::part(others, self.shared.store.record(&self.fence, step)));
         self.written(written).await;
         self.note(step);
         if step.state == Progress::Done {

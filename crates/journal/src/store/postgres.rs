@@ -290,7 +290,7 @@ impl Keep for Postgres {
     }
 
     async fn keep_task(&self, id: &str, task: &Task, ttl: Duration) -> Result<bool, StoreError> {
-        again!(self, |client, again| operate::keep_task(client, id, task, ttl, again))
+        again!(self, |client, again| operate::keep_task(client, id, task, ttl))
     }
 
     async fn now(&self) -> Result<Millis, StoreError> {

@@ -212,10 +212,11 @@ pub(crate) async fn take(
         " where id = $2 returning ",
         run_columns!(),
     );
-    if let Some(claimed) = uncertain.take()
-        && stands(client, worker, std::slice::from_ref(&claimed)).await?
-    {
-        return Ok(Taken::Claimed(Box::new(claimed)));
+    if let Some(claimed) = uncertain.as_ref() {
+        if stands(client, worker, std::slice::from_ref(claimed)).await? {
+            return Ok(Taken::Claimed(Box::new(claimed.clone())));
+        }
+        *uncertain = None;
     }
     let tx = client.transaction().await?;
     let Some(row) = rows::one(&tx, LOOK, &[&id.as_str()]).await? else { return Ok(Taken::Missing) };

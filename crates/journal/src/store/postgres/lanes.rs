@@ -6,7 +6,8 @@
 
 use std::collections::HashSet;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
 
 use deadpool_postgres::{Client, Pool};
 use tokio::sync::{Mutex, mpsc, oneshot};
@@ -41,13 +42,16 @@ pub(super) trait Grouped: Send + Sync + Sized + 'static {
 
 /// Takes writes of a kind to the database.
 pub(crate) struct Lanes<W: Grouped> {
-    queue: mpsc::Sender<Item<W>>,
+    queue: Arc<std::sync::Mutex<mpsc::Sender<Item<W>>>>,
+    pool: Pool,
+    /// How long a question may take.
+    limit: Duration,
     at: Box<str>,
 }
 
 impl<W: Grouped> Clone for Lanes<W> {
     fn clone(&self) -> Self {
-        Self { queue: self.queue.clone(), at: self.at.clone() }
+        Self { queue: self.queue.clone(), pool: self.pool.clone(), limit: self.limit, at: self.at.clone() }
     }
 }
 
@@ -66,33 +70,52 @@ struct Item<W: Grouped> {
 impl<W: Grouped> Lanes<W> {
     /// Starts the lanes on the present runtime. They end when the last clone is dropped and all is written.
     pub(super) fn start(connections: &Connections, at: &str) -> Self {
-        let (queue, waiting) = mpsc::channel(QUEUE);
-        let waiting = Arc::new(Mutex::new(waiting));
-        for _ in 0..LANES {
-            let lane = Lane {
-                waiting: Arc::clone(&waiting),
-                pool: connections.lanes.clone(),
-                limit: connections.timeout,
-                at: at.into(),
-            };
-            tokio::spawn(lane.run());
-        }
-        Self { queue, at: at.into() }
+        let (pool, limit) = (connections.lanes.clone(), connections.timeout);
+        let queue = Arc::new(std::sync::Mutex::new(start(&pool, limit, at)));
+        Self { queue, pool, limit, at: at.into() }
     }
 
     pub(super) async fn write(&self, write: W) -> Result<W::Answer, StoreError> {
         let (answer, answered) = oneshot::channel();
-        let gone = || Trouble::refused("the runtime it was opened on has ended").into_error(&self.at);
-        self.queue.send(Item { write, answer }).await.map_err(|_| gone())?;
-        answered.await.unwrap_or_else(|_| Err(gone()))
+        let queue = self.queue();
+        if let Err(back) = queue.send(Item { write, answer }).await {
+            // The runtime that the lanes were on has ended.
+            let _ = self.queue_after(&queue).send(back.0).await;
+        }
+        answered.await.unwrap_or_else(|_| {
+            let why = "the runtime that wrote to it has ended".into();
+            Err(Trouble::Away { why, broken: false }.into_error(&self.at))
+        })
     }
+
+    fn queue(&self) -> mpsc::Sender<Item<W>> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The queue of lanes on the present runtime, instead of `ended`.
+    fn queue_after(&self, ended: &mpsc::Sender<Item<W>>) -> mpsc::Sender<Item<W>> {
+        let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
+        if queue.same_channel(ended) {
+            *queue = start(&self.pool, self.limit, &self.at);
+        }
+        queue.clone()
+    }
+}
+
+fn start<W: Grouped>(pool: &Pool, limit: Duration, at: &str) -> mpsc::Sender<Item<W>> {
+    let (queue, waiting) = mpsc::channel(QUEUE);
+    let waiting = Arc::new(Mutex::new(waiting));
+    for _ in 0..LANES {
+        let lane = Lane { waiting: Arc::clone(&waiting), pool: pool.clone(), limit, at: at.into() };
+        tokio::spawn(lane.run());
+    }
+    queue
 }
 
 struct Lane<W: Grouped> {
     waiting: Arc<Mutex<mpsc::Receiver<Item<W>>>>,
     pool: Pool,
-    /// How long a question may take.
-    limit: std::time::Duration,
+    limit: Duration,
     at: Box<str>,
 }
 

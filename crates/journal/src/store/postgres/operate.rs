@@ -7,7 +7,7 @@ use deadpool_postgres::{Client, GenericClient, Transaction};
 use super::rows::{self, now, run_columns};
 use super::trouble::Trouble;
 use super::writes::{forget as forget_runs, peek_with};
-use crate::run::{Epoch, Run, RunId, State, millis};
+use crate::run::{Run, RunId, State, millis};
 use crate::store::decision::Edit;
 use crate::store::{BATCH_STEPS, Changed, Decision, Filter, Forgotten, Retention, Size, Task};
 
@@ -72,7 +72,7 @@ pub(crate) async fn resume(
         return Ok(if done { Changed::Now(Box::new(run)) } else { Changed::Not(Box::new(run)) });
     }
     let queued = rows::run(&rows::single(&tx, QUEUE, &[&id.as_str()]).await?)?;
-    if !decide(&tx, &run, queued.epoch, decision).await? {
+    if !decide(&tx, &run, decision).await? {
         tx.rollback().await?;
         return Ok(Changed::Not(Box::new(run)));
     }
@@ -80,13 +80,12 @@ pub(crate) async fn resume(
     Ok(Changed::Now(Box::new(queued)))
 }
 
-/// Does what an operator decides of `run`, in its new epoch; `false` if it cannot be.
-async fn decide(tx: &Transaction<'_>, run: &Run, epoch: Epoch, decision: &Decision) -> Result<bool, Trouble> {
+/// Does what an operator decides of `run`; `false` if it cannot be.
+async fn decide(tx: &Transaction<'_>, run: &Run, decision: &Decision) -> Result<bool, Trouble> {
     const SEEN: &str = "select seq, kind, state from stormproof.step where run_id = $1 order by seq";
     const FORGET: &str = "delete from stormproof.step where run_id = $1 and seq = $2";
     const BEGIN: &str = "update stormproof.step set state = 'begun', value = null where run_id = $1 and seq = $2";
-    const DONE: &str = "update stormproof.step set state = 'done', value = $3, epoch = $4, attempt_id = 'operator'
-        where run_id = $1 and seq = $2";
+    const DONE: &str = "update stormproof.step set state = 'done', value = $3 where run_id = $1 and seq = $2";
     let id = run.id.as_str();
     let steps = rows::all(tx, SEEN, &[&id]).await?.iter().map(rows::seen).collect::<Result<Vec<_>, _>>()?;
     match decision.edit(run, &steps) {
@@ -94,7 +93,7 @@ async fn decide(tx: &Transaction<'_>, run: &Run, epoch: Epoch, decision: &Decisi
         Some(Edit::Nothing) => {}
         Some(Edit::Forget(seq)) => drop(rows::change(tx, FORGET, &[&id, &i64::from(seq)]).await?),
         Some(Edit::Begin(seq)) => drop(rows::change(tx, BEGIN, &[&id, &i64::from(seq)]).await?),
-        Some(Edit::Done(seq, value)) => drop(rows::change(tx, DONE, &[&id, &i64::from(seq), &value, &epoch]).await?),
+        Some(Edit::Done(seq, value)) => drop(rows::change(tx, DONE, &[&id, &i64::from(seq), &value]).await?),
     }
     Ok(true)
 }
@@ -165,9 +164,9 @@ macro_rules! forgettable {
             now!(),
             " or (expires_at is null and case when state in ('queued', 'running') then epoch else changed_at end <= ",
             now!(),
-            " - $1::bigint) or ($2::bigint is not null and expires_at is null and state not in ('queued', 'running') and changed_at < (
-                select changed_at from stormproof.run as youngest where state in ('ok', 'err', 'cancelled')
-                    and expires_at is null order by changed_at desc offset greatest($2 - 1, 0) limit 1)))"
+            " - $1::bigint) or ($2::bigint is not null and expires_at is null and state not in ('queued', 'running') and ($2 = 0
+                or changed_at < (select changed_at from stormproof.run as youngest where state in ('ok', 'err', 'cancelled')
+                    and expires_at is null order by changed_at desc offset greatest($2 - 1, 0) limit 1))))"
         )
     };
 }
@@ -276,14 +275,8 @@ pub(crate) async fn task(client: &impl GenericClient, id: &str) -> Result<Option
     Ok(Some(Task { rev: row.try_get(0)?, state: row.try_get::<_, String>(1)?.into() }))
 }
 
-pub(crate) async fn keep_task(
-    client: &Client,
-    id: &str,
-    task: &Task,
-    ttl: Duration,
-    again: bool,
-) -> Result<bool, Trouble> {
-    // One whose time is over is not there.
+pub(crate) async fn keep_task(client: &Client, id: &str, task: &Task, ttl: Duration) -> Result<bool, Trouble> {
+    // One whose time is over is not there. To keep the very same again is fine.
     const SQL: &str = concat!(
         "insert into stormproof.task as old (id, rev, state, expires_at)
             select $1, $2::bigint, $3, at.ms + $4 from (select ",
@@ -292,12 +285,10 @@ pub(crate) async fn keep_task(
         on conflict (id) do update set rev = excluded.rev, state = excluded.state, expires_at = excluded.expires_at
             where case when old.expires_at > ",
         now!(),
-        " then old.rev else 0 end = excluded.rev - 1 returning rev",
+        " then old.rev = excluded.rev - 1 or (old.rev, old.state) = (excluded.rev, excluded.state)
+                else excluded.rev = 1 end returning rev",
     );
-    if rows::one(client, SQL, &[&id, &task.rev, &&*task.state, &millis(ttl)]).await?.is_some() {
-        return Ok(true);
-    }
-    Ok(again && self::task(client, id).await?.as_ref() == Some(task))
+    Ok(rows::one(client, SQL, &[&id, &task.rev, &&*task.state, &millis(ttl)]).await?.is_some())
 }
 
 pub(crate) async fn now(client: &Client) -> Result<i64, Trouble> {

@@ -2,12 +2,10 @@
 //! steps a second. A statement whose caller is alone is written where it is asked for, if that place may wait for a disk:
 //! the way to a thread and back costs half as much as a quick disk.
 
-use std::future::poll_fn;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
-use std::task::Poll;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -30,8 +28,7 @@ pub(super) struct Writer {
     jobs: Option<Sender<Box<dyn Job>>>,
     thread: Option<JoinHandle<()>>,
     line: Arc<Line>,
-    /// So many requests are not answered yet.
-    asking: AtomicUsize,
+    crowd: Crowd,
 }
 
 /// What a request does, and what it needs for that.
@@ -99,7 +96,7 @@ impl Writer {
         let thread = thread::Builder::new().name("stormproof-journal".into());
         let of_thread = Arc::clone(&line);
         let thread = thread.spawn(move || of_thread.serve(&queue))?;
-        Ok(Self { jobs: Some(jobs), thread: Some(thread), line, asking: AtomicUsize::new(0) })
+        Ok(Self { jobs: Some(jobs), thread: Some(thread), line, crowd: Crowd::default() })
     }
 
     /// Does `work` alone or in the next group, and answers when that is on disk. A request whose caller has gone before
@@ -109,20 +106,19 @@ impl Writer {
         T: Send + 'static,
         W: Ask<T> + 'static,
     {
-        let asking = Asking::new(&self.asking);
+        let asking = self.crowd.enter();
         let (answer, answered) = oneshot::channel();
         let mut request = Request { work, outcome: None, answer };
-        if W::IS_STATEMENT && asking.is_alone() && own_task::may_block() {
-            others_first().await;
-            if asking.is_alone()
-                && let Some(written) = self.line.write_here(&mut request)
-            {
-                match request.outcome.take() {
-                    // Somebody else writes to the file: to wait for that is the thread's business.
-                    Some(Err(error)) if is_busy(&error) => {}
-                    Some(outcome) => return written.and(outcome.map_err(|error| self.line.place.fault(&error))),
-                    None => written?,
-                }
+        if W::IS_STATEMENT
+            && asking.is_alone()
+            && own_task::may_block()
+            && let Some(written) = self.line.write_here(&mut request)
+        {
+            match request.outcome.take() {
+                // Somebody else writes to the file: to wait for that is the thread's business.
+                Some(Err(error)) if is_busy(&error) => {}
+                Some(outcome) => return written.and(outcome.map_err(|error| self.line.place.fault(&error))),
+                None => written?,
             }
         }
         let sent = self.jobs.as_ref().is_some_and(|jobs| jobs.send(Box::new(request)).is_ok());
@@ -133,36 +129,43 @@ impl Writer {
     }
 }
 
-/// Lets those be polled that are ready, too, in this task and on this thread: they may be about to ask.
-async fn others_first() {
-    let mut looked = false;
-    poll_fn(|cx| {
-        if std::mem::replace(&mut looked, true) {
-            return Poll::Ready(());
-        }
-        cx.waker().wake_by_ref();
-        Poll::Pending
-    })
-    .await;
+/// After so many writes in a row with nobody beside them, the next is taken for a lone one.
+const LONE: u32 = 2;
+
+/// Those who ask, and how long each has been alone.
+#[derive(Debug, Default)]
+struct Crowd {
+    /// So many requests are not answered yet.
+    asking: AtomicU32,
+    /// So many writes in a row had nobody beside them.
+    lone: AtomicU32,
 }
 
-/// One who asks, counted.
-struct Asking<'a>(&'a AtomicUsize);
+/// One who asks.
+struct Asking<'a>(&'a Crowd);
 
-impl<'a> Asking<'a> {
-    fn new(asking: &'a AtomicUsize) -> Self {
-        asking.fetch_add(1, Ordering::Relaxed);
-        Self(asking)
+impl Crowd {
+    fn enter(&self) -> Asking<'_> {
+        self.asking.fetch_add(1, Ordering::Relaxed);
+        Asking(self)
     }
+}
 
+impl Asking<'_> {
+    /// Whether it is likely that nobody else asks before this one is answered.
     fn is_alone(&self) -> bool {
-        self.0.load(Ordering::Relaxed) == 1
+        self.0.asking.load(Ordering::Relaxed) == 1 && self.0.lone.load(Ordering::Relaxed) >= LONE
     }
 }
 
 impl Drop for Asking<'_> {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
+        let lone = if self.0.asking.fetch_sub(1, Ordering::Relaxed) == 1 {
+            self.0.lone.load(Ordering::Relaxed).saturating_add(1)
+        } else {
+            0
+        };
+        self.0.lone.store(lone, Ordering::Relaxed);
     }
 }
 

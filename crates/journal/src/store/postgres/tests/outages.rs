@@ -193,3 +193,24 @@ async fn asking_for_what_is_not_there_is_refused_at_once() {
     assert!(matches!(error, OpenError::Store(StoreError::Refused { .. })), "{error:?}");
     assert!(start.elapsed() < Duration::from_secs(5));
 }
+
+#[test]
+fn it_goes_on_when_the_runtime_it_was_opened_on_has_ended() {
+    let database = Database::create().unwrap();
+    let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let first = runtime();
+    let store = first.block_on(async {
+        let store = Postgres::open(database.url()).await.unwrap();
+        store.start(&new_run("a")).await.unwrap();
+        store
+    });
+    drop(first);
+    runtime().block_on(async {
+        let me = worker("me");
+        store.join(&me).await.unwrap();
+        let began = store.start_claimed(&new_run("b"), &me, &done(1, "1")).await.unwrap().unwrap();
+        let mine = Fence { run: new_run("b").id, epoch: began };
+        assert_eq!(store.record(&mine, &done(2, "2")).await, Ok(Written::Done));
+        assert_eq!(store.finish(&mine, None, &End::Ok("1".into())).await, Ok(Written::Done));
+    });
+}

@@ -7,6 +7,7 @@ use std::thread;
 use tempfile::tempdir;
 
 use super::*;
+use crate::own_task::part;
 
 /// The threads that have asked what time it is, which is asked once for each transaction.
 type Threads = Arc<Mutex<BTreeSet<String>>>;
@@ -24,11 +25,19 @@ fn watched(path: &Path) -> (Sqlite, Threads) {
 
 const WRITER: &str = "stormproof-journal";
 
+/// Writes some steps one after the other, so that the next is taken for a lone one.
+async fn alone(store: &Sqlite, mine: &Fence) {
+    for seq in 102..105 {
+        assert_eq!(store.record(mine, &done(seq, "a")).await, Ok(Written::Done));
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_lone_step_is_written_where_it_is_asked_for() {
     let folder = tempdir().unwrap();
     let (store, threads) = watched(&folder.path().join("a.db"));
     let mine = held(&store, "a", &worker("me")).await;
+    alone(&store, &mine).await;
     threads.lock().unwrap().clear();
     own(async {
         for seq in 2..10 {
@@ -40,7 +49,7 @@ async fn a_lone_step_is_written_where_it_is_asked_for() {
     // Of other people's tasks it is not known whether they may wait for a disk.
     assert_eq!(store.record(&mine, &done(10, "a")).await, Ok(Written::Done));
     assert!(threads.lock().unwrap().contains(WRITER));
-    assert_eq!(store.read(&mine.run).await.unwrap().unwrap().steps.len(), 10);
+    assert_eq!(store.read(&mine.run).await.unwrap().unwrap().steps.len(), 13);
 }
 
 #[tokio::test]
@@ -48,6 +57,7 @@ async fn where_there_is_one_thread_it_is_not_kept_waiting() {
     let folder = tempdir().unwrap();
     let (store, threads) = watched(&folder.path().join("a.db"));
     let mine = held(&store, "a", &worker("me")).await;
+    alone(&store, &mine).await;
     threads.lock().unwrap().clear();
     own(async { assert_eq!(store.record(&mine, &done(2, "a")).await, Ok(Written::Done)) }).await;
     assert_eq!(*threads.lock().unwrap(), BTreeSet::from([WRITER.to_owned()]));
@@ -58,10 +68,11 @@ async fn what_is_asked_for_at_once_is_written_together() {
     let folder = tempdir().unwrap();
     let (store, threads) = watched(&folder.path().join("a.db"));
     let mine = held(&store, "a", &worker("me")).await;
+    alone(&store, &mine).await;
     threads.lock().unwrap().clear();
     own(async {
         let (two, three) = (done(2, "a"), done(3, "a"));
-        let both = tokio::join!(store.record(&mine, &two), store.record(&mine, &three));
+        let both = tokio::join!(part(true, store.record(&mine, &two)), part(true, store.record(&mine, &three)));
         assert_eq!(both, (Ok(Written::Done), Ok(Written::Done)));
     })
     .await;
@@ -74,6 +85,7 @@ async fn a_lone_step_waits_for_other_processes_but_keeps_nothing_waiting() {
     let path = folder.path().join("a.db");
     let store = Sqlite::open(&path, Options { busy: Duration::from_millis(300), ..Options::default() }).unwrap();
     let mine = held(&store, "a", &worker("me")).await;
+    alone(&store, &mine).await;
     let other = Connection::open(&path).unwrap();
     other.execute_batch("BEGIN IMMEDIATE").unwrap();
     own(async {
