@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 
 use proptest::prelude::*;
 use proptest::sample::select;
-use proptest::test_runner::{Config, TestCaseError, TestRunner};
+use proptest::test_runner::{Config, RngSeed, TestCaseError, TestRunner};
 
 use super::super::memory::Memory;
 use super::{Bench, LONG, new_run, step, wanted, worker};
@@ -150,9 +150,11 @@ fn op() -> impl Strategy<Value = Op> {
     ]
 }
 
-/// Runs so many random lives of a store of the kind `B`.
+/// Runs so many random lives of a store of the kind `B`: the same each time, or others with `PROPTEST_RNG_SEED`.
 pub(crate) fn lives<B: Bench>(cases: u32) {
-    let mut runner = TestRunner::new(Config { cases, failure_persistence: None, ..Config::default() });
+    let config = Config { cases, failure_persistence: None, ..Config::default() };
+    let rng_seed = if config.rng_seed == RngSeed::Random { RngSeed::Fixed(1) } else { config.rng_seed };
+    let mut runner = TestRunner::new(Config { rng_seed, ..config });
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runner
         .run(&proptest::collection::vec(op(), 1..60), |ops| runtime.block_on(live::<B>(&ops)))

@@ -83,7 +83,11 @@ pub(crate) async fn receive(
         into_step!(),
         " select $1, $2, $4, $5, $6, $7, 'done', body, $8 from taken ",
         replace_step!(),
-        ") select exists (select 1 from mine), (select body from taken)",
+        "),
+        progress as (update stormproof.run set attempts = 1 where id in (
+            select run.id from stormproof.run where run.id = $1 and run.attempts > 1 and exists (select 1 from taken)
+            for no key update skip locked))
+        select exists (select 1 from mine), (select body from taken)",
     );
     let id = fence.run.as_str();
     let row = rows::single(
