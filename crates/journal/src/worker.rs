@@ -56,6 +56,7 @@ impl Shared {
         let (clock, slots) = (&self.settings.clock, usize::try_from(runs.max(1)).unwrap_or(usize::MAX));
         let mut closing = self.closing.subscribe();
         let mut tasks = JoinSet::new();
+        let mut forgetting = JoinSet::new();
         let mut patience = Patience::new(self);
         let mut next_gc = clock.now() + self.settings.gc_interval.mul_f64(self.rng.unit());
         while closing.borrow_and_update().is_none() {
@@ -90,7 +91,11 @@ impl Shared {
                 () = clock.wait(pause), if !full => {}
                 () = clock.wait(next_gc.since(clock.now())) => {
                     next_gc = clock.now() + self.settings.gc_interval;
-                    tasks.spawn(self.clone().forget());
+                    // Beside the runs: it takes none of their places, and ends with `serve`.
+                    while forgetting.try_join_next().is_some() {}
+                    if forgetting.is_empty() {
+                        forgetting.spawn(self.clone().forget());
+                    }
                 }
             }
         }
