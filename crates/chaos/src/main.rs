@@ -50,6 +50,10 @@ usage: stormproof-chaos [--engine sqlite|postgres|both] [--runs N] [--minutes M]
                 let (lag, seed) = (number(lag)?, number(seed)?);
                 bank::serve(Path::new(folder), Duration::from_millis(lag), seed).map_err(|error| error.to_string())
             }
+            Some(("--help" | "-h", _)) => {
+                println!("{USAGE}");
+                Ok(())
+            }
             _ => chaos(args),
         }
     }

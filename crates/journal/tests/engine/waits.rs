@@ -23,6 +23,22 @@ async fn done(journal: &Journal, run: &RunId) -> usize {
     steps.iter().filter(|step| step.state == Progress::Done).count()
 }
 
+/// A workflow that fails so often before it gives 7.
+fn fails(journal: &Journal, name: &str, times: u32) -> Calls {
+    let calls = Calls::default();
+    let counted = calls.clone();
+    journal.workflow(name, "1", move |cx: Ctx, (): ()| {
+        let calls = counted.clone();
+        async move {
+            cx.step("one", |_| async {
+                if calls.call() > times { Ok(7) } else { Err(Failed::new("down", "try later")) }
+            })
+            .await
+        }
+    });
+    calls
+}
+
 on_every_store! {
     async fn a_short_sleep_is_made_in_the_process(bench: &Bench) {
         let journal = bench.open().await;
@@ -239,14 +255,8 @@ on_every_store! {
     }
 
     async fn a_parent_that_begins_again_lets_its_child_begin_again(bench: &Bench) {
-        let (journal, calls) = (bench.open().await, Calls::default());
-        let counted = calls.clone();
-        journal.workflow("child", "1", move |cx: Ctx, (): ()| {
-            let calls = counted.clone();
-            async move {
-                cx.step("one", |_| async { if calls.call() == 1 { Err(Failed::new("down", "try later")) } else { Ok(7) } }).await
-            }
-        });
+        let journal = bench.open().await;
+        let calls = fails(&journal, "child", 1);
         journal.workflow("parent", "1", |cx: Ctx, (): ()| async move {
             cx.start("child", "k", &()).await?.result::<u32>().await
         });
@@ -258,14 +268,8 @@ on_every_store! {
     }
 
     async fn all_that_failed_below_a_run_begins_again_with_it(bench: &Bench) {
-        let (journal, calls) = (bench.open().await, Calls::default());
-        let counted = calls.clone();
-        journal.workflow("leaf", "1", move |cx: Ctx, (): ()| {
-            let calls = counted.clone();
-            async move {
-                cx.step("one", |_| async { if calls.call() < 3 { Err(Failed::new("down", "try later")) } else { Ok(7) } }).await
-            }
-        });
+        let journal = bench.open().await;
+        let calls = fails(&journal, "leaf", 2);
         // Two runs share the leaf, and neither hands on its error as it is.
         for (name, leaf) in [("branch", "k"), ("other", "k")] {
             journal.workflow(name, "1", move |cx: Ctx, (): ()| async move {
@@ -289,14 +293,8 @@ on_every_store! {
     }
 
     async fn what_an_operator_resumes_lets_its_child_begin_again(bench: &Bench) {
-        let (journal, calls) = (bench.open().await, Calls::default());
-        let counted = calls.clone();
-        journal.workflow("child", "1", move |cx: Ctx, (): ()| {
-            let calls = counted.clone();
-            async move {
-                cx.step("one", |_| async { if calls.call() == 1 { Err(Failed::new("down", "try later")) } else { Ok(7) } }).await
-            }
-        });
+        let journal = bench.open().await;
+        let calls = fails(&journal, "child", 1);
         journal.workflow("parent", "1", |cx: Ctx, (): ()| async move {
             cx.start("child", "k", &()).await?.result::<u32>().await
         });
