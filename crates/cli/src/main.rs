@@ -2,7 +2,7 @@
 
 mod check;
 mod demo;
-#[cfg(feature = "journal")]
+#[cfg_attr(not(feature = "journal"), path = "journal/left_out.rs")]
 mod journal;
 mod policies;
 mod schema;
@@ -34,7 +34,6 @@ enum Command {
     Check(check::Args),
     Schema(schema::Args),
     Demo(demo::Args),
-    #[cfg(feature = "journal")]
     Journal(journal::Args),
     Simulate(simulate::Args),
     #[command(hide = true)]
@@ -54,7 +53,6 @@ fn main() -> ExitCode {
         Command::Check(args) => check::run(&args),
         Command::Schema(args) => schema::run(&args),
         Command::Demo(args) => demo::run(&args),
-        #[cfg(feature = "journal")]
         Command::Journal(args) => journal::run(&args),
         Command::Simulate(args) => simulate::run(&args),
         Command::DemoUpstream(args) => demo::run_upstream(&args),
