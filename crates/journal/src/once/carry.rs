@@ -16,7 +16,7 @@ use crate::operation::{Operation, Why};
 use crate::patience::insist;
 use crate::run::{Failure, Progress, RunId, Step};
 use crate::store::{End, Keep as _, Written};
-use crate::value::Unfit;
+use crate::value::{Unfit, type_name};
 
 /// What is known of the effect of a run that this process has.
 #[derive(Debug)]
@@ -54,15 +54,14 @@ impl<C> Carry<'_, C> {
         match known {
             Known::New | Known::Open => {}
             Known::Undone => self.begin().await?,
-            Known::Done(value) => {
-                let answer = serde_json::from_str(&value).map_err(|error| RunError::Value {
-                    run: self.run().clone(),
-                    what: "the result that an operator gave".into(),
-                    why: error.to_string().into(),
-                });
-                self.end(None, &End::Ok(value)).await?;
-                return answer;
-            }
+            Known::Done(value) => match serde_json::from_str(&value) {
+                Ok(answer) => return self.end(None, &End::Ok(value)).await.map(|()| answer),
+                // Once it is the answer, it cannot be corrected.
+                Err(error) => {
+                    let message = format!("the result that an operator gave is no {}: {error}", type_name::<T>());
+                    return self.block("undecodable", message).await;
+                }
+            },
         }
         let Once { journal, name, policy, classifier, .. } = self.once;
         let fence = self.live.fence();

@@ -247,6 +247,9 @@ on_every_store! {
             journal.once("pay", key).run(refuse(), uncalled).await.unwrap_err();
         }
         let run = |key| RunId::new("pay", key);
+        journal.resume(&run("done"), Decision::Done("\"41\"".into())).await.unwrap();
+        let wrong = journal.once("pay", "done").run(unasked, uncalled).await.unwrap_err().to_string();
+        assert!(wrong.contains("the result that an operator gave is no u32: "), "{wrong}");
         journal.resume(&run("done"), Decision::Done("41".into())).await.unwrap();
         assert_eq!(journal.once("pay", "done").run(unasked, uncalled).await, Ok(41));
         journal.resume(&run("rerun"), Decision::Rerun).await.unwrap();
