@@ -24,7 +24,7 @@ use machine::Machine;
 pub use saved::{Counted, Loss, Saved};
 pub use stats::Stats;
 pub use transition::{Cause, Change, State, Transition};
-pub use trip::{Trip, Window};
+pub use trip::{Count, Trip, Window};
 
 use crate::decision::{Name, Reason, Refusal, Stage};
 use crate::invalid::Mistakes;
@@ -105,11 +105,6 @@ pub struct Permit {
 impl Permit {
     fn new(generation: u64, admitted_at: Instant, probe: Option<u64>) -> Self {
         Self { generation, admitted_at, probe, began_half_open: false, spent: false }
-    }
-
-    /// The transition from open to half-open, if this admission made it.
-    pub fn transition(&self) -> Option<Transition> {
-        self.began_half_open.then(|| Transition::half_open(self.generation, self.admitted_at))
     }
 
     /// Whether this call is a probe of a half-open circuit.
@@ -196,6 +191,14 @@ impl CircuitBreaker {
             self.admit_by_machine(now)?
         };
         Ok(permit)
+    }
+
+    /// The transition from open to half-open, if the admission that gave `permit` made it.
+    pub fn transition(&self, permit: &Permit) -> Option<Transition> {
+        if !permit.began_half_open {
+            return None;
+        }
+        self.machine.lock().history.iter().rev().find(|transition| transition.seq == permit.generation).copied()
     }
 
     /// Refuses at once what [`admit`](Self::admit) would refuse, and takes nothing.

@@ -10,7 +10,7 @@ pub mod fields;
 
 use std::time::Duration;
 
-use crate::breaker::{Change, State, Transition, Trip};
+use crate::breaker::{Change, Count, State, Transition};
 use crate::decision::{Name, Reason, Refusal, Stage};
 use crate::fallback;
 use crate::health::Status;
@@ -18,7 +18,6 @@ use crate::hedge;
 use crate::retry::Stop;
 use crate::time::Instant;
 use crate::timeout::Limit;
-use crate::window::Tally;
 use crate::{degrade, health, journal, loop_guard};
 
 /// Something that happened.
@@ -86,10 +85,8 @@ pub enum Kind {
     CircuitWouldOpen {
         /// The breaker.
         breaker: Name,
-        /// The rule.
-        trip: Trip,
-        /// What it had counted.
-        counts: Tally,
+        /// What was counted, and by which rule.
+        count: Count,
     },
     /// A bulkhead or rate limiter refused. (A breaker's refusals are counted: they are not rare.)
     Refused {
@@ -227,7 +224,7 @@ impl Kind {
         let breaker = breaker.clone();
         match change {
             Change::Moved(transition) => Self::Circuit { breaker, transition },
-            Change::WouldOpen(trip, counts) => Self::CircuitWouldOpen { breaker, trip, counts },
+            Change::WouldOpen(count) => Self::CircuitWouldOpen { breaker, count },
         }
     }
 

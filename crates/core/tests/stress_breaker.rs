@@ -83,7 +83,7 @@ fn every_transition_is_told_once_and_in_order() {
         for n in 0..CALLS {
             let now = Instant::from_nanos(clock.fetch_add(10, Ordering::Relaxed));
             let Ok(mut permit) = breaker.admit(now) else { continue };
-            mine.extend(permit.transition());
+            mine.extend(breaker.transition(&permit));
             let out = breaker.stats(now).half_open_calls as usize;
             assert!(out <= PROBES, "{out} probes are out");
             // Failures come in runs, so that now it opens and now it recovers.

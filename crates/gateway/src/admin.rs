@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use stormproof::breaker::State as Circuit;
 use stormproof::metrics::{Exposition, Names};
 use stormproof::registry::stats::Reading;
-use stormproof::{CircuitBreaker, Instant, Trip, events, metrics};
+use stormproof::{CircuitBreaker, Instant, events, metrics};
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::watch;
 
@@ -83,7 +83,6 @@ async fn circuits(State(admin): State<Arc<Admin>>) -> Response {
 fn describe(breaker: &CircuitBreaker) -> Value {
     let (stats, clock) = (breaker.stats(), breaker.policy().clock());
     let config = breaker.policy().stages().breaker.as_ref().map(|stage| stage.config()).unwrap_or_default();
-    let threshold = config.trip.iter().find_map(Trip::failures);
     let time_of = |at: Option<Instant>| {
         let ago = clock.now().since(at?);
         SystemTime::now().checked_sub(ago).map(events::timestamp)
@@ -92,8 +91,9 @@ fn describe(breaker: &CircuitBreaker) -> Value {
         "name": breaker.name().as_str(),
         "state": stats.state.as_str(),
         "mode": stats.mode.as_str(),
-        "failure_count": stats.consecutive_failures,
-        "failure_threshold": threshold,
+        "failure_count": stats.count.failures,
+        "failure_threshold": stats.count.threshold,
+        "rule": stats.count.rule,
         "cooldown_seconds": config.open_duration.as_secs_f64(),
         "cooldown_remaining": stats.remaining.as_secs_f64(),
         "success_rate": stats.success_rate(),

@@ -55,6 +55,49 @@ async fn circuits_are_shown_and_reset() {
 }
 
 #[tokio::test]
+async fn a_circuit_says_what_opened_it_whatever_the_rule() {
+    let upstream = Upstream::start().await;
+    let rules = "
+[upstreams.ratio]
+url = 'http://{up}'
+policy.breaker.trip = { ratio = { ratio = 0.5, minimum_calls = 5, window = { calls = 10 } } }
+[upstreams.slow]
+url = 'http://{up}'
+policy.breaker.trip = { slow = { ratio = 0.5, slower_than = '1ms', minimum_calls = 2, window = { time = '1m' } } }
+[upstreams.within]
+url = 'http://{up}'
+policy.breaker.trip = { within = { failures = 5, window = '1h' } }
+";
+    let gateway = Gateway::start(&upstream, rules).await;
+    for path in ["ratio/ok", "ratio/ok", "ratio/status/500", "ratio/status/500", "ratio/status/500"] {
+        gateway.get(&format!("/{path}")).await;
+    }
+    for path in ["within/status/500", "within/status/500", "within/ok", "within/status/500"] {
+        gateway.get(&format!("/{path}")).await;
+    }
+    gateway.get("/slow/slow/3").await;
+    gateway.get("/slow/slow/3").await;
+    let shown = gateway.admin("GET", "/api/admin/circuit-breakers").await.json();
+    let said: Vec<_> = shown["breakers"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|of| {
+            let number = |field: &str| of[field].as_u64().unwrap();
+            (
+                of["state"].as_str().unwrap(),
+                of["rule"].as_str().unwrap(),
+                number("failure_count"),
+                number("failure_threshold"),
+            )
+        })
+        .collect();
+    assert_eq!(said, [("open", "ratio", 3, 3), ("open", "slow", 2, 1), ("closed", "within", 3, 5)]);
+    let scores: Vec<_> = shown["breakers"].as_array().unwrap().iter().map(|of| of["health_score"].as_f64()).collect();
+    assert_eq!(scores, [Some(0.0), Some(0.0), Some(0.4)]);
+}
+
+#[tokio::test]
 async fn everything_down_is_unhealthy() {
     let upstream = Upstream::start().await;
     let gateway = Gateway::start(&upstream, "[upstreams.up]\nurl = 'http://{up}'\npolicy.breaker = { trip = 1 }").await;

@@ -239,7 +239,7 @@ fn windows_and_growing_waits_go_on() {
     drop(before);
     let (after, clock, _) = process(&folder);
     let breaker = after.breaker_with("a", config.clone()).unwrap();
-    assert_eq!(breaker.stats().window.failures, 3);
+    assert_eq!(breaker.stats().count.failures, 3);
     fail(&breaker, 1);
     assert_eq!((breaker.state(), breaker.stats().remaining), (State::Open, s(60)));
     clock.advance(s(60));

@@ -56,10 +56,10 @@ impl Teller {
 }
 
 fn why(transition: &Transition) -> String {
-    let counts = transition.counts;
+    let count = transition.count;
     let wait = format!("for {:.1} s", transition.open_for.as_secs_f64());
     match transition.cause {
-        Cause::Tripped(_) => format!("{} of {} calls failed, {wait}", counts.failures, counts.calls),
+        Cause::Tripped(_) => format!("{} of {} calls failed, {wait}", count.failures, count.calls),
         Cause::ProbeFailed => format!("a probe failed, {wait}"),
         Cause::WaitOver => "the wait is over, probes may pass".into(),
         Cause::Recovered => "the probes succeeded".into(),

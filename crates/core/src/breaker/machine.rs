@@ -6,12 +6,11 @@ use std::time::Duration;
 use super::probes::Probes;
 use super::saved::{Loss, MOST_SAVED, Saved};
 use super::trip::Rules;
-use super::{ADMIT, Cause, Change, Config, FORCED, HISTORY, Mode, Permit, QUIET, REFUSE, State, Transition};
+use super::{ADMIT, Cause, Change, Config, Count, FORCED, HISTORY, Mode, Permit, QUIET, REFUSE, State, Transition};
 use crate::decision::Reason;
 use crate::outcome::{Outcome, Verdict};
 use crate::rng::Rng;
 use crate::time::Instant;
-use crate::window::Tally;
 
 #[derive(Debug)]
 enum Phase {
@@ -34,8 +33,10 @@ pub(super) struct Machine {
     pub(super) last_failure: Option<Instant>,
     pub(super) history: VecDeque<Transition>,
     phase: Phase,
-    /// Opened so often since it was last closed.
+    /// Number of openings since it was last closed.
     opened_in_a_row: u32,
+    /// When it was last closed and counted.
+    counted_until: Instant,
     said_would_open: bool,
     /// Keeps its capacity, so that noting a failure does not allocate.
     cause: String,
@@ -60,6 +61,7 @@ impl Machine {
             history: VecDeque::new(),
             phase: Phase::Closed,
             opened_in_a_row: 0,
+            counted_until: Instant::ZERO,
             said_would_open: false,
             cause: String::with_capacity(CAUSE_BYTES),
         };
@@ -124,11 +126,26 @@ impl Machine {
     pub(super) fn health_score(&mut self, now: Instant) -> f64 {
         match self.state(now) {
             State::Open => 0.0,
-            State::Closed => 1.0 - self.rules.nearness(now),
+            State::Closed => 1.0 - self.count(now).nearness(),
             State::HalfOpen => {
                 0.5 * (f64::from(self.half_open_successes()) / f64::from(self.config.success_threshold)).min(1.0)
             }
         }
+    }
+
+    /// What counts against the callee. A window over time does not empty while the circuit is open: what opened it stays
+    /// until it closes, and a failed probe adds to it.
+    pub(super) fn count(&mut self, now: Instant) -> Count {
+        let mut count = self.rules.nearest(self.counting(now));
+        if !matches!(self.phase, Phase::Closed) {
+            count.failures = count.failures.saturating_add(self.opened_in_a_row.saturating_sub(1));
+        }
+        count
+    }
+
+    /// The time as of which the rules count.
+    fn counting(&self, now: Instant) -> Instant {
+        if matches!(self.phase, Phase::Closed) { now } else { self.counted_until }
     }
 
     pub(super) fn last_cause(&self) -> Option<Box<str>> {
@@ -159,7 +176,7 @@ impl Machine {
         let wait_over = matches!(self.phase, Phase::Open { .. });
         if wait_over {
             self.move_to(Phase::HalfOpen(Probes::default()));
-            self.note(now, State::Open, Cause::WaitOver, Tally::default(), Duration::ZERO);
+            self.note(now, State::Open, Cause::WaitOver, Duration::ZERO);
         }
         let timeout = self.config.probe_timeout();
         let probe = match &mut self.phase {
@@ -209,7 +226,7 @@ impl Machine {
         if let Phase::HalfOpen(probes) = &mut self.phase {
             if failed || self.rules.slow(elapsed) {
                 let cause = if ban.is_some() { Cause::Banned } else { Cause::ProbeFailed };
-                return Some(self.open(now, cause, Tally::default(), ban, rng));
+                return Some(self.open(now, cause, ban, rng));
             }
             probes.successes = probes.successes.saturating_add(1);
             return (probes.successes >= self.config.success_threshold).then(|| self.close(now, Cause::Recovered));
@@ -227,15 +244,14 @@ impl Machine {
     ) -> Option<Change> {
         let tripped = self.rules.record(now, failed, elapsed);
         if self.mode == Mode::MetricsOnly {
-            let (trip, counts) = tripped?;
+            let (_, count) = tripped?;
             let said = std::mem::replace(&mut self.said_would_open, true);
-            return (!said).then_some(Change::WouldOpen(trip, counts));
+            return (!said).then_some(Change::WouldOpen(count));
         }
         if ban.is_some() {
-            let counts = self.rules.counts(now);
-            return Some(self.open(now, Cause::Banned, counts, ban, rng));
+            return Some(self.open(now, Cause::Banned, ban, rng));
         }
-        tripped.map(|(trip, counts)| self.open(now, Cause::Tripped(trip), counts, None, rng))
+        tripped.map(|(trip, _)| self.open(now, Cause::Tripped(trip), None, rng))
     }
 
     /// Keeps one cause, cut at a character boundary: however often is refused, it neither grows nor chains.
@@ -248,20 +264,21 @@ impl Machine {
         self.cause.push_str(&kind[..end]);
     }
 
-    fn open(&mut self, now: Instant, cause: Cause, counts: Tally, open_for: Option<Duration>, rng: &Rng) -> Change {
+    fn open(&mut self, now: Instant, cause: Cause, open_for: Option<Duration>, rng: &Rng) -> Change {
         let computed = self.config.open_wait().delay(self.opened_in_a_row, Duration::ZERO, rng);
         let wait = open_for.unwrap_or(computed);
         self.opened_in_a_row = self.opened_in_a_row.saturating_add(1);
         let from = self.entered();
+        self.counted_until = self.counting(now);
         self.move_to(Phase::Open { until: now + wait });
-        Change::Moved(self.note(now, from, cause, counts, wait))
+        Change::Moved(self.note(now, from, cause, wait))
     }
 
     fn close(&mut self, now: Instant, cause: Cause) -> Change {
         let from = self.entered();
         self.move_to(Phase::Closed);
         self.forget();
-        Change::Moved(self.note(now, from, cause, Tally::default(), Duration::ZERO))
+        Change::Moved(self.note(now, from, cause, Duration::ZERO))
     }
 
     /// What a closed circuit starts without.
@@ -280,7 +297,7 @@ impl Machine {
         self.move_to(Phase::Closed);
         let to = self.entered();
         let open_for = if to == State::Open { Duration::MAX } else { Duration::ZERO };
-        (from != to).then(|| self.note(now, from, Cause::Operator, Tally::default(), open_for))
+        (from != to).then(|| self.note(now, from, Cause::Operator, open_for))
     }
 
     /// What outlives the process, but for the totals that are not kept here.
@@ -297,7 +314,7 @@ impl Machine {
             mode: (self.mode != self.config.mode).then_some(self.mode),
             generation: self.generation,
             consecutive_failures: self.consecutive_failures,
-            rules: self.rules.save(now),
+            rules: self.rules.save(self.counting(now)),
             opened: self.opened,
             stale: self.stale,
             last_cause: self.last_cause(),
@@ -320,11 +337,12 @@ impl Machine {
         self.opened_in_a_row = saved.opened_in_a_row;
         self.consecutive_failures = saved.consecutive_failures;
         self.rules.restore(now, &saved.rules);
+        self.counted_until = now;
         self.stale = self.stale.saturating_add(saved.stale.min(MOST_SAVED));
         self.set_cause(saved.last_cause.as_deref().unwrap_or_default());
         let to = self.entered();
         let open_for = if self.mode == Mode::ForcedOpen { Duration::MAX } else { self.remaining(now) };
-        let transition = (from != to).then(|| self.note(now, from, Cause::Restored, Tally::default(), open_for));
+        let transition = (from != to).then(|| self.note(now, from, Cause::Restored, open_for));
         self.opened = opened;
         transition
     }
@@ -348,7 +366,7 @@ impl Machine {
     }
 
     /// Remembers the move that was just made from `from`.
-    fn note(&mut self, now: Instant, from: State, cause: Cause, counts: Tally, open_for: Duration) -> Transition {
+    fn note(&mut self, now: Instant, from: State, cause: Cause, open_for: Duration) -> Transition {
         let to = self.entered();
         if to == State::Open {
             self.opened = self.opened.saturating_add(1);
@@ -356,7 +374,8 @@ impl Machine {
         if self.history.len() == HISTORY {
             self.history.pop_front();
         }
-        let transition = Transition { seq: self.generation, at: now, from, to, cause, counts, open_for };
+        let (count, last_failure) = (self.count(now), self.last_failure);
+        let transition = Transition { seq: self.generation, at: now, from, to, cause, count, last_failure, open_for };
         self.history.push_back(transition);
         transition
     }

@@ -39,7 +39,7 @@ impl CircuitBreaker {
     /// ```
     pub fn allow_request(&self, now: Instant) -> Result<Option<Change>, Refusal<'_>> {
         let permit = self.admit(now)?;
-        let change = permit.transition().map(Change::Moved);
+        let change = self.transition(&permit).map(Change::Moved);
         let mut ledger = self.manual.0.lock();
         self.drop_lapsed(&mut ledger, now);
         if ledger.len() == OUTSTANDING {

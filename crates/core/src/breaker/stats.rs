@@ -2,12 +2,11 @@
 
 use std::time::Duration;
 
-use super::{CircuitBreaker, Mode, State};
+use super::{CircuitBreaker, Count, Mode, State};
 use crate::decision::Stage;
 use crate::snapshot::{Sample, Snapshot};
 use crate::sync::{AtomicU64, Ordering};
 use crate::time::Instant;
-use crate::window::Tally;
 
 /// What a breaker has counted, at one moment.
 #[derive(Clone, Debug, PartialEq)]
@@ -31,8 +30,8 @@ pub struct Stats {
     pub consecutive_failures: u32,
     /// Successes since the last failure.
     pub consecutive_successes: u64,
-    /// What the first trip rule counts.
-    pub window: Tally,
+    /// What counts against the callee.
+    pub count: Count,
     /// Successful probes of the present half-open state.
     pub half_open_successes: u32,
     /// Probes that are out.
@@ -75,7 +74,7 @@ impl CircuitBreaker {
             stale: machine.stale,
             consecutive_failures: machine.consecutive_failures,
             consecutive_successes: successes.saturating_sub(machine.successes_at_failure),
-            window: machine.rules.counts(now),
+            count: machine.count(now),
             half_open_successes: machine.half_open_successes(),
             half_open_calls: machine.half_open_calls(),
             opened: machine.opened,
@@ -109,8 +108,13 @@ impl CircuitBreaker {
             Sample::gauge("state", STATE, is(State::Open)).label("state", "open"),
             Sample::gauge("state", STATE, is(State::HalfOpen)).label("state", "half_open"),
             Sample::gauge("state_code", "The present state: 0 closed, 1 open, 2 half_open.", code(stats.state)),
-            Sample::gauge("window_calls", "Calls the first trip rule counts.", stats.window.calls.into()),
-            Sample::gauge("window_failures", "Failures the first trip rule counts.", stats.window.failures.into()),
+            Sample::gauge("window_calls", "Calls that the nearest trip rule looks at.", stats.count.calls.into()),
+            Sample::gauge("window_failures", "Failures that count towards opening.", stats.count.failures.into()),
+            Sample::gauge(
+                "window_threshold",
+                "Number of failures that opens the circuit.",
+                stats.count.threshold.into(),
+            ),
             Sample::gauge("half_open_calls", "Probes that are out.", stats.half_open_calls.into()),
             Sample::gauge("open_remaining_seconds", "Time until probes pass.", stats.remaining.as_secs_f64()),
         ];

@@ -7,7 +7,6 @@ mod rules;
 
 use super::*;
 use crate::breaker::Window;
-use crate::window::Tally;
 
 const NO_WAIT: Duration = Duration::ZERO;
 
@@ -69,7 +68,7 @@ fn the_third_failure_in_a_row_opens_and_says_what_it_counted() {
     let opened = fail(&breaker, at(6)).unwrap();
     assert_eq!((opened.from, opened.to, opened.at, opened.open_for), (State::Closed, State::Open, at(6), ms(100)));
     assert_eq!(opened.cause, Cause::Tripped(Trip::consecutive(3)));
-    assert_eq!(opened.counts, Tally { calls: 3, failures: 3, slow: 0 });
+    assert_eq!(opened.count, Count { rule: "consecutive", calls: 3, failures: 3, threshold: 3 });
     assert_eq!(refusal(&breaker, at(56)), (Reason::Open, ms(50)));
     assert_eq!(breaker.history(), [opened]);
 }
@@ -83,8 +82,8 @@ fn the_state_is_a_view_and_only_an_admission_moves_it() {
     assert_eq!((breaker.remaining(just_before), breaker.remaining(at(100))), (Duration::from_nanos(1), NO_WAIT));
     assert_eq!(breaker.history(), [opened]);
     let probe = breaker.admit(at(100)).unwrap();
-    assert_eq!(Some(breaker.history()[1]), probe.transition());
-    assert_eq!(breaker.admit(at(101)).unwrap().transition(), None);
+    assert_eq!(Some(breaker.history()[1]), breaker.transition(&probe));
+    assert_eq!(breaker.transition(&breaker.admit(at(101)).unwrap()), None);
 }
 
 #[test]
@@ -109,7 +108,7 @@ fn waits_grow_to_the_cap_and_start_again_after_a_close() {
 fn an_outcome_can_name_the_wait() {
     let breaker = breaker(|_| ());
     let banned = call(&breaker, at(0), Verdict::failure("Banned").open_for(ms(7_000))).unwrap();
-    assert_eq!((banned.cause, banned.open_for, banned.counts.failures), (Cause::Banned, ms(7_000), 1));
+    assert_eq!((banned.cause, banned.open_for, banned.count.failures), (Cause::Banned, ms(7_000), 1));
     let again = call(&breaker, at(7_000), Verdict::failure("Banned").open_for(Duration::MAX)).unwrap();
     assert_eq!((again.from, again.cause), (State::HalfOpen, Cause::Banned));
     assert_eq!(breaker.state(Instant::from_nanos(u64::MAX - 1)), State::Open);

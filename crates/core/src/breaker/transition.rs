@@ -2,9 +2,8 @@
 
 use std::time::Duration;
 
-use super::Trip;
+use super::{Count, Trip};
 use crate::time::Instant;
-use crate::window::Tally;
 
 /// The three states.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -45,8 +44,10 @@ pub struct Transition {
     pub to: State,
     /// Why.
     pub cause: Cause,
-    /// What the rule had counted that tripped; zero for other causes.
-    pub counts: Tally,
+    /// What counts against the callee after it.
+    pub count: Count,
+    /// When a call last failed.
+    pub last_failure: Option<Instant>,
     /// How long it stays open; zero unless it opened, [`Duration::MAX`] while forced.
     pub open_for: Duration,
 }
@@ -94,26 +95,11 @@ impl Cause {
     }
 }
 
-impl Transition {
-    pub(super) fn half_open(seq: u64, at: Instant) -> Self {
-        let counts = Tally::default();
-        Self {
-            seq,
-            at,
-            from: State::Open,
-            to: State::HalfOpen,
-            cause: Cause::WaitOver,
-            counts,
-            open_for: Duration::ZERO,
-        }
-    }
-}
-
 /// What a result changed.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Change {
     /// The state.
     Moved(Transition),
-    /// Nothing, but in normal mode this rule would have opened the circuit. Said once.
-    WouldOpen(Trip, Tally),
+    /// Nothing, but in normal mode what was counted would have opened the circuit. Said once.
+    WouldOpen(Count),
 }

@@ -126,13 +126,20 @@ impl Trip {
         }
     }
 
-    /// So many failures open the circuit at the least: of a share, the failures among the fewest calls it is taken of.
+    /// Number of failures that opens the circuit at the least: of a share, the failures among the fewest calls it is taken
+    /// of.
     pub fn failures_needed(&self) -> u32 {
+        self.failures_among(0)
+    }
+
+    /// Number of failures that opens the circuit when the window holds so many calls; slow calls, if the rule counts those.
+    pub fn failures_among(&self, calls: u32) -> u32 {
         match *self {
             Self::Consecutive(n) | Self::Cumulative(n) | Self::Within { failures: n, .. } => n,
             Self::Ratio { ratio, minimum_calls, .. } | Self::Slow { ratio, minimum_calls, .. } => {
-                let enough = |failures: u32| f64::from(failures) / f64::from(minimum_calls.max(1)) >= ratio;
-                let (mut too_few, mut needed) = (0, minimum_calls.max(1));
+                let calls = calls.max(minimum_calls).max(1);
+                let enough = |failures: u32| f64::from(failures) / f64::from(calls) >= ratio;
+                let (mut too_few, mut needed) = (0, calls);
                 while needed - too_few > 1 {
                     let between = too_few + (needed - too_few) / 2;
                     if enough(between) { needed = between } else { too_few = between }
@@ -142,12 +149,14 @@ impl Trip {
         }
     }
 
-    /// How many failures open it, for a rule that counts failures.
-    pub const fn failures(&self) -> Option<u32> {
-        match *self {
-            Self::Consecutive(failures) | Self::Cumulative(failures) | Self::Within { failures, .. } => Some(failures),
-            Self::Ratio { .. } | Self::Slow { .. } => None,
-        }
+    /// What the rule makes of the contents of its window.
+    fn count(&self, tally: &Tally) -> Count {
+        let failures = match self {
+            Self::Consecutive(_) | Self::Cumulative(_) | Self::Within { .. } | Self::Ratio { .. } => tally.failures,
+            Self::Slow { .. } => tally.slow,
+        };
+        let threshold = self.failures_among(tally.calls);
+        Count { rule: self.as_str(), calls: tally.calls, failures, threshold }
     }
 
     /// Whether both count the same, so that only their thresholds may differ.
@@ -197,6 +206,28 @@ fn check_ratio(check: &mut Check, trip: &Trip, ratio: f64, minimum_calls: u32, w
     }
 }
 
+/// What counts against a callee: by the rule that opened the circuit, or while it is closed by the one that is nearest to
+/// opening it. Every page, log line and metric that names a number of failures has this one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Count {
+    /// The rule in snake case, as [`Trip::as_str`] writes it.
+    pub rule: &'static str,
+    /// Calls that the rule looked at.
+    pub calls: u32,
+    /// Failures among them, or slow calls if the rule counts those, and the failed probes since the circuit opened.
+    pub failures: u32,
+    /// Number of failures that opens the circuit, see [`Trip::failures_among`].
+    pub threshold: u32,
+}
+
+impl Count {
+    /// The share of what opens the circuit: 0 is far, 1 is there.
+    pub fn nearness(&self) -> f64 {
+        (f64::from(self.failures) / f64::from(self.threshold.max(1))).min(1.0)
+    }
+}
+
 /// The rules of one breaker with what each remembers of the present closed state.
 #[derive(Debug)]
 pub(super) struct Rules(Vec<Rule>);
@@ -215,13 +246,13 @@ impl Rules {
         }));
     }
 
-    /// Counts one outcome, and says which rule it trips, with the counts that tripped it.
-    pub(super) fn record(&mut self, now: Instant, failed: bool, elapsed: Duration) -> Option<(Trip, Tally)> {
+    /// Counts one outcome, and returns the rule it trips, with the counts that tripped it.
+    pub(super) fn record(&mut self, now: Instant, failed: bool, elapsed: Duration) -> Option<(Trip, Count)> {
         let mut tripped = None;
         for rule in &mut self.0 {
             rule.record(now, failed, elapsed);
-            if tripped.is_none() {
-                tripped = rule.tripped(now, failed);
+            if tripped.is_none() && rule.trips(now, failed) {
+                tripped = Some((rule.trip, rule.count(now)));
             }
         }
         tripped
@@ -237,9 +268,14 @@ impl Rules {
         self.0.iter().any(|rule| matches!(rule.trip, Trip::Slow { slower_than, .. } if elapsed >= slower_than))
     }
 
-    /// What the first rule counts now.
-    pub(super) fn counts(&mut self, now: Instant) -> Tally {
-        self.0.first_mut().map_or_else(Tally::default, |rule| rule.counts(now))
+    /// What the rule counts that trips, or that is nearest to it; the first of several.
+    pub(super) fn nearest(&mut self, now: Instant) -> Count {
+        let counts = self.0.iter_mut().map(|rule| (rule.trips(now, true), rule.count(now)));
+        let nearer = |best: (bool, Count), next: (bool, Count)| {
+            let key = |(trips, count): (bool, Count)| (trips, count.nearness());
+            if key(next) > key(best) { next } else { best }
+        };
+        counts.reduce(nearer).map_or_else(Count::default, |(_, count)| count)
     }
 
     /// What each rule counts now.
@@ -262,11 +298,6 @@ impl Rules {
             let counts = rule.counts(now);
             counts.failures == 0 && counts.slow == 0
         })
-    }
-
-    /// How far the nearest rule is from tripping: 0 is far, 1 is there.
-    pub(super) fn nearness(&mut self, now: Instant) -> f64 {
-        self.0.iter_mut().map(|rule| rule.nearness(now)).fold(0.0, f64::max)
     }
 
     pub(super) fn clear(&mut self) {
@@ -322,9 +353,9 @@ impl Rule {
     }
 
     /// Whether the outcome just recorded trips it. A success does so only by making up a ratio.
-    fn tripped(&mut self, now: Instant, failed: bool) -> Option<(Trip, Tally)> {
+    fn trips(&mut self, now: Instant, failed: bool) -> bool {
         let counts = self.counts(now);
-        let tripped = match self.trip {
+        match self.trip {
             Trip::Consecutive(n) | Trip::Cumulative(n) | Trip::Within { failures: n, .. } => {
                 failed && counts.failures >= n
             }
@@ -333,8 +364,12 @@ impl Rule {
                 counts.calls >= minimum_calls && counts.failure_ratio() >= ratio
             }
             Trip::Slow { ratio, minimum_calls, .. } => counts.calls >= minimum_calls && counts.slow_ratio() >= ratio,
-        };
-        tripped.then_some((self.trip, counts))
+        }
+    }
+
+    fn count(&mut self, now: Instant) -> Count {
+        let tally = self.counts(now);
+        self.trip.count(&tally)
     }
 
     fn counts(&mut self, now: Instant) -> Tally {
@@ -360,24 +395,6 @@ impl Rule {
             Memory::Calls(window) => window.restore(saved),
             Memory::Buckets(window) => window.restore(now, saved),
         }
-    }
-
-    /// What has been counted, as a share of what trips. A ratio trips at that share of the calls that are there, or of
-    /// `minimum_calls` while there are fewer.
-    fn nearness(&mut self, now: Instant) -> f64 {
-        let counts = self.counts(now);
-        let share = match self.trip {
-            Trip::Consecutive(n) | Trip::Cumulative(n) | Trip::Within { failures: n, .. } => {
-                f64::from(counts.failures) / f64::from(n)
-            }
-            Trip::Ratio { ratio, minimum_calls, .. } => {
-                f64::from(counts.failures) / (ratio * f64::from(counts.calls.max(minimum_calls)))
-            }
-            Trip::Slow { ratio, minimum_calls, .. } => {
-                f64::from(counts.slow) / (ratio * f64::from(counts.calls.max(minimum_calls)))
-            }
-        };
-        share.min(1.0)
     }
 
     fn quiet(&self) -> bool {

@@ -179,7 +179,7 @@ impl Call {
     fn take_permit<'p>(&mut self, turn: &mut Turn<'p, '_, impl Edge>) -> Result<(), Refusal<'p>> {
         if let Some(breaker) = &turn.policy.breaker {
             let permit = self.first.permits.breaker.insert(breaker.admit(turn.now)?);
-            if let Some(transition) = permit.transition() {
+            if let Some(transition) = breaker.transition(permit) {
                 turn.emit(|| Kind::of_change(breaker.name(), Change::Moved(transition)));
             }
         }

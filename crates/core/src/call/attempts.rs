@@ -339,7 +339,7 @@ impl Call {
         }
         if let Some(breaker) = breaker {
             let permit = permits.breaker.insert(breaker.admit(turn.now).map_err(|_| Skipped::Busy)?);
-            if let Some(transition) = permit.transition() {
+            if let Some(transition) = breaker.transition(permit) {
                 turn.emit(|| Kind::of_change(breaker.name(), Change::Moved(transition)));
             }
         }

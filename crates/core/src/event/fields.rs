@@ -5,8 +5,7 @@ use std::fmt;
 use std::time::Duration;
 
 use super::{Category, Event, Kind};
-use crate::breaker::{Transition, Trip};
-use crate::window::Tally;
+use crate::breaker::{Count, State, Transition};
 
 /// The value of a field.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -100,9 +99,9 @@ impl<'a> Fields<'a> {
                 self.text("breaker", breaker);
                 self.transition(transition);
             }
-            Kind::CircuitWouldOpen { breaker, trip, counts } => {
+            Kind::CircuitWouldOpen { breaker, count } => {
                 self.text("breaker", breaker);
-                self.rule(trip, counts);
+                self.count(count);
             }
             Kind::Refused { stage, name, reason, retry_after } => {
                 self.text("stage", stage.as_str());
@@ -198,21 +197,24 @@ impl<'a> Fields<'a> {
         self.text("from", transition.from.as_str());
         self.text("to", transition.to.as_str());
         self.text("cause", transition.cause.as_str());
-        if let Some(rule) = transition.cause.rule() {
-            self.rule(rule, &transition.counts);
+        if transition.to == State::Open && transition.count.failures > 0 {
+            self.count(&transition.count);
+        } else {
+            self.number("failures", transition.count.failures);
+        }
+        if let Some(at) = transition.last_failure {
+            self.time("last_failure_ago", transition.at.since(at));
         }
         if !transition.open_for.is_zero() {
             self.time("open_for", transition.open_for);
         }
     }
 
-    fn rule(&mut self, rule: &Trip, counts: &Tally) {
-        self.text("rule", rule.as_str());
-        if let Some(failures) = rule.failures() {
-            self.number("threshold", failures);
-        }
-        self.number("calls", counts.calls);
-        self.number("failures", counts.failures);
+    fn count(&mut self, count: &Count) {
+        self.text("rule", count.rule);
+        self.number("threshold", count.threshold);
+        self.number("calls", count.calls);
+        self.number("failures", count.failures);
     }
 
     fn text(&mut self, name: &'static str, value: &'a str) {

@@ -9,10 +9,10 @@ mod operations;
 use std::time::Duration;
 
 use proptest::prelude::*;
-use stormproof_core::breaker::{Change, Config, HISTORY, Mode, Permit, Transition};
+use stormproof_core::breaker::{Change, Config, Count, HISTORY, Mode, Permit, Transition};
 use stormproof_core::{CircuitBreaker, Instant};
 
-use model::{Expected, Given, Model, Move, Phase, half_open};
+use model::{Counted, Expected, Given, Model, Move, Phase};
 use operations::{Op, config, history};
 
 /// The breaker and the model side by side.
@@ -104,9 +104,10 @@ impl Pair {
         match (admitted, self.model.admit()) {
             (Ok(permit), Ok((given, began))) => {
                 assert_eq!(permit.is_probe(), given.probe.is_some());
-                let transition = permit.transition().map(Change::Moved);
+                let transition = self.breaker.transition(&permit).map(Change::Moved);
                 self.out.push((permit, given));
-                self.adopt(transition, half_open(began));
+                let expected = self.model.half_open(began);
+                self.adopt(transition, expected);
             }
             (Err(refusal), Err(expected)) => assert_eq!(refusal, expected),
             (admitted, expected) => panic!("{admitted:?}, expected {expected:?}"),
@@ -117,7 +118,8 @@ impl Pair {
         let asked = self.breaker.allow_request(self.model.now).map_err(|refusal| (refusal.reason, refusal.retry_after));
         match (asked, self.model.admit()) {
             (Ok(change), Ok((given, began))) => {
-                self.adopt(change, half_open(began));
+                let expected = self.model.half_open(began);
+                self.adopt(change, expected);
                 self.model.forget_questions();
                 self.model.questions.push_back(given);
             }
@@ -130,14 +132,13 @@ impl Pair {
     fn adopt(&mut self, change: Option<Change>, expected: Expected) {
         match (change, expected) {
             (None, Expected::Nothing) => {}
-            (Some(Change::WouldOpen(trip, counts)), Expected::Would(rule, tally)) => {
-                assert_eq!((trip, counts), (rule, tally));
-            }
+            (Some(Change::WouldOpen(count)), Expected::Would(expected)) => assert_eq!(told(&count), expected),
             (Some(Change::Moved(transition)), Expected::Moved(expected)) => {
-                let Transition { seq, at, from, to, cause, counts, open_for, .. } = transition;
+                let Transition { seq, at, from, to, cause, count, last_failure, open_for, .. } = transition;
                 let waits = expected.waits;
                 assert_eq!(at, self.model.now);
-                assert_eq!(Move { from, to, cause, counts, waits }, expected);
+                assert_eq!(Move { from, to, cause, count: told(&count), waits }, expected);
+                assert_eq!(last_failure, self.model.last_failure);
                 // Seconds as floating point: a relative error, and rounding to nanoseconds.
                 let slack = Duration::from_nanos(2) + waits.1.min(Duration::from_secs(u64::MAX / 2)).mul_f64(1e-12);
                 assert!(waits.0 <= open_for.saturating_add(slack), "{open_for:?} {waits:?}");
@@ -161,7 +162,7 @@ impl Pair {
         assert_eq!((stats.state, stats.mode), (model.state(), model.mode));
         assert_eq!((breaker.remaining(model.now), stats.remaining), (model.remaining(), model.remaining()));
         assert_eq!(breaker.is_available(model.now), model.refusal().is_none());
-        assert_eq!(stats.window, model.counts(0));
+        assert_eq!(told(&stats.count), model.count());
         let totals = [stats.successes, stats.failures, stats.ignored, stats.refused, stats.stale, stats.opened];
         let expected = [model.successes, model.failures, model.ignored, model.refused, model.stale, model.opened];
         assert_eq!(totals, expected, "successes, failures, ignored, refused, stale, opened");
@@ -178,6 +179,11 @@ impl Pair {
         let kept = self.history.len().saturating_sub(HISTORY);
         assert_eq!(breaker.history(), self.history[kept..]);
     }
+}
+
+/// A count as the model writes it.
+fn told(count: &Count) -> Counted {
+    (count.rule, count.calls, count.failures, count.threshold)
 }
 
 proptest! {

@@ -42,6 +42,8 @@ pub(crate) struct Model {
     pub(crate) life: u64,
     pub(crate) probes: u64,
     pub(crate) samples: Vec<Sample>,
+    /// When it was last closed.
+    pub(crate) closed_until: Instant,
     /// For each rule, the samples that it looks at.
     pub(crate) since: Vec<usize>,
     pub(crate) in_a_row: u32,
@@ -59,11 +61,14 @@ pub(crate) struct Model {
     pub(crate) questions: VecDeque<Given>,
 }
 
+/// A rule, the calls it looks at, their failures, and the failures that open the circuit.
+pub(crate) type Counted = (&'static str, u32, u32, u32);
+
 /// What the model expects of a call.
 #[derive(Debug, PartialEq)]
 pub(crate) enum Expected {
     Nothing,
-    Would(Trip, Tally),
+    Would(Counted),
     Moved(Move),
 }
 
@@ -73,7 +78,7 @@ pub(crate) struct Move {
     pub(crate) from: State,
     pub(crate) to: State,
     pub(crate) cause: Cause,
-    pub(crate) counts: Tally,
+    pub(crate) count: Counted,
     pub(crate) waits: (Duration, Duration),
 }
 
@@ -87,6 +92,7 @@ impl Model {
             life: 0,
             probes: 0,
             samples: Vec::new(),
+            closed_until: Instant::ZERO,
             in_a_row: 0,
             opened_in_a_row: 0,
             opened: 0,
@@ -231,27 +237,62 @@ impl Model {
             let slow = |trip: &Trip| matches!(trip, Trip::Slow { slower_than, .. } if sample.took >= *slower_than);
             if failed || self.config.trip.iter().any(slow) {
                 let cause = if ban.is_some() { Cause::Banned } else { Cause::ProbeFailed };
-                return self.open(cause, Tally::default(), ban);
+                return self.open(cause, ban);
             }
             *successes += 1;
             return if *successes >= self.config.success_threshold { self.close() } else { Expected::Nothing };
         }
         self.samples.push(sample);
         let tripped = (0..self.config.trip.len()).find(|&rule| self.trips(rule, failed));
-        let tripped = tripped.map(|rule| (self.config.trip[rule], self.counts(rule)));
         match tripped {
-            Some((trip, counts)) if self.mode == Mode::MetricsOnly => {
+            Some(rule) if self.mode == Mode::MetricsOnly => {
                 if std::mem::replace(&mut self.said, true) {
                     Expected::Nothing
                 } else {
-                    Expected::Would(trip, counts)
+                    Expected::Would(self.counted(rule))
                 }
             }
             _ if self.mode == Mode::MetricsOnly => Expected::Nothing,
-            _ if ban.is_some() => self.open(Cause::Banned, self.counts(0), ban),
-            Some((trip, counts)) => self.open(Cause::Tripped(trip), counts, None),
+            _ if ban.is_some() => self.open(Cause::Banned, ban),
+            Some(rule) => self.open(Cause::Tripped(self.config.trip[rule]), None),
             None => Expected::Nothing,
         }
+    }
+
+    /// What counts against the callee: as it stood when the circuit was last closed, and the probes that failed since.
+    pub(crate) fn count(&self) -> Counted {
+        let rules = (0..self.config.trip.len()).map(|rule| (self.trips(rule, true), self.counted(rule)));
+        let share = |(_, _, failures, threshold): Counted| (f64::from(failures) / f64::from(threshold)).min(1.0);
+        let mut nearest = None;
+        for (trips, counted) in rules {
+            let key = (trips, share(counted));
+            if nearest.is_none_or(|(best, _)| key > best) {
+                nearest = Some((key, counted));
+            }
+        }
+        let (_, (rule, calls, failures, threshold)) = nearest.unwrap();
+        let probes = if self.phase == Phase::Closed { 0 } else { self.opened_in_a_row - 1 };
+        (rule, calls, failures + probes, threshold)
+    }
+
+    fn counted(&self, rule: usize) -> Counted {
+        let trip = self.config.trip[rule];
+        let Tally { calls, failures, slow } = self.counts(rule);
+        let (counted, threshold) = match trip {
+            Trip::Ratio { ratio, minimum_calls, .. } | Trip::Slow { ratio, minimum_calls, .. } => {
+                let among = calls.max(minimum_calls);
+                let opens = (1..=among).find(|n| f64::from(*n) / f64::from(among) >= ratio).unwrap_or(among);
+                (if matches!(trip, Trip::Slow { .. }) { slow } else { failures }, opens)
+            }
+            Trip::Consecutive(n) | Trip::Cumulative(n) | Trip::Within { failures: n, .. } => (failures, n),
+            other => panic!("{other:?}"),
+        };
+        (trip.as_str(), calls, counted, threshold)
+    }
+
+    /// The time as of which windows are looked at.
+    fn counting(&self) -> Instant {
+        if self.phase == Phase::Closed { self.now } else { self.closed_until }
     }
 
     /// What a rule counts now.
@@ -268,14 +309,14 @@ impl Model {
             Window::Time(d) => {
                 let width = (d.as_nanos() as u64).div_ceil(10);
                 let bucket = |at: Instant| at.as_nanos() / width;
-                seen.iter().filter(|sample| bucket(self.now) - bucket(sample.at) <= 10).collect()
+                seen.iter().filter(|sample| bucket(self.counting()) - bucket(sample.at) <= 10).collect()
             }
         };
         match self.config.trip[rule] {
             Trip::Consecutive(_) => failures(seen.iter().rev().take_while(|sample| sample.failed).count()),
             Trip::Cumulative(_) => failures(seen.iter().filter(|sample| sample.failed).count()),
             Trip::Within { failures: k, window } => {
-                let young = |sample: &&Sample| sample.failed && self.now.since(sample.at) < window;
+                let young = |sample: &&Sample| sample.failed && self.counting().since(sample.at) < window;
                 failures(seen.iter().filter(young).count().min(k as usize))
             }
             Trip::Ratio { window, .. } => all(within(window), None),
@@ -298,14 +339,15 @@ impl Model {
         }
     }
 
-    pub(crate) fn open(&mut self, cause: Cause, counts: Tally, ban: Option<Duration>) -> Expected {
+    pub(crate) fn open(&mut self, cause: Cause, ban: Option<Duration>) -> Expected {
         let from = self.entered();
+        self.closed_until = self.counting();
         let waits = ban.map_or_else(|| self.open_waits(), |ban| (ban, ban));
         self.opened += 1;
         self.opened_in_a_row += 1;
         // The end is filled in by `adopt`, as jitter decides it.
         self.enter(Phase::Open(Instant::ZERO));
-        Expected::Moved(Move { from, to: State::Open, cause, counts, waits })
+        Expected::Moved(Move { from, to: State::Open, cause, count: self.count(), waits })
     }
 
     /// The shortest and the longest wait that the next opening may have.
@@ -327,7 +369,7 @@ impl Model {
         self.forget();
         self.enter(Phase::Closed);
         let waits = (Duration::ZERO, Duration::ZERO);
-        Expected::Moved(Move { from, to: State::Closed, cause: Cause::Recovered, counts: Tally::default(), waits })
+        Expected::Moved(Move { from, to: State::Closed, cause: Cause::Recovered, count: self.count(), waits })
     }
 
     pub(crate) fn forget(&mut self) {
@@ -348,7 +390,7 @@ impl Model {
         let opens = to == State::Open;
         self.opened += u64::from(opens);
         let wait = if opens { Duration::MAX } else { Duration::ZERO };
-        Expected::Moved(Move { from, to, cause: Cause::Operator, counts: Tally::default(), waits: (wait, wait) })
+        Expected::Moved(Move { from, to, cause: Cause::Operator, count: self.count(), waits: (wait, wait) })
     }
 
     pub(crate) fn update(&mut self, config: Config) {
@@ -375,6 +417,14 @@ impl Model {
         self.config = config;
     }
 
+    pub(crate) fn half_open(&self, began: bool) -> Expected {
+        if !began {
+            return Expected::Nothing;
+        }
+        let (from, to, cause) = (State::Open, State::HalfOpen, Cause::WaitOver);
+        Expected::Moved(Move { from, to, cause, count: self.count(), waits: (Duration::ZERO, Duration::ZERO) })
+    }
+
     pub(crate) fn forget_questions(&mut self) {
         let timeout = self.probe_timeout();
         while let Some(given) = self.questions.front() {
@@ -385,12 +435,4 @@ impl Model {
             self.questions.pop_front();
         }
     }
-}
-
-pub(crate) fn half_open(began: bool) -> Expected {
-    if !began {
-        return Expected::Nothing;
-    }
-    let (from, to, cause) = (State::Open, State::HalfOpen, Cause::WaitOver);
-    Expected::Moved(Move { from, to, cause, counts: Tally::default(), waits: (Duration::ZERO, Duration::ZERO) })
 }

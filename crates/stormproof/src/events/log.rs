@@ -181,9 +181,6 @@ impl Serialize for Fields<'_> {
     }
 }
 
-/// The causes of a transition that are failures.
-const FAILURES: [&str; 3] = ["tripped", "banned", "probe_failed"];
-
 /// A JSON object as a row says; what the event does not have is `null`.
 struct Object<'a> {
     keys: &'a [(&'static str, From)],
@@ -196,13 +193,12 @@ impl Serialize for Object<'_> {
         for (key, from) in self.keys {
             match from {
                 From::Time => map.serialize_entry(key, &timestamp(self.facts.time))?,
-                From::FailureTime => {
-                    let cause = self.facts.get("cause");
-                    let failed = FAILURES.iter().any(|failure| cause == Some(Value::Text(failure)));
-                    map.serialize_entry(key, &failed.then(|| timestamp(self.facts.time)))?;
-                }
-                From::Count(name) => {
-                    map.serialize_entry(key, &Written(self.facts.get(name).unwrap_or(Value::Number(0))))?;
+                From::Ago(name) => {
+                    let ago = match self.facts.get(name) {
+                        Some(Value::Time(ago)) => self.facts.time.checked_sub(ago).map(timestamp),
+                        _ => None,
+                    };
+                    map.serialize_entry(key, &ago)?;
                 }
                 From::Text(text) => map.serialize_entry(key, text)?,
                 From::Field(name) => map.serialize_entry(key, &self.facts.get(name).map(Written))?,

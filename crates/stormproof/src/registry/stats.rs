@@ -84,12 +84,12 @@ impl Reading {
 
     /// What counts towards opening now.
     fn failures(&self) -> u32 {
-        self.stats.window.failures
+        self.stats.count.failures
     }
 
     /// So many failures open it.
     fn threshold(&self) -> u32 {
-        self.config.trip.first().map_or(1, breaker::Trip::failures_needed)
+        self.stats.count.threshold
     }
 
     /// Calls that have ended, whatever they came to.

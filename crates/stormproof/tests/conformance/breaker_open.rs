@@ -133,6 +133,6 @@ fn case_18_a_transition_to_the_same_state_is_silent_and_opening_carries_its_coun
 
     let trace = run(&with_breaker(Trip::cumulative(3), |_| ()).every(ms(1), [F, S, F, F]).at(ms(4), Call::of([S])));
     let opened = transition(trace.events_named("circuit_opened")[0]);
-    assert_eq!((opened.from, opened.to, opened.counts.failures), (State::Closed, State::Open, 3));
+    assert_eq!((opened.from, opened.to, opened.count.failures), (State::Closed, State::Open, 3));
     assert_eq!(opened.cause, Cause::Tripped(Trip::cumulative(3)));
 }

@@ -24,7 +24,7 @@ fn disabled_passes_all_and_records_nothing() {
         succeed(&breaker, at(0));
     }
     let stats = breaker.stats(at(0));
-    assert_eq!((stats.successes, stats.failures, stats.ignored, stats.window), (0, 0, 0, Tally::default()));
+    assert_eq!((stats.successes, stats.failures, stats.ignored, stats.count.calls), (0, 0, 0, 0));
 }
 
 #[test]
@@ -36,8 +36,8 @@ fn metrics_only_passes_all_records_and_says_once_that_it_would_have_opened() {
             breaker.settle(&mut permit, at(n), &Verdict::failure("E"))
         })
         .collect();
-    let counts = Tally { calls: 3, failures: 3, slow: 0 };
-    assert_eq!(changes, [Change::WouldOpen(Trip::consecutive(3), counts)]);
+    let count = Count { rule: "consecutive", calls: 3, failures: 3, threshold: 3 };
+    assert_eq!(changes, [Change::WouldOpen(count)]);
     assert_eq!((breaker.stats(at(10)).failures, breaker.state(at(10))), (10, State::Closed));
     assert!(breaker.history().is_empty());
 }
@@ -85,7 +85,7 @@ fn an_update_keeps_the_counts() {
         assert_eq!(calls(3), None);
         let config = breaker.config();
         breaker.update(Config { trip: vec![after], ..config }).unwrap();
-        assert_eq!(breaker.stats(at(1)).window.failures, 3, "{after:?}");
+        assert_eq!(breaker.stats(at(1)).count.failures, 3, "{after:?}");
         assert_eq!(calls(1).unwrap().cause, Cause::Tripped(after));
     }
 }

@@ -71,7 +71,7 @@ fn a_saved_count_larger_than_the_window_fills_it_once() {
     for (calls, failures, expected) in [(6, 4, (6, 4)), (u32::MAX, 3, (10, 3)), (2, u32::MAX, (2, 2))] {
         let rules = vec![Counted { rule, calls, failures, slow: u32::MAX }];
         breaker.import(at(0), &Saved { rules, ..Saved::default() });
-        let window = breaker.stats(at(0)).window;
+        let window = breaker.export(at(0)).rules[0];
         assert_eq!((window.calls, window.failures, window.slow), (expected.0, expected.1, expected.0));
     }
 }
@@ -105,4 +105,71 @@ fn whatever_was_saved_is_taken_over_within_bounds() {
         assert!(trip(&breaker, at(1)).seq > saved::MOST_SAVED);
         assert!(breaker.last_cause().is_some_and(|cause| cause.len() <= 128));
     }
+}
+
+/// Failures and the threshold, as pages, logs and metrics all have them.
+fn count(breaker: &CircuitBreaker, now: Instant) -> (&'static str, u32, u32) {
+    let Count { rule, failures, threshold, .. } = breaker.stats(now).count;
+    (rule, failures, threshold)
+}
+
+#[test]
+fn what_opened_a_circuit_counts_until_it_closes_whatever_the_rule() {
+    let time = Window::Time(ms(50));
+    let rules = [
+        Trip::consecutive(4),
+        Trip::cumulative(4),
+        Trip::within(4, ms(50)),
+        Trip::ratio(0.5, 8, Window::Calls(8)),
+        Trip::ratio(0.5, 8, time),
+        Trip::slow(0.5, ms(10), 8, time),
+    ];
+    for rule in rules {
+        let breaker = breaker(|config| (config.trip, config.half_open_timeout) = (vec![rule], Some(ms(500))));
+        let slow = matches!(rule, Trip::Slow { .. });
+        let mut opened = None;
+        for n in 0..8 {
+            let mut permit = breaker.admit(at(0)).unwrap();
+            let verdict = if slow || n < 4 { Verdict::success() } else { Verdict::failure("E") };
+            let until = if slow && n >= 4 { at(10) } else { at(0) };
+            opened = moved(breaker.settle(&mut permit, until, &verdict));
+        }
+        let name = rule.as_str();
+        assert_eq!(opened.unwrap().count, breaker.stats(at(10)).count, "{name}");
+        // Longer than any window.
+        assert_eq!(count(&breaker, at(99)), (name, 4, 4), "open");
+        let mut first = breaker.admit(at(110)).unwrap();
+        let half_open = breaker.transition(&first).unwrap();
+        assert_eq!((half_open.count.failures, half_open.last_failure), (4, (!slow).then(|| at(0))), "{name}");
+        let mut second = breaker.admit(at(110)).unwrap();
+        assert_eq!(breaker.settle(&mut first, at(110), &Verdict::success()), None);
+        assert_eq!(count(&breaker, at(110)), (name, 4, 4), "a success closes or counts nothing by itself");
+        let reopened = moved(breaker.settle(&mut second, at(110), &Verdict::failure("E"))).unwrap();
+        assert_eq!((reopened.count.failures, reopened.last_failure), (5, Some(at(110))), "{name}");
+        let saved = breaker.export(at(150));
+        succeed(&breaker, at(210));
+        let closed = succeed(&breaker, at(210)).unwrap();
+        assert_eq!((closed.count.failures, closed.last_failure), (0, Some(at(110))), "{name}");
+        assert_eq!(count(&breaker, at(210)), (name, 0, closed.count.threshold));
+        let next = CircuitBreaker::with_config("next", breaker.config()).unwrap();
+        next.import(at(0), &saved);
+        assert_eq!((next.state(at(0)), count(&next, at(40))), (State::Open, (name, 5, 4)), "in the next process");
+    }
+}
+
+#[test]
+fn of_several_rules_the_one_that_is_nearest_counts_and_the_one_that_tripped() {
+    let breaker = breaker(|config| {
+        config.trip = vec![Trip::ratio(0.5, 10, Window::Calls(20)), Trip::consecutive(6), Trip::cumulative(20)];
+    });
+    fail(&breaker, at(0));
+    assert_eq!(count(&breaker, at(0)), ("ratio", 1, 5), "one of the five that open ten calls");
+    (0..4).for_each(|_| _ = fail(&breaker, at(0)));
+    assert_eq!((count(&breaker, at(0)), breaker.state(at(0))), (("ratio", 5, 5), State::Closed), "too few calls");
+    let opened = fail(&breaker, at(0)).unwrap();
+    assert_eq!((opened.cause.as_str(), opened.count.rule, opened.count.failures), ("tripped", "consecutive", 6));
+    breaker.reset(at(0));
+    (0..10).for_each(|_| _ = succeed(&breaker, at(0)));
+    (0..4).for_each(|_| _ = fail(&breaker, at(0)));
+    assert_eq!(count(&breaker, at(0)), ("consecutive", 4, 6), "four of fourteen calls are less of a half");
 }

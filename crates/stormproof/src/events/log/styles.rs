@@ -26,14 +26,12 @@ pub(super) enum Form {
 pub(super) enum From {
     /// When it happened.
     Time,
-    /// When it happened if a failure caused it, else nothing.
-    FailureTime,
+    /// The time of day that a field of the event says how long ago it was.
+    Ago(&'static str),
     /// It is always this.
     Text(&'static str),
     /// A field of the event.
     Field(&'static str),
-    /// A number of the event, 0 if it has none.
-    Count(&'static str),
 }
 
 const fn text(style: Style, event: &'static str, level: Level, text: &'static str) -> Row {
@@ -44,9 +42,18 @@ const fn json(style: Style, event: &'static str, level: Level, keys: &'static [(
     Row { style, event, when: None, level, form: Form::Json(keys) }
 }
 
+const fn when(
+    style: Style,
+    event: &'static str,
+    when: (&'static str, &'static str),
+    level: Level,
+    text: &'static str,
+) -> Row {
+    Row { style, event, when: Some(when), level, form: Form::Text(text) }
+}
+
 const fn cached(style: Style, text: &'static str) -> Row {
-    let when = Some(("source", "cache"));
-    Row { style, event: "fallback_used", when, level: Warning, form: Form::Text(text) }
+    when(style, "fallback_used", ("source", "cache"), Warning, text)
 }
 
 macro_rules! a2a {
@@ -56,8 +63,8 @@ macro_rules! a2a {
             ("component", From::Text("circuit_breaker")),
             ("operation_type", From::Text($operation)),
             ("circuit_name", From::Field("breaker")),
-            ("failure_count", From::Count("failures")),
-            ("last_failure_time", From::FailureTime),
+            ("failure_count", From::Field("failures")),
+            ("last_failure_time", From::Ago("last_failure_ago")),
         ]
     };
 }
@@ -105,9 +112,9 @@ pub(super) const ROWS: &[Row] = &[
         Error,
         named!("all_retry_attempts_failed", "name": "policy", "attempts": "attempts", "error": "error"),
     ),
-    text(Style::Book, "circuit_opened", Info, "Circuit opened after {threshold} failures"),
+    when(Style::Book, "circuit_opened", ("rule", "slow"), Info, "Circuit opened after {failures} slow calls"),
+    when(Style::Book, "circuit_opened", ("cause", "operator"), Info, "Circuit opened: {cause}"),
     text(Style::Book, "circuit_opened", Info, "Circuit opened after {failures} failures"),
-    text(Style::Book, "circuit_opened", Info, "Circuit opened: {cause}"),
     cached(Style::Book, "Degraded mode: using cached data"),
     text(Style::Book, "degraded", Warning, "Degraded mode: using cached data"),
     text(Style::Book, "healed", Info, "Self-heal successful: cleared caches"),

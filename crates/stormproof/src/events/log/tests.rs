@@ -38,7 +38,7 @@ fn circuit(trip: Trip) -> Vec<Event> {
             now = now + Duration::from_secs(60);
         }
     }
-    changes.extend(circuit.set_mode(now, Mode::Normal).map(Change::Moved));
+    changes.extend(circuit.set_mode(now + Duration::from_secs(60), Mode::Normal).map(Change::Moved));
     changes.into_iter().map(|change| event(Kind::of_change(circuit.name(), change))).collect()
 }
 
@@ -59,15 +59,16 @@ fn a2a_circuits_are_the_objects_of_its_dashboards() {
             r#"{{"timestamp":"2024-01-15T10:30:45.123Z","component":"circuit_breaker","operation_type":"CIRCUIT_BREAKER_{operation}","circuit_name":"salesforce_agent","failure_count":{failures},"last_failure_time":{last}}}"#
         )
     };
-    let time = r#""2024-01-15T10:30:45.123Z""#;
+    let now = r#""2024-01-15T10:30:45.123Z""#;
+    let before = r#""2024-01-15T10:29:45.123Z""#;
     golden(
         Style::A2a,
         &circuit(Trip::consecutive(5)),
         &[
-            (Level::Error, &of("OPEN", 5, time)),
-            (Level::Info, &of("HALF_OPEN", 0, "null")),
-            (Level::Error, &of("OPEN", 0, time)),
-            (Level::Info, &of("CLOSED", 0, "null")),
+            (Level::Error, &of("OPEN", 5, now)),
+            (Level::Info, &of("HALF_OPEN", 5, before)),
+            (Level::Error, &of("OPEN", 6, now)),
+            (Level::Info, &of("CLOSED", 0, before)),
         ],
     );
 }
@@ -92,12 +93,23 @@ fn a2a_code_says_from_where_to_where_and_why() {
 }
 
 #[test]
-fn the_book_names_the_threshold_or_else_the_failures() {
+fn the_book_names_the_failures_or_the_slow_calls() {
     golden(
         Style::Book,
         &circuit(Trip::consecutive(5)),
-        &[(Level::Info, "Circuit opened after 5 failures"), (Level::Info, "Circuit opened: probe_failed")],
+        &[(Level::Info, "Circuit opened after 5 failures"), (Level::Info, "Circuit opened after 6 failures")],
     );
+    let trip = vec![Trip::slow(0.5, Duration::from_secs(1), 4, breaker::Window::Calls(10))];
+    let slow = CircuitBreaker::with_config("b", breaker::Config { trip, ..Default::default() }).unwrap();
+    let opened = (0..4).find_map(|_| {
+        let mut permit = slow.admit(Instant::ZERO).unwrap();
+        slow.settle(&mut permit, Instant::ZERO + Duration::from_secs(1), &Verdict::success())
+    });
+    let opened = event(Kind::of_change(&"b".into(), opened.unwrap()));
+    golden(Style::Book, &[opened], &[(Level::Info, "Circuit opened after 4 slow calls")]);
+    let forced = CircuitBreaker::new("b").set_mode(Instant::ZERO, Mode::ForcedOpen).map(Change::Moved).unwrap();
+    let forced = event(Kind::of_change(&"b".into(), forced));
+    golden(Style::Book, &[forced], &[(Level::Info, "Circuit opened: operator")]);
     let ratio = Trip::ratio(0.5, 4, breaker::Window::Calls(10));
     golden(Style::Book, &circuit(ratio)[..1], &[(Level::Info, "Circuit opened after 4 failures")]);
 }
@@ -146,7 +158,7 @@ fn our_own_style_says_all_of_every_event() {
             ),
             (
                 Level::Error,
-                r#"{"timestamp":"2024-01-15T10:30:45.123Z","event":"circuit_opened","policy":"salesforce","breaker":"salesforce_agent","seq":2,"from":"closed","to":"open","cause":"tripped","rule":"consecutive","threshold":1,"calls":1,"failures":1,"open_for":60.0}"#,
+                r#"{"timestamp":"2024-01-15T10:30:45.123Z","event":"circuit_opened","policy":"salesforce","breaker":"salesforce_agent","seq":2,"from":"closed","to":"open","cause":"tripped","rule":"consecutive","threshold":1,"calls":1,"failures":1,"last_failure_ago":0.0,"open_for":60.0}"#,
             ),
         ],
     );
