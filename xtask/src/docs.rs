@@ -6,7 +6,7 @@ use crate::step::{self, Step, Tool};
 
 const MDBOOK: Tool = Tool {
     probe: "mdbook --version",
-    install: "cargo install mdbook --version ^0.5 --locked --debug --no-default-features --features search --config profile.dev.debug=0",
+    install: "cargo install mdbook --version ^0.5 --root target/tools --locked --debug --no-default-features --features search --config profile.dev.debug=0",
 };
 
 /// Builds the site into `target/book` and says where it is; with `open`, shows it in a browser.

@@ -4,6 +4,7 @@
 
 use std::{
     env,
+    ffi::OsString,
     path::{Path, PathBuf},
     process::{Command, Stdio},
     time::{Duration, Instant},
@@ -19,7 +20,11 @@ pub(crate) struct Step {
     only_if: Option<&'static str>,
 }
 
-/// A tool that a fresh machine may lack: `probe` succeeds when it is there, `install` brings it.
+/// Folder for the tools that `cargo install` brings: a chore leaves nothing in the user's home.
+const TOOLS: &str = "target/tools";
+
+/// A tool that a fresh machine may lack: `probe` succeeds when it is there, `install` brings it. `cargo install` needs
+/// `--root target/tools`.
 pub(crate) struct Tool {
     pub(crate) probe: &'static str,
     pub(crate) install: &'static str,
@@ -152,8 +157,15 @@ fn prepare(words: &[String], root: &Path) -> Result<Command, String> {
         return Err("an empty command".to_owned());
     };
     let mut command = Command::new(program);
-    command.args(args).current_dir(root);
+    command.args(args).current_dir(root).env("PATH", search_path(root)?);
     Ok(command)
+}
+
+/// The caller's `PATH`, preceded by the folder below `target` that tools are installed into.
+fn search_path(root: &Path) -> Result<OsString, String> {
+    let others = env::var_os("PATH").unwrap_or_default();
+    let folders = std::iter::once(root.join(TOOLS).join("bin")).chain(env::split_paths(&others));
+    env::join_paths(folders).map_err(|error| error.to_string())
 }
 
 fn succeed(command: &mut Command) -> Result<(), String> {

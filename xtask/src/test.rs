@@ -10,7 +10,7 @@ const CLIPPY: Tool = Tool { probe: "cargo clippy --version", install: "rustup co
 // Unoptimised it checks the same, and compiles in a third of the time.
 const DENY: Tool = Tool {
     probe: "cargo deny --version",
-    install: "cargo install cargo-deny --version ^0.20 --locked --debug --no-default-features --config profile.dev.debug=0",
+    install: "cargo install cargo-deny --version ^0.20 --root target/tools --locked --debug --no-default-features --config profile.dev.debug=0",
 };
 
 /// All that the core may depend on: none of it has a clock, a runtime, logs, I/O or randomness.
