@@ -23,7 +23,7 @@ usage: cargo xtask <chore>
   test            all that must hold before a merge: format, lints, tests, documentation,
                   each feature alone, quick loom, the core's dependencies, licenses
   deep            the slow searches: deeper loom, Miri, many cases for each property
-  generate        write the tables of defaults in the book
+  generate        write the tables of defaults and the pictures in the book
   bench [ARGS]    compare with peers, side by side; writes target/bench.json
   chaos [ARGS]    kill, stop and restart processes on one journal, and see that it keeps its promises;
                   --engine sqlite|postgres|both, --runs N, --minutes M, --seed S
@@ -45,7 +45,7 @@ fn main() -> ExitCode {
         }
         (Some("test"), []) => test::steps().and_then(postgres::run_all),
         (Some("deep"), []) => postgres::run_all(deep::steps()),
-        (Some("generate"), []) => step::run_all(vec![generate()]),
+        (Some("generate"), []) => step::run_all(generate()),
         (Some("chaos"), _) => chaos::run(rest),
         (Some("bench"), [subject, args @ ..]) if subject == "journal" => journal::run(args),
         (Some("bench"), _) => step::run_all(vec![bench(rest)]),
@@ -79,8 +79,14 @@ fn bench(args: Vec<String>) -> Step {
     Step::new("bench", "cargo run --release --manifest-path bench/Cargo.toml --").args(args)
 }
 
-/// The test that compares the tables writes them.
-fn generate() -> Step {
-    let command = "cargo test -p stormproof-gateway --all-features --locked --test pages";
-    Step::new("tables of defaults", command).env(&[("STORMPROOF_WRITE_PAGES", "1")])
+/// The tests that compare tables and pictures write them. The demo's picture is of one run and is compared with nothing.
+fn generate() -> Vec<Step> {
+    const WRITE: &[(&str, &str)] = &[("STORMPROOF_WRITE_PAGES", "1")];
+    let demo = "cargo run --release --no-default-features --locked -- demo --once --chart docs/src/pictures/demo.svg";
+    vec![
+        Step::new("tables of defaults", "cargo test -p stormproof-gateway --all-features --locked --test pages")
+            .env(WRITE),
+        Step::new("pictures", "cargo test -p stormproof-sim --locked --test pictures").env(WRITE),
+        Step::new("picture of the demo", demo),
+    ]
 }

@@ -1,6 +1,7 @@
 //! `stormproof demo`: an upstream that goes wrong on a script, the gateway in front of it, and the same load once
 //! straight and once through the gateway. No key and no network is needed: everything is on loopback.
 
+mod chart;
 mod load;
 mod report;
 mod script;
@@ -8,6 +9,7 @@ mod tell;
 mod upstream;
 
 use std::io;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -32,6 +34,9 @@ pub(crate) struct Args {
     /// The same faults and arrivals for the same number
     #[arg(long, value_name = "N", default_value_t = 7, value_parser = crate::values::whole::<u64>)]
     seed: u64,
+    /// Draw the course of both loads into this file
+    #[arg(long, value_name = "FILE.svg")]
+    chart: Option<PathBuf>,
 }
 
 /// Behave as the demo's upstream does; the demo starts this by itself
@@ -88,6 +93,10 @@ async fn show(args: &Args) -> Result<(), String> {
     let without = Side { calls: without, received: straight.received(), received_in_outage: in_outage.0 };
     let with = Side { calls: with, received: behind.received(), received_in_outage: in_outage.1 };
     println!("\n{}", report::table(&without, &with));
+    if let Some(path) = &args.chart {
+        let written = std::fs::write(path, chart::svg(&without, &with));
+        written.map_err(|error| format!("cannot write {}: {error}", path.display()))?;
+    }
 
     if !teller.went_through_all_states() {
         return Err("the circuit did not go through closed, open, half-open and closed".into());

@@ -2,10 +2,11 @@
 //!
 //! [`driver`] runs thousands of calls through the shipped core without a clock. [`scenario`] is the common table of the
 //! conformance cases: written once, run through every [`Door`], compared as [`Trace`]s. [`simulation`] makes a day of
-//! traffic against a server that has a bad time.
+//! traffic against a server that has a bad time. [`plot`] draws what came of it, and the other pictures of the book.
 
 pub mod door;
 pub mod driver;
+pub mod plot;
 pub mod reply;
 pub mod scenario;
 pub mod simulation;

@@ -28,6 +28,8 @@ pub(super) fn arrivals(seed: u64, lasts: Duration) -> Vec<Duration> {
 /// What became of one call.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Call {
+    /// When it began, from the start of the demo.
+    pub(super) at: Duration,
     pub(super) answered: bool,
     pub(super) took: Duration,
 }
@@ -43,7 +45,7 @@ pub(super) async fn run(base: Uri, arrivals: Vec<Duration>) -> Vec<Call> {
         calls.spawn(async move {
             let begun = Instant::now();
             let answered = tokio::time::timeout(PATIENCE, ask(client, base)).await.unwrap_or(false);
-            Call { answered, took: begun.elapsed() }
+            Call { at, answered, took: begun.elapsed() }
         });
     }
     calls.join_all().await

@@ -63,7 +63,7 @@ mod tests {
 
     #[test]
     fn the_table_compares_both_sides() {
-        let call = |answered, ms| Call { answered, took: Duration::from_millis(ms) };
+        let call = |answered, ms| Call { at: Duration::ZERO, answered, took: Duration::from_millis(ms) };
         let straight = Side { calls: vec![call(true, 10), call(false, 5000)], received: 2, received_in_outage: 1 };
         let through = Side { calls: vec![call(true, 12), call(true, 20)], received: 3, received_in_outage: 0 };
         let text = table(&straight, &through);

@@ -52,6 +52,19 @@ pub(super) struct Phase {
     pub(super) says: &'static str,
 }
 
+impl Phase {
+    /// A word for it below a chart.
+    pub(super) const fn word(&self) -> &'static str {
+        match self.behaviour {
+            Behaviour::Healthy => "well",
+            Behaviour::Errors(_) => "errors",
+            Behaviour::Stalls => "stalls",
+            Behaviour::Throttles(_) => "throttles",
+            Behaviour::Dead => "dead",
+        }
+    }
+}
+
 const fn phase(seconds: u64, behaviour: Behaviour, says: &'static str) -> Phase {
     Phase { lasts: Duration::from_secs(seconds), behaviour, says }
 }

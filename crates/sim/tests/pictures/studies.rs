@@ -1,0 +1,29 @@
+//! The studies of the simulator's page: its commands, drawn.
+
+use stormproof_sim::simulation::{Setup, compare, preset, svg};
+
+fn study(name: &str, fault: &str, setup: &Setup) -> String {
+    let [(one, first), (other, second)] = preset(name).unwrap().sides;
+    let setup = Setup { fault: fault.parse().unwrap(), ..setup.clone() };
+    svg(&compare(&setup, [(one, &first), (other, &second)]).unwrap())
+}
+
+pub(crate) fn retry_storm() -> String {
+    study("retry-budget", "outage", &Setup { rate: 140.0, ..Setup::default() })
+}
+
+pub(crate) fn breaker() -> String {
+    study("breaker", "outage", &Setup { rate: 140.0, ..Setup::default() })
+}
+
+pub(crate) fn fairness() -> String {
+    study("rate-queue", "none", &Setup { rate: 200.0, clients: Some(20), eager: 0.5, ..Setup::default() })
+}
+
+pub(crate) fn adaptive() -> String {
+    study("adaptive", "fewer-workers", &Setup { rate: 2000.0, clients: Some(200), ..Setup::default() })
+}
+
+pub(crate) fn hedge() -> String {
+    study("hedge", "slow-tail@0s+5m", &Setup { rate: 30.0, ..Setup::default() })
+}
