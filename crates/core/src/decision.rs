@@ -144,6 +144,8 @@ pub enum Stage {
     Cache,
     /// A health tracker.
     Health,
+    /// A component that a health checker asks.
+    HealthCheck,
     /// A degradation level.
     Degradation,
     /// A work queue.
@@ -170,6 +172,7 @@ impl Stage {
             Self::Retry => "retry",
             Self::Cache => "cache",
             Self::Health => "health",
+            Self::HealthCheck => "health_check",
             Self::Degradation => "degradation",
             Self::Queue => "queue",
             Self::Hedge => "hedge",

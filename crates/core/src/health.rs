@@ -1,17 +1,15 @@
 //! Health: how well a component is, judged from what became of its calls.
 //!
 //! Owns the six states and what each stands for, and the change from one to another. The tracker that watches one
-//! component is in `tracker.rs`, the state of several together in `aggregate.rs`. Does not own checking: who calls what,
+//! component is in `tracker.rs`. Does not own checking: who calls what,
 //! how often and how long that may take is the edge's.
 
-mod aggregate;
 mod tracker;
 
 use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
-pub use aggregate::{HealthAggregator, Service};
 pub use tracker::{CALLS, Config, ERROR_BYTES, HealthTracker, RecentError, Report, Strategy};
 
 use crate::breaker::{self, State, Trip};
@@ -104,6 +102,38 @@ impl Status {
             Self::Unhealthy
         } else {
             Self::Critical
+        }
+    }
+}
+
+impl Status {
+    /// The health of a whole from that of its parts, each with whether nothing works without it.
+    ///
+    /// - All healthy: healthy. So is a whole without parts.
+    /// - A critical part down, or all parts down: unhealthy. Down is unhealthy, circuit open or critical.
+    /// - No part looked at yet: unknown.
+    /// - Otherwise: degraded.
+    ///
+    /// ```
+    /// use stormproof_core::health::Status;
+    ///
+    /// let (database, search) = ((Status::Healthy, true), (Status::Unhealthy, false));
+    /// assert_eq!(Status::of_parts([database, search]), Status::Degraded);
+    /// assert_eq!(Status::of_parts([(Status::CircuitOpen, true), search]), Status::Unhealthy);
+    /// ```
+    pub fn of_parts(parts: impl IntoIterator<Item = (Self, bool)>) -> Self {
+        let (mut well, mut down, mut unknown, mut critical_down) = (true, true, true, false);
+        for (status, critical) in parts {
+            well &= status == Self::Healthy;
+            down &= status.is_down();
+            unknown &= status == Self::Unknown;
+            critical_down |= critical && status.is_down();
+        }
+        match (well, critical_down || down, unknown) {
+            (true, _, _) => Self::Healthy,
+            (false, true, _) => Self::Unhealthy,
+            (false, false, true) => Self::Unknown,
+            (false, false, false) => Self::Degraded,
         }
     }
 }

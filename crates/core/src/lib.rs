@@ -44,7 +44,7 @@ pub use call::{Call, End, Input, Step};
 pub use decision::{Admission, Name, Progress, Reason, Refusal, Refused, Stage, Ticket};
 pub use degrade::Degradation;
 pub use event::Event;
-pub use health::{HealthAggregator, HealthTracker};
+pub use health::HealthTracker;
 pub use hedge::Hedge;
 pub use invalid::{Invalid, Mistakes};
 pub use latency::Latency;

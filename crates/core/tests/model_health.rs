@@ -77,13 +77,23 @@ proptest! {
     fn a_ratio_agrees_with_a_list(
         window in 1u32..12,
         percent in 1u32..=100,
+        back in prop::option::of(1u32..=100),
+        minimum_calls in 1u32..12,
         recent_errors in 0u32..5,
         history in history(),
     ) {
-        let strategy = Rule::Ratio { window, unhealthy_threshold: f64::from(percent) / 100.0 };
-        run(Config { strategy, recent_errors }, &history, |calls, _| {
+        let back = back.map(|back| back.min(percent));
+        let healthy_threshold = back.map(|back| f64::from(back) / 100.0);
+        let unhealthy_threshold = f64::from(percent) / 100.0;
+        let strategy = Rule::Ratio { window, unhealthy_threshold, healthy_threshold, minimum_calls };
+        run(Config { strategy, recent_errors }, &history, |calls, healthy| {
             let last = &calls[calls.len().saturating_sub(window as usize)..];
-            failed(last) * 100 < last.len() * percent as usize
+            let below = |percent: f64| (failed(last) * 100) as f64 - (last.len() as f64 * percent) < 0.0;
+            if healthy {
+                last.len() < (minimum_calls as usize).min(window as usize) || below(percent.into())
+            } else {
+                below(back.map_or(f64::from(percent) / 2.0, f64::from))
+            }
         })?;
     }
 

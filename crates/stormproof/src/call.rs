@@ -70,7 +70,8 @@ impl Options {
     pub(crate) fn begin(self, policy: &Policy, hold: bool) -> core::Call {
         let clock = policy.clock();
         let now = clock.now();
-        let mut call = core::Call::new(now, policy.deadline_at(now, self.deadline));
+        let own = policy.deadline_at(now, self.deadline).min(inherited::own_deadline(clock));
+        let mut call = core::Call::new(now, own);
         call.inherit(inherited::deadline(clock));
         if let Some(tokens) = self.tokens {
             call.cost(tokens);

@@ -14,6 +14,6 @@ pub use check::{AlreadyRegistered, CheckReport, Finding, Registration};
 pub use checker::HealthChecker;
 pub use follow::Followed;
 pub use stormproof_core::health::{
-    CALLS, Checks, Config, ERROR_BYTES, RecentError, Report, Service, Status, Strategy, Transition, check_policy,
+    CALLS, Checks, Config, ERROR_BYTES, RecentError, Report, Status, Strategy, Transition, check_policy,
 };
 pub use tracker::HealthTracker;

@@ -8,22 +8,49 @@ use stormproof_core::Instant;
 
 use crate::clock::Clock;
 
+#[derive(Clone, Copy)]
+struct Around {
+    clock: usize,
+    deadline: Instant,
+    /// Whoever set it judges the callee by it.
+    judges: bool,
+}
+
 thread_local! {
-    /// The clock's identity and the deadline on it.
-    static CURRENT: Cell<(usize, Instant)> = const { Cell::new((0, Instant::FAR_FUTURE)) };
+    static CURRENT: Cell<Around> =
+        const { Cell::new(Around { clock: 0, deadline: Instant::FAR_FUTURE, judges: false }) };
 }
 
 /// The deadline of the attempt this runs in, if there is one on the same clock.
 #[inline]
 pub(crate) fn deadline(clock: &Clock) -> Instant {
-    let (identity, deadline) = CURRENT.get();
-    if identity == clock.identity() { deadline } else { Instant::FAR_FUTURE }
+    let around = CURRENT.get();
+    if around.clock == clock.identity() { around.deadline } else { Instant::FAR_FUTURE }
+}
+
+/// The same if it stands for a call's own deadline: running out of it then is a failure of the callee.
+#[inline]
+pub(crate) fn own_deadline(clock: &Clock) -> Instant {
+    if CURRENT.get().judges { deadline(clock) } else { Instant::FAR_FUTURE }
 }
 
 /// Runs `inside` with a deadline that nested calls inherit; the former one is back afterwards, even after a panic.
 #[inline]
 pub(crate) fn scope<R>(clock: &Clock, deadline: Instant, inside: impl FnOnce() -> R) -> R {
-    struct Restore((usize, Instant));
+    if deadline == Instant::FAR_FUTURE {
+        return inside();
+    }
+    within(Around { clock: clock.identity(), deadline, judges: false }, inside)
+}
+
+/// Runs `inside` with a deadline that nested calls take for their own.
+pub(crate) fn scope_of_own<R>(clock: &Clock, deadline: Instant, inside: impl FnOnce() -> R) -> R {
+    within(Around { clock: clock.identity(), deadline, judges: true }, inside)
+}
+
+#[inline]
+fn within<R>(around: Around, inside: impl FnOnce() -> R) -> R {
+    struct Restore(Around);
 
     impl Drop for Restore {
         #[inline]
@@ -32,9 +59,6 @@ pub(crate) fn scope<R>(clock: &Clock, deadline: Instant, inside: impl FnOnce() -
         }
     }
 
-    if deadline == Instant::FAR_FUTURE {
-        return inside();
-    }
-    let _restore = Restore(CURRENT.replace((clock.identity(), deadline)));
+    let _restore = Restore(CURRENT.replace(around));
     inside()
 }

@@ -27,14 +27,14 @@ fn changes_are_told_as_data() {
     let shop = Degradation::with_clock("shop", degrade::Config::default(), &clock).unwrap();
     shop.on_event(listener(&told));
     let mut subscriber = shop.subscribe();
-    tracker.record_failure("timeout");
+    (0..10).for_each(|_| tracker.record_failure("timeout"));
     shop.evaluate(Parts { total: 2, successful: 1, cached: 0, degraded: 0 });
     clock.advance(Duration::from_secs(30));
     (0..3).for_each(|_| _ = shop.evaluate(Parts::default()));
     let stamp = r#""timestamp":"1970-01-01T00:00:00.000Z""#;
     let expected = [
         format!(
-            r#"{{{stamp},"event":"health_changed","policy":"db","component":"db","seq":1,"new_status":"degraded","from":"healthy","to":"unhealthy","consecutive_failures":1,"last_error":"timeout"}}"#
+            r#"{{{stamp},"event":"health_changed","policy":"db","component":"db","seq":1,"new_status":"degraded","from":"healthy","to":"unhealthy","consecutive_failures":10,"last_error":"timeout"}}"#
         ),
         format!(
             r#"{{{stamp},"event":"degraded","policy":"shop","system":"shop","seq":1,"from":"full","to":"minimal"}}"#
@@ -46,6 +46,17 @@ fn changes_are_told_as_data() {
     let text = metrics::prometheus(&[tracker.snapshot(), shop.snapshot()]);
     assert!(text.contains("stormproof_health_status{name=\"db\"} 4\n"), "{text}");
     assert!(text.contains("stormproof_degradation_level{name=\"shop\"} 0\n"), "{text}");
+}
+
+#[tokio::test]
+async fn a_tracker_and_a_check_of_one_name_are_both_in_the_metrics() {
+    let (tracker, checker) = (HealthTracker::new("db"), HealthChecker::new());
+    checker.register("db", || std::future::ready(Err::<(), _>("gone"))).unwrap();
+    checker.check_all().await;
+    let snapshots: Vec<_> = std::iter::once(tracker.snapshot()).chain(checker.snapshots()).collect();
+    let text = metrics::prometheus(&snapshots);
+    assert!(text.contains("stormproof_health_status{name=\"db\"} 0\n"), "{text}");
+    assert!(text.contains("stormproof_health_check_status{name=\"db\"} 4\n"), "{text}");
 }
 
 #[test]

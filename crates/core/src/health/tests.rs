@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use super::{Checks, Config, ERROR_BYTES, HealthAggregator, HealthTracker, Status, Strategy, check_policy};
+use super::{Checks, Config, ERROR_BYTES, HealthTracker, Status, Strategy, check_policy};
 use crate::breaker::{self, Mode, Trip, Window};
 use crate::outcome::Verdict;
 use crate::{CircuitBreaker, Instant};
@@ -47,7 +47,7 @@ fn a_tracker_that_heard_nothing_is_healthy() {
 
 #[test]
 fn half_of_the_window_is_unhealthy_and_less_is_not() {
-    let tracker = tracker(Strategy::Ratio { window: 4, unhealthy_threshold: 0.5 });
+    let tracker = tracker(Strategy::ratio_of(4, 0.5));
     for _ in 0..3 {
         assert!(tracker.record_success(T, None).is_none());
     }
@@ -56,10 +56,37 @@ fn half_of_the_window_is_unhealthy_and_less_is_not() {
     assert_eq!((change.from, change.to, change.as_str()), (Status::Healthy, Status::Unhealthy, "degraded"));
     assert_eq!((change.consecutive_failures, change.error.as_deref()), (2, Some("b")));
     assert!(tracker.record_failure(T, "c").is_none(), "said once");
-    let [first, second] = [(); 2].map(|()| tracker.record_success(T, None));
-    assert!(first.is_none() && second.is_none(), "two of four failed");
+    for _ in 0..3 {
+        assert!(tracker.record_success(T, None).is_none(), "a quarter failed, and less is needed");
+    }
     let back = tracker.record_success(T, None).unwrap();
     assert_eq!((back.as_str(), back.seq), ("recovered", 2));
+}
+
+#[test]
+fn a_ratio_waits_for_its_minimum_of_calls() {
+    let tracker = tracker(Strategy::ratio());
+    for n in 1..10 {
+        assert!(tracker.record_failure(T, "e").is_none(), "{n} calls are too few");
+    }
+    assert_eq!(tracker.record_failure(T, "e").unwrap().to, Status::Unhealthy);
+}
+
+#[test]
+fn a_ratio_does_not_flap_at_its_threshold() {
+    let tracker = tracker(Strategy::ratio());
+    let rng = crate::rng::Rng::new(7);
+    let changes = |share: f64| {
+        let call = |_: &_| {
+            let failed = rng.unit() < share;
+            if failed { tracker.record_failure(T, "e") } else { tracker.record_success(T, None) }.is_some()
+        };
+        (0..10_000).filter(call).count()
+    };
+    assert_eq!(changes(0.5), 1, "unhealthy, once");
+    assert!(!tracker.is_healthy());
+    assert_eq!(changes(0.05), 1, "and healthy again, once");
+    assert!(tracker.is_healthy());
 }
 
 #[test]
@@ -75,7 +102,7 @@ fn in_a_row_there_is_hysteresis() {
 
 #[test]
 fn the_report_averages_latencies_and_keeps_the_last_errors_bounded() {
-    let tracker = tracker(Strategy::Ratio { window: 2, unhealthy_threshold: 1.0 });
+    let tracker = tracker(Strategy::ratio_of(2, 1.0));
     for millis in [900, 100, 200] {
         tracker.record_success(T, Duration::from_millis(millis));
     }
@@ -94,19 +121,24 @@ fn the_report_averages_latencies_and_keeps_the_last_errors_bounded() {
 #[test]
 fn a_reset_forgets_calls_and_says_that_it_recovered() {
     let tracker = tracker(Strategy::ratio());
-    tracker.record_failure(T, "e");
+    for _ in 0..10 {
+        tracker.record_failure(T, "e");
+    }
     assert_eq!(tracker.reset(T).unwrap().as_str(), "recovered");
     assert!(tracker.reset(T).is_none());
     let report = tracker.status(T);
-    assert_eq!((report.success_rate, report.recent_errors.len(), report.calls), (1.0, 0, 1));
+    assert_eq!((report.success_rate, report.recent_errors.len(), report.calls), (1.0, 0, 10));
 }
 
 #[test]
 fn mistakes_are_named_all_at_once() {
     let strategy = Strategy::Consecutive { failure_threshold: 0, recovery_threshold: 0 };
     assert_eq!(Config { strategy, recent_errors: 1_001 }.validate().len(), 3);
-    let strategy = Strategy::Ratio { window: 1, unhealthy_threshold: f64::NAN };
+    let strategy = Strategy::ratio_of(1, f64::NAN);
     assert_eq!(Config { strategy, ..Default::default() }.validate().len(), 1);
+    let (healthy_threshold, minimum_calls) = (Some(0.6), 0);
+    let strategy = Strategy::Ratio { window: 1, unhealthy_threshold: 0.5, healthy_threshold, minimum_calls };
+    assert_eq!(Config { strategy, ..Default::default() }.validate().len(), 2);
     assert_eq!(Checks { timeout: Duration::ZERO, cache_ttl: Duration::ZERO }.validate().len(), 1);
     assert!(check_policy().validate().is_empty());
 }
@@ -114,13 +146,7 @@ fn mistakes_are_named_all_at_once() {
 #[test]
 fn the_whole_follows_its_parts() {
     use Status::{CircuitOpen, Critical, Degraded, Healthy, Unhealthy, Unknown};
-    let whole = |parts: &[(Status, bool)]| {
-        let mut whole = HealthAggregator::default();
-        for (n, &(status, critical)) in parts.iter().enumerate() {
-            whole.set(n.to_string(), status, critical);
-        }
-        whole.status()
-    };
+    let whole = |parts: &[(Status, bool)]| Status::of_parts(parts.iter().copied());
     assert_eq!(whole(&[]), Healthy);
     assert_eq!(whole(&[(Healthy, true), (Healthy, false)]), Healthy);
     assert_eq!(whole(&[(Healthy, true), (Unhealthy, false)]), Degraded);

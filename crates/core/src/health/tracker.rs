@@ -11,10 +11,10 @@ use crate::sync::Mutex;
 use crate::time::{Instant, nanos};
 use crate::window::CountWindow;
 
-/// Rates and averages are over so many calls, unless the strategy has a window of its own.
+/// Number of last calls that rates and averages are of, unless the strategy has a window of its own.
 pub const CALLS: u32 = 100;
 
-/// An error's text is kept up to so many bytes.
+/// Longest error text kept, in bytes.
 pub const ERROR_BYTES: usize = 200;
 
 /// When a component is unhealthy.
@@ -26,29 +26,46 @@ pub const ERROR_BYTES: usize = 200;
 )]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub enum Strategy {
-    /// When so large a share of its last calls failed. Follows every call: one success can make it healthy again.
+    /// Unhealthy from one share of failures on, healthy again below a smaller one. In between nothing changes.
     Ratio {
-        /// So many calls are looked back on: 1 to 65,536.
+        /// Number of last calls whose failures are counted: 1 to 65,536.
         window: u32,
-        /// The share of failures that makes it unhealthy, above 0 and at most 1; reaching it does.
+        /// Share of failures from which it is unhealthy, above 0 and at most 1; reaching it is enough.
         unhealthy_threshold: f64,
+        /// Share of failures below which it is healthy again, above 0 and at most `unhealthy_threshold`. Default: half of
+        /// `unhealthy_threshold`.
+        #[cfg_attr(feature = "serde", serde(default, skip_serializing_if = "Option::is_none"))]
+        healthy_threshold: Option<f64>,
+        /// Number of calls in the window before it can become unhealthy, 1 or more; a full window is always enough.
+        /// Default: 10.
+        #[cfg_attr(feature = "serde", serde(default = "minimum_calls"))]
+        minimum_calls: u32,
     },
-    /// When so many calls in a row failed, until so many in a row succeeded. In between nothing changes.
+    /// Unhealthy after failures in a row, healthy again after successes in a row. In between nothing changes.
     Consecutive {
-        /// So many failures in a row make it unhealthy.
+        /// Number of failures in a row that make it unhealthy.
         failure_threshold: u32,
-        /// So many successes in a row make it healthy again.
+        /// Number of successes in a row that make it healthy again.
         recovery_threshold: u32,
     },
 }
 
+const fn minimum_calls() -> u32 {
+    10
+}
+
 impl Strategy {
-    /// Half of the last 100 calls.
+    /// Unhealthy when half of the last 100 calls failed, healthy again when less than a quarter did.
     pub const fn ratio() -> Self {
-        Self::Ratio { window: CALLS, unhealthy_threshold: 0.5 }
+        Self::ratio_of(CALLS, 0.5)
     }
 
-    /// Three failures in a row, and back after two successes.
+    /// Unhealthy when this share of the last `window` calls failed, with the other defaults of [`Ratio`](Self::Ratio).
+    pub const fn ratio_of(window: u32, unhealthy_threshold: f64) -> Self {
+        Self::Ratio { window, unhealthy_threshold, healthy_threshold: None, minimum_calls: minimum_calls() }
+    }
+
+    /// Unhealthy after three failures in a row, healthy again after two successes in a row.
     pub const fn consecutive() -> Self {
         Self::Consecutive { failure_threshold: 3, recovery_threshold: 2 }
     }
@@ -63,16 +80,16 @@ impl Strategy {
 /// ```
 /// use stormproof_core::health::{Config, Strategy};
 ///
-/// let config = Config { strategy: Strategy::Ratio { window: 0, unhealthy_threshold: 2.0 }, ..Default::default() };
+/// let config = Config { strategy: Strategy::ratio_of(0, 2.0), ..Default::default() };
 /// assert_eq!(config.validate().len(), 2);
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(default, deny_unknown_fields))]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Config {
-    /// When it is unhealthy. Default: when half of its last 100 calls failed.
+    /// When it is unhealthy and when healthy again. Default: when half of its last 100 calls failed, and below a quarter.
     pub strategy: Strategy,
-    /// So many of the last errors are kept: at most 1,000. Default: 10.
+    /// Number of last errors kept, at most 1,000. Default: 10.
     pub recent_errors: u32,
 }
 
@@ -87,10 +104,14 @@ impl Config {
     pub fn validate(&self) -> Vec<Invalid> {
         let mut check = Check::default();
         match self.strategy {
-            Strategy::Ratio { window, unhealthy_threshold: share } => {
+            Strategy::Ratio { window, unhealthy_threshold: share, healthy_threshold: back, minimum_calls } => {
                 check.that((1..=65_536).contains(&window), "strategy.ratio.window", window, "1 to 65536");
                 let valid = share > 0.0 && share <= 1.0;
                 check.that(valid, "strategy.ratio.unhealthy_threshold", share, "above 0 and at most 1");
+                let back = back.unwrap_or(share);
+                let below = "above 0 and at most unhealthy_threshold";
+                check.that(!valid || back > 0.0 && back <= share, "strategy.ratio.healthy_threshold", back, below);
+                check.that(minimum_calls >= 1, "strategy.ratio.minimum_calls", minimum_calls, "1 or more");
             }
             Strategy::Consecutive { failure_threshold: down, recovery_threshold: up } => {
                 check.that(down >= 1, "strategy.consecutive.failure_threshold", down, "1 or more");
@@ -145,11 +166,13 @@ pub struct Report {
 /// use std::time::Duration;
 /// use stormproof_core::{HealthTracker, Instant, health::Status};
 ///
-/// let tracker = HealthTracker::new("openai"); // unhealthy when half of the last 100 calls failed
+/// let tracker = HealthTracker::new("openai"); // unhealthy when half of the last 100 calls, at least 10, failed
 /// let now = Instant::ZERO;
-/// assert!(tracker.record_success(now, Duration::from_millis(150)).is_none());
-/// let change = tracker.record_failure(now, "timeout").expect("one of two");
-/// assert_eq!((change.to, change.as_str()), (Status::Unhealthy, "degraded"));
+/// for _ in 0..5 {
+///     assert!(tracker.record_success(now, Duration::from_millis(150)).is_none());
+/// }
+/// let changes: Vec<_> = (0..5).filter_map(|_| tracker.record_failure(now, "timeout")).collect();
+/// assert_eq!((changes[0].to, changes[0].as_str()), (Status::Unhealthy, "degraded"));
 /// let report = tracker.status(now);
 /// assert_eq!((report.healthy, report.success_rate), (false, 0.5));
 /// ```
@@ -289,7 +312,13 @@ impl Record {
         self.last_check = self.last_check.max(Some(now));
         self.window.record(failed, false);
         let unhealthy = match self.config.strategy {
-            Strategy::Ratio { unhealthy_threshold, .. } => self.window.tally().failure_ratio() >= unhealthy_threshold,
+            Strategy::Ratio { unhealthy_threshold, healthy_threshold, .. } if self.unhealthy => {
+                self.window.tally().failure_ratio() >= healthy_threshold.unwrap_or(unhealthy_threshold / 2.0)
+            }
+            Strategy::Ratio { window, unhealthy_threshold, minimum_calls, .. } => {
+                let tally = self.window.tally();
+                tally.calls >= minimum_calls.min(window) && tally.failure_ratio() >= unhealthy_threshold
+            }
             Strategy::Consecutive { recovery_threshold, .. } if self.unhealthy => {
                 self.consecutive_successes < recovery_threshold
             }

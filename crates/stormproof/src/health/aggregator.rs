@@ -3,20 +3,19 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use stormproof_core as core;
-use stormproof_core::Name;
 use stormproof_core::health::{Report, Status};
+use stormproof_core::{Name, Stage};
 
 use super::HealthTracker;
 use crate::stages::CircuitBreaker;
 
-/// Whose health is asked for.
+/// What an aggregator looks at.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Source {
-    /// That of a component by what became of its calls.
+    /// A tracker: the health of a component by the outcomes of its calls.
     Tracker(HealthTracker),
-    /// That of what stands behind a circuit: closed is healthy, half-open degraded, open circuit-open.
+    /// A circuit: closed is healthy, half-open degraded, open circuit-open.
     Breaker(CircuitBreaker),
 }
 
@@ -33,10 +32,11 @@ impl From<&CircuitBreaker> for Source {
 }
 
 impl Source {
-    fn name(&self) -> &Name {
+    /// A tracker and a breaker of one name are two sources.
+    fn key(&self) -> (Name, &'static str) {
         match self {
-            Self::Tracker(tracker) => tracker.name(),
-            Self::Breaker(breaker) => breaker.name(),
+            Self::Tracker(tracker) => (tracker.name().clone(), Stage::Health.as_str()),
+            Self::Breaker(breaker) => (breaker.name().clone(), Stage::Breaker.as_str()),
         }
     }
 
@@ -58,15 +58,15 @@ impl Source {
     }
 }
 
-/// A component among others.
+/// The health of a component among others. One that has a tracker and a breaker shows the worse of the two.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct ServiceHealth {
-    /// How well it is.
+    /// Its status.
     pub status: Status,
     /// Whether nothing works without it.
     pub critical: bool,
-    /// Successes among its calls, 0 to 1.
+    /// Share of successes among its calls, 0 to 1.
     pub success_rate: f64,
     /// A breaker's [`health_score`](CircuitBreaker::health_score).
     pub health_score: Option<f64>,
@@ -74,13 +74,26 @@ pub struct ServiceHealth {
     pub report: Option<Report>,
 }
 
+impl ServiceHealth {
+    /// Both sources of one component.
+    fn with(self, other: Self) -> Self {
+        Self {
+            status: self.status.worse(other.status),
+            critical: self.critical || other.critical,
+            success_rate: self.success_rate.min(other.success_rate),
+            health_score: self.health_score.or(other.health_score),
+            report: self.report.or(other.report),
+        }
+    }
+}
+
 /// The health of a whole at one moment.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Overall {
-    /// The whole, by the rules of [`stormproof_core::HealthAggregator`].
+    /// The whole, by the rules of [`Status::of_parts`]. Each tracker and each breaker is a part.
     pub status: Status,
-    /// Its parts.
+    /// The components by name.
     pub services: BTreeMap<Name, ServiceHealth>,
 }
 
@@ -93,13 +106,18 @@ pub struct Overall {
 /// let health = HealthAggregator::new();
 /// health.add(&openai);
 /// health.add(&search);
-/// openai.record_failure("timeout");
+/// for _ in 0..10 {
+///     openai.record_failure("timeout");
+/// }
 /// let overall = health.overall();
 /// assert_eq!(overall.status, Status::Degraded);
 /// assert_eq!(overall.services["openai"].status, Status::Unhealthy);
 /// ```
 #[derive(Clone, Debug, Default)]
-pub struct HealthAggregator(Arc<Mutex<BTreeMap<Name, (Source, bool)>>>);
+pub struct HealthAggregator(Arc<Mutex<Members>>);
+
+/// Sources by name and kind, each with whether it is critical.
+type Members = BTreeMap<(Name, &'static str), (Source, bool)>;
 
 impl HealthAggregator {
     /// Without components, which is healthy.
@@ -107,7 +125,7 @@ impl HealthAggregator {
         Self::default()
     }
 
-    /// Adds a tracker or a breaker: if it alone is down, the whole is degraded. One of the same name is replaced.
+    /// Adds a tracker or a breaker: if it alone is down, the whole is degraded. Replaces one of the same name and kind.
     pub fn add(&self, source: impl Into<Source>) {
         self.insert(source.into(), false);
     }
@@ -118,29 +136,35 @@ impl HealthAggregator {
     }
 
     fn insert(&self, source: Source, critical: bool) {
-        let replaced = self.lock().insert(source.name().clone(), (source, critical));
+        let replaced = self.lock().insert(source.key(), (source, critical));
         drop(replaced);
     }
 
-    /// Takes a component out; whether it was there.
+    /// Removes the tracker and the breaker of this name; returns whether there was one.
     pub fn remove(&self, name: &str) -> bool {
-        let removed = self.lock().remove(name);
-        removed.is_some()
+        let mut members = self.lock();
+        let (removed, left): (Members, Members) =
+            std::mem::take(&mut *members).into_iter().partition(|((known, _), _)| known.as_str() == name);
+        *members = left;
+        drop(members);
+        !removed.is_empty()
     }
 
     /// The whole and its parts, as they are now.
     pub fn overall(&self) -> Overall {
         let members = self.lock().clone();
-        let mut whole = core::HealthAggregator::default();
-        let services: BTreeMap<_, _> =
-            members.into_iter().map(|(name, (source, critical))| (name, source.look(critical))).collect();
-        for (name, service) in &services {
-            whole.set(name.clone(), service.status, service.critical);
+        let parts: Vec<_> =
+            members.into_iter().map(|((name, _), (source, critical))| (name, source.look(critical))).collect();
+        let status = Status::of_parts(parts.iter().map(|(_, part)| (part.status, part.critical)));
+        let mut services: BTreeMap<Name, ServiceHealth> = BTreeMap::new();
+        for (name, part) in parts {
+            let known = services.remove(&name);
+            services.insert(name, known.map_or(part.clone(), |known| known.with(part)));
         }
-        Overall { status: whole.status(), services }
+        Overall { status, services }
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<Name, (Source, bool)>> {
+    fn lock(&self) -> MutexGuard<'_, Members> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

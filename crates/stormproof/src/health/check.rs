@@ -25,22 +25,18 @@ impl Finding {
         Self { status, message: message.map(|text| bounded(text, ERROR_BYTES).into()) }
     }
 
-    /// What a check that goes through a policy found: circuit open if the breaker did not let it through, unknown if
-    /// another stage did not (nothing was asked), unhealthy if it failed or took too long.
-    ///
-    /// Give such a check more time than its policy has: one that the checker gives up counts neither way for the breaker.
+    /// The finding of a check that calls through a policy: circuit open if the breaker refused, unknown if another stage
+    /// did (nothing was asked), unhealthy if the call failed or took too long.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    /// use std::time::Duration;
-    /// use stormproof::{HealthChecker, Policy, health::{self, Finding, Registration, Status}};
+    /// use stormproof::{HealthChecker, Policy, health::{self, Finding, Status}};
     ///
     /// # async fn agent_card() -> Result<(), &'static str> { Err("no route") }
     /// let policy = Policy::from_config("billing agent", health::check_policy())?; // opens after three failures
-    /// let longer = Registration { timeout: Some(Duration::from_secs(15)), ..Default::default() };
     /// let checker = HealthChecker::new();
-    /// checker.register_with("billing agent", longer, move || {
+    /// checker.register("billing agent", move || {
     ///     let policy = policy.clone();
     ///     async move { Finding::of_call(&policy.call(|_| agent_card()).await) }
     /// })?;
@@ -137,9 +133,9 @@ impl CheckReport {
         let samples = vec![
             Sample::gauge("status", "How bad it is, 0 (healthy) to 5 (critical).", self.status.severity().into()),
             Sample::gauge("consecutive_failures", "Failures since the last success.", self.consecutive_failures.into()),
-            Sample::gauge("check_seconds", "How long the last check took.", self.latency.as_secs_f64()),
+            Sample::gauge("seconds", "How long the last check took.", self.latency.as_secs_f64()),
         ];
-        Snapshot { stage: Stage::Health, name, samples }
+        Snapshot { stage: Stage::HealthCheck, name, samples }
     }
 
     /// Takes a finding over. Returns the change worth telling.

@@ -6,8 +6,8 @@ use std::future::Future;
 use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Poll;
+use std::time::Duration;
 
-use stormproof_core as core;
 use stormproof_core::event::Kind;
 use stormproof_core::health::{Checks, Status, Transition};
 use stormproof_core::{Event, Instant, Mistakes, Name, Snapshot};
@@ -17,13 +17,18 @@ use tokio::task::{Id, JoinError, JoinSet};
 use super::check::{AlreadyRegistered, CheckReport, Finding, Registration};
 use crate::clock::{Clock, Sleep};
 use crate::events::Listener;
+use crate::inherited;
 use crate::subject::Subject;
+
+const TIMED_OUT: &str = "timed out";
 
 type Check = Arc<dyn Fn() -> Pin<Box<dyn Future<Output = Finding> + Send>> + Send + Sync>;
 
 /// Runs health checks together and keeps what they found for a while. Clones are the same checker.
 ///
 /// A check that takes too long, fails or panics is unhealthy. Each runs as a task of its own, so it needs a tokio runtime.
+/// A call through a policy on the checker's clock has no more time than the check it is part of, and its breaker counts
+/// it as a failure if that runs out.
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")]
@@ -165,7 +170,7 @@ impl HealthChecker {
         self.0.lock().checks.iter().map(|(name, known)| (name.clone(), known.report.clone())).collect()
     }
 
-    /// The whole by what was found last, by the rules of [`stormproof_core::HealthAggregator`]: unknown before the first
+    /// The whole by what was found last, by the rules of [`Status::of_parts`]: unknown before the first
     /// check, and healthy if nothing is registered.
     pub fn overall_status(&self) -> Status {
         self.0.lock().overall()
@@ -213,11 +218,7 @@ impl HealthChecker {
 
 impl State {
     fn overall(&self) -> Status {
-        let mut whole = core::HealthAggregator::default();
-        for (name, known) in &self.checks {
-            whole.set(name.clone(), known.report.status, known.options.critical);
-        }
-        whole.status()
+        Status::of_parts(self.checks.values().map(|known| (known.report.status, known.options.critical)))
     }
 }
 
@@ -237,7 +238,7 @@ impl Shared {
         let mut running: HashMap<Id, (Name, Instant)> = HashMap::with_capacity(due.len());
         for (name, check, options) in due {
             let until = began + options.timeout.unwrap_or(self.config.timeout);
-            let task = tasks.spawn(async move { check().await });
+            let task = tasks.spawn(limited(check, self.subject.clock.clone(), until));
             running.insert(task.id(), (name, until));
         }
         while let Some(until) = running.values().map(|(_, until)| *until).min() {
@@ -248,14 +249,15 @@ impl Shared {
                     self.found(running.remove(&error.id()), began, panicked);
                 }
                 None => {
-                    // Not waited for any longer. A task that blocks its thread cannot be ended, but it is not heard.
+                    // Reported without it. The task ends by itself a little later.
                     let now = self.subject.now().max(until);
                     for (_, late) in running.extract_if(|_, (_, until)| *until <= now) {
-                        self.found(Some(late), began, Finding::new(Status::Unhealthy, Some("timed out")));
+                        self.found(Some(late), began, Finding::new(Status::Unhealthy, Some(TIMED_OUT)));
                     }
                 }
             }
         }
+        tasks.detach_all();
         self.conclude(edition);
     }
 
@@ -295,6 +297,20 @@ impl Shared {
             self.subject.tell(now, || Kind::Health { component: self.subject.name.clone(), transition });
         }
     }
+}
+
+/// Time after its limit in which a check may still end by itself: policies in it then settle what they admitted.
+const GRACE: Duration = Duration::from_secs(1);
+
+/// Runs a check whose calls take `until` for their own deadline, and drops it if it goes on past that.
+async fn limited(check: Check, clock: Clock, until: Instant) -> Finding {
+    let mut late = pin!(clock.sleep_until(until + GRACE));
+    let mut found = pin!(async move { check().await });
+    std::future::poll_fn(|cx| match inherited::scope_of_own(&clock, until, || found.as_mut().poll(cx)) {
+        Poll::Ready(finding) => Poll::Ready(finding),
+        Poll::Pending => late.as_mut().poll(cx).map(|()| Finding::new(Status::Unhealthy, Some(TIMED_OUT))),
+    })
+    .await
 }
 
 /// The next task that ends, or `None` at the end of `sleep`. One that has ended comes first.

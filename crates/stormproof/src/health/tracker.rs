@@ -22,9 +22,11 @@ use crate::subject::Live;
 /// use std::time::Duration;
 /// use stormproof::HealthTracker;
 ///
-/// let tracker = HealthTracker::new("openai"); // unhealthy when half of the last 100 calls failed
-/// tracker.record_success(Duration::from_millis(150));
-/// tracker.record_failure("timeout");
+/// let tracker = HealthTracker::new("openai"); // unhealthy when half of the last 100 calls, at least 10, failed
+/// for _ in 0..5 {
+///     tracker.record_success(Duration::from_millis(150));
+///     tracker.record_failure("timeout");
+/// }
 /// let report = tracker.status();
 /// assert_eq!((report.healthy, report.success_rate), (false, 0.5));
 /// assert_eq!(&*report.recent_errors[0].error, "timeout");

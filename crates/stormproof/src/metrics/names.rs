@@ -201,14 +201,14 @@ const ARAGORA_CODE: &[Row] = &[
     row(
         ("resilience_health_status", Kind::Gauge),
         "component",
-        &[("health", "status")],
+        &[("health", "status"), ("health_check", "status")],
         How::Sum,
         "How bad a component's health is, from 0 (healthy).",
     ),
     row(
         ("resilience_health_consecutive_failures", Kind::Gauge),
         "component",
-        &[("health", "consecutive_failures")],
+        &[("health", "consecutive_failures"), ("health_check", "consecutive_failures")],
         How::Sum,
         "Failures in a row.",
     ),

@@ -1,5 +1,7 @@
 //! Rows D to H of the acceptance table that no case T or X shows: bulkheads, limiters, fallbacks, timeouts, health.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use stormproof::health::{self, Finding, Registration, Status};
@@ -100,17 +102,21 @@ fn h_1_to_h_4_trackers_and_their_whole() {
     health.add(&openai);
     health.add(&search);
     assert_eq!(health.overall().status, Status::Healthy);
-    openai.record_success(ms(150));
-    openai.record_success(ms(250));
+    for _ in 0..3 {
+        openai.record_success(ms(150));
+        openai.record_success(ms(250));
+    }
     openai.record_failure("timeout");
     let report = openai.status();
-    assert!(report.healthy && report.success_rate > 0.66);
+    assert!(report.healthy && report.success_rate > 0.85);
     assert_eq!(report.average_latency, Some(ms(200)));
     assert_eq!(report.recent_errors.iter().map(|recent| &*recent.error).collect::<Vec<_>>(), ["timeout"]);
     search.record_failure("refused");
+    assert_eq!(health.overall().status, Status::Healthy, "one call says nothing");
+    (0..9).for_each(|_| search.record_failure("refused"));
     let overall = health.overall();
     assert_eq!((overall.status, overall.services["search"].status), (Status::Degraded, Status::Unhealthy));
-    openai.record_failure("timeout");
+    (0..5).for_each(|_| openai.record_failure("timeout"));
     assert_eq!(health.overall().status, Status::Unhealthy, "half of the calls: all are down");
 }
 
@@ -143,6 +149,42 @@ async fn h_5_to_h_9_a_guarded_check_says_unhealthy_and_then_circuit_open() {
     let finding = Finding::of_call(&busy.call(|_| async { Ok::<_, &str>(()) }).await);
     assert_eq!(finding.status, Status::Unknown);
     assert_eq!(Finding::of_call(&Ok::<_, Error<&str>>(())), Finding::from(Status::Healthy));
+}
+
+#[tokio::test(start_paused = true)]
+async fn h_5_and_h_9_a_check_that_the_checker_gives_up_counts_for_its_breaker() {
+    // The checker's 5 s are shorter than the policy's 10 s, and than those of any policy without a limit.
+    for policy in
+        [health::check_policy(), stormproof::config::Config { attempt_timeout: None, ..health::check_policy() }]
+    {
+        let clock = Clock::tokio();
+        let policy = Policy::builder("agent").config(policy).clock(&clock).build().unwrap();
+        let checks = health::Checks { cache_ttl: Duration::ZERO, ..Default::default() };
+        let checker = HealthChecker::with_clock("health", checks, &clock).unwrap();
+        let asked = Arc::new(AtomicU32::new(0));
+        let register = checker.register("agent", {
+            let asked = asked.clone();
+            move || {
+                let (policy, asked) = (policy.clone(), asked.clone());
+                async move {
+                    let hangs = |_| {
+                        asked.fetch_add(1, Ordering::Relaxed);
+                        std::future::pending::<Result<(), &str>>()
+                    };
+                    Finding::of_call(&policy.call(hangs).await)
+                }
+            }
+        });
+        register.unwrap();
+        let began = tokio::time::Instant::now();
+        let mut seen = Vec::new();
+        for _ in 0..5 {
+            seen.push(checker.check_all().await["agent"].status);
+        }
+        assert_eq!(seen[..3], [Status::Unhealthy; 3]);
+        assert_eq!(seen[3..], [Status::CircuitOpen; 2]);
+        assert_eq!((asked.load(Ordering::Relaxed), began.elapsed()), (3, s(15)), "then the agent is left alone");
+    }
 }
 
 #[tokio::test]

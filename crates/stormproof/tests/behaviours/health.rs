@@ -254,7 +254,7 @@ fn t_78_trackers_and_breakers_together() {
     };
     fail();
     assert_eq!(health.overall().services["search"].health_score, Some(0.5));
-    tracker.record_failure("timeout");
+    (0..10).for_each(|_| tracker.record_failure("timeout"));
     assert_eq!(health.overall().status, Status::Degraded);
     fail();
     let overall = health.overall();
@@ -263,4 +263,28 @@ fn t_78_trackers_and_breakers_together() {
     assert_eq!(health.overall().services["search"].status, Status::Degraded, "half-open");
     assert!(health.remove("search") && !health.remove("search"));
     assert_eq!(health.overall().status, Status::Unhealthy, "all that are left");
+}
+
+#[test]
+fn a_tracker_and_a_breaker_of_one_name_are_two_parts() {
+    let tracker = HealthTracker::new("openai");
+    let breaker = stormproof::CircuitBreaker::new("openai");
+    for order in 0..2 {
+        let health = HealthAggregator::new();
+        if order == 0 {
+            health.add_critical(&tracker);
+            health.add(&breaker);
+        } else {
+            health.add(&breaker);
+            health.add_critical(&tracker);
+        }
+        tracker.reset();
+        assert_eq!(health.overall().status, Status::Healthy);
+        (0..10).for_each(|_| tracker.record_failure("timeout"));
+        let overall = health.overall();
+        let openai = &overall.services["openai"];
+        assert_eq!((overall.status, openai.status, openai.critical), (Status::Unhealthy, Status::Unhealthy, true));
+        assert!(openai.report.is_some() && openai.health_score == Some(1.0), "both are shown");
+        assert!(health.remove("openai") && health.overall().services.is_empty());
+    }
 }
