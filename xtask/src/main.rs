@@ -5,6 +5,8 @@
 
 mod api;
 mod chaos;
+#[cfg(test)]
+mod circles;
 mod deep;
 mod docs;
 mod features;

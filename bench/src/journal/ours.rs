@@ -15,10 +15,13 @@ use tokio::sync::mpsc;
 use crate::floor::Slices;
 use crate::turns::{AT_ONCE, Contender, Effort, Engine, Turn, What};
 
+/// The name under which ours take part.
+pub const OURS: &str = "stormproof";
+
 /// The argument that makes this program one that dies.
 pub const CRASH: &str = "--crash";
 
-/// So many steps have been done when it does.
+/// Number of steps that are done when it does.
 pub const DONE: u32 = 1000;
 
 const DIED: i32 = 86;
@@ -49,7 +52,7 @@ pub fn contenders(effort: Effort) -> Vec<Contender> {
     let mut contenders = Vec::new();
     for engine in [Engine::Sqlite, Engine::Postgres] {
         let mut add = |what, at_once, work| {
-            contenders.push(Contender { name: crate::report::OURS, engine, at_once, what, work });
+            contenders.push(Contender { name: OURS, engine, at_once, what, work });
         };
         for at_once in [1, AT_ONCE] {
             let each = effort.steps(at_once);

@@ -5,11 +5,8 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use crate::ours::DONE;
+use crate::ours::{DONE, OURS};
 use crate::turns::{AT_ONCE, Engine, Pair, Quartiles, Row, Table, What};
-
-/// The name under which ours take part.
-pub const OURS: &str = "stormproof";
 
 /// The figures and the targets as Markdown.
 pub fn text(table: &Table) -> String {

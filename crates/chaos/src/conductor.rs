@@ -2,7 +2,7 @@
 
 use std::{
     fmt, fs,
-    path::{Path, PathBuf},
+    path::Path,
     sync::atomic::{AtomicBool, AtomicU64, Ordering},
     thread,
     time::{Duration, Instant},
@@ -15,7 +15,8 @@ use crate::{
     auditor::Auditor,
     bank,
     crew::{Counts, Crew, listen},
-    faults::{Fault, Mix},
+    faults::Fault,
+    options::Options,
     process::Process,
     tables::{Engine, Tables},
     verdict::{Facts, Verdict, run_id},
@@ -25,55 +26,6 @@ use crate::{
 
 /// Without any progress for so long, something hangs.
 const PATIENCE: Duration = Duration::from_secs(60);
-
-/// How much chaos.
-#[derive(Clone, Debug)]
-pub struct Options {
-    /// This program, for its parts that are processes.
-    pub program: PathBuf,
-    /// Which database.
-    pub engine: Engine,
-    /// At least so many runs.
-    pub runs: u64,
-    /// At least so long.
-    pub least: Duration,
-    /// Decides the faults.
-    pub seed: u64,
-    /// Processes that work.
-    pub workers: usize,
-    /// Runs at a time in each.
-    pub slots: u32,
-    /// Runs that are open at a time.
-    pub open: u64,
-    /// The workers' lease.
-    pub lease: Duration,
-    /// How long the bank takes, at most, before and after a call takes effect.
-    pub lag: Duration,
-    /// Which faults.
-    pub mix: Mix,
-    /// A library that is loaded into the workers: it makes SIGUSR1 a fork.
-    pub forking: Option<PathBuf>,
-}
-
-impl Options {
-    /// Three workers, two hundred runs, a lease of 150 ms.
-    pub fn new(program: PathBuf, engine: Engine, seed: u64) -> Self {
-        Self {
-            program,
-            engine,
-            runs: 200,
-            least: Duration::ZERO,
-            seed,
-            workers: 3,
-            slots: 16,
-            open: 40,
-            lease: Duration::from_millis(150),
-            lag: Duration::from_millis(8),
-            mix: if engine == Engine::Sqlite { Mix::SQLITE } else { Mix::POSTGRES },
-            forking: None,
-        }
-    }
-}
 
 /// What happened.
 #[derive(Clone, Debug, Default)]
@@ -154,7 +106,7 @@ impl Place {
                 // be restarted for as long as the server waits for the packet, a minute by default; and whoever cuts
                 // connections waits for the server.
                 let server = Server::start_with(&[("fsync", "off"), ("authentication_timeout", "1s")])?;
-                let database = server.database()?;
+                let database = Database::of(&server)?;
                 Ok(Self { url: database.url().into(), postgres: Some((database, server)) })
             }
         }

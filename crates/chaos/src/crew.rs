@@ -16,8 +16,8 @@ use std::{
 use rustix::process::Signal;
 
 use crate::{
-    conductor::Options,
     faults::{Due, Fault, Faults},
+    options::Options,
     process::Process,
     worker::Task,
 };

@@ -10,6 +10,7 @@ pub mod bank;
 pub mod conductor;
 mod crew;
 pub mod faults;
+pub mod options;
 pub mod plan;
 pub mod process;
 pub mod tables;

@@ -24,12 +24,7 @@ fn main() -> ExitCode {
 mod roles {
     use std::{path::Path, time::Duration};
 
-    use stormproof_chaos::{
-        bank,
-        conductor::{Options, conduct},
-        tables::Engine,
-        worker::Task,
-    };
+    use stormproof_chaos::{bank, conductor::conduct, options::Options, tables::Engine, worker::Task};
 
     const USAGE: &str = "\
 usage: stormproof-chaos [--engine sqlite|postgres|both] [--runs N] [--minutes M] [--seed S]

@@ -5,7 +5,8 @@
 use std::{path::PathBuf, time::Duration};
 
 use stormproof_chaos::{
-    conductor::{Options, Report, conduct},
+    conductor::{Report, conduct},
+    options::Options,
     tables::Engine,
 };
 

@@ -33,7 +33,7 @@ struct World {
 impl World {
     async fn begin(lease: Duration) -> Self {
         let server = Server::start().unwrap();
-        let database = server.database().unwrap();
+        let database = Database::of(&server).unwrap();
         let journal = open(database.url(), lease).await.unwrap();
         sql(database.url(), "create table rows (run text not null, seq bigint not null)");
         let calls = Arc::new(AtomicU32::new(0));

@@ -6,8 +6,9 @@
 use std::{path::PathBuf, process::Command, time::Duration};
 
 use stormproof_chaos::{
-    conductor::{Options, Report, conduct},
+    conductor::{Report, conduct},
     faults::Mix,
+    options::Options,
     tables::Engine,
 };
 

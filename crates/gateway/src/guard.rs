@@ -2,14 +2,9 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use axum::extract::{Request, State};
-use axum::middleware::Next;
-use axum::response::Response;
 use http::header::{AUTHORIZATION, HOST, HeaderName, ORIGIN};
 use http::uri::Authority;
-use http::{HeaderMap, StatusCode, Uri};
-
-use crate::admin::refuse;
+use http::{HeaderMap, Uri};
 
 /// What is allowed.
 #[derive(Clone, Debug)]
@@ -94,21 +89,6 @@ fn is_same(given: &[u8], secret: &[u8]) -> bool {
         difference |= std::hint::black_box(byte ^ secret[at % secret.len().max(1)]);
     }
     std::hint::black_box(difference) == 0 && !secret.is_empty()
-}
-
-/// Lets in what the guard allows.
-pub(crate) async fn middleware(State(guard): State<std::sync::Arc<Guard>>, request: Request, next: Next) -> Response {
-    let public = request.uri().path() == "/api/health";
-    match guard.check(request.uri(), request.headers(), public) {
-        Ok(()) => next.run(request).await,
-        Err(Barred::Host) => {
-            refuse(StatusCode::MISDIRECTED_REQUEST, "foreign_host", "this host name is not served here")
-        }
-        Err(Barred::Origin) => {
-            refuse(StatusCode::FORBIDDEN, "foreign_origin", "web pages of other origins are not let in")
-        }
-        Err(Barred::Token) => refuse(StatusCode::UNAUTHORIZED, "unauthorized", "the admin token is missing or wrong"),
-    }
 }
 
 #[cfg(test)]

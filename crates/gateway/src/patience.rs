@@ -8,7 +8,17 @@ use stormproof_http::Error;
 use tokio::sync::watch;
 use tokio::time::{Instant, Sleep, sleep};
 
-use crate::upload::Awaited;
+/// Whom an upload waits for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Awaited {
+    /// The upstream: it has all of the body, or does not take what is there.
+    #[default]
+    Upstream,
+    /// The client, which sends nothing at the moment.
+    Client,
+    /// Nobody any more: the client sent nothing for too long.
+    Nobody,
+}
 
 /// Measures one silence after the other. The timer is made for the first and used for all.
 #[derive(Debug)]

@@ -14,8 +14,8 @@ use crate::body::{Reply, Stream};
 use crate::config::Settings;
 use crate::feed::Feed;
 use crate::headers::remove_hop_by_hop;
-use crate::patience;
-use crate::upload::{Awaited, SMALL, Unreceived, Upload};
+use crate::patience::{self, Awaited};
+use crate::upload::{SMALL, Unreceived, Upload};
 use crate::upstream::Upstream;
 use crate::upstreams::Upstreams;
 

@@ -16,7 +16,7 @@ use stormproof_http::BrokenRequest;
 use tokio::sync::watch;
 use tokio::time::timeout;
 
-use crate::patience::Patience;
+use crate::patience::{Awaited, Patience};
 
 /// A body of this length costs no more to keep than the connection that it comes on.
 pub(crate) const SMALL: usize = 64 << 10;
@@ -33,18 +33,6 @@ struct Rest {
     incoming: Incoming,
     patience: Patience,
     progress: watch::Sender<Awaited>,
-}
-
-/// Whom an upload waits for.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) enum Awaited {
-    /// The upstream: it has all of the body, or does not take what is there.
-    #[default]
-    Upstream,
-    /// The client, which sends nothing at the moment.
-    Client,
-    /// Nobody any more: the client sent nothing for too long.
-    Nobody,
 }
 
 /// Why a body could not be received.

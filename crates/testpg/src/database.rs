@@ -33,9 +33,14 @@ impl Database {
         let programs = Programs::find(Wanted::Client)?;
         let since = std::time::UNIX_EPOCH.elapsed().unwrap_or_default().as_nanos() & 0xffff_ffff;
         let name = format!("t{}_{}_{since:08x}", id(), NEXT.fetch_add(1, Ordering::Relaxed));
-        query(&programs, server, &format!("create database {name}"))?;
+        programs.query(server, &format!("create database {name}"))?;
         let url = with_database(server, &name).ok_or_else(|| format!("not the URL of a server: {server}"))?;
         Ok(Self { programs, server: server.to_owned(), name, url })
+    }
+
+    /// A fresh one on a server of one's own.
+    pub fn of(server: &Server) -> Result<Self, String> {
+        Self::on(&server.url("postgres"))
     }
 
     /// Its address: `postgres://…`.
@@ -45,20 +50,20 @@ impl Database {
 
     /// What `psql` answers: a line a row, columns parted by `|`.
     pub fn query(&self, sql: &str) -> Result<String, String> {
-        query(&self.programs, &self.url, sql)
+        self.programs.query(&self.url, sql)
     }
 
     /// Cuts all connections to it; they see a broken one at their next use. How many there were.
     pub fn cut(&self) -> Result<usize, String> {
         let all = "select count(pg_terminate_backend(pid)) from pg_stat_activity where datname = ";
-        let answer = query(&self.programs, &self.server, &format!("{all}'{}'", self.name))?;
+        let answer = self.programs.query(&self.server, &format!("{all}'{}'", self.name))?;
         answer.parse().map_err(|_| format!("not a number: {answer}"))
     }
 }
 
 impl Drop for Database {
     fn drop(&mut self) {
-        let _ = query(&self.programs, &self.server, &format!("drop database if exists {} with (force)", self.name));
+        let _ = self.programs.query(&self.server, &format!("drop database if exists {} with (force)", self.name));
     }
 }
 
@@ -76,17 +81,6 @@ fn shared() -> Result<String, String> {
         None => Server::unflushed()?,
     };
     Ok(own.insert(server).url("postgres"))
-}
-
-/// Asks through `psql`, which every server is installed with, so that this crate needs no client.
-pub(crate) fn query(programs: &Programs, url: &str, sql: &str) -> Result<String, String> {
-    let mut command = programs.command("psql");
-    command.args(["--no-psqlrc", "--no-password", "-qtA", "-v", "ON_ERROR_STOP=1", "-d", url, "-c", sql]);
-    let output = command.current_dir("/").output().map_err(|error| format!("psql: {error}"))?;
-    if output.status.success() {
-        return Ok(String::from_utf8_lossy(&output.stdout).trim_end().to_owned());
-    }
-    Err(format!("psql: {}", String::from_utf8_lossy(&output.stderr).trim_end()))
 }
 
 /// The same URL with another database.

@@ -46,6 +46,17 @@ impl Programs {
             .ok_or_else(|| HINT.to_owned())
     }
 
+    /// Asks through `psql`, which every server is installed with, so that this crate needs no client.
+    pub(crate) fn query(&self, url: &str, sql: &str) -> Result<String, String> {
+        let mut command = self.command("psql");
+        command.args(["--no-psqlrc", "--no-password", "-qtA", "-v", "ON_ERROR_STOP=1", "-d", url, "-c", sql]);
+        let output = command.current_dir("/").output().map_err(|error| format!("psql: {error}"))?;
+        if output.status.success() {
+            return Ok(String::from_utf8_lossy(&output.stdout).trim_end().to_owned());
+        }
+        Err(format!("psql: {}", String::from_utf8_lossy(&output.stderr).trim_end()))
+    }
+
     pub(crate) fn command(&self, program: &str) -> Command {
         let mut command = Command::new(self.folder.join(program));
         // What a developer's shell says of other servers must not reach this one.

@@ -14,9 +14,7 @@ use std::{
 };
 
 use crate::{
-    Database, Programs, Wanted,
-    database::query,
-    install,
+    Programs, Wanted, install,
     keeper::{Keeper, Order, become_user},
 };
 
@@ -86,11 +84,6 @@ impl Server {
         format!("postgres:///{database}?host={}&user={USER}", self.sockets.display())
     }
 
-    /// A fresh database on this server.
-    pub fn database(&self) -> Result<Database, String> {
-        Database::on(&self.url("postgres"))
-    }
-
     /// Ends the server and starts it again.
     pub fn restart(&self, stop: Stop) -> Result<(), String> {
         self.stop(stop)?;
@@ -110,7 +103,7 @@ impl Server {
         self.tell("start")?;
         let start = Instant::now();
         loop {
-            match query(&self.programs, &self.url("postgres"), "select 1") {
+            match self.programs.query(&self.url("postgres"), "select 1") {
                 Ok(_) => return Ok(()),
                 Err(error) if start.elapsed() > PATIENCE => {
                     let log = fs::read_to_string(&self.log).unwrap_or_default();

@@ -14,7 +14,7 @@ use stormproof_testpg::{Database, Server, Stop};
 #[test]
 fn data_outlives_a_restart_and_a_crash() {
     let server = Server::start().unwrap();
-    let database = server.database().unwrap();
+    let database = Database::of(&server).unwrap();
     database.query("create table t(n int)").unwrap();
     for (stop, rows) in [(Stop::Fast, "1"), (Stop::Crash, "2")] {
         database.query("insert into t values (1)").unwrap();

@@ -84,7 +84,7 @@ async fn no_lost_answer_changes_what_happened() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn cuts_and_restarts_under_load_lose_and_double_nothing() {
     let server = Arc::new(Server::unflushed().unwrap());
-    let database = Arc::new(server.database().unwrap());
+    let database = Arc::new(Database::of(&server).unwrap());
     database.query("create table paid (run text, seq int)").unwrap();
     let store = Postgres::open(&format!("{}&timeout=30", database.url())).await.unwrap();
     let me = worker("me");
@@ -150,7 +150,7 @@ async fn cuts_and_restarts_under_load_lose_and_double_nothing() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_that_is_away_is_told_of_in_time_and_found_again() {
     let server = Server::unflushed().unwrap();
-    let database = server.database().unwrap();
+    let database = Database::of(&server).unwrap();
     let store = Postgres::open(&format!("{}&timeout=1", database.url())).await.unwrap();
     let me = worker("me");
     store.join(&me).await.unwrap();

@@ -34,7 +34,7 @@ async fn rate(store: &Postgres, clients: usize, time: Duration) -> f64 {
 #[ignore = "a measurement"]
 async fn speed() {
     let server = Server::start().unwrap();
-    let database = server.database().unwrap();
+    let database = Database::of(&server).unwrap();
     let store = Postgres::open(database.url()).await.unwrap();
     for clients in [1, 4, 16, 64, 256] {
         let rate = rate(&store, clients, Duration::from_secs(4)).await;
@@ -48,7 +48,7 @@ async fn speed() {
 #[ignore = "a measurement"]
 async fn speed_of_claims() {
     let server = Server::unflushed().unwrap();
-    let database = server.database().unwrap();
+    let database = Database::of(&server).unwrap();
     let store = Postgres::open(database.url()).await.unwrap();
     let me = Worker { id: "me".into(), host: "h".into(), version: "1".into(), ttl: Duration::from_secs(600) };
     store.join(&me).await.unwrap();
