@@ -88,7 +88,6 @@ struct Hot {
 struct Cold {
     state: Mutex<State>,
     queue_full: AtomicU64,
-    queue_timeout: AtomicU64,
 }
 
 /// Lets so many calls run at a time; the next ones wait in the order of arrival, the rest is refused.
@@ -97,16 +96,17 @@ struct Cold {
 /// short mutex, a slot that comes free goes straight to the head of the queue, and nobody passes before those who wait.
 ///
 /// ```
-/// use stormproof_core::{Admission, Bulkhead, Progress, bulkhead};
+/// use stormproof_core::{Admission, Bulkhead, Instant, Progress, bulkhead};
 ///
 /// let config = bulkhead::Config { max_concurrent: 1, max_queue: 1, ..Default::default() };
 /// let bulkhead = Bulkhead::with_config("search", config).unwrap();
 /// let mut slot = bulkhead.try_acquire().unwrap();
-/// let Admission::Queued(ticket) = bulkhead.acquire() else { panic!() };
-/// assert!(matches!(bulkhead.acquire(), Admission::Refused(_)));
+/// let now = Instant::ZERO;
+/// let Admission::Queued(ticket) = bulkhead.acquire(now) else { panic!() };
+/// assert!(matches!(bulkhead.acquire(now), Admission::Refused(_)));
 ///
-/// assert_eq!(bulkhead.release(&mut slot), Some(ticket));
-/// assert!(matches!(bulkhead.poll(ticket), Progress::Granted { .. }));
+/// assert_eq!(bulkhead.release(&mut slot), [ticket]);
+/// assert!(matches!(bulkhead.poll(now, ticket), (Progress::Granted(_), _)));
 /// ```
 #[derive(Debug)]
 pub struct Bulkhead {
@@ -138,7 +138,7 @@ impl Bulkhead {
             name,
             adapts,
             hot: Padded(Hot { word: Word::new(state.word()), admitted: zero() }),
-            cold: Padded(Cold { state: Mutex::new(state), queue_full: zero(), queue_timeout: zero() }),
+            cold: Padded(Cold { state: Mutex::new(state), queue_full: zero() }),
             measured: Padded(Mutex::new(measured)),
         }
     }
@@ -153,59 +153,49 @@ impl Bulkhead {
         self.cold.0.state.lock().config.clone()
     }
 
-    /// The longest time in the queue, for a caller that was queued just now.
-    pub fn queue_timeout(&self) -> Duration {
-        self.cold.0.state.lock().config.queue_timeout
-    }
-
     /// Takes a slot now or not at all; never passes those who wait.
     #[inline]
     pub fn try_acquire(&self) -> Result<Slot, Refusal<'_>> {
         self.take().or_else(|full| self.try_again(full))
     }
 
-    /// Takes a slot now, or queues for one in the order of arrival, or is refused as [`Reason::QueueFull`].
+    /// Takes a slot now, or queues for one in the order of arrival, or is refused as [`Reason::QueueFull`]. A queued
+    /// ticket should be polled once right away, to learn when to poll again.
     #[inline]
-    pub fn acquire(&self) -> Admission<'_, Slot> {
-        self.take().map_or_else(|_| self.enqueue(), Admission::Granted)
+    pub fn acquire(&self, now: Instant) -> Admission<'_, Slot> {
+        self.take().map_or_else(|_| self.enqueue(now), Admission::Granted)
     }
 
-    /// Asks for a queued caller: granted once a slot was handed to it. One who is not in the queue (any more) waits
-    /// for ever.
-    pub fn poll(&self, ticket: Ticket) -> Progress<Slot> {
-        if self.cold.0.state.lock().collect(ticket) {
-            Progress::Granted { token: self.counted(Slot::new()), wake: None }
-        } else {
-            Progress::Waiting { until: Instant::FAR_FUTURE }
-        }
+    /// Asks for a queued caller: granted once a slot was handed to it, refused as [`Reason::QueueTimeout`] once its time
+    /// in the queue is over, and so is a ticket that is not known (any more). Returns whom to poll besides.
+    ///
+    /// A slot that was handed to a caller which does not ask for it goes to the next after 10 ms.
+    pub fn poll(&self, now: Instant, ticket: Ticket) -> (Progress<'_, Slot>, Vec<Ticket>) {
+        let (progress, woken) = self.exclusively(|state| state.poll(now, ticket));
+        let progress = match progress {
+            Some(Progress::Granted(slot)) => Progress::Granted(self.counted(slot)),
+            Some(waiting) => waiting,
+            None => Progress::Refused(self.refusal(Reason::QueueTimeout)),
+        };
+        (progress, woken)
     }
 
     /// Leaves the queue without a trace; those behind move up. A slot that was granted meanwhile goes to the next in
-    /// the queue, who is returned and should be polled. Does nothing for a ticket that is not known (any more).
-    pub fn cancel(&self, ticket: Ticket) -> Option<Ticket> {
-        self.exclusively(|state| state.leave(ticket)).1
+    /// the queue. Returns whom to poll. Does nothing for a ticket that is not known (any more).
+    pub fn cancel(&self, ticket: Ticket) -> Vec<Ticket> {
+        self.exclusively(|state| state.leave(ticket))
     }
 
-    /// Like [`cancel`](Self::cancel), because the time in the queue is over: counted, and answered with the refusal.
-    /// Poll once more before, a slot may have come at the last moment.
-    pub fn time_out(&self, ticket: Ticket) -> (Option<Ticket>, Refusal<'_>) {
-        let (waited, wake) = self.exclusively(|state| state.leave(ticket));
-        if waited {
-            self.cold.0.queue_timeout.fetch_add(1, Ordering::Relaxed);
-        }
-        (wake, self.refusal(Reason::QueueTimeout))
-    }
-
-    /// Gives a slot back; with somebody waiting it is handed to the head of the queue, who is returned and should be
-    /// polled. Only the first release of a slot has an effect.
+    /// Gives a slot back; with somebody waiting it is handed to the head of the queue. Returns whom to poll: the head, and
+    /// the one behind it. Only the first release of a slot has an effect.
     #[inline]
-    pub fn release(&self, slot: &mut Slot) -> Option<Ticket> {
+    pub fn release(&self, slot: &mut Slot) -> Vec<Ticket> {
         if std::mem::replace(&mut slot.spent, true) {
-            return None;
+            return Vec::new();
         }
         let freed = self.hot.0.word.update(|word| Ok::<_, Infallible>(word - active(word).min(1)));
         if freed.is_ok() {
-            return None;
+            return Vec::new();
         }
         self.exclusively(State::release)
     }
@@ -237,7 +227,7 @@ impl Bulkhead {
         let limit = limiter.limit();
         let wake = self.exclusively(|state| {
             state.limit = limit;
-            std::iter::from_fn(|| state.hand_over()).collect()
+            state.hand_over()
         });
         Some(Adjusted { wake, told: measured.tell(limit) })
     }
@@ -261,7 +251,7 @@ impl Bulkhead {
 
     /// The numbers now.
     pub fn stats(&self) -> Stats {
-        let Cold { state, queue_full, queue_timeout } = &self.cold.0;
+        let Cold { state, queue_full } = &self.cold.0;
         let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         let state = state.lock();
         Stats {
@@ -270,7 +260,7 @@ impl Bulkhead {
             max_concurrent: state.limit,
             max_queue: state.config.max_queue,
             admitted: get(&self.hot.0.admitted),
-            refused: get(queue_full).saturating_add(get(queue_timeout)),
+            refused: get(queue_full).saturating_add(state.timed_out),
         }
     }
 
@@ -278,8 +268,9 @@ impl Bulkhead {
     pub fn snapshot(&self) -> Snapshot {
         const REFUSED: &str = "Calls refused, by reason.";
         let stats = self.stats();
-        let refused = |counter: &AtomicU64, reason: Reason| {
-            Sample::counter("refused", REFUSED, counter.load(Ordering::Relaxed)).label("reason", reason.as_str())
+        let queue_full = self.cold.0.queue_full.load(Ordering::Relaxed);
+        let refused = |count: u64, reason: Reason| {
+            Sample::counter("refused", REFUSED, count).label("reason", reason.as_str())
         };
         let mut samples = vec![
             Sample::gauge("active", "Slots taken.", stats.active.into()),
@@ -287,8 +278,8 @@ impl Bulkhead {
             Sample::gauge("max_concurrent", "Slots there are.", stats.max_concurrent.into()),
             Sample::gauge("max_queue", "Calls that may wait for a slot.", stats.max_queue.into()),
             Sample::counter("admitted", "Slots given out.", stats.admitted),
-            refused(&self.cold.0.queue_full, Reason::QueueFull),
-            refused(&self.cold.0.queue_timeout, Reason::QueueTimeout),
+            refused(queue_full, Reason::QueueFull),
+            refused(stats.refused.saturating_sub(queue_full), Reason::QueueTimeout),
         ];
         if let Some(adaptive) = self.adaptive() {
             let seconds = |metric, help, time: Duration| Sample::gauge(metric, help, time.as_secs_f64());
@@ -326,10 +317,10 @@ impl Bulkhead {
 
     /// The rest of `acquire`.
     #[cold]
-    fn enqueue(&self) -> Admission<'_, Slot> {
+    fn enqueue(&self, now: Instant) -> Admission<'_, Slot> {
         let answer = self.exclusively(|state| match state.admit() {
             Some(slot) => Ok(slot),
-            None => Err(state.enqueue()),
+            None => Err(state.enqueue(now)),
         });
         match answer {
             Ok(slot) => Admission::Granted(self.counted(slot)),
@@ -356,7 +347,7 @@ impl Bulkhead {
             state.limit = measured.configure(&config, &state.config);
             self.adapts.store(config.adaptive.is_some().into(), Ordering::Relaxed);
             state.config = config;
-            Ok(std::iter::from_fn(|| state.hand_over()).collect())
+            Ok(state.hand_over())
         })
     }
 

@@ -109,23 +109,19 @@ pub enum Admission<'a, T> {
     Refused(Refusal<'a>),
 }
 
-/// A queued caller's position, as `poll` sees it.
+/// The answer to a queued caller that polls.
 #[derive(Debug)]
 #[must_use]
-pub enum Progress<T> {
-    /// Its turn has come; `wake` is the one who is first in the queue now and should be polled.
-    Granted {
-        /// What was waited for.
-        token: T,
-        /// Whom to poll next.
-        wake: Option<Ticket>,
-    },
-    /// Not yet. Poll when woken, and not before `until` (which is [`Instant::FAR_FUTURE`](crate::Instant::FAR_FUTURE)
-    /// for all but the head of a rate limiter's queue).
+pub enum Progress<'a, T> {
+    /// Its turn has come.
+    Granted(T),
+    /// Not yet. Poll when woken, and when it is `until`.
     Waiting {
-        /// When this ticket's turn comes by the passing of time.
+        /// When something happens for this ticket by the passing of time.
         until: crate::Instant,
     },
+    /// Its time is over: it is not in the queue (any more).
+    Refused(Refusal<'a>),
 }
 
 /// The stage of a policy, or the thing beside one, that a refusal, an event or a snapshot is about.

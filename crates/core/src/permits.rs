@@ -113,9 +113,7 @@ impl Permits {
     fn measure(&self, policy: &Policy, now: Instant, verdict: &Verdict<'_>, edge: &mut impl Edge) {
         let (Some(stage), Some(slot)) = (&policy.bulkhead, &self.slot) else { return };
         let Some(Adjusted { wake, told }) = stage.observe(now, slot, verdict) else { return };
-        for ticket in wake {
-            edge.wake(ticket);
-        }
+        self::wake(edge, wake);
         if let Some((from, to)) = told {
             emit(policy, now, edge, || Kind::LimitChanged { bulkhead: stage.name().clone(), from, to });
         }
@@ -171,8 +169,8 @@ impl Permits {
 }
 
 #[inline]
-pub(crate) fn wake(edge: &mut impl Edge, ticket: Option<Ticket>) {
-    if let Some(ticket) = ticket {
+pub(crate) fn wake(edge: &mut impl Edge, tickets: impl IntoIterator<Item = Ticket>) {
+    for ticket in tickets {
         edge.wake(ticket);
     }
 }

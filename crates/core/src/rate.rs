@@ -95,9 +95,9 @@ struct Cold {
 /// assert!(limiter.try_acquire(now, 1).is_err());
 ///
 /// let Admission::Queued(ticket) = limiter.acquire(now, 1, Instant::FAR_FUTURE) else { panic!() };
-/// let Progress::Waiting { until } = limiter.poll(now, ticket) else { panic!() };
+/// let (Progress::Waiting { until }, _) = limiter.poll(now, ticket) else { panic!() };
 /// assert_eq!(until.since(now), Duration::from_millis(100));
-/// assert!(matches!(limiter.poll(until, ticket), Progress::Granted { .. }));
+/// assert!(matches!(limiter.poll(until, ticket), (Progress::Granted(_), _)));
 /// ```
 #[derive(Debug)]
 pub struct RateLimiter {
@@ -182,19 +182,19 @@ impl RateLimiter {
     }
 
     /// Asks for a queued caller: the head of the queue is granted once its turn has come. One who is not in the queue
-    /// (any more) waits for ever.
-    pub fn poll(&self, now: Instant, ticket: Ticket) -> Progress<Reservation> {
+    /// (any more) waits for ever. Returns whom to poll besides.
+    pub fn poll(&self, now: Instant, ticket: Ticket) -> (Progress<'_, Reservation>, Vec<Ticket>) {
         self.exclusively(|state| match state.grant(within_range(now), ticket) {
-            None => Progress::Waiting { until: Instant::FAR_FUTURE },
-            Some(Err(turn)) => Progress::Waiting { until: Instant::from_nanos(turn) },
-            Some(Ok(token)) => Progress::Granted { token: self.counted(token), wake: state.head() },
+            None => (Progress::Waiting { until: Instant::FAR_FUTURE }, Vec::new()),
+            Some(Err(turn)) => (Progress::Waiting { until: Instant::from_nanos(turn) }, Vec::new()),
+            Some(Ok(token)) => (Progress::Granted(self.counted(token)), state.head().into_iter().collect()),
         })
     }
 
     /// Leaves the queue without a trace; those behind move up. Returns whom to poll: the new head, if the head left.
     /// Does nothing for a ticket that is not in the queue (any more).
-    pub fn cancel(&self, ticket: Ticket) -> Option<Ticket> {
-        self.exclusively(|state| state.leave(ticket))
+    pub fn cancel(&self, ticket: Ticket) -> Vec<Ticket> {
+        self.exclusively(|state| state.leave(ticket)).into_iter().collect()
     }
 
     /// Corrects a reservation to what was `used`: the rest is given back, what is missing is charged, if need be as a

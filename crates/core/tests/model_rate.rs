@@ -118,7 +118,7 @@ impl Pair {
                 let head = self.model.head();
                 self.model.waiting.retain(|&(waiting, _)| waiting != ticket);
                 let expected = if head == Some(ticket) { self.model.head() } else { None };
-                prop_assert_eq!(self.limiter.cancel(ticket), expected);
+                prop_assert_eq!(self.limiter.cancel(ticket).first().copied(), expected);
             }
             Op::Settle(index, used) if !self.reservations.is_empty() => {
                 let index = index % self.reservations.len();
@@ -191,16 +191,18 @@ impl Pair {
 
     fn poll(&mut self, ticket: Ticket) -> Result<(), TestCaseError> {
         let wait = self.model.head_wait().filter(|_| self.model.head() == Some(ticket));
-        match self.limiter.poll(self.now, ticket) {
-            Progress::Granted { token, wake } => {
+        let (progress, woken) = self.limiter.poll(self.now, ticket);
+        match progress {
+            Progress::Granted(token) => {
                 prop_assert_eq!(wait, Some(0));
                 let (_, cost) = self.model.waiting.remove(0);
                 self.model.credit -= self.model.price(cost);
-                prop_assert_eq!((token.cost(), wake), (cost, self.model.head()));
+                prop_assert_eq!((token.cost(), woken.first().copied()), (cost, self.model.head()));
                 self.reservations.push(token);
             }
             Progress::Waiting { until: Instant::FAR_FUTURE } => prop_assert_eq!(wait, None),
             Progress::Waiting { until } => prop_assert_eq!(wait, Some(nanos(until.since(self.now)))),
+            Progress::Refused(refusal) => prop_assert!(false, "{refusal:?}"),
         }
         Ok(())
     }
@@ -309,7 +311,7 @@ fn threads_together_get_the_rate_and_no_more() {
                     // Polling without being woken stands for every edge, however it wakes.
                     let mut polls = 0_u64;
                     loop {
-                        if let Progress::Granted { token, .. } = limiter.poll(now(), ticket) {
+                        if let (Progress::Granted(token), _) = limiter.poll(now(), ticket) {
                             break Some(token);
                         }
                         polls += 1;

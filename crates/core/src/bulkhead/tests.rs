@@ -4,6 +4,9 @@ use std::collections::VecDeque;
 
 use super::*;
 
+const SECOND: Duration = Duration::from_secs(1);
+const START: Instant = Instant::from_nanos(1_000_000_007);
+
 fn bulkhead(max_concurrent: u32, max_queue: u32) -> Bulkhead {
     Bulkhead::with_config("tests", Config { max_concurrent, max_queue, ..Config::default() }).unwrap()
 }
@@ -13,14 +16,14 @@ fn take(bulkhead: &Bulkhead, count: usize) -> Vec<Slot> {
 }
 
 fn queue(bulkhead: &Bulkhead) -> Ticket {
-    match bulkhead.acquire() {
+    match bulkhead.acquire(START) {
         Admission::Queued(ticket) => ticket,
         other => unreachable!("{other:?}"),
     }
 }
 
 fn granted(bulkhead: &Bulkhead, ticket: Ticket) -> bool {
-    matches!(bulkhead.poll(ticket), Progress::Granted { .. })
+    matches!(bulkhead.poll(START, ticket), (Progress::Granted(_), _))
 }
 
 /// (active, queued)
@@ -33,7 +36,7 @@ fn three_slots_and_a_queue_of_two_refuse_the_sixth() {
     let bulkhead = bulkhead(3, 2);
     let _slots = take(&bulkhead, 3);
     let _waiting = (queue(&bulkhead), queue(&bulkhead));
-    let Admission::Refused(refusal) = bulkhead.acquire() else { unreachable!() };
+    let Admission::Refused(refusal) = bulkhead.acquire(START) else { unreachable!() };
     assert_eq!((refusal.reason, refusal.retry_after), (Reason::QueueFull, Duration::ZERO));
     assert_eq!(bulkhead.snapshot().get("refused", "queue_full"), Some(1.0));
 }
@@ -41,9 +44,9 @@ fn three_slots_and_a_queue_of_two_refuse_the_sixth() {
 #[test]
 fn without_a_queue_a_free_slot_is_still_given() {
     let bulkhead = bulkhead(1, 0);
-    let Admission::Granted(mut slot) = bulkhead.acquire() else { unreachable!() };
-    assert!(matches!(bulkhead.acquire(), Admission::Refused(_)));
-    assert_eq!(bulkhead.release(&mut slot), None);
+    let Admission::Granted(mut slot) = bulkhead.acquire(START) else { unreachable!() };
+    assert!(matches!(bulkhead.acquire(START), Admission::Refused(_)));
+    assert!(bulkhead.release(&mut slot).is_empty());
     assert!(bulkhead.try_acquire().is_ok());
 }
 
@@ -52,12 +55,12 @@ fn a_slot_goes_to_those_who_wait_in_order_and_to_nobody_else() {
     let bulkhead = bulkhead(1, 5);
     let mut slots = take(&bulkhead, 1);
     let (first, second) = (queue(&bulkhead), queue(&bulkhead));
-    assert_eq!(bulkhead.release(&mut slots[0]), Some(first));
+    assert_eq!(bulkhead.release(&mut slots[0]), [first, second]);
     assert!(bulkhead.try_acquire().is_err());
     assert!(!granted(&bulkhead, second));
-    let Progress::Granted { mut token, wake: None } = bulkhead.poll(first) else { unreachable!() };
+    let (Progress::Granted(mut token), _) = bulkhead.poll(START, first) else { unreachable!() };
     assert!(!granted(&bulkhead, first), "a ticket is good for one slot");
-    assert_eq!(bulkhead.release(&mut token), Some(second));
+    assert_eq!(bulkhead.release(&mut token), [second]);
     assert!(granted(&bulkhead, second));
 }
 
@@ -74,12 +77,12 @@ fn a_cancelled_caller_leaves_no_trace() {
     let bulkhead = bulkhead(1, 2);
     let mut slots = take(&bulkhead, 1);
     let (first, second) = (queue(&bulkhead), queue(&bulkhead));
-    assert_eq!(bulkhead.cancel(first), None);
-    assert_eq!(bulkhead.cancel(first), None);
+    assert_eq!(bulkhead.cancel(first), []);
+    assert_eq!(bulkhead.cancel(first), []);
     let third = queue(&bulkhead);
-    assert_eq!(bulkhead.release(&mut slots[0]), Some(second));
-    assert_eq!(bulkhead.cancel(second), Some(third), "a slot that was granted goes to the next");
-    assert_eq!(bulkhead.cancel(third), None);
+    assert_eq!(bulkhead.release(&mut slots[0]), [second, third]);
+    assert_eq!(bulkhead.cancel(second), [third], "a slot that was granted goes to the next");
+    assert_eq!(bulkhead.cancel(third), []);
     assert_eq!(load(&bulkhead), (0, 0));
     assert!(bulkhead.try_acquire().is_ok());
 }
@@ -89,13 +92,52 @@ fn a_queued_caller_whose_time_is_over_is_refused_and_counted_once() {
     let bulkhead = bulkhead(1, 2);
     let mut slots = take(&bulkhead, 1);
     let (first, second) = (queue(&bulkhead), queue(&bulkhead));
-    let (wake, refusal) = bulkhead.time_out(second);
-    assert_eq!((wake, refusal.reason), (None, Reason::QueueTimeout));
-    let _ = bulkhead.time_out(second);
-    assert_eq!(bulkhead.snapshot().get("refused", "queue_timeout"), Some(1.0));
-    let third = queue(&bulkhead);
-    let _ = bulkhead.release(&mut slots[0]);
-    assert_eq!(bulkhead.time_out(first).0, Some(third));
+    let end = START + Config::default().queue_timeout;
+    let refusal = |ticket| match bulkhead.poll(end, ticket) {
+        (Progress::Refused(refusal), woken) if woken.is_empty() => refusal.reason,
+        other => unreachable!("{other:?}"),
+    };
+    assert_eq!([refusal(second), refusal(second)], [Reason::QueueTimeout; 2]);
+    assert_eq!(bulkhead.snapshot().get("refused", "queue_timeout"), Some(2.0), "the first one's time is over as well");
+    let Admission::Queued(third) = bulkhead.acquire(end) else { unreachable!() };
+    assert_eq!(bulkhead.release(&mut slots[0]), [third], "nobody else waits");
+    assert_eq!(refusal(first), Reason::QueueTimeout);
+    assert!(granted(&bulkhead, third), "a slot that came at the last moment");
+}
+
+#[test]
+fn a_slot_that_is_not_collected_goes_to_the_next_who_asks_and_its_place_in_the_queue_stays() {
+    let bulkhead = bulkhead(1, 5);
+    let mut slots = take(&bulkhead, 1);
+    let (unpolled, second, third) = (queue(&bulkhead), queue(&bulkhead), queue(&bulkhead));
+    assert_eq!(bulkhead.release(&mut slots[0]), [unpolled, second]);
+    // When: the second is woken, it learns when the slot lapses.
+    let (Progress::Waiting { until }, _) = bulkhead.poll(START, second) else { unreachable!() };
+    assert_eq!(until.since(START), Duration::from_millis(10));
+    let (Progress::Granted(mut slot), _) = bulkhead.poll(until, second) else { unreachable!() };
+    assert_eq!(load(&bulkhead), (1, 2));
+    // Then: who does not ask is passed over until it does.
+    assert_eq!(bulkhead.release(&mut slot), [third]);
+    assert!(granted(&bulkhead, third));
+    assert!(!granted(&bulkhead, unpolled));
+    let late = queue(&bulkhead);
+    assert_eq!(bulkhead.release(&mut Slot::new()), [unpolled, late]);
+}
+
+#[test]
+fn who_sleeps_in_the_queue_keeps_no_newcomer_from_a_free_slot() {
+    let bulkhead = bulkhead(1, 1);
+    let mut slots = take(&bulkhead, 1);
+    let unpolled = queue(&bulkhead);
+    assert_eq!(bulkhead.release(&mut slots[0]), [unpolled]);
+    let newcomer = queue(&bulkhead);
+    assert!(!granted(&bulkhead, newcomer));
+    let later = START + Duration::from_millis(10);
+    let (Progress::Granted(mut slot), _) = bulkhead.poll(later, newcomer) else { unreachable!() };
+    assert!(bulkhead.release(&mut slot).is_empty());
+    let mut slot = bulkhead.try_acquire().expect("a free slot, though somebody sleeps in the queue");
+    assert!(bulkhead.release(&mut slot).is_empty());
+    assert!(granted(&bulkhead, unpolled));
 }
 
 #[test]
@@ -103,13 +145,13 @@ fn growing_wakes_and_shrinking_evicts_nobody() {
     let bulkhead = bulkhead(1, 5);
     let mut slots = take(&bulkhead, 1);
     let waiting = [queue(&bulkhead), queue(&bulkhead), queue(&bulkhead)];
-    assert_eq!(bulkhead.resize(3).unwrap(), waiting[..2]);
+    assert_eq!(bulkhead.resize(3).unwrap(), waiting);
     assert_eq!(load(&bulkhead), (3, 1));
     assert_eq!(bulkhead.resize(1).unwrap(), []);
     assert!(granted(&bulkhead, waiting[0]));
-    assert_eq!(bulkhead.release(&mut slots[0]), None);
+    assert!(bulkhead.release(&mut slots[0]).is_empty());
     assert_eq!(load(&bulkhead), (2, 1));
-    assert_eq!(bulkhead.cancel(waiting[1]), None);
+    assert!(bulkhead.cancel(waiting[1]).is_empty());
     assert_eq!(load(&bulkhead), (1, 1));
 }
 
@@ -136,7 +178,6 @@ fn names_used_elsewhere_are_understood() {
 
 #[test]
 fn an_adaptive_bulkhead_gives_new_slots_to_those_who_wait_and_tells_of_it() {
-    let second = Duration::from_secs(1);
     let config = Config {
         max_concurrent: 4,
         adaptive: Some(adaptive::Config { max: 20, ..Default::default() }),
@@ -150,18 +191,18 @@ fn an_adaptive_bulkhead_gives_new_slots_to_those_who_wait_and_tells_of_it() {
         for slot in &mut slots {
             slot.begin(now);
         }
-        now = now + second;
+        now = now + SECOND;
         for mut slot in std::mem::take(&mut slots) {
             let adjusted = bulkhead.observe(now, &slot, &Verdict::success());
             told.extend(adjusted.and_then(|adjusted| adjusted.told));
             let _ = bulkhead.release(&mut slot);
         }
-        while waiting.front().is_some_and(|&ticket| match bulkhead.poll(ticket) {
-            Progress::Granted { token, .. } => {
+        while waiting.front().is_some_and(|&ticket| match bulkhead.poll(START, ticket).0 {
+            Progress::Granted(token) => {
                 slots.push(token);
                 true
             }
-            Progress::Waiting { .. } => false,
+            Progress::Waiting { .. } | Progress::Refused(_) => false,
         }) {
             waiting.pop_front();
             waiting.push_back(queue(&bulkhead));

@@ -11,7 +11,6 @@ use crate::decision::{Admission, Progress, Refusal, Ticket};
 use crate::event::Kind;
 use crate::permits::{Edge, wake};
 use crate::policy::Policy;
-use crate::time::Instant;
 
 /// The stages a call may have to wait for, in their order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,12 +49,9 @@ impl Call {
         if queue == Queue::Slot
             && let Some(bulkhead) = &turn.policy.bulkhead
         {
-            match bulkhead.acquire() {
+            match bulkhead.acquire(turn.now) {
                 Admission::Granted(slot) => self.first.permits.slot = Some(slot),
-                Admission::Queued(ticket) => {
-                    self.until = turn.now + bulkhead.queue_timeout();
-                    return self.poll(turn, Queue::Slot, ticket);
-                }
+                Admission::Queued(ticket) => return self.poll(turn, Queue::Slot, ticket),
                 Admission::Refused(refusal) => return self.refused(turn, refusal),
             }
         }
@@ -82,39 +78,53 @@ impl Call {
     #[cold]
     pub(super) fn poll<'p>(&mut self, turn: &mut Turn<'p, '_, impl Edge>, queue: Queue, ticket: Ticket) -> Step<'p> {
         self.phase = Phase::Queued(queue, ticket);
-        let Policy { bulkhead, rate, tokens, .. } = turn.policy;
-        match (queue, bulkhead, rate, tokens) {
-            (Queue::Slot, Some(bulkhead), ..) => match bulkhead.poll(ticket) {
-                Progress::Granted { token, wake: next } => {
-                    wake(turn.edge, next);
-                    self.first.permits.slot = Some(token);
+        let (policy, now) = (turn.policy, turn.now);
+        let stages = (queue, &policy.bulkhead, &policy.rate, &policy.tokens);
+        match stages {
+            (Queue::Slot, Some(bulkhead), ..) => match self.granted(turn, ticket, bulkhead.poll(now, ticket)) {
+                Ok(slot) => {
+                    self.first.permits.slot = Some(slot);
                     self.take_after_wait(turn, Queue::Requests)
                 }
-                Progress::Waiting { .. } if turn.now >= self.until && turn.now < self.deadline => {
-                    let (next, refusal) = bulkhead.time_out(ticket);
-                    wake(turn.edge, next);
-                    self.refused(turn, refusal)
-                }
-                Progress::Waiting { .. } => self.wait(turn, ticket, self.until),
+                Err(step) => step,
             },
-            (Queue::Requests, _, Some(limiter), _) => match limiter.poll(turn.now, ticket) {
-                Progress::Granted { token, wake: next } => {
-                    wake(turn.edge, next);
-                    self.first.permits.rate = Some(token);
+            (Queue::Requests, _, Some(limiter), _) => match self.granted(turn, ticket, limiter.poll(now, ticket)) {
+                Ok(requests) => {
+                    self.first.permits.rate = Some(requests);
                     self.take_after_wait(turn, Queue::Tokens)
                 }
-                Progress::Waiting { until } => self.wait(turn, ticket, until),
+                Err(step) => step,
             },
-            (Queue::Tokens, _, _, Some(limiter)) => match limiter.poll(turn.now, ticket) {
-                Progress::Granted { token, wake: next } => {
-                    wake(turn.edge, next);
-                    self.first.permits.tokens = Some(token);
+            (Queue::Tokens, _, _, Some(limiter)) => match self.granted(turn, ticket, limiter.poll(now, ticket)) {
+                Ok(tokens) => {
+                    self.first.permits.tokens = Some(tokens);
                     self.start_after_wait(turn)
                 }
-                Progress::Waiting { until } => self.wait(turn, ticket, until),
+                Err(step) => step,
             },
             // Not reached: who waits does so in a stage that the policy has.
             _ => self.start_after_wait(turn),
+        }
+    }
+
+    /// What a queue has granted, or else what to do: stay in it until the deadline at the latest, or end.
+    fn granted<'p, T>(
+        &mut self,
+        turn: &mut Turn<'p, '_, impl Edge>,
+        ticket: Ticket,
+        (progress, woken): (Progress<'p, T>, Vec<Ticket>),
+    ) -> Result<T, Step<'p>> {
+        wake(turn.edge, woken);
+        match progress {
+            Progress::Granted(token) => Ok(token),
+            Progress::Waiting { until } if turn.now < self.deadline => {
+                Err(Step::Queued { ticket, until: until.min(self.deadline) })
+            }
+            Progress::Refused(refusal) if turn.now < self.deadline => Err(self.refused(turn, refusal)),
+            Progress::Waiting { .. } | Progress::Refused(_) => {
+                self.leave_queue(turn.policy, turn.edge);
+                Err(self.timed_out(turn))
+            }
         }
     }
 
@@ -130,23 +140,14 @@ impl Call {
         self.start(turn)
     }
 
-    /// Stays in the queue, until the deadline at the latest.
-    fn wait<'p>(&mut self, turn: &mut Turn<'p, '_, impl Edge>, ticket: Ticket, until: Instant) -> Step<'p> {
-        if turn.now >= self.deadline {
-            self.leave_queue(turn.policy, turn.edge);
-            return self.timed_out(turn);
-        }
-        Step::Queued { ticket, until: until.min(self.deadline) }
-    }
-
     pub(super) fn leave_queue(&mut self, policy: &Policy, edge: &mut impl Edge) {
         let Phase::Queued(queue, ticket) = self.phase else { return };
-        let next = match queue {
-            Queue::Slot => policy.bulkhead.as_ref().and_then(|bulkhead| bulkhead.cancel(ticket)),
-            Queue::Requests => policy.rate.as_ref().and_then(|limiter| limiter.cancel(ticket)),
-            Queue::Tokens => policy.tokens.as_ref().and_then(|limiter| limiter.cancel(ticket)),
+        let woken = match queue {
+            Queue::Slot => policy.bulkhead.as_ref().map(|bulkhead| bulkhead.cancel(ticket)),
+            Queue::Requests => policy.rate.as_ref().map(|limiter| limiter.cancel(ticket)),
+            Queue::Tokens => policy.tokens.as_ref().map(|limiter| limiter.cancel(ticket)),
         };
-        wake(edge, next);
+        wake(edge, woken.unwrap_or_default());
     }
 
     /// Steps 4 and 5: take the permit and begin.

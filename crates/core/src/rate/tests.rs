@@ -24,8 +24,9 @@ fn queue(limiter: &RateLimiter, now: Instant, cost: u32) -> Ticket {
 /// Whom the granted caller wakes, or until when it waits.
 fn granted(limiter: &RateLimiter, now: Instant, ticket: Ticket) -> Result<Option<Ticket>, Instant> {
     match limiter.poll(now, ticket) {
-        Progress::Granted { wake, .. } => Ok(wake),
-        Progress::Waiting { until } => Err(until),
+        (Progress::Granted(_), woken) => Ok(woken.first().copied()),
+        (Progress::Waiting { until }, _) => Err(until),
+        (Progress::Refused(refusal), _) => unreachable!("{refusal:?}"),
     }
 }
 
@@ -56,7 +57,7 @@ fn a_hundred_callers_at_once_pass_in_order_the_last_after_nine_seconds() {
     assert_eq!(waiting.len(), 90);
     let mut now = START;
     for (place, &ticket) in waiting.iter().enumerate() {
-        let Progress::Waiting { until } = limiter.poll(now, ticket) else { unreachable!() };
+        let (Progress::Waiting { until }, _) = limiter.poll(now, ticket) else { unreachable!() };
         now = until;
         assert_eq!(granted(&limiter, now, ticket), Ok(waiting.get(place + 1).copied()));
     }
@@ -133,9 +134,9 @@ fn nobody_passes_those_who_wait_and_a_cancelled_place_is_given_back() {
     let soon = START + Duration::from_millis(300);
     let refused = limiter.try_acquire(soon, 1).unwrap_err();
     assert_eq!((refused.reason, refused.retry_after), (Reason::RateExceeded, Duration::from_millis(500)));
-    assert_eq!(limiter.cancel(second), None);
-    assert_eq!(limiter.cancel(first), Some(third));
-    assert_eq!(limiter.cancel(first), None);
+    assert_eq!(limiter.cancel(second), []);
+    assert_eq!(limiter.cancel(first), [third]);
+    assert_eq!(limiter.cancel(first), []);
     assert_eq!(granted(&limiter, soon, third), Ok(None));
     assert_eq!(drain(&limiter, soon), 2);
 }
