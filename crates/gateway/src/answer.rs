@@ -83,10 +83,8 @@ impl<'a> Answer<'a> {
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         headers.insert(&SHOULD_RETRY, HeaderValue::from_static("false"));
-        if !self.retry_after.is_zero() {
-            // Whole seconds, rounded up: coming back a moment too soon would only be refused again.
-            let whole = self.retry_after.as_secs().saturating_add(u64::from(self.retry_after.subsec_nanos() > 0));
-            headers.insert(RETRY_AFTER, whole.into());
+        if let Some(seconds) = upstream::whole_seconds(self.retry_after) {
+            headers.insert(RETRY_AFTER, seconds.into());
         }
         response
     }

@@ -21,12 +21,14 @@
 //! # }
 //! ```
 
+mod answer;
 mod classify;
 pub mod client;
 mod connect;
 mod error;
 pub mod retry_after;
 
+pub use answer::{Unanswered, whole_seconds};
 pub use classify::{Statuses, is_idempotent, kinds};
 pub use client::Client;
 pub use error::{BrokenRequest, Error};
