@@ -15,6 +15,7 @@ pub use tracker::{CALLS, Config, ERROR_BYTES, HealthTracker, RecentError, Report
 use crate::breaker::{self, State, Trip};
 use crate::invalid::{Check, Invalid};
 use crate::policy;
+use crate::text;
 use crate::time::Instant;
 
 /// How well something is.
@@ -151,7 +152,7 @@ impl FromStr for Status {
     fn from_str(text: &str) -> Result<Self, Invalid> {
         Self::ALL.into_iter().find(|status| status.as_str().eq_ignore_ascii_case(text)).ok_or_else(|| {
             let allowed = "healthy, unknown, degraded, circuit_open, unhealthy or critical";
-            Invalid::new("status", bounded(text, ERROR_BYTES), allowed)
+            Invalid::new("status", text::start(text, ERROR_BYTES), allowed)
         })
     }
 }
@@ -198,7 +199,7 @@ impl Transition {
     #[must_use]
     pub fn failed(mut self, consecutive_failures: u32, error: Option<&str>) -> Self {
         self.consecutive_failures = consecutive_failures;
-        self.error = error.map(|text| bounded(text, ERROR_BYTES).into());
+        self.error = error.map(|text| text::start(text, ERROR_BYTES).into());
         self
     }
 
@@ -262,16 +263,6 @@ pub fn check_policy() -> policy::Config {
     };
     let limit = crate::Timeouts::default().get("health_check", None);
     policy::Config { attempt_timeout: Some(limit), breaker: Some(breaker), ..Default::default() }
-}
-
-/// `text` up to `bytes` of it, cut at a character boundary.
-#[doc(hidden)]
-pub fn bounded(text: &str, bytes: usize) -> &str {
-    let mut end = text.len().min(bytes);
-    while !text.is_char_boundary(end) {
-        end -= 1;
-    }
-    &text[..end]
 }
 
 #[cfg(test)]

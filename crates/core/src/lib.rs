@@ -31,6 +31,8 @@ pub mod rate;
 pub mod retry;
 mod rng;
 pub mod snapshot;
+#[doc(hidden)]
+pub mod text;
 pub mod time;
 mod timeout;
 pub mod window;

@@ -2,13 +2,13 @@
 //!
 //! Owns what is remembered of one run, however long it takes and however often its process ends. Does not run anything:
 //! whoever drives the agent reports what it is about to do and what came of it, and carries out the verdicts. What is
-//! looked for is in the files beside this one: `calls.rs`, `rounds.rs`, `errors.rs`, `text.rs`, `polls.rs`, `progress.rs`,
+//! looked for is in the files beside this one: `calls.rs`, `rounds.rs`, `failures.rs`, `text.rs`, `polls.rs`, `progress.rs`,
 //! `agents.rs`; what is taken for the same in `mask.rs`; what follows from a detection in `ladder.rs`.
 
 mod agents;
 mod calls;
 mod config;
-mod errors;
+mod failures;
 mod ladder;
 mod mask;
 mod polls;
@@ -18,6 +18,7 @@ mod rounds;
 mod rule;
 mod saved;
 mod text;
+mod turns;
 mod verdict;
 mod watch;
 
@@ -33,6 +34,7 @@ use crate::invalid::Mistakes;
 use crate::snapshot::{Sample, Snapshot};
 use crate::sync::Mutex;
 use crate::time::{Instant, nanos};
+use verdict::Moment;
 use watch::{Found, Memory, crossed};
 
 /// What a turn of the model came to.
@@ -129,29 +131,29 @@ impl LoopGuard {
     /// Before `tool` is called. `arguments` is any text in which the same is written the same way; of JSON neither blanks
     /// nor the order of fields count.
     pub fn before_call(&self, now: Instant, tool: &str, arguments: &str) -> Report {
-        self.observe(now, |memory, near| memory.before(&self.config, near, tool, arguments))
+        self.observe(now, Moment::Before, |memory, near| memory.before(&self.config, near, tool, arguments))
     }
 
     /// After `tool` was called: its result or its error. Not after a call that was blocked.
     pub fn after_call(&self, now: Instant, tool: &str, arguments: &str, outcome: Result<&str, &str>) -> Report {
-        self.observe(now, |memory, _| memory.after(&self.config, tool, arguments, outcome))
+        self.observe(now, Moment::After, |memory, _| memory.after(&self.config, tool, arguments, outcome))
     }
 
     /// After a turn of the model, before what it asks for is done.
     pub fn turn(&self, now: Instant, turn: Turn<'_>) -> Report {
-        self.observe(now, |memory, near| memory.turn(&self.config, near, turn))
+        self.observe(now, Moment::Turn, |memory, near| memory.turn(&self.config, near, turn))
     }
 
     /// How the work is: any text that changes when there is progress and only then, such as which tests fail, or a hash of
     /// what was written.
     pub fn progress(&self, now: Instant, fingerprint: &str) -> Report {
-        self.observe(now, |memory, _| memory.progress(&self.config, fingerprint))
+        self.observe(now, Moment::After, |memory, _| memory.progress(&self.config, fingerprint))
     }
 
     /// `from` asks another agent and waits for it. Tell [`answered`](Self::answered) when it no longer does. Agents that
     /// can work beside each other need names of their own.
     pub fn ask(&self, now: Instant, from: &str, to: &str) -> Report {
-        self.observe(now, |memory, near| memory.ask(&self.config, near, from, to))
+        self.observe(now, Moment::Before, |memory, near| memory.ask(&self.config, near, from, to))
     }
 
     /// `from` waits for `to` no longer.
@@ -161,12 +163,12 @@ impl LoopGuard {
 
     /// `from` gives its task to another agent, up or down, and is done with it.
     pub fn handoff(&self, now: Instant, from: &str, to: &str, reason: &str) -> Report {
-        self.observe(now, |memory, _| memory.handoff(&self.config, from, to, reason))
+        self.observe(now, Moment::Before, |memory, _| memory.handoff(&self.config, from, to, reason))
     }
 
     /// Before an agent is started. Tell [`ended`](Self::ended) when it is done.
     pub fn spawn(&self, now: Instant, agent: &str) -> Report {
-        self.observe(now, |memory, near| memory.spawn(&self.config, near, agent))
+        self.observe(now, Moment::Before, |memory, near| memory.spawn(&self.config, near, agent))
     }
 
     /// An agent that was started is done.
@@ -221,7 +223,12 @@ impl LoopGuard {
         Snapshot { stage: Stage::LoopGuard, name: self.name.clone(), samples: samples(&watch.memory) }
     }
 
-    fn observe<'a>(&self, now: Instant, act: impl FnOnce(&mut Memory, &mut Vec<Near>) -> Found<'a>) -> Report {
+    fn observe<'a>(
+        &self,
+        now: Instant,
+        of: Moment,
+        act: impl FnOnce(&mut Memory, &mut Vec<Near>) -> Found<'a>,
+    ) -> Report {
         let (mut near, mut watch) = (Vec::new(), self.watch.lock());
         let (before, restored) = (watch.memory.elapsed, std::mem::take(&mut watch.restored));
         watch.tick(now);
@@ -238,7 +245,7 @@ impl LoopGuard {
             crossed(&mut near, &self.config, Limit::Restarts, restarts - 1.0, restarts, most);
         }
         let found = act(memory, &mut near);
-        memory.judge(now, &self.config, found, near)
+        memory.judge(now, of, &self.config, found, near)
     }
 }
 

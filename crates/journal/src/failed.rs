@@ -3,6 +3,8 @@
 use std::error::Error;
 use std::fmt;
 
+use stormproof_core::text;
+
 use crate::run::Failure;
 
 /// Why a step or a workflow has no result. Every error becomes one by `?`, with its sources; like `anyhow::Error` it is no
@@ -111,8 +113,8 @@ fn cut(message: String) -> String {
     if message.len() <= LONGEST + 40 {
         return message;
     }
-    let end = (0..=LONGEST).rev().find(|at| message.is_char_boundary(*at)).unwrap_or(0);
-    format!("{}… ({} bytes more)", &message[..end], message.len() - end)
+    let start = text::start(&message, LONGEST);
+    format!("{start}… ({} bytes more)", message.len() - start.len())
 }
 
 /// The kind of an error for want of time.

@@ -7,7 +7,8 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use pin_project_lite::pin_project;
-use stormproof_core::health::{ERROR_BYTES, bounded};
+use stormproof_core::health::ERROR_BYTES;
+use stormproof_core::text;
 
 pin_project! {
     /// A future whose panic is a value. After one it must not be polled again.
@@ -38,5 +39,5 @@ impl<F: Future> Future for Caught<F> {
 /// What a panic says, up to 200 bytes of it.
 pub(crate) fn text(panic: &(dyn Any + Send)) -> Box<str> {
     let text = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
-    bounded(text.unwrap_or("no text"), ERROR_BYTES).into()
+    text::start(text.unwrap_or("no text"), ERROR_BYTES).into()
 }

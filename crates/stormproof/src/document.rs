@@ -10,7 +10,7 @@ mod wording;
 use std::fmt;
 
 use serde::de::DeserializeOwned;
-use stormproof_core::Invalid;
+use stormproof_core::{Invalid, text};
 use toml::de::{DeTable, Deserializer};
 
 use self::tree::{Culprit, What, locate, take_out, within};
@@ -267,11 +267,7 @@ impl<'t> Places<'t> {
             };
             return (at, Mistake { line: 0, column: 0, variable: Some(variable.to_owned()), path, message });
         }
-        let mut end = at.min(self.text.len());
-        while !self.text.is_char_boundary(end) {
-            end -= 1;
-        }
-        let before = &self.text[..end];
+        let before = text::start(self.text, at);
         let line = before.matches('\n').count() + 1;
         let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
         (at, Mistake { line, column, variable: None, path, message })

@@ -7,7 +7,8 @@ use std::panic::resume_unwind;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use stormproof_core::health::{ERROR_BYTES, bounded};
+use stormproof_core::health::ERROR_BYTES;
+use stormproof_core::text;
 use tokio::sync::{OwnedRwLockReadGuard, RwLock};
 
 use crate::caught::{caught, text};
@@ -100,7 +101,7 @@ impl<T: Send + 'static> Resource<T> {
             Box::pin(async move {
                 let closing = async move { close(value).await.map_err(|error| error.to_string()) };
                 let closed = caught(closing).await.map_err(|panic| text(&*panic))?;
-                closed.map_err(|text| bounded(&text, ERROR_BYTES).into())
+                closed.map_err(|text| text::start(&text, ERROR_BYTES).into())
             })
         });
         Self(Arc::new(RwLock::new(Slot(Some(Open { value, close })))))

@@ -10,6 +10,7 @@ use super::{ADMIT, Cause, Change, Config, Count, FORCED, HISTORY, Mode, Permit, 
 use crate::decision::Reason;
 use crate::outcome::{Outcome, Verdict};
 use crate::rng::Rng;
+use crate::text;
 use crate::time::Instant;
 
 #[derive(Debug)]
@@ -256,12 +257,8 @@ impl Machine {
 
     /// Keeps one cause, cut at a character boundary: however often is refused, it neither grows nor chains.
     fn set_cause(&mut self, kind: &str) {
-        let mut end = kind.len().min(CAUSE_BYTES);
-        while !kind.is_char_boundary(end) {
-            end -= 1;
-        }
         self.cause.clear();
-        self.cause.push_str(&kind[..end]);
+        self.cause.push_str(text::start(kind, CAUSE_BYTES));
     }
 
     fn open(&mut self, now: Instant, cause: Cause, open_for: Option<Duration>, rng: &Rng) -> Change {

@@ -93,7 +93,7 @@ impl FromStr for Level {
     fn from_str(text: &str) -> Result<Self, Invalid> {
         let found = Self::ALL.into_iter().find(|level| level.as_str().eq_ignore_ascii_case(text));
         found.ok_or_else(|| {
-            let text = crate::health::bounded(text, crate::health::ERROR_BYTES);
+            let text = crate::text::start(text, crate::health::ERROR_BYTES);
             Invalid::new("level", text, "full, slight, moderate, minimal or failed")
         })
     }

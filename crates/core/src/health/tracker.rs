@@ -3,11 +3,12 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use super::{Status, Transition, bounded};
+use super::{Status, Transition};
 use crate::decision::{Name, Stage};
 use crate::invalid::{Check, Invalid, Mistakes};
 use crate::snapshot::{Sample, Snapshot};
 use crate::sync::Mutex;
+use crate::text;
 use crate::time::{Instant, nanos};
 use crate::window::CountWindow;
 
@@ -300,7 +301,7 @@ impl Record {
             if self.errors.len() >= self.config.recent_errors as usize {
                 self.errors.pop_front();
             }
-            self.errors.push_back(RecentError { at: now, error: bounded(error, ERROR_BYTES).into() });
+            self.errors.push_back(RecentError { at: now, error: text::start(error, ERROR_BYTES).into() });
         }
         let transition = self.note(now, true)?;
         Some(transition.failed(self.consecutive_failures, Some(error)))

@@ -6,8 +6,9 @@ use super::recent::Recent;
 use super::rounds::{Novelty, Rounds};
 use super::rule::Rule;
 use super::watch::since;
+use crate::text;
 
-/// A single result is kept up to so many bytes.
+/// Longest part of a result that is kept, in bytes.
 const LONGEST_RESULT: usize = 4_096;
 
 /// What is remembered of calls.
@@ -78,7 +79,7 @@ impl Calls {
         resized.asked.cut();
         // What was not written by this program may be of any length.
         for call in resized.asked_for.values_mut() {
-            call.kept = call.kept.take().map(|text| cut(&text, LONGEST_RESULT).into());
+            call.kept = call.kept.take().map(|kept| text::start(&kept, LONGEST_RESULT).into());
         }
         resized.kept = usize::MAX;
         resized.forget_results(most_kept(config));
@@ -156,7 +157,7 @@ impl Calls {
     /// Keeps a result for a call that is blocked later; the oldest ones go first.
     pub(super) fn keep(&mut self, prints: Prints, text: &str, config: &Config) {
         let most = most_kept(config);
-        let text = cut(text, LONGEST_RESULT.min(most));
+        let text = text::start(text, LONGEST_RESULT.min(most));
         let (call, _) = self.asked_for.touch(prints.masked, Call::default);
         let before = call.kept.as_deref().map_or(0, str::len);
         if call.kept.as_deref() != Some(text) {
@@ -215,16 +216,3 @@ fn most_kept(config: &Config) -> usize {
 fn history(config: &Config) -> usize {
     usize::try_from(config.history).unwrap_or(usize::MAX)
 }
-
-/// `text` up to so many bytes, at the end of a character.
-pub(super) fn cut(text: &str, most: usize) -> &str {
-    if text.len() <= most {
-        return text;
-    }
-    let end = (0..=most).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
-    &text[..end]
-}
-
-#[cfg(test)]
-#[cfg(not(loom))]
-mod tests;

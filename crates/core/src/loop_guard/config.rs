@@ -34,11 +34,17 @@ pub struct Config {
     pub max_changing_repetitions: u32,
     /// A round of 2 to 12 calls may come so often with the same results. Default: 3.
     pub max_cycle_repetitions: u32,
-    /// A tool may give the same error so often in a row, whatever its arguments. Default: 5.
+    /// Number of times that the same call may fail in the same way, whatever else is done in between. A changed result and
+    /// a changed fingerprint of progress begin the count anew. Default: 5.
     pub max_error_repetitions: u32,
-    /// A tool may give the same error so often in the repetition window, as long as it gives nothing new in between.
-    /// Default: 20.
-    pub max_errors_in_window: u32,
+    /// Number of turns in which a tool may fail, whatever its errors say, before it gives something new. Default: 20.
+    pub max_failures: u32,
+    /// Number of equal results that a tool may give in a row, whatever its arguments, while no other tool gives anything
+    /// new. Default: 240.
+    pub max_equal_results: u32,
+    /// Number of equal results in a row that are empty, where the calls differ only in the place they look at, such as `offset` or
+    /// `page`. Default: 30.
+    pub max_empty_results: u32,
     /// Novelty is judged over so many calls, 8 to 64. Default: 40.
     pub novelty_window: u32,
     /// At least this share of the calls of `novelty_window` must have shown something new, 0 to 1; 0 switches it off.
@@ -163,7 +169,9 @@ impl Default for Config {
             max_changing_repetitions: 50,
             max_cycle_repetitions: 3,
             max_error_repetitions: 5,
-            max_errors_in_window: 20,
+            max_failures: 20,
+            max_equal_results: 240,
+            max_empty_results: 30,
             novelty_window: 40,
             min_novelty: 0.1,
             max_text_repetitions: 3,
@@ -235,7 +243,9 @@ impl Config {
             ("max_changing_repetitions", self.max_changing_repetitions),
             ("max_cycle_repetitions", self.max_cycle_repetitions),
             ("max_error_repetitions", self.max_error_repetitions),
-            ("max_errors_in_window", self.max_errors_in_window),
+            ("max_failures", self.max_failures),
+            ("max_equal_results", self.max_equal_results),
+            ("max_empty_results", self.max_empty_results),
             ("max_text_repetitions", self.max_text_repetitions),
             ("max_sentence_repetitions", self.max_sentence_repetitions),
             ("max_turns_without_progress", self.max_turns_without_progress),

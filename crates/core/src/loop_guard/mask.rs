@@ -89,7 +89,35 @@ pub(super) struct Mask<'a> {
     pub(super) on: bool,
     /// Fields that say nothing: everywhere, and in what this tool is asked and answers.
     pub(super) ignored: [&'a [String]; 2],
+    /// Whether fields that only say where to look are left out, too.
+    pub(super) places: bool,
 }
+
+/// Fields that say which part of a thing is asked for; in lower case, without `_` and `-`.
+const PLACES: [&str; 22] = [
+    "offset",
+    "start",
+    "end",
+    "line",
+    "lines",
+    "startline",
+    "endline",
+    "linestart",
+    "lineend",
+    "limit",
+    "count",
+    "skip",
+    "page",
+    "pagenumber",
+    "pagesize",
+    "pagetoken",
+    "position",
+    "cursor",
+    "index",
+    "range",
+    "linerange",
+    "viewrange",
+];
 
 /// Fields whose values tell one request from the next and nothing else; in lower case, without `_` and `-`.
 const NONCES: [&str; 11] = [
@@ -218,6 +246,7 @@ impl Mask<'_> {
         };
         NONCES.iter().any(|name| is(name))
             || kind == Text::Output && MOMENTS.iter().any(|name| is(name))
+            || self.places && PLACES.iter().any(|name| is(name))
             || self.ignored.iter().copied().flatten().any(|name| is(name))
     }
 }

@@ -12,7 +12,7 @@ const MOST: usize = 64;
 #[derive(Clone, Debug)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub(super) struct Progress {
-    last: Option<u64>,
+    pub(super) last: Option<u64>,
     since: u64,
     turns: u32,
     /// A poller was asked since the last turn, and nothing else.

@@ -59,8 +59,12 @@ pub enum Rule {
         /// Rounds there would be.
         rounds: u32,
     },
-    /// A tool that gives the same error. How often.
+    /// The same call that fails in the same way. How often in a row.
     Error(u32),
+    /// A tool that only fails, whatever its errors say. In how many turns.
+    Failing(u32),
+    /// A tool that gives the same result whatever its arguments. How often in a row.
+    Unchanged(u32),
     /// Calls that show nothing new.
     Novelty {
         /// So many did.
@@ -94,6 +98,8 @@ impl Rule {
             Self::Changing(_) => "changing",
             Self::Cycle { .. } => "cycle",
             Self::Error(_) => "error",
+            Self::Failing(_) => "failing",
+            Self::Unchanged(_) => "unchanged",
             Self::Novelty { .. } => "novelty",
             Self::NoProgress(_) => "no_progress",
             Self::Revisit(_) => "revisit",
@@ -109,9 +115,13 @@ impl Rule {
     /// Which of the six types of loop it shows.
     pub const fn loop_type(self) -> LoopType {
         match self {
-            Self::Repetition(_) | Self::Changing(_) | Self::Error(_) | Self::Poll(_) | Self::Limit(Limit::Restarts) => {
-                LoopType::InfiniteRetry
-            }
+            Self::Repetition(_)
+            | Self::Changing(_)
+            | Self::Error(_)
+            | Self::Failing(_)
+            | Self::Unchanged(_)
+            | Self::Poll(_)
+            | Self::Limit(Limit::Restarts) => LoopType::InfiniteRetry,
             Self::Cycle { .. } | Self::Novelty { .. } | Self::NoProgress(_) | Self::Revisit(_) | Self::Text(_) => {
                 LoopType::State
             }
@@ -139,7 +149,9 @@ impl Rule {
             Self::Cycle { period, rounds } => {
                 format!("the same {period} calls with the same results come round for the {} time", Ordinal(rounds))
             }
-            Self::Error(times) => format!("{subject} gave the same error {times} times"),
+            Self::Error(times) => format!("{subject} failed in the same way {times} times"),
+            Self::Failing(times) => format!("{subject} failed {times} times, and gave nothing new in between"),
+            Self::Unchanged(times) => format!("{subject} gave the same result {times} times, whatever it was asked"),
             Self::Novelty { new, calls } => format!("of the last {calls} calls only {new} showed anything new"),
             Self::NoProgress(turns) => format!("{turns} turns without progress"),
             Self::Revisit(times) => format!("the work is back at the same state for the {} time", Ordinal(times)),
@@ -156,13 +168,13 @@ impl Rule {
 
     pub(super) const fn remedy(self) -> &'static str {
         match self {
-            Self::Repetition(_) | Self::Cycle { .. } | Self::Novelty { .. } => {
+            Self::Repetition(_) | Self::Unchanged(_) | Self::Cycle { .. } | Self::Novelty { .. } => {
                 "Use the results you have, or do something you have not done yet."
             }
             Self::Changing(_) | Self::Poll(_) => {
                 "Wait longer, do something else meanwhile, or report that it is not done."
             }
-            Self::Error(_) => "Find the cause of the error before the next try, or report it.",
+            Self::Error(_) | Self::Failing(_) => "Find the cause of the error before the next try, or report it.",
             Self::NoProgress(_) | Self::Revisit(_) => {
                 "Say what has been tried, and choose another way or ask for help."
             }

@@ -143,32 +143,118 @@ fn an_id_that_a_result_only_echoes_says_nothing() {
 }
 
 #[test]
-fn the_same_error_in_a_row_and_too_often_in_a_window() {
-    let fails = |guard: &LoopGuard, n: u32, error: &str| {
-        call_at(guard, NOW, "build", &format!("{n}"), Err(error)).map(|found| found.rule)
+fn a_tool_that_only_fails_whatever_it_says_and_whatever_it_is_asked() {
+    let fails = |guard: &LoopGuard, seconds, n: u64, error: &str| {
+        rule(call_at(guard, at(seconds), "build", &format!("{n}"), Err(error)))
     };
     let guard = LoopGuard::new("run");
-    for n in 0..5 {
-        assert_eq!(fails(&guard, n, &format!("timeout after {}ms", 30_000 + n)), None);
-    }
-    assert_eq!(fails(&guard, 5, "timeout after 7ms"), Some(Rule::Error(6)));
-
-    let guard = LoopGuard::new("run");
-    assert_eq!(call(&guard, "build", "other", "ok"), None);
     for n in 0..20 {
-        assert_eq!(fails(&guard, n, "no such symbol"), None);
-        assert_eq!(call(&guard, "build", "other", "ok"), None, "not in a row, and nothing new");
+        assert_eq!(fails(&guard, 0, n, &format!("no such symbol: s{n}")), None);
+        assert_eq!(call(&guard, "read", &format!("{n}"), "text"), None, "another tool");
     }
-    assert_eq!(fails(&guard, 20, "no such symbol"), Some(Rule::Error(21)));
+    assert_eq!(fails(&guard, 0, 20, "no such symbol"), Some(Rule::Failing(21)));
 
     let guard = LoopGuard::new("run");
     for n in 0..60 {
-        // Another error in between, so that none is in a row; 15 in the window.
-        for error in ["no such symbol", "no such type"] {
-            let found = call_at(&guard, at(n * 120), "build", &format!("{error} {n}"), Err(error));
-            assert_eq!(found, None, "{n}");
+        assert_eq!(fails(&guard, 0, n, "no such symbol"), None);
+        if n % 10 == 0 {
+            assert_eq!(call(&guard, "build", &format!("other {n}"), "ok"), None, "something new");
         }
+        assert_eq!(fails(&guard, 0, 100 + n, "Exit code 1"), None, "does not say what went wrong");
     }
+    let guard = LoopGuard::new("run");
+    for n in 0..40 {
+        assert_eq!(fails(&guard, 1_801 * n, n, "no such symbol"), None, "hardly ever");
+    }
+}
+
+#[test]
+fn one_turn_is_one_count_and_one_step() {
+    for reported in [true, false] {
+        let guard = LoopGuard::new("run");
+        let mut steps = Vec::new();
+        for turn in 0..40 {
+            if reported {
+                let _ = guard.turn(NOW, Turn::default());
+            }
+            let paths: Vec<_> = (0..10).map(|n| format!("/root/{turn}/{n}")).collect();
+            for path in &paths {
+                let _ = guard.before_call(NOW, "read", path);
+            }
+            for path in &paths {
+                let report = guard.after_call(NOW, "read", path, Err("Permission denied"));
+                steps.extend(report.detected.map(|found| (turn, found.step)));
+            }
+        }
+        assert_eq!(steps, [(20, Step::Nudge), (21, Step::Block), (22, Step::Block), (23, Step::Stop)]);
+    }
+}
+
+#[test]
+fn whether_a_call_failed_in_the_same_way_is_judged_by_progress() {
+    let rounds = |test: &dyn Fn(usize) -> Result<&'static str, &'static str>, fixes: usize| {
+        let guard = LoopGuard::new("run");
+        found_at((0..40).map(|n| {
+            let _ = guard.progress(NOW, &format!("{} fixed", n / fixes));
+            call(&guard, "edit", &format!("change {n}"), "The file has been updated.");
+            call_at(&guard, NOW, "test", "{}", test(n))
+        }))
+    };
+    const FAILURE: &str = "test result: FAILED. 3 passed; 1 failed";
+    let found = Some((6, Rule::Error(6)));
+    assert_eq!(rounds(&|_| Err(FAILURE), 100), found);
+    assert_eq!(rounds(&|_| Ok(FAILURE), 100), found, "the same, said in another way");
+    assert_eq!(rounds(&|_| Err("Exit code 101"), 100), found);
+    assert_eq!(rounds(&|_| Ok("test result: ok. 4 passed; 0 failed"), 100), None, "it is well");
+    assert_eq!(rounds(&|n| Ok(["1 failed: a", "1 failed: b"][n % 2]), 100), None, "something else");
+    assert_eq!(rounds(&|_| Ok(FAILURE), 5), None, "the caller says that it gets on");
+}
+
+#[test]
+fn results_that_never_change_while_arguments_do() {
+    let calls = |tool: &'static str, arguments: &dyn Fn(usize) -> String, result: &'static str| {
+        let guard = LoopGuard::new("run");
+        found_at((0..300).map(|n| call(&guard, tool, &arguments(n), result)))
+    };
+    let offset = |n| format!(r#"{{"path":"a.log","offset":{},"limit":100}}"#, n * 100);
+    assert_eq!(calls("read", &offset, ""), Some((31, Rule::Unchanged(31))));
+    assert_eq!(calls("read", &offset, r#"{"lines":[]}"#), Some((31, Rule::Unchanged(31))));
+    assert_eq!(calls("read", &|n| format!("path=a.log offset={n}"), ""), Some((31, Rule::Unchanged(31))));
+    let late = Some((241, Rule::Unchanged(241)));
+    assert_eq!(calls("read", &|n| format!(r#"{{"path":"{n}.rs","offset":0}}"#), ""), late, "other files");
+    assert_eq!(calls("delete", &|n| format!(r#"{{"id":{n}}}"#), ""), late, "other things");
+    assert_eq!(calls("search", &|n| format!("word {n}"), "nothing found"), late);
+
+    let guard = LoopGuard::new("run");
+    let others = (0..1_000).map(|n| match n % 40 {
+        0 => call(&guard, "look", &format!("{n}"), &format!("{n}")),
+        _ => call(&guard, "mv", &format!("{n}"), ""),
+    });
+    assert_eq!(found_at(others), None, "another tool finds something");
+}
+
+#[test]
+fn a_verdict_says_what_was_carried_out() {
+    let text = |verdict: Verdict| match verdict {
+        Verdict::Block { text, .. } => text,
+        other => panic!("{other:?}"),
+    };
+    let blocked_before = "It was not carried out.";
+    let guard = LoopGuard::new("run");
+    for _ in 0..4 {
+        let _ = guard.before_call(NOW, "build", "{}");
+    }
+    assert!(text(guard.before_call(NOW, "build", "{}").verdict).contains(blocked_before));
+
+    let guard = with(Config { max_failures: 1, ..Config::default() });
+    let mut fails = (0..3).map(|n| {
+        let arguments = format!("{n}");
+        let _ = guard.before_call(NOW, "build", &arguments);
+        guard.after_call(NOW, "build", &arguments, Err("no such symbol")).verdict
+    });
+    assert!(fails.next().unwrap().is_allow() && matches!(fails.next(), Some(Verdict::Nudge { .. })));
+    let after = text(fails.next().unwrap());
+    assert!(!after.contains("carried out") && after.contains("Going on like this ends the task."), "{after}");
 }
 
 #[test]

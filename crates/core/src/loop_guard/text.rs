@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use super::config::Config;
 use super::mask::{Mask, Print, Text};
 use super::rule::Rule;
+use crate::text;
 
 /// So many turns are looked back on.
 const TURNS: usize = 16;
@@ -46,12 +47,10 @@ impl Texts {
 
     /// Takes notice of what was said when so much had been learned, and waited for.
     pub(super) fn push(&mut self, text: &str, learned: u64, mask: Mask<'_>, config: &Config) -> Option<Rule> {
-        let mut start = text.len().saturating_sub(LONGEST);
-        while !text.is_char_boundary(start) {
-            start += 1;
-        }
-        let fenced = text[..start].lines().filter(|line| is_fence(line)).count() % 2 == 1;
-        let prose = Prose::of(&text[start..], fenced, mask, config.max_sentence_repetitions);
+        let last = text::end(text, LONGEST);
+        let before = &text[..text.len() - last.len()];
+        let fenced = before.lines().filter(|line| is_fence(line)).count() % 2 == 1;
+        let prose = Prose::of(last, fenced, mask, config.max_sentence_repetitions);
         if let Some(times) = prose.most_often.filter(|times| *times > config.max_sentence_repetitions) {
             return Some(Rule::Text(times));
         }

@@ -7,21 +7,23 @@ use crate::decision::Name;
 use crate::time::Instant;
 
 /// The answer to what an agent is about to do or has done.
+///
+/// After a call the call was made, whatever the verdict: give the model its result.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 #[must_use]
 pub enum Verdict {
     /// Go on.
     Allow,
-    /// Go on, and put this into the conversation.
+    /// Go on, and give the model this with the result.
     Nudge {
         /// What the model should read.
         text: String,
         /// What was found.
         detection: Detection,
     },
-    /// Do not do it, and give the model this instead. After something that cannot be undone (a result, a turn): give the
-    /// model this and carry out nothing that follows from it.
+    /// Do not do it, and give the model this instead. After a call or a turn: do nothing more of what the model asked for
+    /// in this turn.
     Block {
         /// What the model should read.
         text: String,
@@ -105,14 +107,27 @@ impl Detection {
     }
 
     /// What the model should read.
-    pub(super) fn advice(&self) -> String {
-        let next = match self.step {
-            Step::Nudge => "If it did not help so far, it will not now.",
-            Step::Block => "It was not carried out. Going on like this ends the task.",
-            Step::Stop => "The task ends here.",
+    pub(super) fn advice(&self, of: Moment) -> String {
+        let next = match (self.step, of) {
+            (Step::Nudge, _) => "If it did not help so far, it will not now.",
+            (Step::Block, Moment::Before) => "It was not carried out. Going on like this ends the task.",
+            (Step::Block, Moment::After) => "Going on like this ends the task.",
+            (Step::Block, Moment::Turn) => "Nothing of this turn was carried out. Going on like this ends the task.",
+            (Step::Stop, _) => "The task ends here.",
         };
         format!("Loop guard: {self}. {next} {}", self.rule.remedy())
     }
+}
+
+/// When something is observed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Moment {
+    /// Before it is done.
+    Before,
+    /// When it is done.
+    After,
+    /// When the model has asked for it in a turn.
+    Turn,
 }
 
 /// The steps that follow detections, in this order. None leads back to an earlier one.

@@ -7,18 +7,19 @@ use super::Turn;
 use super::agents::Agents;
 use super::calls::Calls;
 use super::config::{Config, Poll};
-use super::errors::{self, Errors};
-use super::ladder::Ladder;
+use super::failures::{self, Failures, Kind, Seen};
+use super::ladder::{self, Ladder};
 use super::mask::{Mask, Prints, Text, both, print};
 use super::polls::{Asked, Polls};
 use super::progress::Progress;
 use super::recent::Recent;
 use super::rule::{Limit, Rule};
 use super::text::Texts;
-use super::verdict::{Near, Report, Step, Verdict};
+use super::turns::Turns;
+use super::verdict::{Moment, Near, Report, Step, Verdict};
 use crate::time::Instant;
 
-/// So many ids of things are remembered.
+/// Number of ids of things that are remembered.
 const MOST_IDS: usize = 2_048;
 
 /// The time between two moments of a run, in nanoseconds since it began.
@@ -46,7 +47,9 @@ pub(super) struct Memory {
     pub(super) calls: Calls,
     /// Calls of tools that have a limit.
     tools: BTreeMap<String, u32>,
-    errors: Errors,
+    errors: Failures,
+    #[cfg_attr(feature = "serde", serde(default))]
+    now: Turns,
     texts: Texts,
     progress: Progress,
     /// Ids that results have shown, and what tells them apart.
@@ -91,7 +94,8 @@ impl Memory {
             agents: Agents::default(),
             calls: Calls::new(config),
             tools: BTreeMap::new(),
-            errors: Errors::default(),
+            errors: Failures::default(),
+            now: Turns::default(),
             texts: Texts::default(),
             progress: Progress::default(),
             ids: Recent::new(MOST_IDS),
@@ -124,6 +128,7 @@ impl Memory {
     ) -> Found<'a> {
         self.made = self.made.saturating_add(1);
         let (prints, _) = self.call(config, tool, arguments);
+        self.now.call(prints.exact);
         let own = config.tools.get(tool);
         if let Some(most) = own.and_then(|own| own.max_calls) {
             let calls = self.tools.entry(tool.to_owned()).or_default();
@@ -175,23 +180,34 @@ impl Memory {
         ids.retain(|id| !asked.contains(id));
         let result = both(result, outcome.is_err().into());
         let polls = config.tools.get(tool).is_some_and(|tool| tool.poll.is_some());
+        self.now.answered();
         let learned = self.calls.learned;
         let (origin, found) = if polls {
-            // What a poller says changes by itself: it does not make other calls new.
+            // What a poller says changes by itself: it does not make other calls new, and it has limits of its own.
             self.calls.keep(prints, text, config);
             (both(prints.masked, result), None)
         } else {
-            self.calls.after(self.elapsed, prints, result, text, config)
+            let (origin, found) = self.calls.after(self.elapsed, prints, result, text, config);
+            let empty = failures::is_empty(text).then(|| {
+                let places = Mask { places: true, ..mask_of(config, tool) };
+                places.prints(arguments, Text::Arguments, |_| None).exact
+            });
+            let seen = Seen {
+                at: self.elapsed,
+                turn: self.now.number,
+                tool: print(tool),
+                call: prints.masked,
+                result,
+                kind: Kind::of(outcome),
+                new: self.calls.learned != learned,
+                learned: self.calls.learned,
+                progress: self.progress.last,
+                empty,
+            };
+            (origin, self.errors.push(&seen, config).or(found))
         };
         self.learn(&ids, |number, _| both(origin, number));
-        let tool_print = print(tool);
-        let failed = if errors::is_error(outcome) {
-            self.errors.push(self.elapsed, tool_print, result, config)
-        } else {
-            self.errors.none(tool_print, self.calls.learned != learned);
-            None
-        };
-        Found::rule(failed.or(found), Some(tool))
+        Found::rule(found, Some(tool))
     }
 
     /// Ids in `text` name things.
@@ -215,6 +231,8 @@ impl Memory {
         }
         self.idle_restarts = self.idle_restarts.saturating_add(1);
         self.restarts = self.restarts.saturating_add(1);
+        self.now.next();
+        self.errors.restarted();
         self.agents.gone();
     }
 
@@ -226,6 +244,7 @@ impl Memory {
 
     /// The model has had a turn.
     pub(super) fn turn<'a>(&mut self, config: &Config, near: &mut Vec<Near>, turn: Turn<'_>) -> Found<'a> {
+        self.now.next();
         let (turns, tokens, cost) = (self.turns, self.tokens, self.cost);
         self.turns = turns.saturating_add(1);
         self.tokens = tokens.saturating_add(turn.tokens);
@@ -243,12 +262,14 @@ impl Memory {
     }
 
     pub(super) fn progress<'a>(&mut self, config: &Config, fingerprint: &str) -> Found<'a> {
+        self.now.next();
         let (new, found) = self.progress.report(self.elapsed, print(fingerprint), config);
         self.calls.learned = self.calls.learned.saturating_add(u64::from(new));
         Found::rule(found, None)
     }
 
     pub(super) fn ask<'a>(&mut self, config: &Config, near: &mut Vec<Near>, from: &str, to: &'a str) -> Found<'a> {
+        self.now.next();
         let (found, depth) = self.agents.ask(print(from), print(to), config);
         if found.is_none() {
             let most = config.max_depth.map(f64::from);
@@ -258,12 +279,14 @@ impl Memory {
     }
 
     pub(super) fn handoff<'a>(&mut self, config: &Config, from: &str, to: &'a str, reason: &str) -> Found<'a> {
+        self.now.next();
         let reason = mask(config).prints(reason, Text::Output, |_| None).masked;
         let pair = both(print(from), print(to));
         Found::rule(self.agents.handoff(self.elapsed, pair, reason, self.calls.learned, config), Some(to))
     }
 
     pub(super) fn spawn<'a>(&mut self, config: &Config, near: &mut Vec<Near>, agent: &'a str) -> Found<'a> {
+        self.now.next();
         let before = self.agents.spawned;
         if let Err(times) = self.agents.room(self.turns, self.elapsed, config) {
             if times > config.max_action_repetitions {
@@ -286,6 +309,7 @@ impl Memory {
     }
 
     fn forget_evidence(&mut self) {
+        self.now.next();
         self.calls.forgive();
         self.agents.forgive();
         (self.errors, self.texts) = Default::default();
@@ -306,7 +330,14 @@ impl Memory {
     }
 
     /// The verdict that follows from what was found.
-    pub(super) fn judge(&mut self, at: Instant, config: &Config, found: Found<'_>, near: Vec<Near>) -> Report {
+    pub(super) fn judge(
+        &mut self,
+        at: Instant,
+        of: Moment,
+        config: &Config,
+        found: Found<'_>,
+        near: Vec<Near>,
+    ) -> Report {
         let found = match self.exceeded(config) {
             Some(limit) => Found::Rule { rule: Rule::Limit(limit), subject: None, earlier: None },
             None => found,
@@ -319,9 +350,17 @@ impl Memory {
             }
             Found::Rule { rule, subject, earlier } => (rule, subject, earlier),
         };
-        let detection = self.ladder.climb(rule, subject, self.calls.learned, config);
-        let detected = Some(detection.clone());
-        let text = detection.advice();
+        let found = ladder::Found { rule, subject, turn: self.now.number, learned: self.calls.learned };
+        let (detection, new) = self.ladder.climb(found, config);
+        if !new && detection.step == Step::Nudge {
+            // The model is nudged once a turn.
+            return Report { at, verdict: Verdict::Allow, detected: None, near };
+        }
+        let detected = new.then(|| detection.clone());
+        if detection.step == Step::Block {
+            self.now.answered();
+        }
+        let text = detection.advice(of);
         let verdict = match detection.step {
             Step::Nudge => Verdict::Nudge { text, detection },
             Step::Block => Verdict::Block { text, earlier, retry_after: Duration::ZERO, detection: Some(detection) },
@@ -343,13 +382,13 @@ impl Memory {
 }
 
 fn mask(config: &Config) -> Mask<'_> {
-    Mask { on: config.mask, ignored: [&config.ignored_fields, &[]] }
+    Mask { on: config.mask, ignored: [&config.ignored_fields, &[]], places: false }
 }
 
 /// How what a tool is asked and answers is masked.
 fn mask_of<'a>(config: &'a Config, tool: &str) -> Mask<'a> {
     let own = config.tools.get(tool).map_or(&[][..], |own| &own.ignored_fields);
-    Mask { on: config.mask, ignored: [&config.ignored_fields, own] }
+    Mask { on: config.mask, ignored: [&config.ignored_fields, own], places: false }
 }
 
 /// The fingerprint of a result, and the ids in it.

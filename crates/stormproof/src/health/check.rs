@@ -3,8 +3,9 @@
 use std::fmt;
 use std::time::Duration;
 
-use stormproof_core::health::{ERROR_BYTES, Status, bounded};
+use stormproof_core::health::{ERROR_BYTES, Status};
 use stormproof_core::snapshot::Sample;
+use stormproof_core::text;
 use stormproof_core::{Instant, Name, Snapshot, Stage};
 
 use crate::error::Error;
@@ -22,7 +23,7 @@ pub struct Finding {
 impl Finding {
     /// A component's status, with what is wrong.
     pub fn new(status: Status, message: Option<&str>) -> Self {
-        Self { status, message: message.map(|text| bounded(text, ERROR_BYTES).into()) }
+        Self { status, message: message.map(|text| text::start(text, ERROR_BYTES).into()) }
     }
 
     /// The finding of a check that calls through a policy: circuit open if the breaker refused, unknown if another stage

@@ -33,13 +33,13 @@ fn a_build_that_is_tried_again_and_again() {
 fn a_request_that_fails_with_another_id_and_time_each_time() {
     let arguments = |turn: usize| format!(r#"{{"url":"/a","request_id":"r{turn}"}}"#);
     caught(Run::new(), LoopType::InfiniteRetry, 4, 7, |turn, _| call("fetch", arguments(turn)));
-    let stamped = |turn: usize| format!(r#"{{"url":"/a","sent":"2026-01-01T10:00:{turn:02}Z"}}"#);
+    let stamped = |turn: usize| format!(r#"{{"url":"/a","sent":"2026-01-01T10:00:{:02}Z"}}"#, turn + 1);
     caught(Run::new(), LoopType::InfiniteRetry, 6, 9, |turn, _| call("fetch", stamped(turn)));
 }
 
 #[test]
 fn the_same_error_whatever_is_asked() {
-    caught(Run::new(), LoopType::InfiniteRetry, 6, 9, |turn, _| call("fetch", format!("/page/{turn}")));
+    caught(Run::new(), LoopType::InfiniteRetry, 21, 24, |turn, _| call("fetch", format!("/page/{turn}")));
 }
 
 #[test]
@@ -48,7 +48,7 @@ fn the_same_error_with_new_things_read_in_between() {
     for n in 0..200 {
         run.workspace.files.insert(format!("{n}"), format!("text {n}"));
     }
-    caught(run, LoopType::InfiniteRetry, 12, 18, |turn, _| {
+    caught(run, LoopType::InfiniteRetry, 41, 47, |turn, _| {
         if turn % 2 == 0 { call("fetch", format!("/page/{turn}")) } else { call("read", format!("{turn}")) }
     });
 }

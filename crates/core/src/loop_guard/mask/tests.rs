@@ -1,6 +1,6 @@
 use super::{Mask, Print, Text};
 
-const MASK: Mask<'_> = Mask { on: true, ignored: [&[], &[]] };
+const MASK: Mask<'_> = Mask { on: true, ignored: [&[], &[]], places: false };
 
 fn masked(kind: Text, text: &str) -> u64 {
     MASK.prints(text, kind, |_| None).masked
@@ -149,10 +149,10 @@ fn an_id_with_a_meaning_is_told_apart() {
 #[test]
 fn fields_the_caller_ignores_and_a_mask_that_is_off() {
     let ignored = ["screenshot".to_owned()];
-    let mask = Mask { on: true, ignored: [&ignored, &[]] };
+    let mask = Mask { on: true, ignored: [&ignored, &[]], places: false };
     let print = |text| mask.prints(text, Text::Output, |_| None);
     assert_eq!(print(r#"{"screenshot":"a\"b","x":1}"#), print(r#"{"screenshot":"c","x":1}"#));
-    let off = Mask { on: false, ignored: [&[], &[]] };
+    let off = Mask { on: false, ignored: [&[], &[]], places: false };
     let day = |text| off.prints(text, Text::Output, |_| None).masked;
     assert_ne!(day("2026-01-01"), day("2026-01-02"));
 }

@@ -4,7 +4,7 @@ use crate::loop_guard::mask::Mask;
 use crate::loop_guard::rule::Rule;
 
 fn push(texts: &mut Texts, text: &str) -> Option<Rule> {
-    texts.push(text, 0, Mask { on: true, ignored: [&[], &[]] }, &Config::default())
+    texts.push(text, 0, Mask { on: true, ignored: [&[], &[]], places: false }, &Config::default())
 }
 
 fn once(text: &str) -> Option<Rule> {
