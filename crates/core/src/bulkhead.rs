@@ -269,9 +269,8 @@ impl Bulkhead {
         const REFUSED: &str = "Calls refused, by reason.";
         let stats = self.stats();
         let queue_full = self.cold.0.queue_full.load(Ordering::Relaxed);
-        let refused = |count: u64, reason: Reason| {
-            Sample::counter("refused", REFUSED, count).label("reason", reason.as_str())
-        };
+        let refused =
+            |count: u64, reason: Reason| Sample::counter("refused", REFUSED, count).label("reason", reason.as_str());
         let mut samples = vec![
             Sample::gauge("active", "Slots taken.", stats.active.into()),
             Sample::gauge("queued", "Calls waiting for a slot.", stats.queued as f64),

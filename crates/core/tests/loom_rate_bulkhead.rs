@@ -97,7 +97,8 @@ fn a_slot_released_to_a_caller_that_gives_up_goes_to_the_next() {
     loom::model(|| {
         let bulkhead = bulkhead(1, 2);
         let mut held = bulkhead.try_acquire().unwrap();
-        let (Admission::Queued(first), Admission::Queued(second)) = (bulkhead.acquire(NOW), bulkhead.acquire(NOW)) else {
+        let (Admission::Queued(first), Admission::Queued(second)) = (bulkhead.acquire(NOW), bulkhead.acquire(NOW))
+        else {
             unreachable!()
         };
         let other = {
@@ -152,7 +153,8 @@ fn a_resize_and_a_release_free_two_slots_for_two_who_wait() {
     loom::model(|| {
         let bulkhead = bulkhead(1, 2);
         let mut held = bulkhead.try_acquire().unwrap();
-        let (Admission::Queued(first), Admission::Queued(second)) = (bulkhead.acquire(NOW), bulkhead.acquire(NOW)) else {
+        let (Admission::Queued(first), Admission::Queued(second)) = (bulkhead.acquire(NOW), bulkhead.acquire(NOW))
+        else {
             unreachable!()
         };
         let other = {

@@ -103,7 +103,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_refusal_says_when_to_come_back_in_whole_seconds() {
-        let slow = rate::Config { rate: 1, per: Duration::from_millis(2500), burst: Some(1), ..rate::Config::default() };
+        let slow =
+            rate::Config { rate: 1, per: Duration::from_millis(2500), burst: Some(1), ..rate::Config::default() };
         let limiter = RateLimiter::with_config("slow", slow).unwrap();
         let policy = Policy::builder("p").rate(&limiter).deadline(Duration::from_secs(1)).build().unwrap();
         let call = || policy.call(|_| async { Ok::<_, std::io::Error>(()) });

@@ -3,7 +3,7 @@
 use std::sync::LazyLock;
 use std::time::SystemTime;
 
-use http::{Method, Response, StatusCode};
+use http::{HeaderMap, Method, Response, StatusCode};
 use stormproof::{Classify, Verdict};
 
 use crate::error::Error;
@@ -44,20 +44,129 @@ impl Statuses {
     }
 }
 
-/// Time-outs never come before a classifier: a request that must not be repeated is called through
+/// What [`Statuses`] reads of an answer. Implemented for [`http::Response`] and, with the feature `reqwest`, for its
+/// response.
+pub trait Answer {
+    /// The status.
+    fn status(&self) -> StatusCode;
+
+    /// The headers, for `Retry-After`.
+    fn headers(&self) -> &HeaderMap;
+}
+
+/// What [`Statuses`] reads of an error of an HTTP client. Implemented for [`Error`](crate::Error) and, with the feature
+/// `reqwest`, for its error. Other errors are read by a closure, see [`Statuses::reading`].
+pub trait Failure {
+    /// The status of the answer that became this error, if it is one that did. Default: none.
+    fn status(&self) -> Option<StatusCode> {
+        None
+    }
+
+    /// The kind of an error without a status, such as `ConnectionError`.
+    fn kind(&self) -> &'static str;
+
+    /// Whether an error without a status is the caller's fault: then it counts neither way. Default: no.
+    fn is_callers_fault(&self) -> bool {
+        false
+    }
+}
+
+impl<B> Answer for Response<B> {
+    fn status(&self) -> StatusCode {
+        self.status()
+    }
+
+    fn headers(&self) -> &HeaderMap {
+        self.headers()
+    }
+}
+
+impl Failure for hyper_util::client::legacy::Error {
+    fn kind(&self) -> &'static str {
+        Error::of_client(self, self.is_connect()).kind()
+    }
+}
+
+/// By what is in the box, as deep as it may be.
+impl Failure for Box<dyn std::error::Error + Send + Sync> {
+    fn kind(&self) -> &'static str {
+        Error::of_client(&**self, false).kind()
+    }
+}
+
+impl Failure for Error {
+    fn kind(&self) -> &'static str {
+        Self::kind(*self)
+    }
+
+    fn is_callers_fault(&self) -> bool {
+        Self::is_callers_fault(*self)
+    }
+}
+
+/// An attempt that times out never comes before a classifier: a request that must not be repeated is called through
 /// [`Policy::once`](stormproof::Policy::once).
-impl<B> Classify<Response<B>, Error> for Statuses {
-    fn classify<'a>(&self, result: Result<&'a Response<B>, &'a Error>) -> Verdict<'a> {
+impl<T: Answer, E: Failure> Classify<T, E> for Statuses {
+    fn classify<'a>(&self, result: Result<&'a T, &'a E>) -> Verdict<'a> {
         match result {
-            Ok(response) => {
-                let verdict = self.verdict(response.status());
-                match retry_after::from_headers(response.headers(), SystemTime::now) {
-                    Some(wait) => verdict.retry_after(wait),
-                    None => verdict,
-                }
-            }
-            Err(error) if error.is_callers_fault() => Verdict::ignored(error.kind()),
-            Err(error) => Verdict::failure(error.kind()),
+            Ok(answer) => self.of_answer(answer.status(), answer.headers()),
+            Err(error) => match error.status() {
+                Some(status) => self.verdict(status),
+                None if error.is_callers_fault() => Verdict::ignored(error.kind()),
+                None => Verdict::failure(error.kind()),
+            },
+        }
+    }
+}
+
+impl Statuses {
+    fn of_answer(&self, status: StatusCode, headers: &HeaderMap) -> Verdict<'static> {
+        let verdict = self.verdict(status);
+        match retry_after::from_headers(headers, SystemTime::now) {
+            Some(wait) => verdict.retry_after(wait),
+            None => verdict,
+        }
+    }
+
+    /// Judges the results of any client by a closure that reads their status. What has none is a success if it is `Ok`,
+    /// else a failure of the kind `ConnectionError`.
+    ///
+    /// ```
+    /// use http::StatusCode;
+    /// use stormproof::{Classify, Outcome};
+    /// use stormproof_http::Statuses;
+    ///
+    /// struct ApiError { status: Option<u16> }
+    ///
+    /// let judge = Statuses::default().reading(|result: Result<&String, &ApiError>| match result {
+    ///     Ok(_) => None,
+    ///     Err(error) => StatusCode::from_u16(error.status?).ok(),
+    /// });
+    /// assert_eq!(judge.classify(Err(&ApiError { status: Some(503) })).kind, "ServerError.503");
+    /// assert_eq!(judge.classify(Err(&ApiError { status: Some(400) })).outcome, Outcome::Ignored);
+    /// assert_eq!(judge.classify(Err(&ApiError { status: None })).kind, "ConnectionError");
+    /// ```
+    pub fn reading<T, E, R>(self, read: R) -> Reading<R>
+    where
+        R: Fn(Result<&T, &E>) -> Option<StatusCode>,
+    {
+        Reading { statuses: self, read }
+    }
+}
+
+/// Judges by a status that a closure reads. Made by [`Statuses::reading`].
+#[derive(Clone, Debug)]
+pub struct Reading<R> {
+    statuses: Statuses,
+    read: R,
+}
+
+impl<T, E, R: Fn(Result<&T, &E>) -> Option<StatusCode>> Classify<T, E> for Reading<R> {
+    fn classify<'a>(&self, result: Result<&'a T, &'a E>) -> Verdict<'a> {
+        match (self.read)(result) {
+            Some(status) => self.statuses.verdict(status),
+            None if result.is_ok() => Verdict::success(),
+            None => Verdict::failure(Error::Other.kind()),
         }
     }
 }
@@ -106,9 +215,13 @@ mod tests {
 
     use super::*;
 
+    fn verdict(response: &Response<()>) -> Verdict<'_> {
+        Statuses::default().classify(Ok::<_, &Error>(response))
+    }
+
     fn judge(status: u16) -> (Outcome, String) {
         let response = Response::builder().status(status).body(()).unwrap();
-        let verdict = Statuses::default().classify(Ok(&response));
+        let verdict = verdict(&response);
         (verdict.outcome, verdict.kind.to_owned())
     }
 
@@ -141,7 +254,7 @@ mod tests {
     #[test]
     fn the_servers_hint_is_passed_on() {
         let response = Response::builder().status(429).header("retry-after", "7").body(()).unwrap();
-        let verdict = Statuses::default().classify(Ok(&response));
+        let verdict = verdict(&response);
         assert_eq!(verdict.retry_after, Some(Duration::from_secs(7)));
         assert_eq!(verdict.retry, None);
     }

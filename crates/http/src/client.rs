@@ -83,10 +83,7 @@ where
     /// # Errors
     /// If there is no answer. An answer with any status is not an error.
     pub async fn send(&self, request: Request<B>) -> Result<Response<Incoming>, Error> {
-        self.inner
-            .request(request)
-            .await
-            .map_err(|error| if error.is_connect() { Error::of_connecting(&error) } else { Error::of_exchange(&error) })
+        self.inner.request(request).await.map_err(|error| Error::of_client(&error, error.is_connect()))
     }
 }
 

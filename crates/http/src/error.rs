@@ -89,6 +89,11 @@ impl Error {
         matches!(self, Self::RequestBroken | Self::InvalidRequest)
     }
 
+    /// What the error of a client says: of its connecting or of the exchange.
+    pub(crate) fn of_client(error: &(dyn StdError + 'static), connecting: bool) -> Self {
+        if connecting { Self::of_connecting(error) } else { Self::of_exchange(error) }
+    }
+
     /// What the chain of causes says happened on an open connection.
     pub(crate) fn of_exchange(error: &(dyn StdError + 'static)) -> Self {
         if find::<BrokenRequest>(error).is_some() {

@@ -26,9 +26,11 @@ mod classify;
 pub mod client;
 mod connect;
 mod error;
+#[cfg(feature = "reqwest")]
+mod reqwest;
 pub mod retry_after;
 
 pub use answer::{Unanswered, whole_seconds};
-pub use classify::{Statuses, is_idempotent, kinds};
+pub use classify::{Answer, Failure, Reading, Statuses, is_idempotent, kinds};
 pub use client::Client;
 pub use error::{BrokenRequest, Error};
