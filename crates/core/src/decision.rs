@@ -18,6 +18,18 @@ impl Name {
         Self(format!("anonymous-{}", NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed)).into())
     }
 
+    /// The name of a part of what has this name, such as the limit of tokens of a policy: `<name>/(<part>)`. No name that
+    /// is [`given`](Self::given) is the same.
+    #[must_use]
+    pub fn part(&self, part: &str) -> Self {
+        Self(format!("{self}/({part})").into())
+    }
+
+    /// A name from outside: `text`, unless it looks like that of a [`part`](Self::part), which it must not be.
+    pub fn given(text: &str) -> Self {
+        if text.contains("/(") { Self(text.replace("/(", "/((").into()) } else { Self(text.into()) }
+    }
+
     /// Whether this is a name made by [`anonymous`](Self::anonymous).
     pub fn is_anonymous(&self) -> bool {
         let number = self.0.strip_prefix("anonymous-");

@@ -161,6 +161,14 @@ pub enum Kind {
         /// What differs.
         differs: Box<str>,
     },
+    /// A policy was asked for whose name has no settings: it has the registry's defaults, or no stage at all. Said when it
+    /// is made.
+    UnknownPolicy {
+        /// The name.
+        name: Name,
+        /// Whether it has stages: those of the defaults.
+        stages: bool,
+    },
     /// A registry or a map of stages by key holds more names than it should, and none of them can be forgotten. Said
     /// once, until there is room again.
     TooManyNames {
@@ -251,12 +259,14 @@ impl Kind {
             | Self::LimitChanged { .. }
             | Self::Reloaded { .. }
             | Self::Health { .. }
+            | Self::UnknownPolicy { stages: true, .. }
             | Self::Degradation { .. } => Category::Info,
             Self::CircuitWouldOpen { .. }
             | Self::LoopDetected { .. }
             | Self::LoopLimitNear { .. }
             | Self::FallbackUsed(_)
             | Self::RegisteredTwice { .. }
+            | Self::UnknownPolicy { stages: false, .. }
             | Self::TooManyNames { .. } => Category::Warning,
             Self::StateNotSaved { .. }
             | Self::NotReloaded { .. }
@@ -282,6 +292,7 @@ impl Kind {
             | Self::CircuitWouldOpen { .. }
             | Self::LimitChanged { .. }
             | Self::RegisteredTwice { .. }
+            | Self::UnknownPolicy { .. }
             | Self::TooManyNames { .. }
             | Self::StateNotSaved { .. }
             | Self::Reloaded { .. }
@@ -317,6 +328,7 @@ impl Kind {
             Self::TimedOut { .. } => "timed_out",
             Self::FallbackUsed(_) => "fallback_used",
             Self::RegisteredTwice { .. } => "registered_twice",
+            Self::UnknownPolicy { .. } => "unknown_policy",
             Self::TooManyNames { .. } => "too_many_names",
             Self::StateNotSaved { .. } => "state_not_saved",
             Self::Reloaded { .. } => "reloaded",

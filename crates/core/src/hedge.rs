@@ -3,6 +3,7 @@
 //! Owns the delay and what has become of hedges. That a hedge passes the stages, which result wins and what happens to
 //! the losers is in [`crate::call`].
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::decision::{Name, Stage};
@@ -178,6 +179,12 @@ pub struct Hedge {
     /// The delay in nanoseconds, and until when it is taken as it is: reading the percentile costs a microsecond.
     delay: AtomicU64,
     fresh_until: AtomicU64,
+    counters: Arc<Counters>,
+}
+
+/// Written only when a hedge starts, wins, or is skipped.
+#[derive(Debug)]
+struct Counters {
     after_delay: AtomicU64,
     after_failure: AtomicU64,
     won: AtomicU64,
@@ -190,16 +197,14 @@ impl Hedge {
     pub fn new(config: Config) -> Result<Self, Mistakes> {
         Mistakes::none(config.validate())?;
         let zero = || AtomicU64::new(0);
-        Ok(Self {
-            config,
-            delay: zero(),
-            fresh_until: zero(),
-            after_delay: zero(),
-            after_failure: zero(),
-            won: zero(),
-            busy: zero(),
-            budget_denied: zero(),
-        })
+        let counters =
+            Counters { after_delay: zero(), after_failure: zero(), won: zero(), busy: zero(), budget_denied: zero() };
+        Ok(Self { config, delay: zero(), fresh_until: zero(), counters: Arc::new(counters) })
+    }
+
+    /// Hedges as `config` says that count where these count, so that totals go on; or all mistakes in `config`.
+    pub fn renewed(&self, config: Config) -> Result<Self, Mistakes> {
+        Ok(Self { counters: self.counters.clone(), ..Self::new(config)? })
     }
 
     /// The configuration in force.
@@ -238,20 +243,20 @@ impl Hedge {
 
     pub(crate) fn count_start(&self, cause: Cause) {
         let counter = match cause {
-            Cause::Delay => &self.after_delay,
-            Cause::Failure => &self.after_failure,
+            Cause::Delay => &self.counters.after_delay,
+            Cause::Failure => &self.counters.after_failure,
         };
         counter.fetch_add(1, Ordering::Relaxed);
     }
 
     pub(crate) fn count_win(&self) {
-        self.won.fetch_add(1, Ordering::Relaxed);
+        self.counters.won.fetch_add(1, Ordering::Relaxed);
     }
 
     pub(crate) fn count_skipped(&self, why: Skipped) {
         let counter = match why {
-            Skipped::Busy => &self.busy,
-            Skipped::BudgetDenied => &self.budget_denied,
+            Skipped::Busy => &self.counters.busy,
+            Skipped::BudgetDenied => &self.counters.budget_denied,
         };
         counter.fetch_add(1, Ordering::Relaxed);
     }
@@ -260,11 +265,11 @@ impl Hedge {
     pub fn stats(&self) -> Stats {
         let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         Stats {
-            after_delay: get(&self.after_delay),
-            after_failure: get(&self.after_failure),
-            won: get(&self.won),
-            busy: get(&self.busy),
-            budget_denied: get(&self.budget_denied),
+            after_delay: get(&self.counters.after_delay),
+            after_failure: get(&self.counters.after_failure),
+            won: get(&self.counters.won),
+            busy: get(&self.counters.busy),
+            budget_denied: get(&self.counters.budget_denied),
         }
     }
 

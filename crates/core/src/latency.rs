@@ -36,6 +36,11 @@ impl Config {
         check.that(self.window >= Duration::from_millis(1), "window", self.window, "1 ms or more");
         check.done()
     }
+
+    /// Length of a slice in nanoseconds.
+    fn width(&self) -> u64 {
+        (nanos(self.window) / SLICES as u64).max(1)
+    }
 }
 
 /// The window is kept in so many slices; the oldest is forgotten as a whole.
@@ -78,13 +83,28 @@ const BUCKETS: usize = if cfg!(loom) { 2 } else { PER_OCTAVE * (OCTAVES + 1) };
 #[derive(Debug)]
 pub struct Latency {
     name: Name,
-    config: Config,
-    /// Of a slice, in nanoseconds.
-    width: u64,
+    /// Length of a slice in nanoseconds. Written while `forgotten` is locked.
+    width: AtomicU64,
     totals: Padded<Totals>,
     slices: [Slice; SLICES],
-    /// What slices held that were begun anew, by [`LIMITS`]. Locked while a slice is begun anew.
-    forgotten: Mutex<[u64; LIMITS.len()]>,
+    forgotten: Mutex<Forgotten>,
+}
+
+/// What slices held that were begun anew, by [`LIMITS`]. Locked while a slice is begun anew.
+#[derive(Debug)]
+struct Forgotten {
+    config: Config,
+    counts: [u64; LIMITS.len()],
+}
+
+impl Forgotten {
+    /// Empties a slice for another time.
+    fn take(&mut self, slice: &Slice, epoch: u64) {
+        for (at, count) in slice.counts.iter().enumerate() {
+            add(&mut self.counts, at, count.swap(0, Ordering::Relaxed));
+        }
+        slice.epoch.store(epoch, Ordering::Release);
+    }
 }
 
 #[derive(Debug)]
@@ -132,11 +152,10 @@ impl Latency {
         };
         Ok(Self {
             name: name.into(),
-            config,
-            width: (nanos(config.window) / SLICES as u64).max(1),
+            width: AtomicU64::new(config.width()),
             totals: Padded(Totals { count: AtomicU64::new(0), sum: AtomicU64::new(0) }),
             slices: std::array::from_fn(|_| slice()),
-            forgotten: Mutex::new([0; LIMITS.len()]),
+            forgotten: Mutex::new(Forgotten { config, counts: [0; LIMITS.len()] }),
         })
     }
 
@@ -147,12 +166,25 @@ impl Latency {
 
     /// The configuration.
     pub fn config(&self) -> Config {
-        self.config
+        self.forgotten.lock().config
+    }
+
+    /// Changes how long a measurement counts, or says all that is wrong with `config`. Totals stay; where the window's
+    /// length changes, it begins anew.
+    pub fn update(&self, config: Config) -> Result<(), Mistakes> {
+        Mistakes::none(config.validate())?;
+        let mut forgotten = self.forgotten.lock();
+        if forgotten.config != config {
+            forgotten.config = config;
+            self.width.store(config.width(), Ordering::Relaxed);
+            self.slices.iter().for_each(|slice| forgotten.take(slice, NONE));
+        }
+        Ok(())
     }
 
     /// How long a measurement counts.
     pub fn window(&self) -> Duration {
-        Duration::from_nanos(self.width.saturating_mul(SLICES as u64))
+        Duration::from_nanos(self.width.load(Ordering::Relaxed).saturating_mul(SLICES as u64))
     }
 
     /// Counts an attempt that ended at `now` and took so long.
@@ -161,9 +193,10 @@ impl Latency {
         let took = nanos(took);
         self.totals.0.count.fetch_add(1, Ordering::Relaxed);
         self.totals.0.sum.fetch_add(took.saturating_add(500) / 1_000, Ordering::Relaxed);
-        let epoch = now.as_nanos() / self.width;
+        let width = self.width.load(Ordering::Relaxed);
+        let epoch = now.as_nanos() / width;
         let slice = self.slice(epoch);
-        if slice.epoch.load(Ordering::Acquire) == epoch || self.turn(slice, epoch) {
+        if slice.epoch.load(Ordering::Acquire) == epoch || self.turn(slice, epoch, width) {
             // The index is below the length by construction.
             if let Some(count) = slice.counts.get(bucket(took)) {
                 count.fetch_add(1, Ordering::Relaxed);
@@ -176,16 +209,17 @@ impl Latency {
         &self.slices[at]
     }
 
-    /// Begins `slice` anew, once in its time. False if it already holds a later time: `now` is long past.
+    /// Begins `slice` anew, once in its time. False if it already holds a later time, for then `now` is long past, or if
+    /// slices have another `width` by now.
     #[cold]
-    fn turn(&self, slice: &Slice, epoch: u64) -> bool {
+    fn turn(&self, slice: &Slice, epoch: u64, width: u64) -> bool {
         let mut forgotten = self.forgotten.lock();
+        if width != self.width.load(Ordering::Relaxed) {
+            return false;
+        }
         let present = slice.epoch.load(Ordering::Relaxed);
         if present == NONE || present < epoch {
-            for (at, count) in slice.counts.iter().enumerate() {
-                add(&mut forgotten, at, count.swap(0, Ordering::Relaxed));
-            }
-            slice.epoch.store(epoch, Ordering::Release);
+            forgotten.take(slice, epoch);
             return true;
         }
         present == epoch
@@ -193,7 +227,7 @@ impl Latency {
 
     /// What the window holds at `now`.
     pub fn recent(&self, now: Instant) -> Recent {
-        let newest = now.as_nanos() / self.width;
+        let newest = now.as_nanos() / self.width.load(Ordering::Relaxed);
         let mut counts = [0; BUCKETS];
         for slice in &self.slices {
             let epoch = slice.epoch.load(Ordering::Acquire);
@@ -228,7 +262,7 @@ impl Latency {
     pub fn histogram(&self) -> [(&'static str, u64); LIMITS.len()] {
         let mut counts = {
             let forgotten = self.forgotten.lock();
-            let mut counts = *forgotten;
+            let mut counts = forgotten.counts;
             for slice in &self.slices {
                 for (at, count) in slice.counts.iter().enumerate() {
                     add(&mut counts, at, count.load(Ordering::Relaxed));

@@ -14,6 +14,7 @@ pub mod cache;
 pub mod call;
 pub mod decision;
 pub mod degrade;
+mod difference;
 pub mod event;
 pub mod explain;
 pub mod fallback;

@@ -5,10 +5,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::breaker::{self, CircuitBreaker, Scope};
+use crate::breaker::{self, CircuitBreaker, Loss, Scope};
 use crate::budget::{self, RetryBudget};
 use crate::bulkhead::{self, Bulkhead};
-use crate::decision::Name;
+use crate::decision::{Name, Ticket};
 use crate::hedge::{self, Hedge};
 use crate::invalid::{Check, Invalid, Mistakes};
 use crate::latency::{self, Latency};
@@ -123,6 +123,51 @@ impl Policy {
         attempt < rounds.saturating_mul(each)
     }
 
+    /// Whether a call would pass all stages now. Takes and counts nothing.
+    pub fn is_available(&self, now: Instant) -> bool {
+        let has_slot = |stage: &Bulkhead| {
+            let stats = stage.stats();
+            stats.queued == 0 && stats.active < stats.max_concurrent
+        };
+        self.breaker.as_ref().is_none_or(|stage| stage.is_available(now))
+            && self.bulkhead.as_ref().is_none_or(|stage| has_slot(stage))
+            && [&self.rate, &self.tokens].into_iter().flatten().all(|stage| stage.peek(now, 1).is_zero())
+    }
+
+    /// What would be lost if the policy were forgotten and made anew. Ordinary calls in flight leave no trace in it:
+    /// whoever forgets it has to know that there are none.
+    pub fn loss(&self, now: Instant) -> Loss {
+        let of_slots = |stage: &Bulkhead| match stage.stats() {
+            stats if stats.active > 0 || stats.queued > 0 => Loss::State,
+            // The number of slots that suits the callee was learned.
+            _ if stage.adapts() => Loss::Counts,
+            _ => Loss::Nothing,
+        };
+        let of_permits = |stage: &RateLimiter| {
+            // A limiter that is not full would, made anew, let a whole burst through.
+            let stats = stage.stats(now);
+            if stats.waiting > 0 || stats.available < stats.burst { Loss::State } else { Loss::Nothing }
+        };
+        let of_budget = |stage: &RetryBudget| match stage.stats(now) {
+            stats if stats.retries > 0 => Loss::State,
+            stats if stats.calls > 0 => Loss::Counts,
+            _ => Loss::Nothing,
+        };
+        let measured = |stage: &Latency| if stage.recent(now).samples() > 0 { Loss::Counts } else { Loss::Nothing };
+        [
+            self.breaker.as_ref().map(|stage| stage.loss(now)),
+            self.bulkhead.as_ref().map(|stage| of_slots(stage)),
+            self.rate.as_ref().map(|stage| of_permits(stage)),
+            self.tokens.as_ref().map(|stage| of_permits(stage)),
+            self.budget.as_ref().map(|stage| of_budget(stage)),
+            self.latency.as_ref().map(|stage| measured(stage)),
+        ]
+        .into_iter()
+        .flatten()
+        .max()
+        .unwrap_or(Loss::Nothing)
+    }
+
     /// The stages as data.
     pub fn snapshots(&self, now: Instant) -> Vec<Snapshot> {
         [
@@ -212,40 +257,114 @@ impl Config {
 
     /// The policy with stages of its own, each named like the policy, their chance seeded with `seed`.
     pub fn build(self, name: impl Into<Name>, seed: u64) -> Result<Policy, Mistakes> {
-        let mistakes = self.validate();
-        if !mistakes.is_empty() {
-            return Err(mistakes.into());
-        }
-        let name = name.into();
-        let mut policy = Policy::new(name.clone());
-        policy.deadline = self.deadline;
-        policy.attempt_timeout = self.attempt_timeout;
-        if let Some(config) = self.retry {
-            policy.retry = Some(Arc::new(Retry::new(config)?.seed(seed)));
-        }
-        let measured = self.hedge.as_ref().is_some_and(hedge::Config::needs_latency);
-        if let Some(config) = self.latency.or_else(|| measured.then(latency::Config::default)) {
-            policy.latency = Some(Arc::new(Latency::new(name.clone(), config)?));
-        }
-        if let Some(config) = self.hedge {
-            policy.hedge = Some(Arc::new(Hedge::new(config)?));
-        }
-        if let Some(config) = self.budget {
-            policy.budget = Some(Arc::new(RetryBudget::new(name.clone(), config)?));
-        }
-        if let Some(config) = self.breaker {
-            policy.breaker = Some(Arc::new(CircuitBreaker::with_config(name.clone(), config)?.seed(seed)));
-        }
-        if let Some(config) = self.bulkhead {
-            policy.bulkhead = Some(Arc::new(Bulkhead::with_config(name.clone(), config)?));
-        }
-        if let Some(config) = self.rate {
-            policy.rate = Some(Arc::new(RateLimiter::with_config(name.clone(), config)?));
-        }
-        if let Some(config) = self.tokens {
-            let name = Name::from(format!("{name}-tokens"));
-            policy.tokens = Some(Arc::new(RateLimiter::with_config(name, config)?));
-        }
-        Ok(policy)
+        Policy::new(name).renewed(Instant::ZERO, &self, &Self::default(), seed).map(|(policy, _)| policy)
     }
+}
+
+impl Policy {
+    /// The policy of this name with `config`, and whom to poll afterwards; or all mistakes, and nothing has changed.
+    ///
+    /// Stages that this policy has go on: breaker, bulkhead, limiters, budget and latencies are shared by both, retries and
+    /// hedges count where they counted. A shared stage gets its new settings at once, unless they are those of `before`,
+    /// which were in force last: then what was changed at the stage itself since (its number of slots, its mode) stays.
+    pub fn renewed(
+        &self,
+        now: Instant,
+        config: &Config,
+        before: &Config,
+        seed: u64,
+    ) -> Result<(Self, Vec<Ticket>), Mistakes> {
+        Mistakes::none(config.validate())?;
+        let (name, mut wake) = (&self.name, Vec::new());
+        let needed = config.hedge.as_ref().is_some_and(hedge::Config::needs_latency).then(latency::Config::default);
+        let policy = Self {
+            name: name.clone(),
+            deadline: config.deadline,
+            attempt_timeout: config.attempt_timeout,
+            retry: match (&config.retry, &self.retry) {
+                (None, _) => None,
+                (Some(new), Some(present)) if before.retry.as_ref() == Some(new) => Some(present.clone()),
+                (Some(new), Some(present)) => Some(Arc::new(present.renewed(new.clone())?.seed(seed))),
+                (Some(new), None) => Some(Arc::new(Retry::new(new.clone())?.seed(seed))),
+            },
+            hedge: match (config.hedge, &self.hedge) {
+                (None, _) => None,
+                (Some(new), Some(present)) if before.hedge == Some(new) => Some(present.clone()),
+                (Some(new), Some(present)) => Some(Arc::new(present.renewed(new)?)),
+                (Some(new), None) => Some(Arc::new(Hedge::new(new)?)),
+            },
+            budget: shared(
+                (self.budget.as_ref(), config.budget, before.budget),
+                |new| RetryBudget::new(name.clone(), new),
+                RetryBudget::update,
+            )?,
+            breaker: shared(
+                (self.breaker.as_ref(), config.breaker.clone(), before.breaker.clone()),
+                |new| CircuitBreaker::with_config(name.clone(), new).map(|stage| stage.seed(seed)),
+                CircuitBreaker::update,
+            )?,
+            bulkhead: shared(
+                (self.bulkhead.as_ref(), config.bulkhead.clone(), before.bulkhead.clone()),
+                |new| Bulkhead::with_config(name.clone(), new),
+                |stage, mut new| {
+                    // An operator may have resized it.
+                    if before.bulkhead.as_ref().is_some_and(|before| before.max_concurrent == new.max_concurrent) {
+                        new.max_concurrent = stage.config().max_concurrent;
+                    }
+                    stage.update(new).map(|tickets| wake.extend(tickets))
+                },
+            )?,
+            rate: shared(
+                (self.rate.as_ref(), config.rate.clone(), before.rate.clone()),
+                |new| RateLimiter::with_config(name.clone(), new),
+                |stage, new| stage.update(now, new).map(|ticket| wake.extend(ticket)),
+            )?,
+            tokens: shared(
+                (self.tokens.as_ref(), config.tokens.clone(), before.tokens.clone()),
+                |new| RateLimiter::with_config(name.part("tokens"), new),
+                |stage, new| stage.update(now, new).map(|ticket| wake.extend(ticket)),
+            )?,
+            latency: shared(
+                (self.latency.as_ref(), config.latency.or(needed), before.latency),
+                |new| Latency::new(name.clone(), new),
+                Latency::update,
+            )?,
+            timed_out: self.timed_out.clone(),
+        };
+        Ok((policy, wake))
+    }
+
+    /// The policy with those of its stages that `config` has, and the limits of time of `config`.
+    #[must_use]
+    pub fn only(&self, config: &Config) -> Self {
+        let measures = config.latency.is_some() || config.hedge.as_ref().is_some_and(hedge::Config::needs_latency);
+        Self {
+            name: self.name.clone(),
+            deadline: config.deadline,
+            attempt_timeout: config.attempt_timeout,
+            retry: self.retry.clone().filter(|_| config.retry.is_some()),
+            hedge: self.hedge.clone().filter(|_| config.hedge.is_some()),
+            budget: self.budget.clone().filter(|_| config.budget.is_some()),
+            breaker: self.breaker.clone().filter(|_| config.breaker.is_some()),
+            bulkhead: self.bulkhead.clone().filter(|_| config.bulkhead.is_some()),
+            rate: self.rate.clone().filter(|_| config.rate.is_some()),
+            tokens: self.tokens.clone().filter(|_| config.tokens.is_some()),
+            latency: self.latency.clone().filter(|_| measures),
+            timed_out: self.timed_out.clone(),
+        }
+    }
+}
+
+/// The stage that is there, with its new settings if they are others than before; else a new one.
+fn shared<S, C: PartialEq>(
+    (present, config, before): (Option<&Arc<S>>, Option<C>, Option<C>),
+    make: impl FnOnce(C) -> Result<S, Mistakes>,
+    update: impl FnOnce(&S, C) -> Result<(), Mistakes>,
+) -> Result<Option<Arc<S>>, Mistakes> {
+    let Some(config) = config else { return Ok(None) };
+    let Some(present) = present else { return make(config).map(Arc::new).map(Some) };
+    if before.as_ref() != Some(&config) {
+        update(present, config)?;
+    }
+    Ok(Some(present.clone()))
 }

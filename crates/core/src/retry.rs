@@ -7,6 +7,7 @@
 mod document;
 mod stats;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 #[cfg(feature = "serde")]
@@ -152,7 +153,7 @@ impl Stop {
 pub struct Retry {
     config: Config,
     rng: Rng,
-    counters: Counters,
+    counters: Arc<Counters>,
 }
 
 impl Retry {
@@ -163,7 +164,7 @@ impl Retry {
     pub fn new(config: Config) -> Result<Self, Mistakes> {
         let mistakes = config.validate();
         if mistakes.is_empty() {
-            Ok(Self { config, rng: Rng::new(0), counters: Counters::new() })
+            Ok(Self { config, rng: Rng::new(0), counters: Arc::new(Counters::new()) })
         } else {
             Err(mistakes.into())
         }
@@ -175,6 +176,14 @@ impl Retry {
     pub fn seed(mut self, seed: u64) -> Self {
         self.rng = Rng::new(seed);
         self
+    }
+
+    /// Retries as `config` says that count where these count, so that totals go on.
+    ///
+    /// # Errors
+    /// All mistakes in `config`.
+    pub fn renewed(&self, config: Config) -> Result<Self, Mistakes> {
+        Ok(Self { counters: self.counters.clone(), ..Self::new(config)? })
     }
 
     /// The configuration in force.

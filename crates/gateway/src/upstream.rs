@@ -42,7 +42,7 @@ impl Upstream {
         let name = Name::from(name);
         let policy = registry.policy(&name);
         let stages = policy.stages();
-        let breaker = stages.breaker.is_some().then(|| registry.breaker(&name));
+        let breaker = policy.breaker();
         let limits = [stages.attempt_timeout, stages.deadline];
         Ok(Self {
             label: HeaderValue::from_str(&name).unwrap_or_else(|_| HeaderValue::from_static("unnamed")),

@@ -1,6 +1,6 @@
 //! Putting a policy together.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use stormproof_core as core;
@@ -8,7 +8,7 @@ use stormproof_core::{Invalid, Mistakes, Name, RetryBudget, breaker, budget, bul
 
 use crate::clock::Clock;
 use crate::events::EventBus;
-use crate::policy::{Policy, StageListeners};
+use crate::policy::{Handles, Policy};
 use crate::stages::{Bulkhead, CircuitBreaker, RateLimiter};
 
 /// A stage for a policy: one of its own from a configuration, or one that others share.
@@ -191,21 +191,19 @@ impl Builder {
         if !mistakes.is_empty() {
             return Err(mistakes.into());
         }
-        let heard = |stage: Option<&Policy>| stage.map(|stage| stage.0.listeners.clone());
-        let listeners = StageListeners {
-            breaker: heard(breaker),
-            bulkhead: heard(bulkhead),
-            rate: heard(rate),
-            tokens: heard(tokens),
-        };
-        let seed = self.seed.unwrap_or_else(crate::random_seed);
-        let mut core = self.own.build(self.name, seed)?;
-        core.breaker = self.breaker.map(|stage| stage.core().clone()).or(core.breaker);
-        core.bulkhead = self.bulkhead.map(|stage| stage.core().clone()).or(core.bulkhead);
-        core.rate = self.rate.map(|stage| stage.core().clone()).or(core.rate);
-        core.tokens = self.tokens.map(|stage| stage.core().clone()).or(core.tokens);
+        let mut core = self.own.build(self.name, self.seed.unwrap_or_else(crate::random_seed))?;
+        core.breaker = self.breaker.as_ref().map(|stage| stage.core().clone()).or(core.breaker);
+        core.bulkhead = self.bulkhead.as_ref().map(|stage| stage.core().clone()).or(core.bulkhead);
+        core.rate = self.rate.as_ref().map(|stage| stage.core().clone()).or(core.rate);
+        core.tokens = self.tokens.as_ref().map(|stage| stage.core().clone()).or(core.tokens);
         core.budget = self.budget.or(core.budget);
-        let policy = Policy::from_core(core, clock, listeners);
+        let handles = Handles {
+            breaker: self.breaker.map_or_else(OnceLock::new, OnceLock::from),
+            bulkhead: self.bulkhead.map_or_else(OnceLock::new, OnceLock::from),
+            rate: self.rate.map_or_else(OnceLock::new, OnceLock::from),
+            tokens: self.tokens.map_or_else(OnceLock::new, OnceLock::from),
+        };
+        let policy = Policy::with_handles(core, clock, handles);
         self.buses.iter().for_each(|bus| bus.attach(&policy));
         Ok(policy)
     }

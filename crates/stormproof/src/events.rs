@@ -32,6 +32,9 @@ pub use trace::to_tracing;
 
 type Callback = Arc<dyn Fn(&Event) + Send + Sync>;
 
+/// Listeners that were ended, and buses of theirs.
+pub(crate) type Ended = (Vec<(u64, Callback)>, Vec<Listeners>);
+
 /// So many events wait for a slow subscriber; older ones are dropped and the subscriber is told how many.
 pub const QUEUE: usize = 1024;
 
@@ -147,6 +150,30 @@ impl Listeners {
             heard.buses.push(bus.clone());
         }
         self.0.publish(&heard);
+    }
+
+    /// Sends what `others` hear to all buses that this is attached to.
+    pub(crate) fn share_buses(&self, others: &Self) {
+        let buses = self.read().buses.clone();
+        buses.iter().for_each(|bus| others.attach(bus));
+    }
+
+    /// Whether only listeners that are kept here may have a reason to keep what is told of: there are callbacks, or buses
+    /// that nobody else knows.
+    pub(crate) fn may_hold(&self) -> bool {
+        let heard = self.read();
+        !heard.callbacks.is_empty() || heard.buses.iter().any(|bus| Arc::strong_count(&bus.0) == 1)
+    }
+
+    /// Ends all listeners that nobody else can end. What comes back is the user's: to be dropped under no lock.
+    pub(crate) fn end_all(&self) -> Ended {
+        let mut heard = self.write();
+        let (alone, stay) =
+            std::mem::take(&mut heard.buses).into_iter().partition(|bus| Arc::strong_count(&bus.0) == 1);
+        heard.buses = stay;
+        let ended = (std::mem::take(&mut heard.callbacks), alone);
+        self.0.publish(&heard);
+        ended
     }
 
     pub(crate) fn detach(&self, bus: &Self) {

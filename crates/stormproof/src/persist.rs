@@ -12,12 +12,10 @@ use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use stormproof_core::breaker::Saved;
-use stormproof_core::event::Kind;
-use stormproof_core::{Instant, Name};
+use stormproof_core::breaker::Change;
+use stormproof_core::{self as core, Name};
 
 use crate::registry::Registry;
-use crate::stages::CircuitBreaker;
 use document::{Document, Kept};
 use file::StateFile;
 pub use saver::Saver;
@@ -98,14 +96,7 @@ pub enum Error {
 pub(crate) struct Persistence {
     file: Mutex<Option<Open>>,
     /// Breakers of a former process that nobody has asked for yet.
-    left: Mutex<BTreeMap<Name, Left>>,
-}
-
-#[derive(Debug)]
-struct Left {
-    kept: Kept,
-    /// A breaker has it, and is about to stand in the registry.
-    claimed: bool,
+    left: Mutex<BTreeMap<Name, Kept>>,
 }
 
 #[derive(Debug)]
@@ -115,20 +106,7 @@ struct Open {
 }
 
 impl Persistence {
-    /// What is left of the breaker called `name`, for one to have.
-    fn claim(&self, name: &str) -> Option<Saved> {
-        let mut left = self.lock_left();
-        let left = left.get_mut(name).filter(|left| !left.claimed)?;
-        left.claimed = true;
-        Some(left.kept.breaker.clone())
-    }
-
-    /// It was taken over, and stands in the registry now.
-    pub(crate) fn taken(&self, name: &str) {
-        self.lock_left().remove(name);
-    }
-
-    fn lock_left(&self) -> MutexGuard<'_, BTreeMap<Name, Left>> {
+    fn lock_left(&self) -> MutexGuard<'_, BTreeMap<Name, Kept>> {
         self.left.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -168,16 +146,15 @@ impl Registry {
         let mut document = file.read()?;
         document.drop_older(unix_now(), config.stale_after);
         let taken = document.breakers.len();
-        let unclaimed = |(name, kept)| (name, Left { kept, claimed: false });
-        *persistence.lock_left() = document.breakers.into_iter().map(unclaimed).collect();
         *open = Some(Open { file, config });
         drop(open);
-        for (name, breaker) in self.list() {
-            let change = self.take_over(&breaker);
-            persistence.taken(&name);
-            if let Some(kind) = change {
-                breaker.policy().tell(kind);
-            }
+        let changes = self.while_no_name_changes(|| {
+            *persistence.lock_left() = document.breakers;
+            let breakers = self.list().into_iter().map(|(_, breaker)| breaker);
+            breakers.map(|breaker| (self.take_over(breaker.core()), breaker)).collect::<Vec<_>>()
+        });
+        for (change, breaker) in changes {
+            breaker.tell(change);
         }
         Ok(taken)
     }
@@ -191,22 +168,22 @@ impl Registry {
         let open = persistence.file.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(open) = &*open else { return Ok(0) };
         let now = unix_now();
-        // What is left first: what is taken over meanwhile is then still in it, and is overwritten by what it became.
-        let left = persistence.lock_left().iter().map(|(name, left)| (name.clone(), left.kept.clone())).collect();
-        let mut document = Document::new(left);
-        document.drop_older(now, open.config.stale_after);
-        for (name, breaker) in self.list() {
-            document.breakers.insert(name, Kept { saved_at: now, breaker: breaker.export() });
-        }
+        let document = self.while_no_name_changes(|| {
+            let mut document = Document::new(persistence.lock_left().clone());
+            document.drop_older(now, open.config.stale_after);
+            for (_, breaker) in self.list() {
+                document.breakers.insert(breaker.name().clone(), Kept { saved_at: now, breaker: breaker.export() });
+            }
+            document
+        });
         open.file.write(&document)?;
         Ok(document.breakers.len())
     }
 
-    /// Gives `breaker` what a former process left of it.
-    pub(crate) fn take_over(&self, breaker: &CircuitBreaker) -> Option<Kind> {
-        let saved = self.persistence().claim(breaker.name())?;
-        let now: Instant = self.clock().now();
-        breaker.core().import(now, &saved).map(|change| Kind::of_change(breaker.name(), change))
+    /// Gives `breaker` what a former process left of it, while it is being put among the registry's.
+    pub(crate) fn take_over(&self, breaker: &core::CircuitBreaker) -> Option<Change> {
+        let kept = self.persistence().lock_left().remove(breaker.name())?;
+        breaker.import(self.clock().now(), &kept.breaker)
     }
 }
 

@@ -1,7 +1,7 @@
 //! A policy with a clock and listeners: what calls are made through.
 
 use std::future::Future;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use stormproof_core as core;
@@ -13,8 +13,9 @@ use crate::call::{Calling, Cx};
 use crate::classify::ErrIsFailure;
 use crate::clock::Clock;
 use crate::error::Error;
-use crate::events::{self, Listener, Listeners};
+use crate::events::{self, Listener, Listeners, Tells};
 use crate::held::Held;
+use crate::stages::{Bulkhead, CircuitBreaker, RateLimiter};
 use crate::waiters;
 
 /// The stages a call passes, with a clock and listeners. Cheap to clone; clones are the same policy.
@@ -46,45 +47,57 @@ pub(crate) struct Shared {
     pub(crate) clock: Clock,
     /// Listeners of the policy itself.
     pub(crate) listeners: Listeners,
-    /// Those of the stages it shares with others.
-    pub(crate) stage_listeners: StageListeners,
-    /// The policy whose stages these are, if another: who has this one has a handle of that one.
-    _origin: Option<Policy>,
+    /// Handles of its stages. All versions of a policy (see [`Policy::once`], and those of a registry before and after a
+    /// reload) have the same.
+    pub(crate) handles: Arc<Handles>,
 }
 
-/// The listeners of the stages that a policy shares with others. They go with the stage when it is taken out.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct StageListeners {
-    pub(crate) breaker: Option<Listeners>,
-    pub(crate) bulkhead: Option<Listeners>,
-    pub(crate) rate: Option<Listeners>,
-    pub(crate) tokens: Option<Listeners>,
+/// The handles of a policy's stages, each made when it is first asked for, unless the stage came from outside.
+#[derive(Debug, Default)]
+pub(crate) struct Handles {
+    pub(crate) breaker: OnceLock<CircuitBreaker>,
+    pub(crate) bulkhead: OnceLock<Bulkhead>,
+    pub(crate) rate: OnceLock<RateLimiter>,
+    pub(crate) tokens: OnceLock<RateLimiter>,
 }
 
-impl StageListeners {
-    fn iter(&self) -> impl Iterator<Item = &Listeners> {
-        let Self { breaker, bulkhead, rate, tokens } = self;
+impl Handles {
+    /// The listeners of those stages that `core` has.
+    fn listeners(&self, core: &core::Policy) -> impl Iterator<Item = &Listeners> {
+        let breaker = core.breaker.as_ref().and_then(|_| Some(&self.breaker.get()?.policy().0.listeners));
+        let bulkhead = core.bulkhead.as_ref().and_then(|_| Some(&self.bulkhead.get()?.policy().0.listeners));
+        let rate = core.rate.as_ref().and_then(|_| Some(&self.rate.get()?.policy().0.listeners));
+        let tokens = core.tokens.as_ref().and_then(|_| Some(&self.tokens.get()?.policy().0.listeners));
         // One limiter may be both.
-        let tokens = tokens.as_ref().filter(|tokens| !rate.as_ref().is_some_and(|rate| rate.is(tokens)));
-        [breaker.as_ref(), bulkhead.as_ref(), rate.as_ref(), tokens].into_iter().flatten()
-    }
-
-    /// Those of stages that `config` has.
-    pub(crate) fn of(&self, config: &core::policy::Config) -> Self {
-        let Self { breaker, bulkhead, rate, tokens } = self.clone();
-        Self {
-            breaker: config.breaker.as_ref().and(breaker),
-            bulkhead: config.bulkhead.as_ref().and(bulkhead),
-            rate: config.rate.as_ref().and(rate),
-            tokens: config.tokens.as_ref().and(tokens),
-        }
+        let tokens = tokens.filter(|tokens| !rate.is_some_and(|rate| rate.is(tokens)));
+        [breaker, bulkhead, rate, tokens].into_iter().flatten()
     }
 }
 
 impl Shared {
     fn all_listeners(&self) -> impl Iterator<Item = &Listeners> {
-        std::iter::once(&self.listeners).chain(self.stage_listeners.iter())
+        std::iter::once(&self.listeners).chain(self.handles.listeners(&self.core))
     }
+}
+
+/// A stage's handle, and the same of a stage in `stages`, which may have more than the policy lets calls through.
+macro_rules! handles {
+    ($($(#[$doc:meta])* $field:ident, $within:ident: $stage:ident;)*) => {$(
+        $(#[$doc])*
+        pub fn $field(&self) -> Option<$stage> {
+            self.$within(&self.0.core)
+        }
+
+        pub(crate) fn $within(&self, stages: &core::Policy) -> Option<$stage> {
+            let stage = stages.$field.as_ref()?;
+            let handle = self.0.handles.$field.get_or_init(|| {
+                let handle = $stage::on_core(stage, self.clock());
+                self.0.listeners.share_buses(handle.listeners());
+                handle
+            });
+            Some(handle.clone())
+        }
+    )*};
 }
 
 impl Policy {
@@ -95,27 +108,27 @@ impl Policy {
 
     /// A policy from a configuration, or all that is wrong with it.
     pub fn from_config(name: impl Into<Name>, config: core::policy::Config) -> Result<Self, Mistakes> {
-        config
-            .build(name, crate::random_seed())
-            .map(|core| Self::from_core(core, Clock::system(), StageListeners::default()))
+        config.build(name, crate::random_seed()).map(|core| Self::from_core(core, Clock::system()))
     }
 
-    pub(crate) fn from_core(core: core::Policy, clock: Clock, stage_listeners: StageListeners) -> Self {
-        Self::with_listeners(core, clock, Listeners::default(), stage_listeners)
+    pub(crate) fn from_core(core: core::Policy, clock: Clock) -> Self {
+        Self::with_handles(core, clock, Handles::default())
     }
 
-    pub(crate) fn with_listeners(
-        core: core::Policy,
-        clock: Clock,
-        listeners: Listeners,
-        stage_listeners: StageListeners,
-    ) -> Self {
-        Self(Arc::new(Shared { core, clock, listeners, stage_listeners, _origin: None }))
+    pub(crate) fn with_handles(core: core::Policy, clock: Clock, handles: Handles) -> Self {
+        Self(Arc::new(Shared { core, clock, listeners: Listeners::default(), handles: Arc::new(handles) }))
+    }
+
+    /// Another version of the policy, with these stages: clock, listeners and handles are the same.
+    pub(crate) fn but(&self, core: core::Policy) -> Self {
+        let Shared { clock, listeners, handles, .. } = &*self.0;
+        let (clock, listeners, handles) = (clock.clone(), listeners.clone(), handles.clone());
+        Self(Arc::new(Shared { core, clock, listeners, handles }))
     }
 
     /// Without any stage.
     pub(crate) fn bare(name: impl Into<Name>, clock: &Clock) -> Self {
-        Self::from_core(core::Policy::new(name), clock.clone(), StageListeners::default())
+        Self::from_core(core::Policy::new(name), clock.clone())
     }
 
     /// Calls `op` through the stages. The operation is made anew for each attempt, from its own context.
@@ -179,13 +192,6 @@ impl Policy {
         self.but(core::Policy { deadline: None, attempt_timeout: None, ..self.0.core.clone() })
     }
 
-    /// With these stages, which are its own, and the same listeners.
-    fn but(&self, core: core::Policy) -> Self {
-        let Shared { clock, listeners, stage_listeners, .. } = &*self.0;
-        let (clock, listeners, stage_listeners) = (clock.clone(), listeners.clone(), stage_listeners.clone());
-        Self(Arc::new(Shared { core, clock, listeners, stage_listeners, _origin: Some(self.clone()) }))
-    }
-
     /// The name.
     pub fn name(&self) -> &Name {
         &self.0.core.name
@@ -194,6 +200,17 @@ impl Policy {
     /// The stages, as the core has them.
     pub fn stages(&self) -> &core::Policy {
         &self.0.core
+    }
+
+    handles! {
+        /// The circuit breaker, if it has one: the same handle each time, with listeners of its own.
+        breaker, breaker_in: CircuitBreaker;
+        /// The bulkhead, if it has one; see [`breaker`](Self::breaker).
+        bulkhead, bulkhead_in: Bulkhead;
+        /// The limit of requests, if it has one; see [`breaker`](Self::breaker).
+        rate, rate_in: RateLimiter;
+        /// The limit of tokens, if it has one; see [`breaker`](Self::breaker).
+        tokens, tokens_in: RateLimiter;
     }
 
     /// The clock.

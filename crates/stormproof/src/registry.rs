@@ -1,27 +1,24 @@
-//! Policies and stages by name: one instance a name, wherever it is asked for.
+//! Policies by name: one instance a name, wherever it is asked for. A stage is a field of the policy of its name.
 //!
-//! Owns the names and what can be asked of them. What it can be told is in `config.rs`, how one is made in `making.rs`, how
-//! many may be kept in `bounded.rs`, what is common to all that is kept in `entry.rs`, reloading in `reload.rs`, names from
-//! addresses in `target.rs`, maps by key in `keyed.rs`.
+//! Owns the names and what can be asked of them. What it can be told is in `config.rs`, what a name has and how that is
+//! made or changed in `entry.rs`, how many names are kept in `map.rs`, names from addresses in `target.rs`, maps by key in
+//! `keyed.rs`.
 
-mod bounded;
 mod config;
-mod difference;
 mod entry;
 mod keyed;
-mod making;
-mod reload;
+mod map;
 #[cfg(feature = "serde")]
 pub mod stats;
 mod target;
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use stormproof_core::breaker::{self, State};
 use stormproof_core::event::Kind;
-use stormproof_core::{Event, Instant, Mistakes, Name, Snapshot, bulkhead, policy, rate};
+use stormproof_core::{self as core, Event, Instant, Mistakes, Name, Snapshot, bulkhead, policy, rate};
 use tokio::sync::broadcast;
 
 use crate::clock::Clock;
@@ -29,12 +26,12 @@ use crate::events::{Listener, Listeners};
 use crate::policy::Policy;
 use crate::stages::{Bulkhead, CircuitBreaker, RateLimiter};
 
-use bounded::{Bounds, Shelves};
-pub use config::{Config, Error};
+pub use config::{Changes, Config, Error};
 pub use entry::Entry;
+use entry::sealed::Kept;
+use entry::{After, Ask, Given, Place, Slot};
 pub use keyed::{Keyed, KeyedBreakers, KeyedBulkheads, KeyedLimiters, KeyedPolicies, Limits};
-use making::no_room;
-pub use reload::Changes;
+use map::{Bounds, Map};
 pub use target::{NoTarget, target};
 
 /// Policies, circuit breakers, bulkheads and rate limiters by name. Cheap to clone; clones are the same registry.
@@ -65,9 +62,8 @@ struct Inner {
     clock: Clock,
     listeners: Listeners,
     strict: AtomicBool,
-    max_entries: usize,
     settings: Mutex<Settings>,
-    shelves: Shelves,
+    names: Map,
     #[cfg(feature = "persist")]
     persistence: crate::persist::Persistence,
 }
@@ -79,11 +75,30 @@ struct Settings {
     named: BTreeMap<Name, policy::Config>,
 }
 
-impl Settings {
-    fn of(&self, name: &str) -> &policy::Config {
-        self.named.get(name).unwrap_or(&self.defaults)
-    }
+/// How a name was asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Manner {
+    /// As it is, or as the settings of the registry say.
+    AsItIs,
+    /// With settings, which do not change what is there.
+    With,
+    /// So that its settings are in force.
+    InForce,
 }
+
+/// What came of asking for a name.
+#[derive(Debug)]
+struct Asked<S> {
+    given: S,
+    policy: Policy,
+    after: After,
+    /// The settings before, if the name was there, and now.
+    before: Option<Given>,
+    now: Given,
+    contradiction: Option<String>,
+}
+
+static GLOBAL: OnceLock<Registry> = OnceLock::new();
 
 impl Default for Registry {
     fn default() -> Self {
@@ -105,21 +120,29 @@ impl Registry {
         Ok(Self::build(config, clock))
     }
 
-    /// The registry of the process, on the system's clock.
+    /// The registry of the process, whose policies `#[policy("name")]` uses: the one that was
+    /// [installed](Self::install), else an empty one on the system's clock.
     pub fn global() -> &'static Self {
-        static GLOBAL: LazyLock<Registry> = LazyLock::new(Registry::default);
-        &GLOBAL
+        GLOBAL.get_or_init(Self::default)
+    }
+
+    /// Makes this the registry of the process: with its own configuration, or with the clock of a test. Once, before
+    /// anybody asked for [`global`](Self::global).
+    ///
+    /// # Errors
+    /// This registry, if the process has one already.
+    pub fn install(self) -> Result<(), Self> {
+        GLOBAL.set(self)
     }
 
     fn build(config: Config, clock: &Clock) -> Self {
-        let bounds = Bounds { most: config.max_entries, idle: config.stale_after, lossless: false };
+        let bounds = Bounds { most: config.max_entries, idle: config.stale_after, strict: false };
         Self(Arc::new(Inner {
             clock: clock.clone(),
             listeners: Listeners::default(),
             strict: AtomicBool::new(config.strict),
-            max_entries: config.max_entries,
             settings: Mutex::new(Settings { defaults: config.defaults, named: BTreeMap::new() }),
-            shelves: Shelves::new(bounds),
+            names: Map::new(bounds),
             #[cfg(feature = "persist")]
             persistence: crate::persist::Persistence::default(),
         }))
@@ -130,19 +153,22 @@ impl Registry {
         self.0.strict.store(strict, Ordering::Relaxed);
     }
 
-    /// The circuit breaker called `name`, made if there is none: with the settings of that name
-    /// ([`configure`](Self::configure)), else the registry's defaults.
+    /// The circuit breaker of the policy called `name`, made if there is none: with the settings of that name
+    /// ([`configure`](Self::configure)), else the registry's defaults. Where the settings of the policy have no breaker, it
+    /// stands beside the policy, whose calls do not pass it.
     pub fn breaker(&self, name: &str) -> CircuitBreaker {
         if let Some(found) = self.get(name) {
             return found;
         }
-        let config = self.settings().of(name).breaker.clone().unwrap_or_default();
-        // They were looked at when they were given; a breaker there is in any case.
-        self.breaker_made_with(name, config).unwrap_or_else(|_| CircuitBreaker::on(name, self.clock()))
+        let config = self.settings_of(name).stages.breaker.clone().unwrap_or_default();
+        // Settings are looked at when they are given; a breaker there is in any case.
+        self.ask(name, Some(CircuitBreaker::alone(config)), Manner::AsItIs, None)
+            .map(|asked| self.settle(asked, name))
+            .unwrap_or_else(|_| CircuitBreaker::on(name, self.clock()))
     }
 
-    /// The circuit breaker called `name`, made with `config` if there is none. If there is one with other settings,
-    /// these stay and an event says what differs; in a strict registry it is an error.
+    /// The circuit breaker of the policy called `name`, made with `config` if there is none. If there is one with other
+    /// settings, these stay and an event says what differs; in a strict registry it is an error.
     pub fn breaker_with(&self, name: &str, config: breaker::Config) -> Result<CircuitBreaker, Error> {
         self.find_or_make_with(name, config)
     }
@@ -157,36 +183,37 @@ impl Registry {
         Ok(self.breaker(&format!("{} {method}", target(url)?)))
     }
 
-    /// The bulkhead called `name`, made with `config` if there is none, like [`breaker_with`](Self::breaker_with).
+    /// The bulkhead of the policy called `name`, made with `config` if there is none, like
+    /// [`breaker_with`](Self::breaker_with).
     pub fn bulkhead_with(&self, name: &str, config: bulkhead::Config) -> Result<Bulkhead, Error> {
         self.find_or_make_with(name, config)
     }
 
-    /// The rate limiter called `name`, made with `config` if there is none, like [`breaker_with`](Self::breaker_with).
+    /// The limit of requests of the policy called `name`, made with `config` if there is none, like
+    /// [`breaker_with`](Self::breaker_with).
     pub fn limiter_with(&self, name: &str, config: rate::Config) -> Result<RateLimiter, Error> {
         self.find_or_make_with(name, config)
     }
 
-    /// The policy called `name`, made if there is none, like [`breaker`](Self::breaker). Its stages are those of the
-    /// registry with the same name; the limiter of tokens is called `<name>-tokens`.
+    /// The policy called `name`, made if there is none, like [`breaker`](Self::breaker). A name that has no settings gets
+    /// the registry's defaults, with the stages that somebody asked for under this name; the event `unknown_policy` says so.
     pub fn policy(&self, name: &str) -> Policy {
         if let Some(found) = self.find(name) {
             return found;
         }
-        let config = self.settings().of(name).clone();
-        let policy = self.policy_made_with(name, config).and_then(|asked| self.welcome(name, asked, None));
-        policy.unwrap_or_else(|_: Error| Policy::bare(name, self.clock()))
+        let asked = self.ask::<Policy>(name, None, Manner::AsItIs, None);
+        if let Ok(Asked { policy, before: None, .. }) = &asked
+            && self.settings_of(name).whole.is_none()
+        {
+            let stages = policy.stages().config() != policy::Config::default();
+            self.tell(Kind::UnknownPolicy { name: policy.name().clone(), stages });
+        }
+        asked.map(|asked| self.settle(asked, name)).unwrap_or_else(|_| Policy::bare(name, self.clock()))
     }
 
     /// The policy called `name`, made with `config` if there is none, like [`breaker_with`](Self::breaker_with).
     pub fn policy_with(&self, name: &str, config: policy::Config) -> Result<Policy, Error> {
-        if let Some(policy) = self.find(name) {
-            self.compare(name, &policy, &config)?;
-            return Ok(policy);
-        }
-        let asked_for = config.clone();
-        let asked = self.policy_made_with(name, config)?;
-        self.welcome(name, asked, Some(&asked_for))
+        self.find_or_make_with(name, config)
     }
 
     /// Registers what was made elsewhere under its own name, and gives it back; if the name exists, gives what is there
@@ -199,39 +226,68 @@ impl Registry {
         if clock.identity() != self.0.clock.identity() {
             return Err(Error::OtherClock { name });
         }
-        let given = stage.config();
-        let mut restored = None;
-        let made = |_| {
-            self.attach(stage.as_policy());
-            restored = stage.restore(self);
-            Ok::<_, Error>((stage.clone(), given.clone()))
+        let config = stage.as_policy().stages().config();
+        let asked = self.ask(&name, Some(config), Manner::With, Some(stage))?;
+        Ok(self.settle(asked, &name))
+    }
+
+    /// Sets how the policy called `name` and its stages are to be. What is there keeps its state and its counts; calls
+    /// under way end as they began.
+    ///
+    /// A handle of the policy that was taken before shares the stages, so breaker, bulkhead and limits follow; retries,
+    /// hedges and time limits are those of the handle. Ask the registry for each call, or again after a reload.
+    pub fn configure(&self, name: &str, config: policy::Config) -> Result<(), Error> {
+        let invalid = |mistakes| Error::Invalid { name: name.into(), mistakes };
+        Mistakes::none(config.validate()).map_err(invalid)?;
+        self.settings().named.insert(name.into(), config);
+        self.bring_into_force(name, &mut Changes::default())
+    }
+
+    /// Sets all settings at once, as after reading a file again; see [`configure`](Self::configure).
+    ///
+    /// # Errors
+    /// All mistakes of all names; then nothing has changed.
+    pub fn apply(&self, configs: BTreeMap<String, policy::Config>) -> Result<Changes, Mistakes> {
+        let of_name = |(name, config): (&String, &policy::Config)| {
+            let named = |mut mistake: core::Invalid| {
+                mistake.field = format!("{name}.{}", mistake.field);
+                mistake
+            };
+            config.validate().into_iter().map(named).collect::<Vec<_>>()
         };
-        let asked = S::shelf(&self.0.shelves).get_or_make(&name, self.now(), no_room, made)?;
-        if let Some(kind) = restored {
-            stage.as_policy().tell(kind);
+        Mistakes::none(configs.iter().flat_map(of_name).collect())?;
+        let named: BTreeMap<Name, _> = configs.into_iter().map(|(name, config)| (name.into(), config)).collect();
+        let names: Vec<Name> = named.keys().cloned().collect();
+        let before = std::mem::replace(&mut self.settings().named, named);
+        let missing = before.into_keys().filter(|name| names.binary_search(name).is_err()).collect();
+        let mut changes = Changes { missing, ..Changes::default() };
+        for name in &names {
+            self.bring_into_force(name, &mut changes).map_err(|error| match error {
+                Error::Invalid { mistakes, .. } => mistakes,
+                other => Mistakes::from(vec![core::Invalid::new(name.as_str(), other.to_string(), "something else")]),
+            })?;
         }
-        self.welcome(&name, asked, Some(&given))
+        Ok(changes)
     }
 
     /// All circuit breakers with their names, in order: a copy.
     pub fn list(&self) -> Vec<(Name, CircuitBreaker)> {
-        self.0.shelves.breakers.list()
+        self.all()
     }
 
-    /// The circuit breaker called `name`, if there is one.
+    /// The circuit breaker of the policy called `name`, if there is one.
     pub fn get(&self, name: &str) -> Option<CircuitBreaker> {
-        self.0.shelves.breakers.get(name, self.now())
+        self.find(name)
     }
 
-    /// Forgets the circuit breaker called `name`. Who has a handle goes on with it.
-    pub fn remove(&self, name: &str) -> Option<CircuitBreaker> {
-        self.0.shelves.breakers.remove(name)
+    /// Forgets the policy called `name` with all its stages, and ends their listeners. Who has a handle goes on with it.
+    pub fn remove(&self, name: &str) -> Option<Policy> {
+        self.0.names.remove(name).map(|slot| slot.policy)
     }
 
     /// Closes the circuit called `name` in normal mode; false if there is none.
     pub fn reset(&self, name: &str) -> bool {
-        let breaker = self.0.shelves.breakers.get(name, self.now());
-        breaker.map(|breaker| breaker.reset()).is_some()
+        self.get(name).map(|breaker| breaker.reset()).is_some()
     }
 
     /// Closes all circuits in normal mode and keeps all names. Returns those that were open.
@@ -246,19 +302,14 @@ impl Registry {
         open
     }
 
-    /// All of one kind: `registry.all::<Policy>()`.
+    /// All of one kind: `registry.all::<Policy>()`. Limiters are those of requests; [`Policy::tokens`] gives the others.
     pub fn all<S: Entry>(&self) -> Vec<(Name, S)> {
-        S::shelf(&self.0.shelves).list()
+        self.0.names.list(S::of)
     }
 
     /// The one of a kind called `name`, if there is one: `registry.find::<Policy>("openai")`.
     pub fn find<S: Entry>(&self, name: &str) -> Option<S> {
-        S::shelf(&self.0.shelves).get(name, self.now())
-    }
-
-    /// Forgets the one of a kind called `name`. Who has a handle goes on with it.
-    pub fn forget<S: Entry>(&self, name: &str) -> Option<S> {
-        S::shelf(&self.0.shelves).remove(name)
+        self.0.names.get(name, self.now(), S::of)
     }
 
     /// The clock.
@@ -266,8 +317,8 @@ impl Registry {
         &self.0.clock
     }
 
-    /// Calls `listener` for every event: of all stages and policies of the registry, and of the registry itself (names
-    /// registered twice, too many names, state that could not be saved). At once, and under no lock.
+    /// Calls `listener` for every event: of all policies and stages of the registry, and of the registry itself (unknown
+    /// names, names registered twice, too many names, state that could not be saved). At once, and under no lock.
     pub fn on_event(&self, listener: impl Fn(&Event) + Send + Sync + 'static) -> Listener {
         self.0.listeners.listen(listener)
     }
@@ -277,16 +328,119 @@ impl Registry {
         self.0.listeners.subscribe()
     }
 
-    /// All stages as data, for metrics and pages; a stage that a policy shares stands there once.
+    /// All stages as data, for metrics and pages; a stage that several policies share stands there once.
     pub fn snapshots(&self) -> Vec<Snapshot> {
-        let breakers = self.0.shelves.breakers.list().into_iter().flat_map(|(_, stage)| stage.policy().snapshots());
-        let bulkheads = self.0.shelves.bulkheads.list().into_iter().flat_map(|(_, stage)| stage.policy().snapshots());
-        let limiters = self.0.shelves.limiters.list().into_iter().flat_map(|(_, stage)| stage.policy().snapshots());
-        let mut all: Vec<Snapshot> = breakers.chain(bulkheads).chain(limiters).collect();
-        let mut known: HashSet<_> = all.iter().map(|snapshot| (snapshot.stage, snapshot.name.clone())).collect();
-        let of_policies = self.0.shelves.policies.list().into_iter().flat_map(|(_, policy)| policy.snapshots());
-        all.extend(of_policies.filter(|snapshot| known.insert((snapshot.stage, snapshot.name.clone()))));
-        all
+        let now = self.now();
+        let all = self.0.names.list(|slot| Some(slot.kept.clone()));
+        let mut known = HashSet::new();
+        let all = all.into_iter().flat_map(|(_, stages)| stages.snapshots(now));
+        all.filter(|snapshot| known.insert((snapshot.stage, snapshot.name.clone()))).collect()
+    }
+
+    /// All circuit breakers in the order of their names, with the time when each was last asked for.
+    #[cfg(feature = "serde")]
+    pub(crate) fn breakers_used(&self) -> Vec<(Name, CircuitBreaker, Instant)> {
+        let all = self.0.names.list(|slot| Some((CircuitBreaker::of(slot)?, slot.used())));
+        all.into_iter().map(|(name, (breaker, used))| (name, breaker, used)).collect()
+    }
+
+    fn find_or_make_with<S: Entry>(&self, name: &str, config: S::Config) -> Result<S, Error> {
+        let asked = self.ask(name, Some(S::alone(config)), Manner::With, None)?;
+        Ok(self.settle(asked, name))
+    }
+
+    /// Asks for `name`, which is made or changed as [`Slot::put`] does it: under the lock of the names, and what is to be
+    /// done about it after that is in the answer. `config` are the settings that are asked for, `from` is what has them.
+    fn ask<S: Entry>(
+        &self,
+        name: &str,
+        config: Option<policy::Config>,
+        manner: Manner,
+        from: Option<&S>,
+    ) -> Result<Asked<S>, Error> {
+        let ask = config.map(|config| Ask { config, whole: S::WHOLE });
+        let (mut after, mut before, mut contradiction) = (After::default(), None, None);
+        let invalid = |mistakes| Error::Invalid { name: name.into(), mistakes };
+        let make = |former: Option<&Slot>| -> Result<Option<Slot>, Error> {
+            before = former.map(|former| former.given.clone());
+            let given = match (former, &ask, manner) {
+                (Some(former), _, Manner::InForce) => {
+                    // Whatever is set now: of two who set something at once, the last one's is in force.
+                    let config = self.settings().named.get(name).cloned();
+                    let Some(config) = config.filter(|config| former.given.whole.as_deref() != Some(config)) else {
+                        return Ok(None);
+                    };
+                    former.given.with(&Ask { config, whole: true })
+                }
+                (Some(_), None, _) => return Ok(None),
+                (Some(former), Some(ask), _) => {
+                    let strict = self.0.strict.load(Ordering::Relaxed);
+                    if manner == Manner::With {
+                        contradiction = former.contradiction(ask, strict);
+                    }
+                    if let Some(differs) = contradiction.as_deref().filter(|_| strict) {
+                        return Err(Error::Differs { name: name.into(), differs: differs.into() });
+                    }
+                    if if S::WHOLE { former.given.whole.is_some() } else { S::of(former).is_some() } {
+                        return Ok(None);
+                    }
+                    former
+                        .given
+                        .with(&Ask { config: entry::with_settings_of(&ask.config, &former.given.stages), ..*ask })
+                }
+                (None, None, _) => self.settings_of(name),
+                (None, Some(Ask { config, whole: true }), _) => Given::whole(config.clone()),
+                (None, Some(ask), _) => self.settings_of(name).with(ask),
+            };
+            let from = from.filter(|_| !S::WHOLE || former.is_none());
+            let restore = |breaker: &core::CircuitBreaker| self.take_over(breaker);
+            let place = Place { clock: &self.0.clock, bus: &self.0.listeners, restore: &restore };
+            let put = Slot::put(&Name::given(name), given, former, from, &place).map_err(invalid)?;
+            after = put.after;
+            Ok(Some(put.slot))
+        };
+        let read = |slot: &Slot| Some((S::of(slot)?, slot.policy.clone(), slot.given.clone()));
+        let changed = self.0.names.change(name, self.now(), make, read)?;
+        if changed.first_too_many {
+            self.tell(Kind::TooManyNames { name: "registry".into(), most: self.0.names.most() });
+        }
+        // What was asked for is there now.
+        let (given, policy, now) = changed.read.flatten().ok_or_else(|| invalid(Mistakes::from(Vec::new())))?;
+        Ok(Asked { given, policy, after, before, now, contradiction })
+    }
+
+    /// Does what is to be done after a name was asked for, under no lock.
+    fn settle<S: Entry>(&self, asked: Asked<S>, name: &str) -> S {
+        let Asked { given, policy, after, contradiction, .. } = asked;
+        after.carry_out(&policy);
+        if let Some(differs) = contradiction {
+            // It is attached to the registry, which so hears of it, too.
+            given.as_policy().tell(Kind::RegisteredTwice { name: name.into(), differs: differs.into() });
+        }
+        given
+    }
+
+    fn bring_into_force(&self, name: &str, changes: &mut Changes) -> Result<(), Error> {
+        let asked = self.ask::<Policy>(name, None, Manner::InForce, None)?;
+        let before = asked.before.as_ref().and_then(|before| before.whole.as_ref());
+        match (before, &asked.now.whole) {
+            (Some(before), Some(now)) if before != now => {
+                changes.changed.push((name.into(), before.differences(now).join("; ")));
+            }
+            (Some(_), _) => changes.unchanged.push(name.into()),
+            (None, _) => changes.added.push(name.into()),
+        }
+        self.settle(asked, name);
+        Ok(())
+    }
+
+    /// What a name that is not there yet is made with.
+    fn settings_of(&self, name: &str) -> Given {
+        let settings = self.settings();
+        match settings.named.get(name) {
+            Some(config) => Given::whole(config.clone()),
+            None => Given { stages: Arc::new(settings.defaults.clone()), whole: None },
+        }
     }
 
     pub(crate) fn now(&self) -> Instant {
@@ -300,6 +454,17 @@ impl Registry {
 
     fn settings(&self) -> MutexGuard<'_, Settings> {
         self.0.settings.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    #[cfg(not(feature = "persist"))]
+    #[expect(clippy::unused_self, reason = "as with the feature")]
+    fn take_over(&self, _: &core::CircuitBreaker) -> Option<breaker::Change> {
+        None
+    }
+
+    #[cfg(feature = "persist")]
+    pub(crate) fn while_no_name_changes<R>(&self, work: impl FnOnce() -> R) -> R {
+        self.0.names.while_nothing_changes(work)
     }
 
     #[cfg(feature = "persist")]

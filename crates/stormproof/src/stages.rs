@@ -55,13 +55,14 @@ macro_rules! stage {
             }
 
             fn from_core(stage: core::$stage, clock: &Clock) -> Self {
-                let stage = Arc::new(stage);
+                Self::on_core(&Arc::new(stage), clock)
+            }
+
+            /// A handle of `stage`, with listeners of its own.
+            pub(crate) fn on_core(stage: &Arc<core::$stage>, clock: &Clock) -> Self {
                 let mut policy = core::Policy::new(stage.name().clone());
                 policy.$field = Some(stage.clone());
-                Self {
-                    policy: Policy::from_core(policy, clock.clone(), $crate::policy::StageListeners::default()),
-                    stage,
-                }
+                Self { policy: Policy::from_core(policy, clock.clone()), stage: stage.clone() }
             }
         }
     };

@@ -34,7 +34,7 @@ fn meddle_with(registry: &Registry) -> Arc<Mutex<Vec<&'static str>>> {
             let _ = meddled.policy("another");
             let _ = meddled.breaker("another");
             let _ = meddled.configure("another", config::Config::default());
-            let _ = meddled.forget::<stormproof::Policy>("another");
+            let _ = meddled.remove("another");
         }
     });
     heard

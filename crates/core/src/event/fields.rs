@@ -136,6 +136,10 @@ impl<'a> Fields<'a> {
                 self.text("name", name);
                 self.text("differs", differs);
             }
+            Kind::UnknownPolicy { name, stages } => {
+                self.text("name", name);
+                self.text("stages", if *stages { "defaults" } else { "none" });
+            }
             Kind::TooManyNames { name, most } => {
                 self.text("name", name);
                 self.number("most", u64::try_from(*most).unwrap_or(u64::MAX));

@@ -17,17 +17,17 @@ use stormproof_core::{Invalid, Mistakes, Name, policy};
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(default, deny_unknown_fields))]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Config {
-    /// So many names of each kind; past it those are forgotten that were not used for `stale_after`, are not open, and
-    /// of which nobody has a handle. If there are none, new names are still made. Default: 1000.
+    /// Number of names above which those are forgotten that were not used for `stale_after`, are not open and owe
+    /// nothing, and of which nobody has a handle. If there are none, new names are still made. Default: 1000.
     pub max_entries: usize,
-    /// A name that nobody asked for in so long may be forgotten. Default: 24 h.
+    /// Time without use after which a name may be forgotten. Default: 24 h.
     #[cfg_attr(feature = "serde", serde(with = "stormproof_core::time::duration"))]
     #[cfg_attr(feature = "schema", schemars(with = "stormproof_core::time::duration::Written"))]
     pub stale_after: Duration,
     /// Whether other settings for a name that exists are an error. Default: no, the first ones stay and an event says so.
     pub strict: bool,
-    /// The stages of what is made for names without settings of their own. Default: for a breaker, bulkhead or limiter
-    /// its own defaults; for a policy no stage.
+    /// The policy of a name without settings of its own. Default: no stage. A breaker that is asked for by name then has
+    /// its own defaults.
     pub defaults: policy::Config,
 }
 
@@ -51,6 +51,20 @@ impl Config {
         }));
         found
     }
+}
+
+/// What a reload came to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Changes {
+    /// Names that are new.
+    pub added: Vec<Name>,
+    /// Names whose settings changed, and what of them.
+    pub changed: Vec<(Name, String)>,
+    /// Names whose settings are as before.
+    pub unchanged: Vec<Name>,
+    /// Names that had settings before and have none now. They go on as they are until the registry forgets them.
+    pub missing: Vec<Name>,
 }
 
 /// Why a registry did not give what was asked for.

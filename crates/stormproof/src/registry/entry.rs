@@ -1,19 +1,23 @@
-//! What a registry and the maps by key keep: the stages and whole policies.
+//! What a name has in a registry or in a map by key: a policy, and every stage that the name ever had.
 //!
-//! Owns what these have in common: how one is made, updated, and whether it can be forgotten.
+//! Owns how such an entry is made or gets other settings, which is one function ([`Slot::put`]), and what of it may be
+//! forgotten.
+
+#![allow(private_interfaces, reason = "only this crate can name the sealed trait")]
 
 use std::fmt::Debug;
-use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
-use stormproof_core::breaker::{self, Loss};
-use stormproof_core::event::Kind;
-use stormproof_core::{Instant, Invalid, Mistakes, Name, bulkhead, policy, rate};
+use stormproof_core::breaker::{self, Change, Loss};
+use stormproof_core::{self as core, Instant, Mistakes, Name, Ticket, bulkhead, policy, rate};
 
-use super::bounded::{Bounded, Shelves};
-use super::{Error, Registry, reload};
 use crate::clock::Clock;
-use crate::policy::Policy;
+use crate::events::{Ended, Listeners, Tells};
+use crate::policy::{Handles, Policy};
 use crate::stages::{Bulkhead, CircuitBreaker, RateLimiter};
+use crate::waiters;
 
 /// A [`CircuitBreaker`], [`Bulkhead`], [`RateLimiter`] or [`Policy`].
 pub trait Entry: sealed::Kept {}
@@ -21,270 +25,311 @@ pub trait Entry: sealed::Kept {}
 impl<S: sealed::Kept> Entry for S {}
 
 pub(crate) mod sealed {
-    use super::{
-        Bounded, Clock, Debug, Error, Instant, Invalid, Kind, Loss, Mistakes, Name, Policy, Registry, Shelves,
-    };
+    use super::{Debug, Handles, Policy, Slot, core, policy};
 
-    /// Sealed: what is needed of one that is kept.
+    /// Sealed: a policy, or a stage as a field of one.
     pub trait Kept: Clone + Debug + Send + Sync + 'static {
         type Config: Clone + Debug + Default + PartialEq + Send + Sync + 'static;
 
-        fn make(name: Name, config: Self::Config, clock: &Clock) -> Result<Self, Mistakes>;
+        /// Whether it is a policy, not one stage of it.
+        const WHOLE: bool = false;
 
-        fn validate(config: &Self::Config) -> Vec<Invalid>;
+        /// The settings of a policy that has this alone.
+        fn alone(config: Self::Config) -> policy::Config;
 
         /// The policy of a stage alone, or the policy itself.
         fn as_policy(&self) -> &Policy;
 
-        /// The present settings.
-        fn config(&self) -> Self::Config;
+        /// The one that a name has.
+        fn of(slot: &Slot) -> Option<Self>;
 
-        /// Changes the settings and keeps the state. If that cannot be done in place, gives what is to take its place.
-        fn change(&self, config: Self::Config) -> Result<Option<Self>, Mistakes>;
+        /// Puts it among `stages`, and its handle among `handles`.
+        fn give(&self, stages: &mut core::Policy, handles: &Handles);
+    }
+}
 
-        /// Whether anybody but the map has a handle: only then can a call be in flight.
-        fn is_held(&self) -> bool;
+macro_rules! kept {
+    ($($stage:ident as $field:ident, $within:ident: $config:ty;)*) => {$(
+        impl sealed::Kept for $stage {
+            type Config = $config;
 
-        /// What would be lost if it were forgotten, provided that nobody has a handle.
-        fn loss(&self, now: Instant) -> Loss;
+            fn alone(config: $config) -> policy::Config {
+                policy::Config { $field: Some(config), ..Default::default() }
+            }
 
-        /// Whether a call would pass now.
-        fn is_available(&self) -> bool;
+            fn as_policy(&self) -> &Policy {
+                self.policy()
+            }
 
-        /// Where a registry keeps it.
-        fn shelf(registry: &Shelves) -> &Bounded<Self>;
+                fn of(slot: &Slot) -> Option<Self> {
+                slot.policy.$within(&slot.kept)
+            }
 
-        /// Makes one for a registry, under the lock of its shelf.
-        fn make_in(registry: &Registry, name: Name, config: Self::Config) -> Result<Self, Error> {
-            let made = Self::make(name.clone(), config, registry.clock());
-            let made = made.map_err(|mistakes| Error::Invalid { name, mistakes })?;
-            registry.attach(made.as_policy());
-            made.restore(registry);
-            Ok(made)
+            fn give(&self, stages: &mut core::Policy, handles: &Handles) {
+                stages.$field = Some(self.core().clone());
+                // It is empty: there was no such stage.
+                let _ = handles.$field.set(self.clone());
+            }
         }
-
-        /// Takes over what a former process left of it, before it is in the registry. Returns what there is to tell.
-        fn restore(&self, _registry: &Registry) -> Option<Kind> {
-            None
-        }
-
-        /// Called once it is in the registry.
-        fn welcome(&self, _registry: &Registry) {}
-    }
+    )*};
 }
 
-impl sealed::Kept for CircuitBreaker {
-    type Config = breaker::Config;
-
-    fn make(name: Name, config: breaker::Config, clock: &Clock) -> Result<Self, Mistakes> {
-        Self::with_clock(name, config, clock)
-    }
-
-    fn validate(config: &breaker::Config) -> Vec<Invalid> {
-        config.validate()
-    }
-
-    fn as_policy(&self) -> &Policy {
-        self.policy()
-    }
-
-    fn shelf(registry: &Shelves) -> &Bounded<Self> {
-        &registry.breakers
-    }
-
-    fn config(&self) -> breaker::Config {
-        self.core().config()
-    }
-
-    fn change(&self, config: breaker::Config) -> Result<Option<Self>, Mistakes> {
-        self.update(config).map(|()| None)
-    }
-
-    fn is_held(&self) -> bool {
-        // Its own policy has the stage, too.
-        is_shared(self.policy(), self.core(), 2)
-    }
-
-    fn loss(&self, now: Instant) -> Loss {
-        self.core().loss(now)
-    }
-
-    fn is_available(&self) -> bool {
-        Self::is_available(self)
-    }
-
-    #[cfg(feature = "persist")]
-    fn restore(&self, registry: &Registry) -> Option<Kind> {
-        registry.take_over(self)
-    }
-
-    #[cfg(feature = "persist")]
-    fn welcome(&self, registry: &Registry) {
-        registry.persistence().taken(self.name());
-    }
-}
-
-impl sealed::Kept for Bulkhead {
-    type Config = bulkhead::Config;
-
-    fn make(name: Name, config: bulkhead::Config, clock: &Clock) -> Result<Self, Mistakes> {
-        Self::with_clock(name, config, clock)
-    }
-
-    fn validate(config: &bulkhead::Config) -> Vec<Invalid> {
-        config.validate()
-    }
-
-    fn as_policy(&self) -> &Policy {
-        self.policy()
-    }
-
-    fn shelf(registry: &Shelves) -> &Bounded<Self> {
-        &registry.bulkheads
-    }
-
-    fn config(&self) -> bulkhead::Config {
-        self.core().config()
-    }
-
-    fn change(&self, config: bulkhead::Config) -> Result<Option<Self>, Mistakes> {
-        self.update(config).map(|()| None)
-    }
-
-    fn is_held(&self) -> bool {
-        is_shared(self.policy(), self.core(), 2)
-    }
-
-    fn loss(&self, _: Instant) -> Loss {
-        loss_of_slots(self.core())
-    }
-
-    fn is_available(&self) -> bool {
-        has_slots(self.core())
-    }
-}
-
-impl sealed::Kept for RateLimiter {
-    type Config = rate::Config;
-
-    fn make(name: Name, config: rate::Config, clock: &Clock) -> Result<Self, Mistakes> {
-        Self::with_clock(name, config, clock)
-    }
-
-    fn validate(config: &rate::Config) -> Vec<Invalid> {
-        config.validate()
-    }
-
-    fn as_policy(&self) -> &Policy {
-        self.policy()
-    }
-
-    fn shelf(registry: &Shelves) -> &Bounded<Self> {
-        &registry.limiters
-    }
-
-    fn config(&self) -> rate::Config {
-        self.core().config()
-    }
-
-    fn change(&self, config: rate::Config) -> Result<Option<Self>, Mistakes> {
-        self.update(config).map(|()| None)
-    }
-
-    fn is_held(&self) -> bool {
-        is_shared(self.policy(), self.core(), 2)
-    }
-
-    fn loss(&self, now: Instant) -> Loss {
-        loss_of_permits(self.core(), now)
-    }
-
-    fn is_available(&self) -> bool {
-        self.peek(1).is_zero()
-    }
+kept! {
+    CircuitBreaker as breaker, breaker_in: breaker::Config;
+    Bulkhead as bulkhead, bulkhead_in: bulkhead::Config;
+    RateLimiter as rate, rate_in: rate::Config;
 }
 
 impl sealed::Kept for Policy {
     type Config = policy::Config;
 
-    fn make(name: Name, config: policy::Config, clock: &Clock) -> Result<Self, Mistakes> {
-        Self::builder(name).config(config).clock(clock).build()
-    }
+    const WHOLE: bool = true;
 
-    fn validate(config: &policy::Config) -> Vec<Invalid> {
-        config.validate()
+    fn alone(config: policy::Config) -> policy::Config {
+        config
     }
 
     fn as_policy(&self) -> &Policy {
         self
     }
 
-    fn shelf(registry: &Shelves) -> &Bounded<Self> {
-        &registry.policies
+    fn of(slot: &Slot) -> Option<Self> {
+        Some(slot.policy.clone())
     }
 
-    fn config(&self) -> policy::Config {
-        self.stages().config()
-    }
-
-    fn change(&self, config: policy::Config) -> Result<Option<Self>, Mistakes> {
-        reload::renewed(self, &config).map(Some)
-    }
-
-    fn is_held(&self) -> bool {
-        Arc::strong_count(&self.0) > 1
-    }
-
-    fn loss(&self, now: Instant) -> Loss {
-        let stages = self.stages();
-        [
-            stages.breaker.as_ref().map(|stage| stage.loss(now)),
-            stages.bulkhead.as_ref().map(|stage| loss_of_slots(stage)),
-            stages.rate.as_ref().map(|stage| loss_of_permits(stage, now)),
-            stages.tokens.as_ref().map(|stage| loss_of_permits(stage, now)),
-            stages.budget.as_ref().map(|_| Loss::Counts),
-        ]
-        .into_iter()
-        .flatten()
-        .max()
-        .unwrap_or(Loss::Nothing)
-    }
-
-    fn is_available(&self) -> bool {
-        let (stages, now) = (self.stages(), self.clock().now());
-        let limiters = [&stages.rate, &stages.tokens];
-        stages.breaker.as_ref().is_none_or(|stage| stage.is_available(now))
-            && stages.bulkhead.as_ref().is_none_or(|stage| has_slots(stage))
-            && limiters.into_iter().flatten().all(|stage| stage.peek(now, 1).is_zero())
+    fn give(&self, stages: &mut core::Policy, _: &Handles) {
+        *stages = self.stages().clone();
     }
 }
 
-/// Whether there are handles besides the one that is looked at, whose own stage is known in `own` places.
-fn is_shared<T>(policy: &Policy, stage: &Arc<T>, own: usize) -> bool {
-    Arc::strong_count(&policy.0) > 1 || Arc::strong_count(stage) > own
+/// What is asked of a name: settings of the whole policy, or of the stages that are set in `config` alone.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Ask {
+    pub(super) config: policy::Config,
+    pub(super) whole: bool,
 }
 
-fn loss_of_slots(bulkhead: &stormproof_core::Bulkhead) -> Loss {
-    let stats = bulkhead.stats();
-    match (stats.active, stats.queued) {
-        // How many slots suit the callee was learned.
-        (0, 0) if bulkhead.adapts() => Loss::Counts,
-        (0, 0) => Loss::Nothing,
-        _ => Loss::State,
+/// The settings of a name.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Given {
+    /// Of all stages that it ever had, as they were last put in force.
+    pub(super) stages: Arc<policy::Config>,
+    /// Those of the policy, if somebody gave them as a whole. Else it has all stages.
+    pub(super) whole: Option<Arc<policy::Config>>,
+}
+
+impl Given {
+    pub(super) fn whole(config: policy::Config) -> Self {
+        let config = Arc::new(config);
+        Self { stages: config.clone(), whole: Some(config) }
+    }
+
+    /// Those of the policy that calls go through.
+    fn in_force(&self) -> &policy::Config {
+        self.whole.as_deref().unwrap_or(&self.stages)
+    }
+
+    /// With those of `ask` in place of these. Stages that it does not name stay as they were.
+    pub(super) fn with(&self, ask: &Ask) -> Self {
+        let mut stages = over(&ask.config, &self.stages);
+        if ask.whole {
+            return Self { stages: Arc::new(stages), whole: Some(Arc::new(ask.config.clone())) };
+        }
+        (stages.deadline, stages.attempt_timeout) = (self.stages.deadline, self.stages.attempt_timeout);
+        let whole = self.whole.as_ref().map(|whole| Arc::new(with_settings_of(whole, &ask.config)));
+        Self { stages: Arc::new(stages), whole }
     }
 }
 
-fn has_slots(bulkhead: &stormproof_core::Bulkhead) -> bool {
-    let stats = bulkhead.stats();
-    stats.queued == 0 && stats.active < stats.max_concurrent
+/// A configuration without limits of time, each stage made of those of two others.
+macro_rules! stagewise {
+    ($a:expr, $b:expr, $stage:expr) => {
+        stagewise!($a, $b, $stage; retry hedge budget breaker bulkhead rate tokens latency)
+    };
+    ($a:expr, $b:expr, $stage:expr; $($field:ident)*) => {
+        policy::Config {
+            deadline: None,
+            attempt_timeout: None,
+            $($field: $stage($a.$field.clone(), $b.$field.clone()),)*
+        }
+    };
 }
 
-/// A limiter that is not full would, made anew, let a whole burst through.
-fn loss_of_permits(limiter: &stormproof_core::RateLimiter, now: Instant) -> Loss {
-    let stats = limiter.stats(now);
-    match (stats.waiting, stats.available >= stats.burst) {
-        (0, true) => Loss::Nothing,
-        (0, false) => Loss::Counts,
-        _ => Loss::State,
+/// `top`, and the stages of `beneath` that it lacks.
+fn over(top: &policy::Config, beneath: &policy::Config) -> policy::Config {
+    let mut both = stagewise!(top, beneath, Option::or);
+    if top.hedge.as_ref().is_some_and(core::hedge::Config::needs_latency) {
+        // Latencies that hedges need and nobody set have the default.
+        both.latency = top.latency;
     }
+    policy::Config { deadline: top.deadline, attempt_timeout: top.attempt_timeout, ..both }
+}
+
+/// `config`, its stages as `settings` has them where it does.
+pub(super) fn with_settings_of(config: &policy::Config, settings: &policy::Config) -> policy::Config {
+    fn newer<C>(own: Option<C>, other: Option<C>) -> Option<C> {
+        own.map(|own| other.unwrap_or(own))
+    }
+    let both = stagewise!(config, settings, newer);
+    policy::Config { deadline: config.deadline, attempt_timeout: config.attempt_timeout, ..both }
+}
+
+/// The stages of `config` that `other` has, too.
+fn common(config: &policy::Config, other: &policy::Config) -> policy::Config {
+    fn if_both<C>(own: Option<C>, other: Option<C>) -> Option<C> {
+        own.filter(|_| other.is_some())
+    }
+    stagewise!(config, other, if_both)
+}
+
+/// Where entries are made, and for whom.
+pub(super) struct Place<'a> {
+    pub(super) clock: &'a Clock,
+    /// Hears what entries tell.
+    pub(super) bus: &'a Listeners,
+    /// Takes over what a former process left of a breaker that is new here.
+    pub(super) restore: &'a dyn Fn(&core::CircuitBreaker) -> Option<Change>,
+}
+
+/// An entry that was put in its place, and what is to be done about it under no lock.
+#[must_use]
+pub(super) struct Put {
+    pub(super) slot: Slot,
+    pub(super) after: After,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct After {
+    wake: Vec<Ticket>,
+    changes: Vec<(core::Name, Change)>,
+}
+
+impl After {
+    /// Wakes who may go on, and tells what changed, as `policy` tells it.
+    pub(super) fn carry_out(self, policy: &Policy) {
+        self.wake.into_iter().for_each(waiters::wake);
+        for (breaker, change) in self.changes {
+            policy.tell(core::event::Kind::of_change(&breaker, change));
+        }
+    }
+}
+
+/// What a name has.
+#[derive(Debug)]
+pub(super) struct Slot {
+    pub(super) policy: Policy,
+    /// Every stage that the name ever had: one that comes back goes on where it was.
+    pub(super) kept: core::Policy,
+    pub(super) given: Given,
+    /// What was last asked for in vain.
+    asked: Mutex<Option<Box<Ask>>>,
+    /// When it was last asked for, in nanoseconds.
+    pub(super) used: AtomicU64,
+}
+
+impl Slot {
+    /// The entry called `name` with `given` in force: a new one, with the stage `from` if that is given, or another version
+    /// of `former`, whose stages keep their state and their counts.
+    pub(super) fn put<S: Entry>(
+        name: &Name,
+        given: Given,
+        former: Option<&Self>,
+        from: Option<&S>,
+        place: &Place<'_>,
+    ) -> Result<Put, Mistakes> {
+        let (now, nothing) = (place.clock.now(), policy::Config::default());
+        let base = match (former, from) {
+            (Some(former), _) => former.policy.clone(),
+            (None, Some(from)) if S::WHOLE => from.as_policy().clone(),
+            (None, _) => Policy::bare(name.clone(), place.clock),
+        };
+        base.0.listeners.attach(place.bus);
+        let (mut present, mut before) = former
+            .map_or_else(|| (base.stages().clone(), &nothing), |former| (former.kept.clone(), &*former.given.stages));
+        let had_breaker = former.is_some() && present.breaker.is_some();
+        if let Some(from) = from {
+            from.as_policy().0.listeners.attach(place.bus);
+            from.give(&mut present, &base.0.handles);
+            before = &given.stages;
+        }
+        let (kept, wake) = present.renewed(now, &given.stages, before, crate::random_seed())?;
+        let mut after = After { wake, ..After::default() };
+        if let Some(breaker) = kept.breaker.as_ref().filter(|_| !had_breaker) {
+            after.changes.extend((place.restore)(breaker).map(|change| (breaker.name().clone(), change)));
+        }
+        let as_it_is = former.is_none() && from.is_some() && S::WHOLE;
+        let policy = if as_it_is { base } else { base.but(kept.only(given.in_force())) };
+        let used = AtomicU64::new(former.map_or(now, Self::used).as_nanos());
+        Ok(Put { slot: Self { policy, kept, given, asked: Mutex::default(), used }, after })
+    }
+
+    /// How `ask` contradicts what is there: the fields that differ from the settings that were given and from the present
+    /// ones; unless `always`, not if the same was asked for just before.
+    pub(super) fn contradiction(&self, ask: &Ask, always: bool) -> Option<String> {
+        let (given, present, asked) = if ask.whole && self.given.whole.is_some() {
+            (self.given.in_force().clone(), self.policy.stages().config(), ask.config.clone())
+        } else {
+            let asked = common(&ask.config, &self.given.stages);
+            (common(&self.given.stages, &asked), common(&self.kept.config(), &asked), asked)
+        };
+        if given == asked || present == asked {
+            return None;
+        }
+        let mut last = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
+        let again = last.as_deref() == Some(ask);
+        *last = Some(Box::new(ask.clone()));
+        (always || !again).then(|| present.differences(&asked).join("; "))
+    }
+
+    /// Whether anybody else has a handle of the policy, in any version, or of a stage: only then can a call be in flight.
+    pub(super) fn is_held(&self) -> bool {
+        let (core, handles) = (&self.policy.0.core, &self.policy.0.handles);
+        Arc::strong_count(&self.policy.0) > 1
+            || Arc::strong_count(handles) > 1
+            || is_shared(&self.kept.breaker, &core.breaker, handles.breaker.get().map(CircuitBreaker::policy))
+            || is_shared(&self.kept.bulkhead, &core.bulkhead, handles.bulkhead.get().map(Bulkhead::policy))
+            || is_shared(&self.kept.rate, &core.rate, handles.rate.get().map(RateLimiter::policy))
+            || is_shared(&self.kept.tokens, &core.tokens, handles.tokens.get().map(RateLimiter::policy))
+            || is_shared(&self.kept.budget, &core.budget, None)
+    }
+
+    /// Whether it may be that only its own listeners hold it: one that captures what it listens to is such a handle.
+    pub(super) fn may_hold_itself(&self) -> bool {
+        self.listeners().any(Listeners::may_hold)
+    }
+
+    /// Ends all listeners that only this knows. What comes back is the user's, to be dropped under no lock.
+    pub(super) fn end_listeners(&self) -> Vec<Ended> {
+        self.listeners().map(Listeners::end_all).collect()
+    }
+
+    fn listeners(&self) -> impl Iterator<Item = &Listeners> {
+        let handles = &self.policy.0.handles;
+        let stages = [
+            handles.breaker.get().map(Tells::listeners),
+            handles.bulkhead.get().map(Tells::listeners),
+            handles.rate.get().map(Tells::listeners),
+            handles.tokens.get().map(Tells::listeners),
+        ];
+        stages.into_iter().flatten().chain([&self.policy.0.listeners])
+    }
+
+    pub(super) fn loss(&self, now: Instant) -> Loss {
+        self.kept.loss(now)
+    }
+
+    pub(super) fn used(&self) -> Instant {
+        Instant::from_nanos(self.used.load(std::sync::atomic::Ordering::Relaxed))
+    }
+
+    pub(super) fn idle(&self, now: Instant) -> Duration {
+        now.since(self.used())
+    }
+}
+
+/// Whether a stage is known in more places than the entry: there it is kept, in the policy, and in its handle twice.
+fn is_shared<T>(kept: &Option<Arc<T>>, in_force: &Option<Arc<T>>, handle: Option<&Policy>) -> bool {
+    let own = 1 + usize::from(in_force.is_some()) + if handle.is_some() { 2 } else { 0 };
+    kept.as_ref().is_some_and(|stage| Arc::strong_count(stage) > own)
+        || handle.is_some_and(|handle| Arc::strong_count(&handle.0) > 1)
 }

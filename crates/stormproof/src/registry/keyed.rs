@@ -1,6 +1,7 @@
 //! One stage for each key (an agent's address, a model), in bounded memory.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::cmp::Reverse;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use stormproof_core::breaker::{Loss, State};
@@ -8,8 +9,8 @@ use stormproof_core::event::Kind;
 use stormproof_core::{Event, Invalid, Mistakes, Name, Snapshot};
 use tokio::sync::broadcast;
 
-use super::bounded::{Asked, Bounded, Bounds};
-use super::entry::Entry;
+use super::entry::{Entry, Given, Place, Put, Slot};
+use super::map::{Bounds, Map};
 use crate::clock::Clock;
 use crate::events::{Listener, Listeners};
 use crate::policy::Policy;
@@ -29,9 +30,9 @@ pub type KeyedPolicies = Keyed<Policy>;
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(default, deny_unknown_fields))]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Limits {
-    /// So many keys have a stage of their own. Default: 10,000.
+    /// Maximum number of keys that have a stage of their own. Default: 10,000.
     pub max_keys: usize,
-    /// A key that was not used for so long may be forgotten with what it has counted. Default: 1 h.
+    /// Time without use after which a key may be forgotten with what it has counted. Default: 1 h.
     #[cfg_attr(feature = "serde", serde(with = "stormproof_core::time::duration"))]
     #[cfg_attr(feature = "schema", schemars(with = "stormproof_core::time::duration::Written"))]
     pub idle: Duration,
@@ -67,14 +68,14 @@ impl Default for Limits {
 pub struct Keyed<S: Entry>(Arc<Inner<S>>);
 
 #[derive(Debug)]
-struct Inner<S: Entry> {
+struct Inner<S> {
     name: Name,
     clock: Clock,
     listeners: Listeners,
-    max_keys: usize,
-    config: Mutex<S::Config>,
-    keys: Bounded<S>,
-    others: S,
+    config: Mutex<Given>,
+    keys: Map,
+    /// What the keys share for which there was no room.
+    others: Mutex<(Slot, S)>,
 }
 
 crate::events::tells!([S: Entry] Keyed<S>, 0.listeners);
@@ -92,67 +93,65 @@ impl<S: Entry> Keyed<S> {
         limits: Limits,
         clock: &Clock,
     ) -> Result<Self, Mistakes> {
-        let mut mistakes = S::validate(&config);
+        let config = S::alone(config);
+        let mut mistakes = config.validate();
         if limits.max_keys == 0 {
             mistakes.push(Invalid::new("max_keys", "0", "1 or more"));
         }
         Mistakes::none(mistakes)?;
-        let name = name.into();
-        let listeners = Listeners::default();
-        let others = S::make(Name::from(format!("{name}/(others)")), config.clone(), clock)?;
-        others.as_policy().0.listeners.attach(&listeners);
+        let (name, listeners, config) = (Name::given(&name.into()), Listeners::default(), Given::whole(config));
+        let place = Place { clock, bus: &listeners, restore: &|_| None };
+        let others = Slot::put::<S>(&name.part("others"), config.clone(), None, None, &place)?.slot;
+        let handle = S::of(&others).ok_or_else(|| Mistakes::from(Vec::new()))?;
         let Limits { max_keys, idle } = limits;
         Ok(Self(Arc::new(Inner {
             name,
             clock: clock.clone(),
             listeners,
-            max_keys,
             config: Mutex::new(config),
-            keys: Bounded::new(Bounds { most: max_keys, idle, lossless: true }),
-            others,
+            keys: Map::new(Bounds { most: max_keys, idle, strict: true }),
+            others: Mutex::new((others, handle)),
         })))
     }
 
     /// The stage of `key`, called `<name>/<key>`; made if there is none. The one of all the others if there is no room.
     pub fn get(&self, key: &str) -> S {
         let now = self.0.clock.now();
-        if let Some(found) = self.0.keys.get(key, now) {
+        if let Some(found) = self.0.keys.get(key, now, S::of) {
             return found;
         }
-        let made = |key: Name| {
-            let config = self.config();
-            let stage = S::make(Name::from(format!("{}/{key}", self.0.name)), config.clone(), &self.0.clock)?;
-            stage.as_policy().0.listeners.attach(&self.0.listeners);
-            Ok::<_, Mistakes>((stage, config))
+        let make = |former: Option<&Slot>| match former {
+            Some(_) => Ok(None),
+            None => self.put(&self.name_of(key), None).map(|put| Some(put.slot)),
         };
-        let asked = self.0.keys.get_or_make(key, now, || Some(self.0.others.clone()), made);
         // Settings are looked at whenever they are given.
-        let Ok(Asked { stage, first_too_many, .. }) = asked else { return self.0.others.clone() };
-        if first_too_many {
+        let Ok(made) = self.0.keys.change(key, now, make, S::of) else { return self.others() };
+        if made.first_too_many {
             self.tell_too_many();
         }
-        stage
+        made.read.flatten().unwrap_or_else(|| self.others())
     }
 
     /// The stage of `key` if it has one of its own. Does not count as a use.
     pub fn peek(&self, key: &str) -> Option<S> {
-        self.0.keys.look(key)
+        self.0.keys.look(key, S::of)
     }
 
     /// Those of `keys` whose calls would pass now, in their order. Takes nothing and makes nothing.
     pub fn filter_available<K: AsRef<str>>(&self, keys: impl IntoIterator<Item = K>) -> Vec<K> {
-        let full = self.len() >= self.0.max_keys;
-        let others = || !full || self.0.others.is_available();
-        let available = |key: &K| self.peek(key.as_ref()).map_or_else(others, |stage| stage.is_available());
+        let now = self.0.clock.now();
+        let passes = |slot: &Slot| Some(slot.policy.stages().is_available(now));
+        let others = || self.len() < self.0.keys.most() || passes(&self.lock_others().0).unwrap_or_default();
+        let available = |key: &K| self.0.keys.look(key.as_ref(), passes).unwrap_or_else(others);
         keys.into_iter().filter(available).collect()
     }
 
     /// The keys that have a stage of their own, with it, in order: a copy.
     pub fn list(&self) -> Vec<(Name, S)> {
-        self.0.keys.list()
+        self.0.keys.list(S::of)
     }
 
-    /// How many keys have a stage of their own.
+    /// Number of keys that have a stage of their own.
     pub fn len(&self) -> usize {
         self.0.keys.len()
     }
@@ -162,50 +161,55 @@ impl<S: Entry> Keyed<S> {
         self.len() == 0
     }
 
-    /// The stage that keys share for which there was no room.
-    pub fn others(&self) -> &S {
-        &self.0.others
+    /// The stage that keys share for which there was no room, called `<name>/(others)`.
+    pub fn others(&self) -> S {
+        self.lock_others().1.clone()
     }
 
-    /// Forgets `key`. Who has a handle goes on with it.
+    /// Forgets `key` and ends its listeners. Who has a handle goes on with it.
     pub fn remove(&self, key: &str) -> Option<S> {
-        self.0.keys.remove(key)
+        self.0.keys.remove(key).as_ref().and_then(S::of)
     }
 
-    /// Changes the settings of all keys and keeps their state, or says all that is wrong with them.
+    /// Changes the settings of all keys and of the stage they share, and keeps their state; or says all that is wrong with
+    /// them.
     pub fn update(&self, config: &S::Config) -> Result<(), Mistakes> {
-        Mistakes::none(S::validate(config))?;
-        self.0.keys.while_none_is_made(|| {
-            self.0.config.lock().unwrap_or_else(PoisonError::into_inner).clone_from(config);
-        });
-        // Whoever finds that others were set meanwhile gives those to all keys, too: the last ones stay.
-        let mut given = None;
-        loop {
-            let config = self.config();
-            if given.as_ref() == Some(&config) {
-                return Ok(());
+        let config = S::alone(config.clone());
+        Mistakes::none(config.validate())?;
+        // What is made later has them, and what was made before is in the list.
+        self.0.keys.while_nothing_changes(|| *self.lock_config() = Given::whole(config));
+        for (key, ()) in self.0.keys.list(|_| Some(())) {
+            let mut after = None;
+            let make = |former: Option<&Slot>| {
+                let Some(former) = former else { return Ok(None) };
+                let Put { slot, after: rest } = self.put(former.policy.name(), Some(former))?;
+                after = Some(rest);
+                Ok::<_, Mistakes>(Some(slot))
+            };
+            let changed = self.0.keys.change(&key, self.0.clock.now(), make, |slot| slot.policy.clone())?;
+            if let (Some(policy), Some(after)) = (changed.read, after) {
+                after.carry_out(&policy);
             }
-            self.0.others.change(config.clone())?;
-            for (key, stage) in self.list() {
-                if let Some(renewed) = stage.change(config.clone())? {
-                    self.0.keys.replace(&key, renewed, config.clone());
-                }
-            }
-            given = Some(config);
         }
+        let mut others = self.lock_others();
+        let Put { slot, after } = self.put(others.0.policy.name(), Some(&others.0))?;
+        let handle = S::of(&slot).unwrap_or_else(|| others.1.clone());
+        let (policy, former) = (slot.policy.clone(), std::mem::replace(&mut *others, (slot, handle)));
+        drop(others);
+        drop(former);
+        after.carry_out(&policy);
+        Ok(())
     }
 
     /// The stages as data, for metrics and pages: those of at most `most` keys (the ones that are open or in use, then
     /// the ones used last) and the one that is shared.
     pub fn snapshots(&self, most: usize) -> Vec<Snapshot> {
         let now = self.0.clock.now();
-        let mut keys = self.0.keys.listed();
-        // A listed one has a second handle, which says nothing about calls.
-        keys.sort_by_cached_key(|(key, stage, used)| {
-            (stage.loss(now) != Loss::State, std::cmp::Reverse(*used), key.clone())
-        });
-        let shown = keys.iter().take(most).map(|(_, stage, _)| stage).chain([&self.0.others]);
-        shown.flat_map(|stage| stage.as_policy().snapshots()).collect()
+        let read = |slot: &Slot| Some((slot.loss(now) != Loss::State, Reverse(slot.used()), slot.kept.clone()));
+        let mut keys = self.0.keys.list(read);
+        keys.sort_by(|(_, (a_free, a_used, _)), (_, (b_free, b_used, _))| (a_free, a_used).cmp(&(b_free, b_used)));
+        let shown = keys.into_iter().take(most).map(|(_, (_, _, stages))| stages);
+        shown.chain([self.lock_others().0.kept.clone()]).flat_map(|stages| stages.snapshots(now)).collect()
     }
 
     /// Calls `listener` for every event: of the stages of all keys, and that there are too many keys. At once, and under
@@ -219,14 +223,28 @@ impl<S: Entry> Keyed<S> {
         self.0.listeners.subscribe()
     }
 
-    fn config(&self) -> S::Config {
-        self.0.config.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    fn name_of(&self, key: &str) -> Name {
+        Name::from(format!("{}{}", self.0.name, Name::given(&format!("/{key}"))))
+    }
+
+    /// What has this name, with the present settings; another version of `former` if there is one.
+    fn put(&self, name: &Name, former: Option<&Slot>) -> Result<Put, Mistakes> {
+        let place = Place { clock: &self.0.clock, bus: &self.0.listeners, restore: &|_| None };
+        Slot::put::<S>(name, self.lock_config().clone(), former, None, &place)
+    }
+
+    fn lock_config(&self) -> MutexGuard<'_, Given> {
+        self.0.config.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn lock_others(&self) -> MutexGuard<'_, (Slot, S)> {
+        self.0.others.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     #[cold]
     fn tell_too_many(&self) {
-        let kind = Kind::TooManyNames { name: self.0.name.clone(), most: self.0.max_keys };
-        self.0.others.as_policy().tell(kind);
+        let kind = Kind::TooManyNames { name: self.0.name.clone(), most: self.0.keys.most() };
+        self.others().as_policy().tell(kind);
     }
 }
 
@@ -245,7 +263,7 @@ impl Keyed<CircuitBreaker> {
             }
             breaker.reset();
         }
-        self.0.others.reset();
+        self.others().reset();
         open
     }
 

@@ -128,9 +128,8 @@ impl Registry {
 
     /// The same if it is now `time`.
     pub fn readings_at(&self, time: SystemTime) -> Vec<Reading> {
-        let mut breakers = self.0.shelves.breakers.listed();
-        breakers.sort_unstable_by(|(a, ..), (b, ..)| a.cmp(b));
-        breakers.into_iter().map(|(_, breaker, used)| Reading { used, ..Reading::at(&breaker, time) }).collect()
+        let readings = self.breakers_used().into_iter();
+        readings.map(|(_, breaker, used)| Reading { used, ..Reading::at(&breaker, time) }).collect()
     }
 }
 

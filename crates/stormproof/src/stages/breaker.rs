@@ -142,7 +142,7 @@ impl CircuitBreaker {
         self.tell(change);
     }
 
-    fn tell(&self, change: Option<Change>) {
+    pub(crate) fn tell(&self, change: Option<Change>) {
         if let Some(change) = change {
             self.policy.tell(Kind::of_change(self.name(), change));
         }

@@ -24,6 +24,7 @@ mod given;
 mod health;
 mod limits;
 mod loop_guard;
+mod names;
 mod observability;
 mod queue;
 mod registry;

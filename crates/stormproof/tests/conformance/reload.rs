@@ -54,5 +54,5 @@ fn case_56_a_name_registered_twice_keeps_its_first_settings_and_an_event_says_so
     assert_eq!(second.config(), trips(Trip::consecutive(3)));
     let heard = heard.lock().unwrap();
     let [Event { kind: Kind::RegisteredTwice { name, differs }, .. }] = &heard[..] else { panic!("{heard:?}") };
-    assert_eq!((name.as_str(), &**differs), ("x", "trip is Consecutive 3, given Consecutive 9"));
+    assert_eq!((name.as_str(), &**differs), ("x", "breaker.trip is [Consecutive(3)], given [Consecutive(9)]"));
 }
