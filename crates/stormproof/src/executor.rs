@@ -16,6 +16,7 @@ use tokio::task::JoinSet;
 use crate::caught::{caught, text};
 use crate::clock::Clock;
 use crate::error::Error;
+use crate::inside::{self, inside, is_inside};
 use crate::stages::Bulkhead;
 
 /// Why a task has no result.
@@ -40,6 +41,10 @@ pub enum TaskError {
 }
 
 /// Runs tasks, so many at a time. Clones are the same executor. Needs a tokio runtime.
+///
+/// A task may give further tasks to the executor it runs in. Where no slot is free for one of those, it runs in place: as a
+/// part of the task that waits for it, in the slot of that one, as a wait for a slot might then have no end. This holds
+/// for what a task awaits, not for what it spawns.
 ///
 /// A task whose caller goes away is cancelled. Nothing of a task is kept once its result was handed over.
 ///
@@ -113,7 +118,9 @@ impl Executor {
         Fut: Future<Output: Send + 'static> + Send + 'static,
     {
         let mut tasks = JoinSet::new();
-        self.start(&mut tasks, 0, task).await?;
+        if let Some(result) = self.start(&mut tasks, 0, task).await {
+            return result;
+        }
         match tasks.join_next().await {
             Some(Ok((_, result))) => result,
             Some(Err(_)) | None => Err(TaskError::Cancelled),
@@ -133,9 +140,9 @@ impl Executor {
         let mut results: Vec<Result<Fut::Output, TaskError>> = Vec::new();
         for (at, item) in items.into_iter().enumerate() {
             let work = work.clone();
-            let begun = self.start(&mut tasks, at, async move { work(item).await }).await;
+            let ended = self.start(&mut tasks, at, async move { work(item).await }).await;
             // Until its result comes: what a task says that a vanishing runtime cancelled.
-            results.push(Err(begun.err().unwrap_or(TaskError::Cancelled)));
+            results.push(ended.unwrap_or(Err(TaskError::Cancelled)));
         }
         while let Some(ended) = tasks.join_next().await {
             if let Ok((at, result)) = ended
@@ -147,8 +154,9 @@ impl Executor {
         results
     }
 
-    /// Begins no more tasks, waits up to `timeout` until those that run have ended, then cancels them. Says how many were
-    /// cancelled. A task that never waits cannot be cancelled: it is waited for.
+    /// Begins no more tasks, waits up to `timeout` until those that run have ended, then cancels them. Returns how many were
+    /// cancelled. A task that never waits cannot be cancelled: it is waited for. Called from inside a task of this executor
+    /// it does not wait, and cancels nothing.
     pub async fn shutdown(&self, timeout: Duration) -> u64 {
         let Shared { bulkhead, phase, cancelled } = &*self.0;
         let before = cancelled.load(Ordering::Relaxed);
@@ -157,6 +165,9 @@ impl Executor {
                 *phase = Phase::Closing;
             }
         });
+        if is_inside(inside::id(&self.0)) {
+            return 0;
+        }
         let clock = bulkhead.policy().clock();
         let in_time = first(phase.closed(), clock.sleep_until(clock.now() + timeout)).await;
         if in_time.is_none() {
@@ -166,35 +177,47 @@ impl Executor {
         cancelled.load(Ordering::Relaxed) - before
     }
 
-    /// Waits for a slot and begins a task in it.
+    /// Waits for a slot and begins a task in it. Returns the result of one that was not begun or has run in place.
     async fn start<Fut>(
         &self,
         tasks: &mut JoinSet<(usize, Result<Fut::Output, TaskError>)>,
         at: usize,
         task: Fut,
-    ) -> Result<(), TaskError>
+    ) -> Option<Result<Fut::Output, TaskError>>
     where
         Fut: Future<Output: Send + 'static> + Send + 'static,
     {
         // From here on a shutdown waits for `phase` to be dropped; whatever came before is seen below.
         let mut phase = self.0.phase.subscribe();
         if *phase.borrow() != Phase::Open {
-            return Err(TaskError::ShutDown);
+            return Some(Err(TaskError::ShutDown));
         }
-        let slot = {
+        let (executor, slots) = (inside::id(&self.0), inside::id(&self.0.bulkhead.policy().0));
+        let slot = if is_inside(slots) {
+            // Has a slot, and must not wait for another one.
+            first(self.0.bulkhead.acquire(), std::future::ready(())).await.and_then(Result::ok)
+        } else {
             let closed = phase.wait_for(|phase| *phase != Phase::Open);
             let closed = async { drop(closed.await) };
-            first(self.0.bulkhead.acquire(), closed).await.ok_or(TaskError::ShutDown)?.map_err(not_started)?
+            match first(self.0.bulkhead.acquire(), closed).await {
+                Some(Ok(slot)) => Some(slot),
+                Some(Err(error)) => return Some(Err(not_started(error))),
+                None => return Some(Err(TaskError::ShutDown)),
+            }
         };
         // Asked once more, because both may have come at the same time.
         if *phase.borrow() != Phase::Open {
-            return Err(TaskError::ShutDown);
+            return Some(Err(TaskError::ShutDown));
         }
+        let task = inside(executor, inside(slots, caught(task)));
+        let Some(slot) = slot else {
+            return Some(task.await.map_err(|panic| TaskError::Panicked(text(&*panic))));
+        };
         let shared = self.0.clone();
         tasks.spawn(async move {
             let result = {
                 let cancel = phase.wait_for(|phase| *phase == Phase::Cancelled);
-                first(caught(task), async { drop(cancel.await) }).await
+                first(task, async { drop(cancel.await) }).await
             };
             // The task is gone by now: first its slot, then the mark that something is under way.
             drop(slot);
@@ -209,7 +232,7 @@ impl Executor {
             drop(phase);
             (at, result)
         });
-        Ok(())
+        None
     }
 }
 

@@ -120,6 +120,7 @@ pub mod attribute;
 mod caught;
 mod held;
 mod inherited;
+mod inside;
 mod run;
 mod subject;
 mod waiters;

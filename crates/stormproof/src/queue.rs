@@ -23,6 +23,7 @@ use tokio::task::JoinSet;
 
 use crate::caught::{caught, text};
 use crate::clock::Clock;
+use crate::inside::inside;
 use crate::subject::Subject;
 use shared::{Shared, take};
 pub use types::{Config, PutError, State, StateError, Stats, Stopped, WorkError};
@@ -125,8 +126,12 @@ impl<T> WorkQueue<T> {
     /// Puts an item into the queue, waiting for a place for as long as it takes.
     ///
     /// # Errors
-    /// [`PutError::State`] unless the queue is processing.
+    /// [`PutError::State`] unless the queue is processing. [`PutError::Full`] from inside the work on an item, if there is
+    /// no place: a worker that waited for one might wait for itself.
     pub async fn put_patiently(&self, item: T) -> Result<(), PutError<T>> {
+        if self.0.shared.is_inside() {
+            return self.try_put(item);
+        }
         self.put_unless(item, |_| Poll::Pending).await
     }
 
@@ -165,7 +170,8 @@ impl<T> WorkQueue<T> {
         }
     }
 
-    /// Waits until nothing is queued and nothing is under way. Without workers that is when the queue is empty.
+    /// Waits until nothing is queued and nothing is under way. Without workers that is when the queue is empty. From inside
+    /// the work on an item it waits for all but those that wait here.
     pub async fn join(&self) {
         self.0.shared.drained().await;
     }
@@ -173,10 +179,14 @@ impl<T> WorkQueue<T> {
     /// Takes no more items, waits up to `timeout` until what is there is done, then cancels the workers. Says what was not
     /// done. Work that never waits cannot be cancelled: it is waited for, so that what is said is true.
     ///
-    /// Who calls while the queue is being stopped waits for that; a queue that is stopped has nothing to say.
+    /// Who calls while the queue is being stopped waits for that; a queue that is stopped has nothing to say. From inside the
+    /// work on an item it only closes the queue: the workers finish what is there, and the next stop tells of the rest.
     pub async fn stop(&self, timeout: Duration) -> Stopped<T> {
         let shared = &*self.0.shared;
         shared.close();
+        if shared.is_inside() {
+            return Stopped { left: Vec::new(), cancelled: 0 };
+        }
         let _turn = self.0.turn.lock().await;
         let cancelled_before = shared.lock().cancelled;
         let mut sleep = pin!(shared.subject.clock.sleep_until(shared.subject.now() + timeout));
@@ -253,7 +263,7 @@ impl<T: Send + 'static> WorkQueue<T> {
             let (shared, job) = (self.0.shared.clone(), job.clone());
             started.spawn(async move {
                 while let Some((item, mut under_way)) = take(&shared).await {
-                    let done = caught(async { (job.0)(item).await }).await;
+                    let done = inside(shared.id(), caught(async { (job.0)(item).await })).await;
                     let error = match done {
                         Ok(Ok(())) => None,
                         Ok(Err(error)) => Some(WorkError::Failed(error)),
@@ -275,7 +285,7 @@ impl<T: Send + 'static> WorkQueue<T> {
     /// must be idle or processing.
     ///
     /// # Errors
-    /// If the queue is being stopped or was stopped.
+    /// If the queue is being stopped or was stopped, and from inside the work on one of its items.
     pub async fn batch<F, Fut, E>(
         &self,
         items: impl IntoIterator<Item = T>,
@@ -287,6 +297,13 @@ impl<T: Send + 'static> WorkQueue<T> {
         Fut: Future<Output = Result<(), E>> + Send + 'static,
         E: Send + 'static,
     {
+        if self.0.shared.is_inside() {
+            return Err(StateError {
+                operation: "do a batch inside its own work",
+                state: self.state(),
+                allowed: "none",
+            });
+        }
         self.start_workers(self.0.shared.config.concurrency_limit.unwrap_or(1), work, on_error)?;
         for item in items {
             if let Err(PutError::State { error, .. }) = self.put_patiently(item).await {

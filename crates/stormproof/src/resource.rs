@@ -6,12 +6,14 @@ use std::ops::Deref;
 use std::panic::resume_unwind;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use stormproof_core::health::ERROR_BYTES;
 use stormproof_core::text;
 use tokio::sync::{OwnedRwLockReadGuard, RwLock};
 
 use crate::caught::{caught, text};
+use crate::inside::{self, inside, is_inside};
 
 type Closing = Pin<Box<dyn Future<Output = Result<(), Box<str>>> + Send>>;
 
@@ -36,7 +38,14 @@ type Closing = Pin<Box<dyn Future<Output = Result<(), Box<str>>> + Send>>;
 /// assert!(client.lease().await.is_err());
 /// # }
 /// ```
-pub struct Resource<T: Send + 'static>(Arc<RwLock<Slot<T>>>);
+pub struct Resource<T: Send + 'static>(Arc<Shared<T>>);
+
+struct Shared<T: Send + 'static> {
+    /// A close was asked for: nobody gets a lease any more.
+    closing: AtomicBool,
+    /// Whoever has a lease holds it for reading, whoever closes for writing.
+    slot: Arc<RwLock<Slot<T>>>,
+}
 
 struct Slot<T: Send + 'static>(Option<Open<T>>);
 
@@ -45,7 +54,7 @@ struct Open<T> {
     close: Box<dyn FnOnce(T) -> Closing + Send + Sync>,
 }
 
-/// The resource is closed.
+/// The resource is closed, or somebody has asked for that.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the resource is closed")]
 #[non_exhaustive]
@@ -56,11 +65,11 @@ pub struct Closed;
 #[error("closing failed: {message}")]
 #[non_exhaustive]
 pub struct CloseError {
-    /// What was said, up to 200 bytes of it; also if it panicked.
+    /// Text of the error or the panic, cut to 200 bytes.
     pub message: Box<str>,
 }
 
-/// The use of a resource, until it is dropped.
+/// The use of a resource until it is dropped.
 pub struct Lease<T: Send + 'static>(OwnedRwLockReadGuard<Slot<T>, T>);
 
 impl<T: Send + 'static> Deref for Lease<T> {
@@ -104,29 +113,44 @@ impl<T: Send + 'static> Resource<T> {
                 closed.map_err(|text| text::start(&text, ERROR_BYTES).into())
             })
         });
-        Self(Arc::new(RwLock::new(Slot(Some(Open { value, close })))))
+        let slot = Arc::new(RwLock::new(Slot(Some(Open { value, close }))));
+        Self(Arc::new(Shared { closing: AtomicBool::new(false), slot }))
     }
 
-    /// Uses the resource until what comes back is dropped. Waits while it is being closed.
+    /// Uses the resource until what comes back is dropped.
     ///
     /// # Errors
-    /// If it is closed.
+    /// [`Closed`] from the moment somebody asks for a close, even if that still waits for others.
+    #[allow(clippy::unused_async, reason = "a lease that must wait is no breaking change")]
     pub async fn lease(&self) -> Result<Lease<T>, Closed> {
-        let slot = self.0.clone().read_owned().await;
+        if self.0.closing.load(Ordering::Acquire) {
+            return Err(Closed);
+        }
+        // Not to be had if somebody closes it at this moment. A lease that waited for that might wait for itself.
+        let slot = self.0.slot.clone().try_read_owned().map_err(|_| Closed)?;
         let open = OwnedRwLockReadGuard::try_map(slot, |slot| slot.0.as_ref().map(|open| &open.value));
         open.map(Lease).map_err(|_| Closed)
     }
 
-    /// Lets nobody use it any more, waits until those who do have given it back, and closes it. Does nothing if it is
-    /// closed. Whoever has a lease and waits for this waits for ever; who stops waiting drops what closes it half-way.
+    /// Refuses new leases from now on, waits until all others are dropped, and closes. Does nothing if it is closed.
+    ///
+    /// The work of a [`scope`](Self::scope) and what closes the resource may call this, too. It is then closed when they
+    /// end, and they do not wait for that here. Whoever holds a [`lease`](Self::lease) must drop it first: a close waits for
+    /// it. If a close is dropped while it waits, the resource is closed by the next one, or with the last clone; dropped
+    /// later, it drops what closes the resource half-way.
     ///
     /// # Errors
     /// If what closes it failed; told to the one who closed it.
     pub async fn close(&self) -> Result<(), CloseError> {
-        let mut slot = self.0.write().await;
+        self.0.closing.store(true, Ordering::Release);
+        let id = inside::id(&self.0);
+        if is_inside(id) {
+            return Ok(());
+        }
+        let mut slot = self.0.slot.write().await;
         match slot.0.take() {
             // Under the lock: who closes at the same time comes back when it is closed.
-            Some(Open { value, close }) => close(value).await.map_err(|message| CloseError { message }),
+            Some(Open { value, close }) => inside(id, close(value)).await.map_err(|message| CloseError { message }),
             None => Ok(()),
         }
     }
@@ -145,7 +169,7 @@ impl<T: Send + 'static> Resource<T> {
     {
         let lease = self.lease().await?;
         let scope = Scope(&self);
-        let done = caught(async move { work(lease).await }).await;
+        let done = inside(inside::id(&self.0), caught(async move { work(lease).await })).await;
         let closed = scope.0.close().await;
         std::mem::forget(scope);
         match done {

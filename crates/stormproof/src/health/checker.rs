@@ -17,8 +17,8 @@ use tokio::task::{Id, JoinError, JoinSet};
 use super::check::{AlreadyRegistered, CheckReport, Finding, Registration};
 use crate::clock::{Clock, Sleep};
 use crate::events::Listener;
-use crate::inherited;
 use crate::subject::Subject;
+use crate::{inherited, inside};
 
 const TIMED_OUT: &str = "timed out";
 
@@ -155,12 +155,15 @@ impl HealthChecker {
     }
 
     /// Checks everything that is registered, or gives the last results again while they are fresh. Who comes while
-    /// checks are running gets what they find.
+    /// checks are running gets what they find; a check that asks this gets the last results.
     pub async fn check_all(&self) -> BTreeMap<Name, CheckReport> {
+        if inside::is_inside(inside::id(&self.0)) {
+            return self.results();
+        }
         let _turn = self.0.turn.lock().await;
         let fresh = self.0.lock().checked_at.is_some_and(|at| self.0.subject.now().since(at) < self.0.config.cache_ttl);
         if !fresh {
-            self.0.run().await;
+            self.0.run(inside::id(&self.0)).await;
         }
         self.results()
     }
@@ -227,7 +230,7 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    async fn run(&self) {
+    async fn run(&self, id: usize) {
         let (due, edition) = {
             let state = self.lock();
             let due = state.checks.iter().map(|(name, known)| (name.clone(), known.check.clone(), known.options));
@@ -238,7 +241,7 @@ impl Shared {
         let mut running: HashMap<Id, (Name, Instant)> = HashMap::with_capacity(due.len());
         for (name, check, options) in due {
             let until = began + options.timeout.unwrap_or(self.config.timeout);
-            let task = tasks.spawn(limited(check, self.subject.clock.clone(), until));
+            let task = tasks.spawn(inside::inside(id, limited(check, self.subject.clock.clone(), until)));
             running.insert(task.id(), (name, until));
         }
         while let Some(until) = running.values().map(|(_, until)| *until).min() {

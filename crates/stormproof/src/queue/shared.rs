@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::{Notify, Semaphore, SemaphorePermit};
 
 use super::types::{Config, PutError, State, StateError};
+use crate::inside;
 use crate::subject::Subject;
 
 pub(super) struct Shared<T> {
@@ -27,6 +28,8 @@ pub(super) struct Inner<T> {
     pub(super) state: State,
     pub(super) items: VecDeque<T>,
     pub(super) in_flight: usize,
+    /// Number of items in flight whose work waits for the others.
+    joining: usize,
     pub(super) enqueued: u64,
     pub(super) processed: u64,
     pub(super) errors: u64,
@@ -39,6 +42,7 @@ impl<T> Shared<T> {
             state: State::Idle,
             items: VecDeque::new(),
             in_flight: 0,
+            joining: 0,
             enqueued: 0,
             processed: 0,
             errors: 0,
@@ -90,13 +94,24 @@ impl<T> Shared<T> {
         self.arrived.notify_waiters();
     }
 
+    /// What tells this queue from others.
+    pub(super) fn id(&self) -> usize {
+        std::ptr::from_ref(self).addr()
+    }
+
+    /// Whether this runs inside the work on an item.
+    pub(super) fn is_inside(&self) -> bool {
+        inside::is_inside(self.id())
+    }
+
     pub(super) async fn drained(&self) {
+        let joins = self.is_inside().then(|| Joins::begin(self));
         loop {
             let mut drained = pin!(self.drained.notified());
             drained.as_mut().enable();
             {
                 let inner = self.lock();
-                if inner.items.is_empty() && inner.in_flight == 0 {
+                if inner.is_drained() && (joins.is_some() || inner.in_flight == 0) {
                     return;
                 }
             }
@@ -105,7 +120,34 @@ impl<T> Shared<T> {
     }
 }
 
+/// Work on an item that waits until the others are done.
+struct Joins<'a, T>(&'a Shared<T>);
+
+impl<'a, T> Joins<'a, T> {
+    fn begin(shared: &'a Shared<T>) -> Self {
+        let mut inner = shared.lock();
+        inner.joining += 1;
+        let drained = inner.is_drained();
+        drop(inner);
+        if drained {
+            shared.drained.notify_waiters();
+        }
+        Self(shared)
+    }
+}
+
+impl<T> Drop for Joins<'_, T> {
+    fn drop(&mut self) {
+        self.0.lock().joining -= 1;
+    }
+}
+
 impl<T> Inner<T> {
+    /// Nothing is left but work that waits for this.
+    fn is_drained(&self) -> bool {
+        self.items.is_empty() && self.in_flight <= self.joining
+    }
+
     fn takes_items(&self) -> Result<(), StateError> {
         if self.state == State::Processing {
             return Ok(());
@@ -157,7 +199,7 @@ impl<T> Drop for UnderWay<T> {
         if !self.done {
             inner.cancelled = inner.cancelled.saturating_add(1);
         }
-        let drained = inner.in_flight == 0 && inner.items.is_empty();
+        let drained = inner.is_drained();
         drop(inner);
         if drained {
             self.shared.drained.notify_waiters();

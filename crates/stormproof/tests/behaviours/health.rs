@@ -3,6 +3,7 @@
 use std::future::{pending, ready};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use stormproof::event::Kind;
 use stormproof::health::{Checks, Config, Registration, Status, Strategy};
@@ -287,4 +288,18 @@ fn a_tracker_and_a_breaker_of_one_name_are_two_parts() {
         assert!(openai.report.is_some() && openai.health_score == Some(1.0), "both are shown");
         assert!(health.remove("openai") && health.overall().services.is_empty());
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_check_that_asks_its_checker_gets_the_last_results() {
+    let checker = HealthChecker::with_clock("health", Checks::default(), &Clock::tokio()).unwrap();
+    let same = checker.clone();
+    let check = move || {
+        let same = same.clone();
+        async move { if same.check_all().await.is_empty() { Err("none") } else { Ok(()) } }
+    };
+    checker.register("all", check).unwrap();
+    let began = tokio::time::Instant::now();
+    assert_eq!(checker.check_all().await["all"].status, Status::Healthy);
+    assert_eq!(began.elapsed(), Duration::ZERO);
 }

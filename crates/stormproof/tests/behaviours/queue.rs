@@ -204,3 +204,43 @@ fn t_74_a_configuration_is_checked() {
     assert_eq!(WorkQueue::<()>::new("q", config).unwrap_err().len(), 2);
     assert_eq!((Config::default().queue_capacity, Config::default().put_timeout), (100, ms(100)));
 }
+
+#[tokio::test(start_paused = true)]
+async fn work_that_uses_its_own_queue_does_not_wait_for_itself() {
+    let (queue, log) = (queue::<u32>(2), Log::<(u32, &str)>::default());
+    let (same, noted) = (queue.clone(), log.clone());
+    let work = move |item: u32| {
+        let (same, log) = (same.clone(), noted.clone());
+        async move {
+            let note = |what| log.lock().unwrap().push((item, what));
+            if item == 0 {
+                same.put_patiently(1).await.unwrap();
+                same.put_patiently(2).await.unwrap();
+                let full = same.put_patiently(3).await.unwrap_err();
+                note(if full.is_full() { "full" } else { "?" });
+                let batch = same.batch([9], |_| ready(Ok::<(), ()>(())), |_| ()).await;
+                note(if batch.is_err() { "no batch" } else { "?" });
+            }
+            same.join().await;
+            note("joined");
+            if item == 0 {
+                let stopped = same.stop(Duration::MAX).await;
+                assert!(stopped.left.is_empty());
+                note("stopped");
+            }
+            Ok::<(), ()>(())
+        }
+    };
+    queue.start_workers(3, work, |_| ()).unwrap();
+    queue.put_patiently(0).await.unwrap();
+    let all = async {
+        queue.join().await;
+        assert_eq!(queue.stats().processed, 3, "whoever waits outside waits for all of them");
+        queue.stop(Duration::MAX).await
+    };
+    let stopped = tokio::time::timeout(s(3_600), all).await.expect("it waits for itself");
+    assert!(stopped.left.is_empty() && stopped.cancelled == 0);
+    let mut log = log.lock().unwrap().clone();
+    log.sort_unstable();
+    assert_eq!(log, [(0, "full"), (0, "joined"), (0, "no batch"), (0, "stopped"), (1, "joined"), (2, "joined")]);
+}

@@ -197,3 +197,113 @@ async fn t_83_in_a_shared_bulkhead_its_limits_hold() {
 
     assert!(Executor::new(0).is_err());
 }
+
+/// Fails if `work` does not come to its end within an hour of virtual time.
+async fn ends<T>(work: impl Future<Output = T>) -> T {
+    tokio::time::timeout(s(3_600), work).await.expect("it waits for itself")
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lease_while_a_close_waits_is_refused_and_not_waited_for() {
+    let (resource, closed, _mark) = resource();
+    let first = resource.lease().await.unwrap();
+    let closer = tokio::spawn({
+        let resource = resource.clone();
+        async move { resource.close().await }
+    });
+    tokio::time::sleep(ms(1)).await;
+    assert!(ends(resource.lease()).await.is_err());
+    assert!(ends(resource.clone().scope(|_| async {})).await.is_err());
+    drop(first);
+    assert_eq!((ends(closer).await.unwrap(), count(&closed)), (Ok(()), 1));
+
+    let (resource, closed, _mark) = self::resource();
+    let first = resource.lease().await.unwrap();
+    assert!(tokio::time::timeout(ms(1), resource.close()).await.is_err(), "asked for, and given up");
+    assert!(resource.lease().await.is_err());
+    drop(first);
+    assert_eq!((ends(resource.close()).await, count(&closed)), (Ok(()), 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_close_inside_a_scope_or_a_close_does_not_wait_for_itself() {
+    let (resource, closed, _mark) = resource();
+    let same = resource.clone();
+    let scope = resource.scope(|_lease| async move {
+        same.close().await.unwrap();
+        assert!(same.lease().await.is_err(), "from now on");
+    });
+    assert_eq!((ends(scope).await.unwrap(), count(&closed)), (((), Ok(())), 1));
+
+    let slot = Arc::new(std::sync::OnceLock::<Resource<()>>::new());
+    let same = slot.clone();
+    let resource = Resource::new((), |()| async move {
+        same.get().unwrap().close().await.unwrap();
+        assert!(same.get().unwrap().lease().await.is_err());
+        Ok::<_, &str>(())
+    });
+    slot.set(resource.clone()).unwrap();
+    assert_eq!(ends(resource.close()).await, Ok(()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_task_that_gives_its_executor_tasks_runs_them_in_place_at_capacity() {
+    for slots in [1, 2] {
+        let executor = Executor::with_clock(slots, &Clock::tokio()).unwrap();
+        let (running, most) = (Arc::new(AtomicU32::new(0)), Arc::new(AtomicU32::new(0)));
+        let leaf = {
+            let (running, most) = (running.clone(), most.clone());
+            move |n: u32| {
+                let (running, most) = (running.clone(), most.clone());
+                async move {
+                    most.fetch_max(running.fetch_add(1, Ordering::Relaxed) + 1, Ordering::Relaxed);
+                    tokio::time::sleep(ms(10)).await;
+                    running.fetch_sub(1, Ordering::Relaxed);
+                    assert_ne!(n, 3, "three is bad");
+                    n
+                }
+            }
+        };
+        let inner = executor.clone();
+        let outer = executor.map(0..4_u32, move |n| {
+            let (inner, leaf) = (inner.clone(), leaf.clone());
+            async move {
+                let deep = inner.clone();
+                let one = inner.execute(async move { deep.execute(async move { n }).await }).await;
+                (one, inner.map(0..5_u32, leaf).await)
+            }
+        });
+        for (n, result) in (0..).zip(ends(outer).await) {
+            let (one, five) = result.unwrap();
+            assert_eq!(one, Ok(Ok(n)));
+            let expected = (0..5).map(|n| if n == 3 { Err(TaskError::Panicked("assertion".into())) } else { Ok(n) });
+            for (found, expected) in five.into_iter().zip(expected) {
+                assert_eq!(found.is_ok(), expected.is_ok(), "{found:?}");
+                assert_eq!(found.ok(), expected.ok());
+            }
+        }
+        assert!(most.load(Ordering::Relaxed) <= slots, "no more than slots at a time");
+        assert_eq!(executor.bulkhead().stats().active, 0);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn executors_that_share_a_bulkhead_run_each_others_tasks_in_place() {
+    let shared = Bulkhead::with_clock("shared", slots(1, 10), &Clock::tokio()).unwrap();
+    let (outer, inner) = (Executor::with_bulkhead(&shared), Executor::with_bulkhead(&shared));
+    let began = tokio::time::Instant::now();
+    let nested = outer.execute(async move { inner.execute(async { 7 }).await });
+    assert_eq!((ends(nested).await, began.elapsed()), (Ok(Ok(7)), Duration::ZERO));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_task_that_shuts_its_executor_down_ends_by_itself() {
+    let executor = Executor::with_clock(1, &Clock::tokio()).unwrap();
+    let same = executor.clone();
+    let task = executor.execute(async move {
+        let cancelled = same.shutdown(Duration::MAX).await;
+        (cancelled, same.execute(async {}).await)
+    });
+    assert_eq!(ends(task).await, Ok((0, Err(TaskError::ShutDown))));
+    assert_eq!(ends(executor.shutdown(Duration::MAX)).await, 0);
+}
