@@ -1,4 +1,4 @@
-//! What a server says to its own client when a call of its own came to no answer.
+//! The response of a server to its client when a call of its own ended without an answer.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! What an answer means: success, failure of the callee, or the caller's own fault.
+//! Judgement of an answer: success, failure of the callee, or the caller's own fault.
 
 use std::sync::LazyLock;
 use std::time::SystemTime;
@@ -9,10 +9,10 @@ use stormproof::{Classify, Verdict};
 use crate::error::Error;
 use crate::retry_after;
 
-/// Which statuses are failures of the callee.
+/// Judges answers by their status.
 ///
-/// By default 5xx, 408, 425 and 429; every other 4xx is the caller's fault, which counts neither way, and all the rest is
-/// success.
+/// By default 5xx, 408, 425 and 429 are failures of the callee. Every other 4xx is the caller's fault, which counts
+/// neither way. All other statuses are successes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Statuses {
     failures: Option<Vec<u16>>,
@@ -87,7 +87,7 @@ impl Failure for hyper_util::client::legacy::Error {
     }
 }
 
-/// By what is in the box, as deep as it may be.
+/// Judged by the innermost error that is known.
 impl Failure for Box<dyn std::error::Error + Send + Sync> {
     fn kind(&self) -> &'static str {
         Error::of_client(&**self, false).kind()

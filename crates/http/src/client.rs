@@ -20,11 +20,11 @@ pub use hyper::body::Incoming;
 /// How connections are made and kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
-    /// The longest that making a connection may take, TLS included. Default: 5 s.
+    /// Maximum time to make a connection, TLS included. Default: 5 s.
     pub connect_timeout: Duration,
-    /// A connection that was not used for so long is closed. Default: 60 s.
+    /// Time after which an unused connection is closed. Default: 60 s.
     pub idle_timeout: Duration,
-    /// So many unused connections are kept for a host. Default: 128.
+    /// Maximum number of unused connections kept for a host. Default: 128.
     pub max_idle: usize,
 }
 

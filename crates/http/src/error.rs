@@ -3,14 +3,14 @@
 use std::error::Error as StdError;
 use std::io;
 
-/// An exchange without an answer. Says nothing of the request, so that no secret in it can reach a log.
+/// Why an exchange ended without an answer. Contains nothing of the request, so no secret in it can reach a log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// The name of the host could not be resolved.
     #[error("the host was not found")]
     HostNotFound,
-    /// Nobody listens there.
+    /// No program listens at the address.
     #[error("the connection was refused")]
     ConnectionRefused,
     /// No connection within the time for it.
@@ -45,7 +45,7 @@ pub enum Error {
     Other,
 }
 
-/// A request body ends with this when its source broke off, so that the callee is not blamed for it.
+/// Error that ends a request body whose source broke off, so that the failure does not count against the callee.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the body of the request broke off")]
 pub struct BrokenRequest;
@@ -84,17 +84,17 @@ impl Error {
         }
     }
 
-    /// Whether the caller is to blame.
+    /// Whether the error is the caller's fault.
     pub const fn is_callers_fault(self) -> bool {
         matches!(self, Self::RequestBroken | Self::InvalidRequest)
     }
 
-    /// What the error of a client says: of its connecting or of the exchange.
+    /// The error of a client, from its chain of causes.
     pub(crate) fn of_client(error: &(dyn StdError + 'static), connecting: bool) -> Self {
         if connecting { Self::of_connecting(error) } else { Self::of_exchange(error) }
     }
 
-    /// What the chain of causes says happened on an open connection.
+    /// The failure of an open connection, from the chain of causes.
     pub(crate) fn of_exchange(error: &(dyn StdError + 'static)) -> Self {
         if find::<BrokenRequest>(error).is_some() {
             return Self::RequestBroken;
@@ -120,7 +120,7 @@ impl Error {
         }
     }
 
-    /// What the chain of causes says about a connection that was not made.
+    /// The reason why no connection was made, from the chain of causes.
     pub(crate) fn of_connecting(error: &(dyn StdError + 'static)) -> Self {
         if find::<rustls::Error>(error).is_some() {
             return Self::Tls;

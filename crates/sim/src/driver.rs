@@ -13,7 +13,7 @@ use stormproof_core::{self as core, Edge, Event, Input, Instant, Policy, Step, T
 use crate::reply::Reply;
 use crate::trace::{CallTrace, End};
 
-/// What is called. A closure `FnMut(client, attempt, now) -> (Duration, Reply)` is one.
+/// The operation that is called. A closure `FnMut(client, attempt, now) -> (Duration, Reply)` is one.
 pub trait Operation {
     /// An attempt starts: how long it will take ([`Duration::MAX`]: for ever), and what it answers.
     fn attempt(&mut self, client: usize, attempt: u32, now: Instant) -> (Duration, Reply);
@@ -80,7 +80,7 @@ struct Due {
 enum What {
     /// The client takes its next step, unless it has taken it since: the number of steps it had taken.
     Resume(u64),
-    /// The attempt with this number ends by itself, unless it was dropped since.
+    /// The attempt with this number ends, unless it was dropped before.
     Answer(u32),
     Cancel,
 }
@@ -108,7 +108,7 @@ impl Client {
     }
 }
 
-/// The driver's edge: notes who is to be woken and what happened.
+/// The driver's edge: collects the tickets to wake and the events.
 #[derive(Debug, Default)]
 struct Notes {
     woken: Vec<Ticket>,
@@ -130,7 +130,7 @@ impl Edge for Notes {
 }
 
 impl<'p, O: Operation> Driver<'p, O> {
-    /// Nobody calls yet.
+    /// A driver without calls.
     pub fn new(policies: &'p [Policy], operation: O) -> Self {
         Self {
             policies,
@@ -163,7 +163,7 @@ impl<'p, O: Operation> Driver<'p, O> {
         &mut self.operation
     }
 
-    /// The edge, for those who act on a stage from outside. Who they woke runs next.
+    /// The edge, for code that acts on a stage from outside. Calls that it wakes run next.
     pub fn edge(&mut self) -> &mut impl Edge {
         &mut self.edge
     }
@@ -270,7 +270,7 @@ impl<'p, O: Operation> Driver<'p, O> {
         Instant::from_nanos(at.as_nanos().div_ceil(tick).saturating_mul(tick))
     }
 
-    /// An attempt of a client has ended by itself.
+    /// An attempt of a client has ended.
     fn answer(&mut self, client: usize, attempt: u32) {
         if let Some(reply) = self.clients[client].stop(attempt) {
             if reply.panics {

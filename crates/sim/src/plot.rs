@@ -1,7 +1,7 @@
 //! Pictures as SVG: lines over a common axis, bars, and states with arrows between them.
 //!
 //! Each picture is one file that needs nothing else and is readable on light and on dark. Owns how things are drawn;
-//! what is drawn is handed in. No picture depends on the time or the machine, so equal data give equal files.
+//! the data are handed in. No picture depends on the time or the machine, so equal data give equal files.
 
 mod bars;
 mod diagram;

@@ -60,7 +60,7 @@ impl Reply {
         Self { panics: true, ..Self::ok() }
     }
 
-    /// Takes so long.
+    /// Sets the time that the operation takes.
     pub const fn after(mut self, time: Duration) -> Self {
         self.after = time;
         self
@@ -78,7 +78,7 @@ impl Reply {
         self
     }
 
-    /// Opens the circuit for so long.
+    /// Sets how long the circuit opens.
     pub const fn open_for(mut self, wait: Duration) -> Self {
         self.verdict = self.verdict.open_for(wait);
         self

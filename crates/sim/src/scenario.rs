@@ -26,7 +26,7 @@ pub struct Scenario {
     pub config: policy::Config,
     /// What happens, in order of time.
     pub timeline: Vec<(Duration, Action)>,
-    /// Whether somebody ends an operation, or a whole call, in its middle: a timeout, a caller that goes away, the winner
+    /// Whether an operation or a whole call is ended from outside: by a timeout, a caller that goes away, the winner
     /// of a hedge. A door that blocks cannot, and leaves such a scenario out.
     pub preempts: bool,
 }
@@ -52,9 +52,9 @@ pub enum Action {
     Resize(u32),
     /// A caller of the protocol without permits asks; the answer is not noted.
     Ask,
-    /// A caller of the protocol without permits says how it went.
+    /// A caller of the protocol without permits reports its outcome.
     Record(Reply),
-    /// Somebody looks at all stages.
+    /// All stages are read.
     Look,
 }
 
@@ -93,7 +93,7 @@ impl Call {
         self
     }
 
-    /// Runs inside a call that has so long left.
+    /// Runs inside a call that has this much time left.
     pub fn inherited(mut self, left: Duration) -> Self {
         self.inherited = Some(left);
         self
@@ -160,7 +160,7 @@ impl Scenario {
         actions.into_iter().fold(self, |scenario, action| scenario.at(time, action))
     }
 
-    /// Says that somebody ends an operation in its middle. A call that [is dropped](Call::cancel_at) says so itself.
+    /// Marks that an operation is ended from outside. A call that [is dropped](Call::cancel_at) says so itself.
     pub fn preempts(mut self) -> Self {
         self.preempts = true;
         self

@@ -24,7 +24,7 @@ pub use outcome::{Bin, Circuit, Outcome};
 pub use presets::{PRESETS, Preset, preset};
 pub use table::table;
 
-/// Who calls, how long, and what is called.
+/// Clients, duration, fault and server of a run.
 ///
 /// ```
 /// use std::time::Duration;
@@ -40,20 +40,20 @@ pub use table::table;
 pub struct Setup {
     /// What goes wrong. Default: nothing.
     pub fault: Fault,
-    /// So many clients, each of which makes one call at a time. `None`: as many as it takes. Default `None`.
+    /// Number of clients, each of which makes one call at a time. `None`: as many as the rate needs. Default `None`.
     pub clients: Option<u32>,
-    /// Calls a second. With [`clients`](Self::clients), what they make together as long as they are answered at once.
+    /// Calls a second. With [`clients`](Self::clients), the rate that they reach together if every answer comes at once.
     /// Above 0, at most a million. Default 100.
     pub rate: f64,
-    /// This share of the clients thinks a tenth as long as the others between two calls: 0 to 1. Default 0.
+    /// Share of the clients that wait only a tenth of the usual time between two calls: 0 to 1. Default 0.
     pub eager: f64,
     /// Calls begin during this time; those under way then are seen through. 1 s to 30 days. Default 5 min.
     pub duration: Duration,
-    /// A client gives up after so long, whatever the policy says. More than zero. Default 10 s.
+    /// Time after which a client gives up, whatever the policy does. More than zero. Default 10 s.
     pub patience: Duration,
     /// What all chance comes from. Default 7.
     pub seed: u64,
-    /// What is called.
+    /// The server that is called.
     pub server: ServerModel,
 }
 

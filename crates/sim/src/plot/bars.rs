@@ -14,7 +14,7 @@ const TOP: f64 = 40.0;
 pub struct Bars {
     /// First line of the picture.
     pub title: String,
-    /// What the length of a bar means, with its unit.
+    /// Meaning of the length of a bar, with its unit.
     pub scale: String,
     /// The groups with their names, from the top down.
     pub groups: Vec<(String, Vec<Bar>)>,
@@ -23,7 +23,7 @@ pub struct Bars {
 /// One bar.
 #[derive(Clone, Debug)]
 pub struct Bar {
-    /// Whose it is, written behind it.
+    /// Name, written behind it.
     pub name: String,
     /// Its length; above 0.
     pub value: f64,

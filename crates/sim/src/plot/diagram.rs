@@ -7,10 +7,10 @@ const BOX: (f64, f64) = (150.0, 54.0);
 /// Centre of a state: from 0 to 1 of the width, and units from the top.
 pub type Place = (f64, f64);
 
-/// States, and what leads from one to another.
+/// States and the arrows between them.
 #[derive(Clone, Debug)]
 pub struct Diagram {
-    /// What a reader who cannot see it is told.
+    /// Text for readers who cannot see the picture.
     pub title: String,
     /// Height of the picture.
     pub height: f64,
@@ -31,7 +31,7 @@ pub struct State {
     pub colour: usize,
 }
 
-/// What leads from one state to another.
+/// A transition from one state to another.
 #[derive(Clone, Debug)]
 pub struct Arrow {
     /// Index of the state it leaves.
@@ -40,7 +40,7 @@ pub struct Arrow {
     pub to: usize,
     /// How far its middle is bent away from the straight line: downwards if above 0.
     pub bend: f64,
-    /// Why it is taken; each text is a line.
+    /// Its reason; each text is a line.
     pub labels: Vec<String>,
 }
 

@@ -11,7 +11,7 @@ const GAP: f64 = 34.0;
 const TITLE: f64 = 40.0;
 const LEGEND: f64 = 22.0;
 
-/// Panels that share their horizontal axis, the names of their lines and what is shaded.
+/// Panels that share their horizontal axis, their legend and their shading.
 #[derive(Clone, Debug)]
 pub struct Figure {
     /// First line of the picture.
@@ -33,7 +33,7 @@ pub struct Figure {
 /// One scale with its lines.
 #[derive(Clone, Debug)]
 pub struct Panel {
-    /// What is shown, with its unit.
+    /// Name of the quantity, with its unit.
     pub title: String,
     /// Least value of the top of the scale; the highest point may raise it.
     pub at_least: f64,

@@ -1,7 +1,7 @@
-//! The loop: what is due next, until all is over.
+//! The loop that runs events in their order until none is left.
 //!
-//! Owns virtual time, the calls under way and who waits for which ticket. Decides nothing about a call: that is
-//! [`Call`]. What is due at one instant happens in the order in which it was put down, so a run can be repeated.
+//! Owns virtual time, the calls under way and the map from tickets to calls. Decides nothing about a call: that is
+//! [`Call`]. Events of one instant run in the order in which they were added, so a run can be repeated.
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
@@ -168,7 +168,7 @@ impl<'a> Engine<'a> {
         }
     }
 
-    /// The next call of nobody in particular.
+    /// The next call of an unlimited number of clients.
     fn note_arrival(&mut self) {
         let pause = random::exponential(&self.arrivals, 1.0 / (self.setup.rate * self.weather().demand));
         self.note_begin(pause, What::Arrival);
@@ -254,7 +254,7 @@ impl<'a> Engine<'a> {
         self.tell();
     }
 
-    /// Wakes who is to be woken, and notes what became of the circuit.
+    /// Wakes the calls whose tickets were granted and records changes of the circuit.
     fn tell(&mut self) {
         while let Some(ticket) = self.edge.woken.pop() {
             if let Some(&slot) = self.parked.get(&ticket) {
@@ -283,7 +283,7 @@ impl<'a> Engine<'a> {
         call.generation == asker.generation && call.running.contains(&asker.attempt)
     }
 
-    /// A worker is done, whoever waits for it, and takes on the next.
+    /// A worker has finished, whether or not a client still waits, and takes the next request.
     fn worked(&mut self, job: Job) {
         let awaited = self.is_awaited(job.asker);
         self.recorder.worked(job.work, awaited);

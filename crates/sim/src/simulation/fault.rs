@@ -49,7 +49,7 @@ enum Change {
 /// What the server is like at one moment.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Weather {
-    /// Calls take so many times as long.
+    /// Factor by which calls take longer.
     pub slowness: f64,
     /// This share is answered 500.
     pub failing: f64,
@@ -59,11 +59,11 @@ pub struct Weather {
     pub refuses: bool,
     /// Calls above this share of its capacity are answered 429, with a hint to come back after two seconds.
     pub throttle: Option<f64>,
-    /// This share of calls takes so many times as long.
+    /// Share of slow calls, and the factor by which they take longer.
     pub tail: (f64, f64),
     /// This share of the workers is there.
     pub workers: f64,
-    /// Clients call so many times as often.
+    /// Factor by which clients call more often.
     pub demand: f64,
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-/// So many steps between a power of two and the next.
+/// Number of steps between a power of two and the next.
 const STEPS: u32 = 32;
 const STEP_BITS: u32 = STEPS.trailing_zeros();
 /// Microseconds up to half a year.

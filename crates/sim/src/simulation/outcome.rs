@@ -17,9 +17,9 @@ pub struct Outcome {
     pub latency: [Option<Duration>; 3],
     /// How long a failure took, likewise.
     pub failure_latency: [Option<Duration>; 3],
-    /// The time that workers worked.
+    /// Time that workers spent on requests.
     pub work: Duration,
-    /// The time that they worked on what nobody waited for any more.
+    /// Time that workers spent on requests whose clients had given up.
     pub wasted: Duration,
     /// From the fault's beginning until the circuit opened.
     pub detected: Option<Duration>,

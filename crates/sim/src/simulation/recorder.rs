@@ -10,7 +10,7 @@ use super::outcome::{Bin, Circuit, Outcome};
 
 /// Parts of a run, at the most; none is shorter than a second.
 const BINS: u64 = 3600;
-/// So many parts in a row must be well again.
+/// Number of parts in a row that must be well again.
 const WELL: usize = 3;
 /// The share of the former successes that is well again.
 const AS_BEFORE: f64 = 0.95;
@@ -112,7 +112,7 @@ impl Recorder {
         }
     }
 
-    /// A part is over: what is seen at its end.
+    /// Ends a part and reads what is shown of its end.
     pub(super) fn turn(&mut self, busy: u32, waiting: usize, circuit: Circuit, limit: Option<u32>) {
         let p95 = self.of_bin.quantile(0.95);
         self.of_bin.clear();

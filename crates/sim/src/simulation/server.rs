@@ -12,10 +12,10 @@ use super::{ServerModel, random};
 pub(super) const NETWORK: Duration = Duration::from_millis(1);
 /// The hint of a server that throttles.
 const COME_BACK: Duration = Duration::from_secs(2);
-/// What a throttled client may call at once: so long's worth.
+/// Burst of the throttle, as the time in which its rate allows as much.
 const BURST: f64 = 0.25;
 
-/// Who asked: a client's call and its attempt.
+/// Origin of a request: a client's call and its attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Asker {
     pub(super) slot: u32,
