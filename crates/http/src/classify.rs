@@ -209,6 +209,7 @@ fn spell(status: u16) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::LazyLock;
     use std::time::Duration;
 
     use stormproof::Outcome;
@@ -216,7 +217,8 @@ mod tests {
     use super::*;
 
     fn verdict(response: &Response<()>) -> Verdict<'_> {
-        Statuses::default().classify(Ok::<_, &Error>(response))
+        static STATUSES: LazyLock<Statuses> = LazyLock::new(Statuses::default);
+        STATUSES.classify(Ok::<_, &Error>(response))
     }
 
     fn judge(status: u16) -> (Outcome, String) {

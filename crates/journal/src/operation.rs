@@ -162,7 +162,7 @@ impl<'a, T, E: Into<Failed>> Operation<'a, T, E> {
 }
 
 impl<T, E> Classify<T, Judged<E>> for Operation<'_, T, E> {
-    fn classify<'a>(&self, result: Result<&'a T, &'a Judged<E>>) -> Verdict<'a> {
+    fn classify<'a>(&'a self, result: Result<&'a T, &'a Judged<E>>) -> Verdict<'a> {
         match result {
             Ok(value) => self.classifier.classify(Ok(value)),
             Err(Judged { verdict, kind, .. }) => Verdict { kind, ..*verdict },

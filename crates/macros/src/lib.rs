@@ -137,8 +137,8 @@ pub fn retry(arguments: TokenStream, item: TokenStream) -> TokenStream {
 /// | `fallbacks` | `[first, second, …]`, tried in this order |
 /// | `on` | which failures: a closure or function `fn(&stormproof::Error<E>) -> bool`; default: all |
 ///
-/// A function may be `async` or not, and may give a value or a `Result`. If all fail, the error is that of the function
-/// itself.
+/// A function may be `async` or not, and may give a value or a `Result`. The arguments it is called with must be `Send` and
+/// `Sync`. If all fail, the error is that of the function itself.
 #[proc_macro_attribute]
 pub fn with_fallback(arguments: TokenStream, item: TokenStream) -> TokenStream {
     attribute(Attribute::WithFallback, arguments, item)

@@ -83,7 +83,10 @@ async fn elided_later(text: &str) -> std::io::Result<&str> {
 }
 
 #[with_fallback(fallback = shown)]
-async fn show<const N: usize>(things: [impl Display + Clone; N], mut sep: char) -> std::io::Result<String> {
+async fn show<const N: usize>(
+    things: [impl Display + Clone + Send + Sync; N],
+    mut sep: char,
+) -> std::io::Result<String> {
     sep.make_ascii_uppercase();
     let things: Vec<_> = things.iter().map(ToString::to_string).collect();
     Ok(things.join(&sep.to_string()))

@@ -17,7 +17,7 @@ use stormproof_core::{Instant, Mistakes, Name, Snapshot};
 
 use crate::clock::Clock;
 
-pub use cached::{AlsoCached, Cached, CachedCall};
+pub(crate) use cached::Ask;
 pub use stormproof_core::cache::{Config, Decision, Stats};
 
 /// Answers by key, each with its age. Cheap to clone; clones share the answers.

@@ -1,20 +1,28 @@
-//! A call as its caller sees it: what can be said of it before it is awaited, and what it returns.
+//! A call as its caller sees it: what can be said of it before it is made, whichever door makes it.
 
-use std::future::Future;
-use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use std::future::{Future, IntoFuture};
+use std::marker::PhantomData;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::task::Waker;
 use std::time::Duration;
 
-use pin_project_lite::pin_project;
 use stormproof_core as core;
 use stormproof_core::{Instant, Name, Verdict};
 
-use crate::classify::{ByFn, Classify, ErrIsFailure, Noted};
+mod future;
+
+pub use future::CallFuture;
+#[cfg(feature = "tower")]
+pub(crate) use future::{Begin, Called};
+
+use crate::answer::{Plain, Served, WithHeld, WithSource};
+#[cfg(feature = "cache")]
+use crate::cache::Ask;
+use crate::classify::{ByFn, Classify, ErrIsFailure};
 use crate::error::Error;
-use crate::held::Held;
+use crate::fallback::{Chain, Fallback, Falling, Given};
 use crate::inherited;
 use crate::policy::Policy;
-use crate::run::Run;
 
 /// What an attempt may know about itself.
 #[derive(Clone, Copy, Debug)]
@@ -45,19 +53,65 @@ impl<'p> Cx<'p> {
     }
 }
 
-pin_project! {
-    /// A call through a policy, as a future. Made by [`Policy::call`].
-    #[must_use = "a call does nothing until it is awaited"]
-    pub struct Calling<'p, F, Fut: Future, C> {
-        op: F,
-        classifier: C,
-        options: Options,
-        #[pin]
-        run: Run<&'p Policy, Fut>,
+/// What hears of retries: a closure, see [`Calling::on_retry`], or `()` where nobody does.
+pub trait Hear<T, E> {
+    /// Hears that `result` (`None`: the attempt ran out of time) is followed by another attempt, the `retry`-th (from 1),
+    /// after `delay`.
+    fn retrying(&mut self, retry: u32, result: Option<Result<&T, &E>>, delay: Duration);
+}
+
+impl<T, E> Hear<T, E> for () {
+    fn retrying(&mut self, _: u32, _: Option<Result<&T, &E>>, _: Duration) {}
+}
+
+impl<T, E, N: FnMut(u32, Option<Result<&T, &E>>, Duration)> Hear<T, E> for N {
+    fn retrying(&mut self, retry: u32, result: Option<Result<&T, &E>>, delay: Duration) {
+        // As with listeners: a panic is reported by the panic hook and breaks nothing.
+        let _ = catch_unwind(AssertUnwindSafe(|| self(retry, result, delay)));
     }
 }
 
-/// What was said of one call.
+/// A call through a policy: made by [`Policy::call`] and awaited, or made by [`Policy::call_sync`] and
+/// [run](Calling::run).
+///
+/// It is data until then, and what can be said of it is the same for both. To have a future before it is awaited (to
+/// spawn it, or for `join_all`), ask for it by [`into_future`](IntoFuture::into_future).
+#[must_use = "a call does nothing until it is awaited, or run if it is synchronous"]
+pub struct Calling<'p, Op, T, E, C = ErrIsFailure, N = (), G = Plain> {
+    pub(crate) policy: &'p Policy,
+    pub(crate) op: Op,
+    pub(crate) said: Said<C, N>,
+    pub(crate) after: After<'p, T, E>,
+    pub(crate) give: PhantomData<fn() -> G>,
+}
+
+/// What a policy is told of a call.
+pub(crate) struct Said<C, N> {
+    pub(crate) classifier: C,
+    pub(crate) note: N,
+    pub(crate) options: Options,
+}
+
+/// What stands around a call: earlier answers, and what answers when it fails.
+pub(crate) struct After<'p, T, E> {
+    pub(crate) chain: Chain<'p, T, E>,
+    #[cfg(feature = "cache")]
+    pub(crate) cache: Option<Box<dyn Ask<T> + Send + 'p>>,
+}
+
+/// What a call does before its first attempt, when it has asked its cache.
+pub(crate) enum Asked<T, E> {
+    /// It goes through the policy.
+    Call,
+    #[cfg_attr(not(feature = "cache"), expect(dead_code, reason = "it is a cache that makes it"))]
+    /// Somebody else is calling: ask again when woken, or at this time.
+    Wait(Instant),
+    #[cfg_attr(not(feature = "cache"), expect(dead_code, reason = "as above"))]
+    /// It has come to its end already.
+    Ended(Result<Served<T>, Error<E>>),
+}
+
+/// The numbers of one call.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Options {
     pub(crate) deadline: Option<Duration>,
@@ -83,51 +137,97 @@ impl Options {
     }
 }
 
-impl<'p, F, Fut: Future> Calling<'p, F, Fut, ErrIsFailure> {
-    pub(crate) fn new(policy: &'p Policy, op: F) -> Self {
-        Self { op, classifier: ErrIsFailure, options: Options::default(), run: Run::new(policy) }
+impl<'p, T, E> After<'p, T, E> {
+    #[inline]
+    pub(crate) fn nothing() -> Self {
+        Self {
+            chain: Chain::Empty,
+            #[cfg(feature = "cache")]
+            cache: None,
+        }
+    }
+
+    #[cfg(feature = "tower")]
+    pub(crate) fn falling_back_to(fallback: Option<Fallback<T, E>>) -> Self {
+        let chain = fallback.map_or(Chain::Empty, Chain::Shared);
+        Self { chain, ..Self::nothing() }
+    }
+
+    /// Asks the cache, if the call has one.
+    #[inline]
+    #[cfg_attr(not(feature = "cache"), expect(clippy::unused_self, reason = "there is no cache"))]
+    pub(crate) fn ask(&mut self, policy: &Policy, options: &mut Options, waker: impl FnOnce() -> Waker) -> Asked<T, E> {
+        #[cfg(feature = "cache")]
+        if let Some(cache) = &mut self.cache {
+            return match cache.ask(policy, options, &waker()) {
+                Asked::Call => Asked::Call,
+                Asked::Wait(until) => Asked::Wait(until),
+                Asked::Ended(result) => Asked::Ended(result.map_err(|error| error.map(|never| match never {}))),
+            };
+        }
+        let _ = (policy, options, waker);
+        Asked::Call
+    }
+
+    /// An earlier answer of the call's cache.
+    pub(crate) fn kept(&self) -> Option<Served<T>> {
+        #[cfg(feature = "cache")]
+        return self.cache.as_ref()?.kept();
+        #[cfg(not(feature = "cache"))]
+        None
+    }
+
+    /// The call has ended: keeps its answer if it is a success, begins the fallbacks if it has failed and there are some.
+    #[inline]
+    pub(crate) fn ended(
+        &mut self,
+        result: Result<Served<T>, Error<E>>,
+        policy: &Policy,
+        classifier: &impl Classify<T, E>,
+    ) -> Result<Result<Served<T>, Error<E>>, Box<Falling<'p, T, E>>> {
+        #[cfg(feature = "cache")]
+        if let Some(cache) = &mut self.cache {
+            let success =
+                |served: &&Served<T>| classifier.classify(Ok(&served.value)).outcome == core::Outcome::Success;
+            cache.ended(result.as_ref().ok().filter(success).map(|served| &served.value));
+        }
+        match result {
+            Err(error) if !self.chain.is_empty() => {
+                match Falling::of(std::mem::take(&mut self.chain), error, policy, classifier) {
+                    Ok(falling) => Err(Box::new(falling)),
+                    Err(error) => Ok(Err(error)),
+                }
+            }
+            result => Ok(result),
+        }
     }
 }
 
-impl<F, Fut: Future, C> Calling<'_, F, Fut, C> {
-    pub(crate) fn policy_of(&self) -> &Policy {
-        self.run.policy
-    }
-
-    pub(crate) fn classifier(&self) -> &C {
-        &self.classifier
-    }
-
-    pub(crate) fn own_deadline(&self) -> Option<Duration> {
-        self.options.deadline
-    }
-
-    pub(crate) fn set_deadline(self: Pin<&mut Self>, limit: Duration) {
-        self.project().options.deadline = Some(limit);
+impl<'p, Op, T, E> Calling<'p, Op, T, E> {
+    #[inline]
+    pub(crate) fn new(policy: &'p Policy, op: Op) -> Self {
+        let said = Said { classifier: ErrIsFailure, note: (), options: Options::default() };
+        Self { policy, op, said, after: After::nothing(), give: PhantomData }
     }
 }
 
-impl<'p, F, Fut, T, E, C> Calling<'p, F, Fut, C>
-where
-    F: FnMut(Cx<'p>) -> Fut,
-    Fut: Future<Output = Result<T, E>>,
-{
+impl<'p, Op, T, E, C, N, G> Calling<'p, Op, T, E, C, N, G> {
     /// Judges results by `classifier`. Default: every `Err` is a failure.
-    pub fn classify<D: Classify<T, E>>(self, classifier: D) -> Calling<'p, F, Fut, D> {
-        Calling { op: self.op, classifier, options: self.options, run: self.run }
+    pub fn classify<D: Classify<T, E>>(self, classifier: D) -> Calling<'p, Op, T, E, D, N, G> {
+        let Self { policy, op, said: Said { note, options, .. }, after, give } = self;
+        Calling { policy, op, said: Said { classifier, note, options }, after, give }
     }
 
     /// Judges results by a closure.
-    pub fn classify_with<D>(self, judge: D) -> Calling<'p, F, Fut, ByFn<D>>
+    pub fn classify_with<D>(self, judge: D) -> Calling<'p, Op, T, E, ByFn<D>, N, G>
     where
         D: for<'a> Fn(Result<&'a T, &'a E>) -> Verdict<'a>,
     {
         self.classify(ByFn(judge))
     }
 
-    /// Calls `note` before each wait for another attempt: the retry's number from 1, the result that is retried, and the
-    /// wait. A `note` that panics is passed over. The retry of an attempt that ran out of time has no result and is told as
-    /// an event alone.
+    /// Calls `note` before each wait for another attempt: the retry's number from 1, the result that is retried (`None` if
+    /// the attempt ran out of time), and the wait. A `note` that panics is ignored.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
@@ -142,77 +242,145 @@ where
     /// # Ok(())
     /// # }
     /// ```
-    pub fn on_retry<N>(self, note: N) -> Calling<'p, F, Fut, Noted<C, N>>
+    pub fn on_retry<M>(self, note: M) -> Calling<'p, Op, T, E, C, M, G>
     where
-        N: Fn(u32, Result<&T, &E>, Duration),
+        M: FnMut(u32, Option<Result<&T, &E>>, Duration),
     {
-        let classifier = Noted { classifier: self.classifier, note };
-        Calling { op: self.op, classifier, options: self.options, run: self.run }
+        let Self { policy, op, said: Said { classifier, options, .. }, after, give } = self;
+        Calling { policy, op, said: Said { classifier, note, options }, after, give }
     }
 
-    /// Gives this call so long in all, instead of what the policy says. The deadline of a call around it still holds.
+    /// The longest this call may take in all, instead of what the policy says. The deadline of a call around it still
+    /// holds.
     pub fn deadline(mut self, limit: Duration) -> Self {
-        self.options.deadline = Some(limit);
+        self.said.options.deadline = Some(limit);
         self
     }
 
-    /// Reserves so many tokens for each attempt; default: 1. [`Verdict::used`] corrects it afterwards.
+    /// Number of tokens to reserve for each attempt; default: 1. [`Verdict::used`] corrects it afterwards.
     pub fn cost(mut self, tokens: u32) -> Self {
-        self.options.tokens = Some(tokens);
+        self.said.options.tokens = Some(tokens);
         self
     }
 
-    /// Keeps what was taken for the last attempt: for a response whose body is still coming. If the value is judged a
-    /// failure, that is counted at once, and slot and tokens are kept all the same.
-    pub fn hold(self) -> Holding<'p, F, Fut, C> {
-        Holding { calling: self }
+    /// Gives the answer together with what was taken for the last attempt: for a response whose body is still coming. If
+    /// the value is judged a failure, that is counted at once, and slot and tokens are kept all the same.
+    pub fn hold(self) -> Calling<'p, Op, T, E, C, N, WithHeld> {
+        self.give()
+    }
+
+    /// Gives the answer together with its source.
+    pub fn served(self) -> Calling<'p, Op, T, E, C, N, WithSource> {
+        self.give()
+    }
+
+    fn give<H>(self) -> Calling<'p, Op, T, E, C, N, H> {
+        let Self { policy, op, said, after, .. } = self;
+        Calling { policy, op, said, after, give: PhantomData }
     }
 }
 
-impl<'p, F, Fut, T, E, C> Future for Calling<'p, F, Fut, C>
-where
-    F: FnMut(Cx<'p>) -> Fut,
-    Fut: Future<Output = Result<T, E>>,
-    C: Classify<T, E>,
-{
-    type Output = Result<T, Error<E>>;
-
-    #[inline]
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let this = self.project();
-        this.run.poll(*this.options, attempts(this.op), this.classifier, false, cx)
+/// Fallbacks. They stand outside everything else: a deadline of the policy that runs out leads to them, too. Once the
+/// deadline of a call *around* this one is over they are skipped. Dropping the call's future calls nothing.
+///
+/// The first that answers ends the chain. If fallbacks were tried and all failed the error is [`Error::AllFailed`]; if
+/// there was none to try, it is that of the call. What waits blocks the thread of a synchronous call.
+impl<'p, Op, T, E, C, N, G> Calling<'p, Op, T, E, C, N, G> {
+    /// Answers with `value` if the call fails.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let policy = stormproof::Policy::builder("chat").build()?;
+    /// let answer = policy.call(|_| async { Err::<&str, _>("down") }).fallback("Sorry, not now.").await;
+    /// assert_eq!(answer, Ok("Sorry, not now."));
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn fallback(mut self, value: T) -> Self {
+        self.after.chain.value(value);
+        self
     }
-}
 
-/// How an operation begins its attempts.
-#[inline]
-fn attempts<'p, F, Fut>(op: &mut F) -> impl FnMut(&&'p Policy, u32, Instant) -> Fut
-where
-    F: FnMut(Cx<'p>) -> Fut,
-{
-    |policy, number, until| op(Cx::new(policy, number, until))
-}
-
-pin_project! {
-    /// A call that keeps what it took. Made by [`Calling::hold`].
-    #[must_use = "a call does nothing until it is awaited"]
-    pub struct Holding<'p, F, Fut: Future, C> {
-        #[pin]
-        calling: Calling<'p, F, Fut, C>,
+    /// Answers with the result of a function of the failure, if the call fails.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let policy = stormproof::Policy::builder("chat").build()?;
+    /// let answer = policy
+    ///     .call(|_| async { Err("down") })
+    ///     .fallback_with(|cause| {
+    ///         let text = format!("no answer: {cause}");
+    ///         async move { Ok(text) }
+    ///     });
+    /// assert_eq!(answer.await.unwrap(), "no answer: down (no_retry, attempts: 1)");
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn fallback_with<A, Fut>(mut self, other: A) -> Self
+    where
+        A: FnOnce(&Error<E>) -> Fut + Send + 'p,
+        Fut: Future<Output = Result<T, E>> + Send + 'p,
+    {
+        self.after.chain.function(move |cause| Given::later(other(cause)));
+        self
     }
-}
 
-impl<'p, F, Fut, T, E, C> Future for Holding<'p, F, Fut, C>
-where
-    F: FnMut(Cx<'p>) -> Fut,
-    Fut: Future<Output = Result<T, E>>,
-    C: Classify<T, E>,
-{
-    type Output = Result<(T, Held), Error<E>>;
+    /// Answers with the result of a function of the failure that does not wait, if the call fails.
+    pub fn fallback_sync<A>(mut self, other: A) -> Self
+    where
+        A: FnOnce(&Error<E>) -> Result<T, E> + Send + 'p,
+    {
+        self.after.chain.function(move |cause| Given::now(other(cause)));
+        self
+    }
 
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let mut this = self.project().calling.project();
-        let result = ready!(this.run.as_mut().poll(*this.options, attempts(this.op), this.classifier, true, cx));
-        Poll::Ready(result.map(|value| (value, this.run.take_held())))
+    /// Answers with the result of a call through another policy, if this one fails.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use stormproof::Policy;
+    /// let (openai, local) = (Policy::builder("openai").build()?, Policy::builder("local").build()?);
+    /// let answer = openai
+    ///     .call(|_| async { Err("down") })
+    ///     .fallback_to(|_| local.call(|_| async { Ok("from the local model") }));
+    /// assert_eq!(answer.await, Ok("from the local model"));
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn fallback_to<A, Call>(mut self, other: A) -> Self
+    where
+        A: FnOnce(&Error<E>) -> Call + Send + 'p,
+        Call: IntoFuture<Output = Result<T, Error<E>>>,
+        Call::IntoFuture: Send + 'p,
+    {
+        self.after.chain.function(move |cause| Given::call(other(cause)));
+        self
+    }
+
+    /// Answers with a [`Fallback`] that other calls use too, if the call fails. Attaching one allocates nothing.
+    pub fn fallback_shared(mut self, fallback: &Fallback<T, E>) -> Self {
+        self.after.chain.shared(fallback);
+        self
+    }
+
+    /// Only failures for which `wants` is true are followed by the fallbacks. Default: all.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let policy = stormproof::Policy::builder("chat").build()?;
+    /// let call = policy.call(|_| async { Err("bad request") }).fallback("a cached answer");
+    /// // Only if a stage refused, such as a circuit that is open.
+    /// let answer = call.fallback_when(|cause| cause.refused().is_some()).await;
+    /// assert_eq!(answer.unwrap_err().into_last(), Some("bad request"));
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn fallback_when(mut self, wants: impl Fn(&Error<E>) -> bool + Send + 'p) -> Self {
+        self.after.chain.only(wants);
+        self
     }
 }

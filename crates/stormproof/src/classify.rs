@@ -1,8 +1,5 @@
 //! What a result means: the classifier belongs to the call, not to the policy.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::time::Duration;
-
 use stormproof_core::Verdict;
 
 use crate::error::Error;
@@ -15,7 +12,7 @@ use crate::error::Error;
 /// struct Http;
 ///
 /// impl Classify<u16, std::io::Error> for Http {
-///     fn classify<'a>(&self, result: Result<&'a u16, &'a std::io::Error>) -> Verdict<'a> {
+///     fn classify<'a>(&'a self, result: Result<&'a u16, &'a std::io::Error>) -> Verdict<'a> {
 ///         match result {
 ///             Ok(500..) => Verdict::failure("ServerError"), // an `Ok` can be a failure
 ///             Ok(400..) => Verdict::ignored("ClientError"), // the caller's fault
@@ -27,22 +24,13 @@ use crate::error::Error;
 /// ```
 pub trait Classify<T, E> {
     /// The judgement of one result.
-    fn classify<'a>(&self, result: Result<&'a T, &'a E>) -> Verdict<'a>;
-
-    /// Hears that `result` is followed by another attempt, the `retry`-th (from 1), after `delay`. Default: nothing.
-    fn retrying(&self, retry: u32, result: Result<&T, &E>, delay: Duration) {
-        let _ = (retry, result, delay);
-    }
+    fn classify<'a>(&'a self, result: Result<&'a T, &'a E>) -> Verdict<'a>;
 }
 
 impl<T, E, C: Classify<T, E> + ?Sized> Classify<T, E> for &C {
     #[inline]
-    fn classify<'a>(&self, result: Result<&'a T, &'a E>) -> Verdict<'a> {
+    fn classify<'a>(&'a self, result: Result<&'a T, &'a E>) -> Verdict<'a> {
         (**self).classify(result)
-    }
-
-    fn retrying(&self, retry: u32, result: Result<&T, &E>, delay: Duration) {
-        (**self).retrying(retry, result, delay);
     }
 }
 
@@ -52,7 +40,7 @@ pub struct ErrIsFailure;
 
 impl<T, E> Classify<T, E> for ErrIsFailure {
     #[inline]
-    fn classify<'a>(&self, result: Result<&'a T, &'a E>) -> Verdict<'a> {
+    fn classify<'a>(&'a self, result: Result<&'a T, &'a E>) -> Verdict<'a> {
         match result {
             Ok(_) => Verdict::success(),
             Err(_) => Verdict::failure(short_name(std::any::type_name::<E>())),
@@ -81,7 +69,7 @@ impl<T, E> Classify<T, E> for ErrIsFailure {
 pub struct Nested<C>(pub C);
 
 impl<C> Nested<C> {
-    fn error<'a, T: 'a, E>(&self, error: &'a Error<E>) -> Verdict<'a>
+    fn error<'a, T: 'a, E>(&'a self, error: &'a Error<E>) -> Verdict<'a>
     where
         C: Classify<T, E>,
     {
@@ -97,7 +85,7 @@ impl<C> Nested<C> {
 }
 
 impl<T, E, C: Classify<T, E>> Classify<T, Error<E>> for Nested<C> {
-    fn classify<'a>(&self, result: Result<&'a T, &'a Error<E>>) -> Verdict<'a> {
+    fn classify<'a>(&'a self, result: Result<&'a T, &'a Error<E>>) -> Verdict<'a> {
         match result {
             Ok(value) => self.0.classify(Ok(value)),
             Err(error) => self.error::<T, E>(error),
@@ -120,32 +108,8 @@ where
     F: for<'a> Fn(Result<&'a T, &'a E>) -> Verdict<'a>,
 {
     #[inline]
-    fn classify<'a>(&self, result: Result<&'a T, &'a E>) -> Verdict<'a> {
+    fn classify<'a>(&'a self, result: Result<&'a T, &'a E>) -> Verdict<'a> {
         (self.0)(result)
-    }
-}
-
-/// A classifier with somebody who hears of retries, see [`Calling::on_retry`](crate::Calling::on_retry).
-#[derive(Clone, Copy, Debug)]
-pub struct Noted<C, N> {
-    pub(crate) classifier: C,
-    pub(crate) note: N,
-}
-
-impl<T, E, C, N> Classify<T, E> for Noted<C, N>
-where
-    C: Classify<T, E>,
-    N: Fn(u32, Result<&T, &E>, Duration),
-{
-    #[inline]
-    fn classify<'a>(&self, result: Result<&'a T, &'a E>) -> Verdict<'a> {
-        self.classifier.classify(result)
-    }
-
-    fn retrying(&self, retry: u32, result: Result<&T, &E>, delay: Duration) {
-        self.classifier.retrying(retry, result, delay);
-        // As with listeners: the panic hook has reported it, and it breaks nothing.
-        let _ = catch_unwind(AssertUnwindSafe(|| (self.note)(retry, result, delay)));
     }
 }
 

@@ -1,9 +1,8 @@
 //! Calls that are written from the operation's side: `fetch.with(&policy)`.
 
-use std::future::Future;
+use std::future::IntoFuture;
 
 use crate::call::{Calling, Cx};
-use crate::classify::ErrIsFailure;
 use crate::policy::Policy;
 use crate::stages::{Bulkhead, CircuitBreaker, RateLimiter};
 
@@ -31,22 +30,22 @@ use crate::stages::{Bulkhead, CircuitBreaker, RateLimiter};
 /// ```
 ///
 /// [`Policy::call`] gives the operation its context, too: the attempt's number and the time that is left.
-pub trait Resilient<Fut, T, E>: FnMut() -> Fut + Sized
+pub trait Resilient<R, T, E>: FnMut() -> R + Sized
 where
-    Fut: Future<Output = Result<T, E>>,
+    R: IntoFuture<Output = Result<T, E>>,
 {
     /// The call through `policy`: a policy, or a stage alone.
-    fn with<'p, P>(self, policy: &'p P) -> Calling<'p, impl FnMut(Cx<'p>) -> Fut, Fut, ErrIsFailure>
+    fn with<'p, P>(self, policy: &'p P) -> Calling<'p, impl FnMut(Cx<'p>) -> R, T, E>
     where
         P: AsRef<Policy>;
 }
 
-impl<Op, Fut, T, E> Resilient<Fut, T, E> for Op
+impl<Op, R, T, E> Resilient<R, T, E> for Op
 where
-    Op: FnMut() -> Fut,
-    Fut: Future<Output = Result<T, E>>,
+    Op: FnMut() -> R,
+    R: IntoFuture<Output = Result<T, E>>,
 {
-    fn with<'p, P>(mut self, policy: &'p P) -> Calling<'p, impl FnMut(Cx<'p>) -> Fut, Fut, ErrIsFailure>
+    fn with<'p, P>(mut self, policy: &'p P) -> Calling<'p, impl FnMut(Cx<'p>) -> R, T, E>
     where
         P: AsRef<Policy>,
     {

@@ -24,6 +24,7 @@
 //! The decisions are made in [`stormproof_core`], whose nouns are re-exported here; this crate waits, wakes and tells.
 
 // Calls and what protects them.
+mod answer;
 mod builder;
 mod call;
 mod classify;
@@ -37,9 +38,10 @@ mod sync;
 #[cfg(feature = "tower")]
 pub mod tower;
 
+pub use answer::{Give, Plain, Served, Source, WithHeld, WithSource};
 pub use builder::{Builder, Part};
-pub use call::{Calling, Cx, Holding};
-pub use classify::{ByFn, Classify, ErrIsFailure, Nested, Noted};
+pub use call::{CallFuture, Calling, Cx, Hear};
+pub use classify::{ByFn, Classify, ErrIsFailure, Nested};
 pub use error::{Error, Unavailable};
 pub use ext::Resilient;
 pub use held::Held;
@@ -49,7 +51,6 @@ pub use retry::Retry;
 pub use stages::{Bulkhead, CircuitBreaker, RateLimiter};
 #[cfg(feature = "macros")]
 pub use stormproof_macros::{circuit_breaker, policy, retry, with_fallback, with_timeout};
-pub use sync::SyncCall;
 
 // What answers instead.
 #[cfg(feature = "cache")]
@@ -60,7 +61,7 @@ pub mod fallback;
 #[cfg(feature = "cache")]
 pub use cache::Cache;
 pub use degrade::Degradation;
-pub use fallback::{Fallback, Served, Source};
+pub use fallback::Fallback;
 
 // Beside calls: work, tasks and what they use.
 pub mod executor;

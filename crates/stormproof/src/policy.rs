@@ -1,6 +1,6 @@
 //! A policy with a clock and listeners: what calls are made through.
 
-use std::future::Future;
+use std::future::IntoFuture;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -10,7 +10,6 @@ use tokio::sync::broadcast;
 
 use crate::builder::Builder;
 use crate::call::{Calling, Cx};
-use crate::classify::ErrIsFailure;
 use crate::clock::Clock;
 use crate::error::Error;
 use crate::events::{self, Listener, Listeners, Tells};
@@ -138,10 +137,11 @@ impl Policy {
     /// comes back in place of the refusal, which is told as an event. Nested calls inherit the deadline as long as they run in the same task: what is spawned does not.
     ///
     /// Dropping the returned future at any point gives back whatever was taken. An operation that panics does the same.
-    pub fn call<'p, F, Fut, T, E>(&'p self, op: F) -> Calling<'p, F, Fut, ErrIsFailure>
+    #[inline]
+    pub fn call<'p, F, R, T, E>(&'p self, op: F) -> Calling<'p, F, T, E>
     where
-        F: FnMut(Cx<'p>) -> Fut,
-        Fut: Future<Output = Result<T, E>>,
+        F: FnMut(Cx<'p>) -> R,
+        R: IntoFuture<Output = Result<T, E>>,
     {
         Calling::new(self, op)
     }

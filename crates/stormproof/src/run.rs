@@ -15,7 +15,7 @@ mod attempts;
 
 use attempts::Attempts;
 
-use crate::call::Options;
+use crate::call::{Hear, Said};
 use crate::classify::Classify;
 use crate::clock::Sleep;
 use crate::error::Error;
@@ -30,7 +30,7 @@ pin_project! {
         P: Borrow<Policy>,
         Fut: Future,
     {
-        pub(crate) policy: P,
+        policy: P,
         call: Option<core::Call>,
         last: Option<Fut::Output>,
         parked: Option<Ticket>,
@@ -90,6 +90,18 @@ impl<P: Borrow<Policy>, Fut: Future> Run<P, Fut> {
         }
     }
 
+    /// The policy the call goes through.
+    #[inline]
+    pub(crate) fn policy(&self) -> &Policy {
+        self.policy.borrow()
+    }
+
+    /// Waits, before the call begins, until this time or until it is woken.
+    pub(crate) fn poll_wait(self: Pin<&mut Self>, until: Instant, cx: &mut Context<'_>) -> Poll<()> {
+        let this = self.project();
+        this.timer.poll((*this.policy).borrow(), until, cx)
+    }
+
     /// What the call still holds: everything, if [`poll`](Self::poll) was told to hold; else nothing.
     pub(crate) fn take_held(self: Pin<&mut Self>) -> Held {
         let this = self.project();
@@ -99,11 +111,10 @@ impl<P: Borrow<Policy>, Fut: Future> Run<P, Fut> {
     /// Begins each attempt by `begin`, with its number and when it will be given up. With `hold` the call is left as it is
     /// when its last attempt ends with a value.
     #[inline]
-    pub(crate) fn poll<F, C, T, E>(
+    pub(crate) fn poll<F, C, N, T, E>(
         self: Pin<&mut Self>,
-        options: Options,
         mut begin: F,
-        classifier: &C,
+        said: &mut Said<C, N>,
         hold: bool,
         cx: &mut Context<'_>,
     ) -> Poll<Result<T, Error<E>>>
@@ -111,7 +122,9 @@ impl<P: Borrow<Policy>, Fut: Future> Run<P, Fut> {
         F: FnMut(&P, u32, Instant) -> Fut,
         Fut: Future<Output = Result<T, E>>,
         C: Classify<T, E>,
+        N: Hear<T, E>,
     {
+        let Said { classifier, note, options } = said;
         let mut this = self.project();
         let policy: &Policy = (*this.policy).borrow();
         let (core, clock) = (&policy.0.core, &policy.0.clock);
@@ -160,7 +173,7 @@ impl<P: Borrow<Policy>, Fut: Future> Run<P, Fut> {
                             return Poll::Ready(finish(call, now, result, stop));
                         }
                         if let Step::BackOff { until } = step {
-                            classifier.retrying(call.retries(), result.as_ref(), until.since(now));
+                            note.retrying(call.retries(), Some(result.as_ref()), until.since(now));
                         }
                         *this.last = Some(result);
                         continue;
@@ -170,6 +183,10 @@ impl<P: Borrow<Policy>, Fut: Future> Run<P, Fut> {
                 Step::Cancel { number } => {
                     this.attempts.as_mut().cancel(number);
                     step = resume(call, core, now, &mut edge);
+                    // An attempt that ran out of time.
+                    if let Step::BackOff { until } = step {
+                        note.retrying(call.retries(), None, until.since(now));
+                    }
                     continue;
                 }
                 Step::Queued { ticket, until } => {

@@ -34,16 +34,16 @@ macro_rules! stage {
             }
 
             /// Calls `op` through this stage alone.
-            pub fn call<'p, F, Fut, T, E>(&'p self, op: F) -> $crate::Calling<'p, F, Fut, $crate::ErrIsFailure>
+            pub fn call<'p, F, R, T, E>(&'p self, op: F) -> $crate::Calling<'p, F, T, E>
             where
-                F: FnMut($crate::Cx<'p>) -> Fut,
-                Fut: std::future::Future<Output = Result<T, E>>,
+                F: FnMut($crate::Cx<'p>) -> R,
+                R: std::future::IntoFuture<Output = Result<T, E>>,
             {
                 self.policy.call(op)
             }
 
             /// Calls the synchronous `op` through this stage alone, see [`Policy::call_sync`].
-            pub fn call_sync<'p, F, T, E>(&'p self, op: F) -> $crate::SyncCall<'p, F, $crate::ErrIsFailure>
+            pub fn call_sync<'p, F, T, E>(&'p self, op: F) -> $crate::Calling<'p, F, T, E>
             where
                 F: FnMut($crate::Cx<'p>) -> Result<T, E>,
             {

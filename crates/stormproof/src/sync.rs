@@ -2,17 +2,17 @@
 
 use std::convert::Infallible;
 use std::sync::Arc;
-use std::task::Waker;
-use std::time::Duration;
+use std::task::{Context, Poll, Waker};
 
-use pin_project_lite::pin_project;
 use stormproof_core as core;
-use stormproof_core::{End, Input, Outcome, Step, Ticket, Verdict};
+use stormproof_core::{End, Input, Instant, Outcome, Permits, Step, Ticket};
 
-use crate::call::{Cx, Options};
-use crate::classify::{ByFn, Classify, ErrIsFailure, Noted};
+use crate::answer::{Give, Served, Source};
+use crate::call::{Asked, Calling, Cx, Hear, Options, Said};
+use crate::classify::Classify;
 use crate::clock::Parked;
 use crate::error::Error;
+use crate::fallback::Falling;
 use crate::held::Held;
 use crate::policy::{DoorEdge, Policy};
 use crate::run::{conclude, finish};
@@ -24,8 +24,7 @@ impl Policy {
     /// on a thread that may block (`tokio::task::spawn_blocking`).
     ///
     /// ```
-    /// use std::time::Duration;
-    /// use stormproof::{Policy, Retry};
+    ///     /// use stormproof::{Policy, Retry};
     ///
     /// let policy = Policy::builder("disk").retry(Retry::constant(Duration::from_millis(1))).build().expect("valid");
     /// let answer = policy.call_sync(|cx| if cx.attempt() < 3 { Err("not yet") } else { Ok(42) }).run();
@@ -39,11 +38,11 @@ impl Policy {
     ///
     /// Nested calls on the same thread inherit the deadline, whichever door either of them goes through. If `op` panics,
     /// whatever was taken is given back.
-    pub fn call_sync<'p, F, T, E>(&'p self, op: F) -> SyncCall<'p, F, ErrIsFailure>
+    pub fn call_sync<'p, F, T, E>(&'p self, op: F) -> Calling<'p, F, T, E>
     where
         F: FnMut(Cx<'p>) -> Result<T, E>,
     {
-        SyncCall { policy: self, op, classifier: ErrIsFailure, options: Options::default() }
+        Calling::new(self, op)
     }
 
     /// [`admit`](Self::admit) for a thread that may block.
@@ -53,105 +52,63 @@ impl Policy {
 
     /// [`admit_cost`](Self::admit_cost) for a thread that may block.
     pub fn admit_cost_sync(&self, tokens: u32) -> Result<Held, Error<Infallible>> {
-        self.call_sync(|_| Ok(())).cost(tokens).hold().map(|((), held)| held)
+        self.call_sync(|_| Ok(())).cost(tokens).hold().run().map(|((), held)| held)
     }
 }
 
-pin_project! {
-    /// A synchronous call through a policy. Made by [`Policy::call_sync`]; [`run`](Self::run) makes it.
-    #[derive(Debug)]
-    #[must_use = "a call does nothing until it is run"]
-    pub struct SyncCall<'p, F, C> {
-        policy: &'p Policy,
-        op: F,
-        classifier: C,
-        options: Options,
-    }
-}
-
-impl<'p, F, C> SyncCall<'p, F, C> {
-    pub(crate) fn policy_of(&self) -> &'p Policy {
-        self.policy
-    }
-
-    pub(crate) fn classifier(&self) -> &C {
-        &self.classifier
-    }
-
-    pub(crate) fn own_deadline(&self) -> Option<Duration> {
-        self.options.deadline
-    }
-
-    pub(crate) fn set_deadline(&mut self, limit: Duration) {
-        self.options.deadline = Some(limit);
-    }
-
-    /// Makes the call, and leaves what it was made from.
-    pub(crate) fn make<T, E>(&mut self) -> Result<T, Error<E>>
-    where
-        F: FnMut(Cx<'p>) -> Result<T, E>,
-        C: Classify<T, E>,
-    {
-        Running::new(self.policy, self.options, false).run(&mut self.op, &self.classifier, false)
-    }
-}
-
-impl<'p, F, T, E, C> SyncCall<'p, F, C>
+impl<'p, F, T, E, C, N, G> Calling<'p, F, T, E, C, N, G>
 where
     F: FnMut(Cx<'p>) -> Result<T, E>,
+    C: Classify<T, E>,
+    N: Hear<T, E>,
+    G: Give<T>,
 {
-    /// Judges results by `classifier`. Default: every `Err` is a failure.
-    pub fn classify<D: Classify<T, E>>(self, classifier: D) -> SyncCall<'p, F, D> {
-        SyncCall { policy: self.policy, op: self.op, classifier, options: self.options }
+    /// Makes a synchronous call, on this thread.
+    pub fn run(mut self) -> Result<G::Output, Error<E>> {
+        let (policy, mut thread) = (self.policy, None);
+        let (result, permits) = self.make(&mut thread);
+        let result = match self.after.ended(result, policy, &self.said.classifier) {
+            Ok(result) => result,
+            Err(falling) => self.fall_back(falling, thread),
+        };
+        result.map(|served| G::give(served, &self.said.classifier, || Held::new(policy.clone(), permits)))
     }
 
-    /// Judges results by a closure.
-    pub fn classify_with<D>(self, judge: D) -> SyncCall<'p, F, ByFn<D>>
-    where
-        D: for<'a> Fn(Result<&'a T, &'a E>) -> Verdict<'a>,
-    {
-        self.classify(ByFn(judge))
+    /// What comes of the call itself or of its cache, and what the call still holds.
+    fn make(&mut self, thread: &mut Option<Arc<Parked>>) -> (Result<Served<T>, Error<E>>, Permits) {
+        let (policy, clock) = (self.policy, self.policy.clock());
+        loop {
+            let waker = || Waker::from(thread.get_or_insert_with(|| clock.parked()).clone());
+            match self.after.ask(policy, &mut self.said.options, waker) {
+                Asked::Call => break,
+                Asked::Wait(until) => {
+                    clock.block_until(until, thread.get_or_insert_with(|| clock.parked()));
+                }
+                Asked::Ended(result) => return (result, Permits::default()),
+            }
+        }
+        let mut running = Running::new(policy, self.said.options, G::HOLDS);
+        let result = running.run(&mut self.op, &mut self.said, G::HOLDS);
+        let permits = if G::HOLDS { running.call.hold() } else { Permits::default() };
+        (result.map(|value| Served::new(value, Source::Call)), permits)
     }
 
-    /// Calls `note` before each wait for another attempt: the retry's number from 1, the result that is retried, and the
-    /// wait. A `note` that panics is passed over.
-    pub fn on_retry<N>(self, note: N) -> SyncCall<'p, F, Noted<C, N>>
-    where
-        N: Fn(u32, Result<&T, &E>, Duration),
-    {
-        let classifier = Noted { classifier: self.classifier, note };
-        SyncCall { policy: self.policy, op: self.op, classifier, options: self.options }
-    }
-
-    /// Gives this call so long in all, instead of what the policy says. The deadline of a call around it still holds.
-    pub fn deadline(mut self, limit: Duration) -> Self {
-        self.options.deadline = Some(limit);
-        self
-    }
-
-    /// Reserves so many tokens for each attempt; default: 1. [`Verdict::used`] corrects it afterwards.
-    pub fn cost(mut self, tokens: u32) -> Self {
-        self.options.tokens = Some(tokens);
-        self
-    }
-
-    /// Makes the call.
-    pub fn run(mut self) -> Result<T, Error<E>>
-    where
-        C: Classify<T, E>,
-    {
-        self.make()
-    }
-
-    /// Makes the call and keeps what was taken for the last attempt: for a value that is still to be read. If it is judged
-    /// a failure, that is counted at once, and slot and tokens are kept all the same.
-    pub fn hold(mut self) -> Result<(T, Held), Error<E>>
-    where
-        C: Classify<T, E>,
-    {
-        let mut running = Running::new(self.policy, self.options, true);
-        let value = running.run(&mut self.op, &self.classifier, true)?;
-        Ok((value, Held::new(self.policy.clone(), running.call.hold())))
+    /// Goes through the fallbacks; what of them waits blocks the thread.
+    #[cold]
+    fn fall_back(
+        &self,
+        mut falling: Box<Falling<'p, T, E>>,
+        thread: Option<Arc<Parked>>,
+    ) -> Result<Served<T>, Error<E>> {
+        let clock = self.policy.clock();
+        let thread = thread.unwrap_or_else(|| clock.parked());
+        let waker = Waker::from(thread.clone());
+        loop {
+            match falling.poll(self.policy, || self.after.kept(), &mut Context::from_waker(&waker)) {
+                Poll::Ready(result) => return result,
+                Poll::Pending => clock.block_until(Instant::FAR_FUTURE, &thread),
+            };
+        }
     }
 }
 
@@ -175,11 +132,13 @@ impl<'p> Running<'p> {
         Self { policy, call: options.begin(policy, hold), ticket: None, thread: None }
     }
 
-    fn run<F, T, E, C>(&mut self, op: &mut F, classifier: &C, hold: bool) -> Result<T, Error<E>>
+    fn run<F, T, E, C, N>(&mut self, op: &mut F, said: &mut Said<C, N>, hold: bool) -> Result<T, Error<E>>
     where
         F: FnMut(Cx<'p>) -> Result<T, E>,
         C: Classify<T, E>,
+        N: Hear<T, E>,
     {
+        let Said { classifier, note, .. } = said;
         let policy = self.policy;
         let (core, clock) = (&policy.0.core, &policy.0.clock);
         let mut edge = DoorEdge(&policy.0);
@@ -211,7 +170,7 @@ impl<'p> Running<'p> {
                         return finish(&self.call, now, result, stop);
                     }
                     if let Step::BackOff { until } = step {
-                        classifier.retrying(self.call.retries(), result.as_ref(), until.since(now));
+                        note.retrying(self.call.retries(), Some(result.as_ref()), until.since(now));
                     }
                     last = Some(result);
                     continue;

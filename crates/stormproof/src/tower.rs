@@ -27,14 +27,14 @@
 //! boxed ones. Around a service whose errors are boxed already, [`Error::into_boxed`](crate::Error::into_boxed) makes
 //! one of them.
 
+#[cfg(feature = "http")]
 mod body;
 mod describe;
 mod future;
 mod layer;
 
-pub use body::{AtOnce, Keep};
 #[cfg(feature = "http")]
 pub use body::{HeldBody, InBody};
 pub use describe::{Cloned, Describe, Once};
 pub use future::ResponseFuture;
-pub use layer::{PolicyLayer, PolicyService};
+pub use layer::{NoFallback, PolicyLayer, PolicyService};

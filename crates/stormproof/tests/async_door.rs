@@ -87,7 +87,7 @@ async fn an_operation_that_panics_gives_everything_back_and_counts_neither_way()
 
     let call = policy
         .call(|_| async { if slots.stats().active == 1 { panic!("as the test wants") } else { Ok::<(), &str>(()) } });
-    let outcome = futures_catch(call).await;
+    let outcome = futures_catch(call.into_future()).await;
 
     assert!(outcome.is_err());
     assert_eq!((slots.stats().active, breaker.stats().ignored, breaker.state()), (0, 1, State::Closed));
@@ -168,7 +168,12 @@ async fn who_asked_hears_of_each_retry_before_its_wait_and_cannot_break_the_call
     let result = policy
         .call(|cx| async move { Err::<(), _>(cx.attempt()) })
         .on_retry(|retry, result, delay| {
-            heard.lock().unwrap().push((retry, result.copied().map_err(|e| *e), delay, clock.now().since(began)));
+            heard.lock().unwrap().push((
+                retry,
+                result.unwrap().copied().map_err(|e| *e),
+                delay,
+                clock.now().since(began),
+            ));
             panic!("as the test wants");
         })
         .await;
@@ -346,7 +351,7 @@ async fn an_answer_whose_retry_is_refused_comes_back() {
     let slot = slot.unwrap();
     let policy = Policy::builder("p").bulkhead(&slot).retry(Retry::constant(ms(100))).build().unwrap();
     let call = policy.call(|_| async { Ok::<_, &str>("try later") });
-    let mut call = Box::pin(call.classify_with(|_| Verdict::failure("Overloaded")));
+    let mut call = Box::pin(call.classify_with(|_| Verdict::failure("Overloaded")).into_future());
     assert!(tokio::time::timeout(ms(50), &mut call).await.is_err(), "it backs off");
     let taken = slot.acquire().await.unwrap();
     assert_eq!(call.await, Ok("try later"), "it is more than a refusal");
@@ -361,7 +366,7 @@ async fn an_answer_whose_retry_never_begins_in_time_comes_back() {
     let policy =
         Policy::builder("p").bulkhead(&slot).deadline(ms(500)).retry(Retry::constant(ms(100))).build().unwrap();
     let call = policy.call(|_| async { Ok::<_, &str>("try later") });
-    let mut call = Box::pin(call.classify_with(|_| Verdict::failure("Overloaded")));
+    let mut call = Box::pin(call.classify_with(|_| Verdict::failure("Overloaded")).into_future());
     assert!(tokio::time::timeout(ms(50), &mut call).await.is_err(), "it backs off");
     let _taken = slot.acquire().await.unwrap();
     assert_eq!(call.await, Ok("try later"));
@@ -392,10 +397,11 @@ async fn an_operation_that_panics_when_it_is_dropped_gives_everything_back() {
     }
 
     let bulkhead = slots(1, &Clock::system());
-    let mut call = Box::pin(bulkhead.call(|_| async {
+    let call = bulkhead.call(|_| async {
         let _bomb = Bomb;
         std::future::pending::<Result<(), &str>>().await
-    }));
+    });
+    let mut call = Box::pin(call.into_future());
     let waits = std::future::poll_fn(|cx| std::task::Poll::Ready(call.as_mut().poll(cx).is_pending()));
     assert!(waits.await && bulkhead.stats().active == 1);
     assert!(std::panic::catch_unwind(AssertUnwindSafe(|| drop(call))).is_err());

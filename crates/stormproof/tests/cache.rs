@@ -299,7 +299,11 @@ async fn drop_one(dropped: usize, polls: usize) -> bool {
     };
     {
         type Slot<'a> = Option<Pin<Box<dyn Future<Output = Result<&'static str, Error<&'static str>>> + 'a>>>;
-        let mut slots: [Slot<'_>; 3] = [Some(Box::pin(call())), Some(Box::pin(call())), Some(Box::pin(call()))];
+        let mut slots: [Slot<'_>; 3] = [
+            Some(Box::pin(call().into_future())),
+            Some(Box::pin(call().into_future())),
+            Some(Box::pin(call().into_future())),
+        ];
         let mut polled = 0;
         let all = poll_fn(|cx| {
             for (at, slot) in slots.iter_mut().enumerate() {
@@ -374,7 +378,7 @@ async fn under_threads_and_cancellation_everybody_gets_an_answer() {
                     let call = policy.call(op).cached(&answers, "key");
                     // Every third gives up at once or soon.
                     if n % 3 == 0 {
-                        let mut call = pin!(call);
+                        let mut call = pin!(call.into_future());
                         let mut left = n / 3;
                         poll_fn(|cx| match call.as_mut().poll(cx) {
                             Poll::Pending if left > 0 => {

@@ -261,7 +261,7 @@ fn the_sync_door_has_fallbacks_too() {
     let told = uses(&policy);
     let call = || policy.call_sync(|_| Err::<&str, _>("down"));
     let second = call().fallback_sync(|cause| if cause.is_timeout() { Ok("never") } else { Err("second is down") });
-    let served = second.fallback("value").run_served().unwrap();
+    let served = second.fallback("value").served().run().unwrap();
     assert_eq!((served.value, served.source), ("value", Source::Fallback { position: 2 }));
     assert_eq!(told.lock().unwrap().len(), 2);
     let error = call().fallback_sync(|_| Err("second is down")).run().unwrap_err();

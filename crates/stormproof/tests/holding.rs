@@ -49,7 +49,7 @@ async fn a_value_that_is_a_failure_counts_at_once_and_keeps_its_slot_to_the_end(
 #[tokio::test]
 async fn an_error_gives_its_slot_back_though_the_call_was_to_hold() {
     let policy = policy();
-    let mut call = Box::pin(policy.call(|_| async { Err::<(), _>("down") }).hold());
+    let mut call = Box::pin(policy.call(|_| async { Err::<(), _>("down") }).hold().into_future());
     assert!(call.as_mut().await.is_err());
     assert_eq!(active(&policy), 0.0, "while the future is still there");
 }

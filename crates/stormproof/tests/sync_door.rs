@@ -160,7 +160,7 @@ fn what_was_reserved_is_corrected_by_what_was_held() {
     let clock = Clock::stepping();
     let config = rate::Config { rate: 1_000, burst: Some(1_000), ..Default::default() };
     let limiter = RateLimiter::with_clock("tokens", config, &clock).unwrap();
-    let ((), held) = limiter.call_sync(|_| Ok::<_, ()>(())).cost(1_000).hold().unwrap();
+    let ((), held) = limiter.call_sync(|_| Ok::<_, ()>(())).cost(1_000).hold().run().unwrap();
     assert_eq!(limiter.peek(600), Duration::from_millis(600));
     held.settle(&Verdict::success().used(400));
     assert_eq!(limiter.peek(600), Duration::ZERO);
@@ -179,7 +179,7 @@ async fn a_deadline_is_inherited_from_an_async_call_and_by_one() {
 
     let blocking = tokio::task::spawn_blocking(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-        let nested = || runtime.block_on(inner.call(|cx| async move { Ok::<_, ()>(cx.remaining()) }));
+        let nested = || runtime.block_on(inner.call(|cx| async move { Ok::<_, ()>(cx.remaining()) }).into_future());
         outer.call_sync(|_| nested()).run().unwrap()
     });
     assert_eq!(blocking.await.unwrap(), Some(s(2)));

@@ -1,90 +1,68 @@
-//! A call whose answers are kept.
+//! A call's way to its cache: an answer that is fresh, a place among the calls for one key, and what is kept at the end.
 
-use std::future::Future;
+use std::convert::Infallible;
 use std::hash::Hash;
-use std::pin::Pin;
-use std::task::{Context, Poll, ready};
-use std::time::Duration;
+use std::task::Waker;
 
-use pin_project_lite::pin_project;
-use stormproof_core::flight::{Flights, Place};
+use stormproof_core::flight::Place;
 use stormproof_core::retry::Stop;
 use stormproof_core::{Instant, Limit, Ticket};
 
 use super::{Cache, count};
-use crate::call::{Calling, Cx};
-use crate::classify::Classify;
-use crate::clock::Sleep;
+use crate::answer::{Served, Source};
+use crate::call::{Asked, Calling, Options};
 use crate::error::Error;
-use crate::fallback::{Always, Awaited, Fallible, Kept, Next, Nothing, Served, Source, Then, WithFallback};
 use crate::policy::Policy;
 use crate::{inherited, waiters};
 
-/// What [`Calling::cached`] returns: a call, its cache, and the cache as its first fallback.
-pub type CachedCall<'c, Call, K, V, E> = WithFallback<Cached<'c, Call, K, V>, Then<Nothing, Kept>, Always, E>;
-
-/// What [`WithFallback::cached`] returns.
-pub type AlsoCached<'c, Call, Chain, W, K, V> = Next<Cached<'c, Call, K, V>, Chain, Kept, W>;
-
-impl<'p, F, Fut, T, E, C> Calling<'p, F, Fut, C>
-where
-    F: FnMut(Cx<'p>) -> Fut,
-    Fut: Future<Output = Result<T, E>>,
-    C: Classify<T, E>,
-{
-    /// Keeps the answer if the call succeeds, and answers with what was kept if it fails. Without such, the failure is
-    /// that of the call.
+impl<'p, Op, T, E, C, N, G> Calling<'p, Op, T, E, C, N, G> {
+    /// Keeps the answer if the call succeeds, and answers with what was kept if it fails: next in the chain of fallbacks,
+    /// whose own answers are not kept. Without a kept answer the failure is that of the call.
     ///
     /// With [`fresh_for`](super::Config::fresh_for) an answer that is fresh is served without a call. Calls for one key
     /// at the same time are then one call: the others wait for its answer, no longer than their own deadline. If it
     /// fails, each makes its own call; if it is dropped, the next one calls instead. So an operation must not call for
     /// its own key.
-    pub fn cached<K>(self, cache: &Cache<K, T>, key: impl Into<K>) -> CachedCall<'_, Self, K, T, E>
+    pub fn cached<K>(mut self, cache: &'p Cache<K, T>, key: impl Into<K>) -> Self
     where
         K: Hash + Eq + Clone + Send + Sync + 'static,
         T: Clone + Send + Sync + 'static,
     {
-        WithFallback::new(self, Nothing).cached(cache, key)
+        self.after.cache = Some(Box::new(Lookup { cache, key: key.into(), stand: Stand::New }));
+        self.after.chain.kept();
+        self
     }
 }
 
-impl<'p, F, Fut, T, E, C, Chain, W> WithFallback<Calling<'p, F, Fut, C>, Chain, W, E>
+/// What a call asks of its cache, whatever the cache's keys are.
+pub(crate) trait Ask<T> {
+    /// What the call does next. To be asked again when it has waited.
+    fn ask(&mut self, policy: &Policy, options: &mut Options, waker: &Waker) -> Asked<T, Infallible>;
+
+    /// Keeps the value of a call that succeeded, and lets those that wait for it know.
+    fn ended(&mut self, success: Option<&T>);
+
+    /// An earlier answer that may be served after a failure.
+    fn kept(&self) -> Option<Served<T>>;
+}
+
+/// A call's place at its cache.
+struct Lookup<'c, K, V>
 where
-    F: FnMut(Cx<'p>) -> Fut,
-    Fut: Future<Output = Result<T, E>>,
-    C: Classify<T, E>,
+    K: Hash + Eq + Clone + Send + Sync + 'static,
+    V: Clone + Send + Sync + 'static,
 {
-    /// Next in the chain: what was kept of earlier answers of the call itself. See [`Calling::cached`]; what fallbacks
-    /// answer is not kept.
-    pub fn cached<K>(
-        self,
-        cache: &Cache<K, T>,
-        key: impl Into<K>,
-    ) -> AlsoCached<'_, Calling<'p, F, Fut, C>, Chain, W, K, T>
-    where
-        K: Hash + Eq + Clone + Send + Sync + 'static,
-        T: Clone + Send + Sync + 'static,
-    {
-        self.map_call(|call| Cached::new(call, cache, key.into()))
-    }
-}
-
-pin_project! {
-    /// A call that looks into a cache first and keeps its answer there.
-    pub struct Cached<'c, Call, K, V> {
-        // Dropped before the seat is given up: the call is over when another one begins.
-        #[pin]
-        call: Call,
-        cache: &'c Cache<K, V>,
-        key: K,
-        stand: Stand<'c, K, V>,
-        #[pin]
-        timer: Option<Sleep>,
-    }
+    cache: &'c Cache<K, V>,
+    key: K,
+    stand: Stand<'c, K, V>,
 }
 
 /// How far a call has come.
-enum Stand<'c, K, V> {
+enum Stand<'c, K, V>
+where
+    K: Hash + Eq + Clone + Send + Sync + 'static,
+    V: Clone + Send + Sync + 'static,
+{
     New,
     /// Somebody else is calling.
     Waiting {
@@ -96,18 +74,20 @@ enum Stand<'c, K, V> {
     },
     /// Calls, for others too if it has a seat.
     Calling {
-        _seat: Option<Seat<'c, K, V>>,
+        seat: Option<Seat<'c, K, V>>,
         epoch: u64,
     },
 }
 
 /// A place among the calls for one key. Dropping it leaves.
-struct Seat<'c, K, V> {
+struct Seat<'c, K, V>
+where
+    K: Hash + Eq + Clone + Send + Sync + 'static,
+    V: Clone + Send + Sync + 'static,
+{
     cache: &'c Cache<K, V>,
     key: K,
     ticket: Ticket,
-    // A pointer, because bounds on the types of a future hinder the compiler in seeing that it is `Send`.
-    leave: fn(&Flights<K>, &K, Ticket) -> Option<Ticket>,
 }
 
 impl<'c, K, V> Seat<'c, K, V>
@@ -116,7 +96,7 @@ where
     V: Clone + Send + Sync + 'static,
 {
     fn take(cache: &'c Cache<K, V>, key: &K) -> Self {
-        Self { cache, key: key.clone(), ticket: cache.0.flights.join(key), leave: Flights::leave }
+        Self { cache, key: key.clone(), ticket: cache.0.flights.join(key) }
     }
 
     fn place(&self) -> Place {
@@ -124,8 +104,8 @@ where
     }
 
     /// Notes whom to wake, then asks: the place may have changed just before.
-    fn wait(&self, cx: &Context<'_>) -> Place {
-        waiters::park(self.ticket, cx.waker());
+    fn wait(&self, waker: &Waker) -> Place {
+        waiters::park(self.ticket, waker);
         self.place()
     }
 
@@ -136,161 +116,115 @@ where
     }
 }
 
-impl<K, V> Drop for Seat<'_, K, V> {
+impl<K, V> Drop for Seat<'_, K, V>
+where
+    K: Hash + Eq + Clone + Send + Sync + 'static,
+    V: Clone + Send + Sync + 'static,
+{
     fn drop(&mut self) {
         waiters::forget(self.ticket);
-        if let Some(next) = (self.leave)(&self.cache.0.flights, &self.key, self.ticket) {
+        if let Some(next) = self.cache.0.flights.leave(&self.key, self.ticket) {
             waiters::wake(next);
         }
     }
 }
 
-impl<'c, Call, K, V> Cached<'c, Call, K, V>
+impl<K, V> Ask<V> for Lookup<'_, K, V>
 where
-    Call: Fallible<Value = V>,
     K: Hash + Eq + Clone + Send + Sync + 'static,
     V: Clone + Send + Sync + 'static,
 {
-    fn new(call: Call, cache: &'c Cache<K, V>, key: K) -> Self {
-        Self { call, cache, key, stand: Stand::New, timer: None }
-    }
-}
-
-impl<Call, K, V> Awaited for Cached<'_, Call, K, V>
-where
-    Call: Awaited<Value = V>,
-    K: Hash + Eq + Clone + Send + Sync + 'static,
-    V: Clone + Send + Sync + 'static,
-{
-}
-
-impl<Call, K, V> Fallible for Cached<'_, Call, K, V>
-where
-    Call: Fallible<Value = V>,
-    K: Hash + Eq + Clone + Send + Sync + 'static,
-    V: Clone + Send + Sync + 'static,
-{
-    type Value = V;
-    type Error = Call::Error;
-
-    fn poll_served(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<Served<V>, Error<Call::Error>>> {
-        let mut this = self.project();
-        let cache = *this.cache;
-        loop {
-            match this.stand {
-                Stand::New if !cache.0.config.joins() => {
-                    *this.stand = Stand::Calling { _seat: None, epoch: cache.epoch() };
-                }
-                Stand::New => {
-                    if let Some(kept) = cache.fresh(this.key, None) {
-                        return Poll::Ready(Ok(served(kept)));
-                    }
-                    count(&cache.0.misses);
-                    let (seat, epoch) = (Seat::take(cache, this.key), cache.epoch());
-                    *this.stand = if seat.place() == Place::Leads {
-                        Stand::Calling { _seat: Some(seat), epoch }
-                    } else {
-                        count(&cache.0.joined);
-                        let until = this.call.limit(this.call.policy().clock().now());
-                        Stand::Waiting { seat, since: cache.0.clock.now(), until }
-                    };
-                }
-                Stand::Waiting { seat, since, until } => {
-                    let (since, until) = (*since, *until);
-                    match seat.wait(cx) {
-                        Place::Waits => {
-                            let policy = this.call.policy();
-                            let around = inherited::deadline(policy.clock());
-                            ready!(wait_until(this.timer.as_mut(), policy, until.min(around), cx));
-                            let error = Error::TimedOut {
-                                policy: policy.name().to_string(),
-                                limit: if around < until { Limit::Inherited } else { Limit::Call },
-                                stop: Stop::Deadline,
-                                last: None,
-                                attempts: 0,
-                                elapsed: cache.0.clock.now().since(since),
-                            };
-                            *this.stand = Stand::New;
-                            return Poll::Ready(Err(error));
-                        }
-                        place => {
-                            if let Some(kept) = cache.fresh(this.key, Some(since)) {
-                                // Dropping the seat hands over, if it leads by now.
-                                *this.stand = Stand::New;
-                                return Poll::Ready(Ok(served(kept)));
-                            }
-                            this.timer.set(None);
-                            if until != Instant::FAR_FUTURE {
-                                let left = until.since(this.call.policy().clock().now());
-                                this.call.as_mut().shorten(left);
-                            }
-                            let former = std::mem::replace(this.stand, Stand::New);
-                            let seat = match former {
-                                Stand::Waiting { seat, .. } if place == Place::Leads => Some(seat),
-                                _ => None,
-                            };
-                            *this.stand = Stand::Calling { _seat: seat, epoch: cache.epoch() };
-                        }
-                    }
-                }
-                Stand::Calling { epoch, .. } => {
-                    let epoch = *epoch;
-                    let result = ready!(this.call.as_mut().poll_served(cx));
-                    if let Ok(served) = &result
-                        && this.call.is_success(&served.value)
-                    {
-                        cache.store(this.key, served.value.clone(), epoch);
-                    }
-                    if let Stand::Calling { _seat: Some(seat), .. } = std::mem::replace(this.stand, Stand::New) {
-                        seat.land();
-                    }
-                    return Poll::Ready(result);
-                }
+    fn ask(&mut self, policy: &Policy, options: &mut Options, waker: &Waker) -> Asked<V, Infallible> {
+        let cache = self.cache;
+        match &self.stand {
+            Stand::Calling { .. } => return Asked::Call,
+            Stand::New if !cache.0.config.joins() => {
+                self.stand = Stand::Calling { seat: None, epoch: cache.epoch() };
+                return Asked::Call;
             }
+            Stand::New => {
+                if let Some(kept) = cache.fresh(&self.key, None) {
+                    return Asked::Ended(Ok(served(kept)));
+                }
+                count(&cache.0.misses);
+                let (seat, epoch) = (Seat::take(cache, &self.key), cache.epoch());
+                if seat.place() == Place::Leads {
+                    self.stand = Stand::Calling { seat: Some(seat), epoch };
+                    return Asked::Call;
+                }
+                count(&cache.0.joined);
+                let until = policy.deadline_at(policy.clock().now(), options.deadline);
+                self.stand = Stand::Waiting { seat, since: cache.0.clock.now(), until };
+            }
+            Stand::Waiting { .. } => {}
+        }
+        self.wait(policy, options, waker)
+    }
+
+    fn ended(&mut self, success: Option<&V>) {
+        let Stand::Calling { seat, epoch } = std::mem::replace(&mut self.stand, Stand::New) else { return };
+        if let Some(value) = success {
+            self.cache.store(&self.key, value.clone(), epoch);
+        }
+        if let Some(seat) = seat {
+            seat.land();
         }
     }
 
-    fn policy(&self) -> &Policy {
-        self.call.policy()
-    }
-
-    fn kind(&self, error: &Error<Call::Error>) -> Box<str> {
-        self.call.kind(error)
-    }
-
-    fn kept(&self) -> Option<(V, Duration, bool)> {
+    fn kept(&self) -> Option<Served<V>> {
         let kept = self.cache.get(&self.key);
         match &kept {
             Some(_) => count(&self.cache.0.stale),
             None if !self.cache.0.config.joins() => count(&self.cache.0.misses),
             None => {}
         }
-        kept.map(|kept| (kept.value, kept.age, kept.stale))
+        kept.map(served)
     }
+}
 
-    fn is_success(&self, value: &V) -> bool {
-        self.call.is_success(value)
-    }
-
-    fn limit(&self, now: Instant) -> Instant {
-        self.call.limit(now)
-    }
-
-    fn shorten(self: Pin<&mut Self>, limit: Duration) {
-        self.project().call.shorten(limit);
+impl<K, V> Lookup<'_, K, V>
+where
+    K: Hash + Eq + Clone + Send + Sync + 'static,
+    V: Clone + Send + Sync + 'static,
+{
+    /// Waits for the answer of the call that leads, or leads, or calls beside it.
+    fn wait(&mut self, policy: &Policy, options: &mut Options, waker: &Waker) -> Asked<V, Infallible> {
+        let (cache, clock) = (self.cache, policy.clock());
+        let Stand::Waiting { seat, since, until } = &self.stand else { return Asked::Call };
+        let (since, until) = (*since, *until);
+        let place = seat.wait(waker);
+        if place == Place::Waits {
+            let around = inherited::deadline(clock);
+            if clock.now() < until.min(around) {
+                return Asked::Wait(until.min(around));
+            }
+            self.stand = Stand::New;
+            return Asked::Ended(Err(Error::TimedOut {
+                policy: policy.name().to_string(),
+                limit: if around < until { Limit::Inherited } else { Limit::Call },
+                stop: Stop::Deadline,
+                last: None,
+                attempts: 0,
+                elapsed: cache.0.clock.now().since(since),
+            }));
+        }
+        if let Some(kept) = cache.fresh(&self.key, Some(since)) {
+            // Dropping the seat hands over, if it leads by now.
+            self.stand = Stand::New;
+            return Asked::Ended(Ok(served(kept)));
+        }
+        if until != Instant::FAR_FUTURE {
+            options.deadline = Some(until.since(clock.now()));
+        }
+        let seat = match std::mem::replace(&mut self.stand, Stand::New) {
+            Stand::Waiting { seat, .. } if place == Place::Leads => Some(seat),
+            _ => None,
+        };
+        self.stand = Stand::Calling { seat, epoch: cache.epoch() };
+        Asked::Call
     }
 }
 
 fn served<V>(kept: super::Kept<V>) -> Served<V> {
     Served::new(kept.value, Source::Cache { age: kept.age, stale: kept.stale })
-}
-
-fn wait_until(mut timer: Pin<&mut Option<Sleep>>, policy: &Policy, until: Instant, cx: &mut Context<'_>) -> Poll<()> {
-    if until == Instant::FAR_FUTURE {
-        return Poll::Pending;
-    }
-    if timer.is_none() {
-        timer.set(Some(policy.clock().sleep_until(until)));
-    }
-    timer.as_pin_mut().map_or(Poll::Pending, |timer| timer.poll(cx))
 }

@@ -1,63 +1,67 @@
 //! The future of a response: the async door, with a service for its operation.
 
 use std::future::Future;
-use std::marker::PhantomData;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use pin_project_lite::pin_project;
+use stormproof_core::Instant;
 use tower_service::Service;
 
-use super::body::Keep;
-use crate::call::Options;
+use crate::answer::Give;
+use crate::call::{After, Begin, Called, Hear, Said};
 use crate::classify::Classify;
 use crate::error::Error;
 use crate::policy::Policy;
-use crate::run::Run;
 
 /// How a request is copied, if it can be.
 type Copier<Req> = Option<fn(&Req) -> Req>;
 
+type Inner<S, Req, C, N, G> = Called<
+    'static,
+    Policy,
+    Source<S, Req>,
+    Attempt<S, Req>,
+    <S as Service<Req>>::Response,
+    <S as Service<Req>>::Error,
+    C,
+    N,
+    G,
+>;
+
 pin_project! {
     /// The response of a [`PolicyService`](super::PolicyService).
     #[must_use = "a call does nothing until it is awaited"]
-    pub struct ResponseFuture<S: Service<Req>, Req, C, K> {
-        options: Options,
-        classifier: C,
-        source: Source<S, Req>,
+    pub struct ResponseFuture<S: Service<Req>, Req, C, N, G> {
         #[pin]
-        run: Run<Policy, Attempt<S, Req>>,
-        keep: PhantomData<fn() -> K>,
+        called: Inner<S, Req, C, N, G>,
     }
 }
 
-impl<S: Service<Req> + Clone, Req, C, K> ResponseFuture<S, Req, C, K> {
+impl<S: Service<Req>, Req, C, N, G> ResponseFuture<S, Req, C, N, G> {
     pub(super) fn new(
         policy: Policy,
-        options: Options,
-        classifier: C,
+        said: Said<C, N>,
+        after: After<'static, S::Response, S::Error>,
         service: S,
         (request, copier): (Req, Copier<Req>),
     ) -> Self {
         let source = Source { service, request: Some(request), copier };
-        Self { options, classifier, source, run: Run::new(policy), keep: PhantomData }
+        Self { called: Called::new(policy, source, said, after) }
     }
 }
 
-impl<S, Req, C, K> Future for ResponseFuture<S, Req, C, K>
+impl<S, Req, C, N, G> Future for ResponseFuture<S, Req, C, N, G>
 where
     S: Service<Req> + Clone,
     C: Classify<S::Response, S::Error>,
-    K: Keep<S::Response>,
+    N: Hear<S::Response, S::Error>,
+    G: Give<S::Response>,
 {
-    type Output = Result<K::Output, Error<S::Error>>;
+    type Output = Result<G::Output, Error<S::Error>>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let mut this = self.project();
-        let (source, classifier) = (this.source, &*this.classifier);
-        let begin = |policy: &Policy, number, _| source.attempt(policy, number);
-        let response = ready!(this.run.as_mut().poll(*this.options, begin, classifier, K::HOLDS, cx))?;
-        Poll::Ready(Ok(K::keep(response, classifier, || this.run.take_held())))
+        self.project().called.poll(cx)
     }
 }
 
@@ -68,8 +72,10 @@ struct Source<S, Req> {
     copier: Copier<Req>,
 }
 
-impl<S: Service<Req> + Clone, Req> Source<S, Req> {
-    fn attempt(&mut self, policy: &Policy, number: u32) -> Attempt<S, Req> {
+impl<S: Service<Req> + Clone, Req> Begin<Policy> for Source<S, Req> {
+    type Attempt = Attempt<S, Req>;
+
+    fn begin(&mut self, policy: &Policy, number: u32, _: Instant) -> Attempt<S, Req> {
         let another = policy.stages().may_repeat_after(number);
         let copy = self.request.as_ref().zip(self.copier.filter(|_| another)).map(|(request, copier)| copier(request));
         // Not lost: who would need it again has been given a copy.

@@ -176,7 +176,7 @@ async fn c_16_c_17_c_22_on_retry_counts_from_one_time_ends_and_the_last_error_is
     let policy = Policy::builder("p").retry(retry).deadline(s(30)).clock(&Clock::tokio()).build().unwrap();
     let noted = RefCell::new(Vec::new());
     let call = policy.call(|cx| async move { Err::<(), _>(cx.attempt()) }).on_retry(|retry, result, delay| {
-        noted.borrow_mut().push((retry, result.copied().unwrap_err().to_owned(), delay));
+        noted.borrow_mut().push((retry, result.unwrap().copied().unwrap_err().to_owned(), delay));
     });
     let error = call.await.unwrap_err();
     assert_eq!(*noted.borrow(), [(1, 1, s(12)), (2, 2, s(12))]);
@@ -242,13 +242,16 @@ async fn c_16_a_retry_without_a_wait_is_told_too() {
                 attempt => Err::<(), _>(attempt),
             }
         })
-        .on_retry(|retry, result, _| noted.borrow_mut().push((retry, result.copied().unwrap_err().to_owned())));
+        .on_retry(|retry, result, _| {
+            noted.borrow_mut().push((retry, result.unwrap().copied().unwrap_err().to_owned()))
+        });
     assert_eq!(call.await.unwrap_err().attempts(), 4);
     assert_eq!(*noted.borrow(), [(1, 1), (3, 3)], "the second attempt came to nothing that could be shown");
     noted.borrow_mut().clear();
     let call = policy.call_sync(|cx| Err::<(), _>(cx.attempt()));
-    let call =
-        call.on_retry(|retry, result, _| noted.borrow_mut().push((retry, result.copied().unwrap_err().to_owned())));
+    let call = call.on_retry(|retry, result, _| {
+        noted.borrow_mut().push((retry, result.unwrap().copied().unwrap_err().to_owned()))
+    });
     assert_eq!(call.run().unwrap_err().attempts(), 4);
     assert_eq!(*noted.borrow(), [(1, 1), (2, 2), (3, 3)]);
 }

@@ -1,4 +1,5 @@
-//! Fallbacks (cases 46 and 53), in the async and the sync door, answers that are kept in the async one alone. More of them in `tests/fallback.rs` and `tests/cache.rs`.
+//! Fallbacks and answers that are kept (cases 46 and 53), in the async and the sync door. More of them in
+//! `tests/fallback.rs` and `tests/cache.rs`.
 
 use std::future::ready;
 use std::sync::Mutex;
@@ -33,7 +34,7 @@ async fn case_46_a_chain_is_tried_in_order_up_to_the_first_answer() {
         .fallback_sync(|_| step("second", Err("down, too")))
         .fallback_sync(|_| step("third", Ok("third")))
         .fallback_sync(|_| step("fourth", Ok("fourth")));
-    assert_eq!(chain.run_served().unwrap(), served, "the doors agree");
+    assert_eq!(chain.served().run().unwrap(), served, "the doors agree");
     assert_eq!((served.value, served.source), ("third", Source::Fallback { position: 2 }));
     assert_eq!(*order.lock().unwrap(), ["call", "second", "third", "call", "second", "third"]);
 }
@@ -56,6 +57,8 @@ async fn case_46_a_cached_value_that_looks_like_nothing_is_a_hit() {
     let answers = stormproof::Cache::<&str, _>::with_clock("answers", config, policy.clock()).unwrap();
     answers.insert("key", None::<u8>);
     let served = policy.call(|_| ready(Err::<Option<u8>, _>("down"))).cached(&answers, "key").served().await.unwrap();
+    assert_eq!((served.value, served.is_degraded()), (None, true));
+    let served = policy.call_sync(|_| Err::<Option<u8>, _>("down")).cached(&answers, "key").served().run().unwrap();
     assert_eq!((served.value, served.is_degraded()), (None, true));
 }
 

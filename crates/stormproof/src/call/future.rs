@@ -1,0 +1,152 @@
+//! A call that is awaited: its attempts, and around them what has kept earlier answers and what answers when it fails.
+//! Plain calls, which borrow their policy, and requests through tower, which own it, are the same future.
+
+use std::borrow::Borrow;
+use std::future::{Future, IntoFuture};
+use std::marker::PhantomData;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use pin_project_lite::pin_project;
+use stormproof_core::Instant;
+
+use super::{After, Asked, Calling, Cx, Hear, Said};
+use crate::answer::{Give, Served, Source};
+use crate::classify::Classify;
+use crate::error::Error;
+use crate::fallback::Falling;
+use crate::policy::Policy;
+use crate::run::Run;
+
+/// Begins the attempts of a call.
+pub(crate) trait Begin<P> {
+    type Attempt: Future;
+
+    /// The attempt with this number, which is given up at `until`.
+    fn begin(&mut self, policy: &P, number: u32, until: Instant) -> Self::Attempt;
+}
+
+/// A closure of the context begins the attempts.
+pub(crate) struct ByCx<F>(F);
+
+impl<'p, F, R> Begin<&'p Policy> for ByCx<F>
+where
+    F: FnMut(Cx<'p>) -> R,
+    R: IntoFuture,
+{
+    type Attempt = R::IntoFuture;
+
+    #[inline]
+    fn begin(&mut self, policy: &&'p Policy, number: u32, until: Instant) -> R::IntoFuture {
+        (self.0)(Cx::new(policy, number, until)).into_future()
+    }
+}
+
+pin_project! {
+    /// A call under way, and what stands around it.
+    pub(crate) struct Called<'p, P, Op, Fut, T, E, C, N, G>
+    where
+        P: Borrow<Policy>,
+        Fut: Future,
+    {
+        // Dropped first: an attempt is over before its place at the cache is another's.
+        #[pin]
+        run: Run<P, Fut>,
+        op: Op,
+        said: Said<C, N>,
+        after: After<'p, T, E>,
+        falling: Option<Box<Falling<'p, T, E>>>,
+        give: PhantomData<fn() -> G>,
+    }
+}
+
+impl<'p, P: Borrow<Policy>, Op, Fut: Future, T, E, C, N, G> Called<'p, P, Op, Fut, T, E, C, N, G> {
+    #[inline]
+    pub(crate) fn new(policy: P, op: Op, said: Said<C, N>, after: After<'p, T, E>) -> Self {
+        Self { run: Run::new(policy), op, said, after, falling: None, give: PhantomData }
+    }
+}
+
+impl<P, Op, T, E, C, N, G> Future for Called<'_, P, Op, Op::Attempt, T, E, C, N, G>
+where
+    P: Borrow<Policy>,
+    Op: Begin<P>,
+    Op::Attempt: Future<Output = Result<T, E>>,
+    C: Classify<T, E>,
+    N: Hear<T, E>,
+    G: Give<T>,
+{
+    type Output = Result<G::Output, Error<E>>;
+
+    #[inline]
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut this = self.project();
+        if this.falling.is_none() {
+            let result = loop {
+                match this.after.ask(this.run.policy(), &mut this.said.options, || cx.waker().clone()) {
+                    Asked::Call => {
+                        let begin = |policy: &P, number, until| this.op.begin(policy, number, until);
+                        let result = ready!(this.run.as_mut().poll(begin, this.said, G::HOLDS, cx));
+                        break result.map(|value| Served::new(value, Source::Call));
+                    }
+                    Asked::Wait(until) => ready!(this.run.as_mut().poll_wait(until, cx)),
+                    Asked::Ended(result) => break result,
+                }
+            };
+            match this.after.ended(result, this.run.policy(), &this.said.classifier) {
+                Ok(result) => {
+                    return Poll::Ready(
+                        result.map(|served| G::give(served, &this.said.classifier, || this.run.take_held())),
+                    );
+                }
+                Err(falling) => *this.falling = Some(falling),
+            }
+        }
+        let Some(falling) = this.falling else { return Poll::Pending };
+        let result = ready!(falling.poll(this.run.policy(), || this.after.kept(), cx));
+        *this.falling = None;
+        Poll::Ready(result.map(|served| G::give(served, &this.said.classifier, || this.run.take_held())))
+    }
+}
+
+pin_project! {
+    /// The future of a [`Calling`].
+    #[must_use = "a call does nothing until it is awaited"]
+    pub struct CallFuture<'p, F, R: IntoFuture, T, E, C, N, G> {
+        #[pin]
+        called: Called<'p, &'p Policy, ByCx<F>, R::IntoFuture, T, E, C, N, G>,
+    }
+}
+
+impl<'p, F, R, T, E, C, N, G> IntoFuture for Calling<'p, F, T, E, C, N, G>
+where
+    F: FnMut(Cx<'p>) -> R,
+    R: IntoFuture<Output = Result<T, E>>,
+    C: Classify<T, E>,
+    N: Hear<T, E>,
+    G: Give<T>,
+{
+    type Output = Result<G::Output, Error<E>>;
+    type IntoFuture = CallFuture<'p, F, R, T, E, C, N, G>;
+
+    #[inline]
+    fn into_future(self) -> Self::IntoFuture {
+        CallFuture { called: Called::new(self.policy, ByCx(self.op), self.said, self.after) }
+    }
+}
+
+impl<'p, F, R, T, E, C, N, G> Future for CallFuture<'p, F, R, T, E, C, N, G>
+where
+    F: FnMut(Cx<'p>) -> R,
+    R: IntoFuture<Output = Result<T, E>>,
+    C: Classify<T, E>,
+    N: Hear<T, E>,
+    G: Give<T>,
+{
+    type Output = Result<G::Output, Error<E>>;
+
+    #[inline]
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        self.project().called.poll(cx)
+    }
+}
