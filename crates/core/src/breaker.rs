@@ -304,6 +304,11 @@ impl CircuitBreaker {
         }
     }
 
+    /// Whether `permit` is a place among the probes of the present half-open circuit.
+    pub(crate) fn is_probing(&self, permit: &Permit) -> bool {
+        permit.is_probe() && self.published.0.word.load(Ordering::Acquire) >> FLAG_BITS == permit.generation
+    }
+
     /// The state at `now`: half-open as soon as the wait is over, though only an admission makes it so.
     pub fn state(&self, now: Instant) -> State {
         self.machine.lock().state(now)

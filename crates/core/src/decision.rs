@@ -121,6 +121,13 @@ pub enum Admission<'a, T> {
     Refused(Refusal<'a>),
 }
 
+impl<'a, T> From<Result<T, Refusal<'a>>> for Admission<'a, T> {
+    /// The answer to somebody who would not wait.
+    fn from(taken: Result<T, Refusal<'a>>) -> Self {
+        taken.map_or_else(Self::Refused, Self::Granted)
+    }
+}
+
 /// The answer to a queued caller that polls.
 #[derive(Debug)]
 #[must_use]

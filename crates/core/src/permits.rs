@@ -1,13 +1,12 @@
-//! What a call has taken from the stages and has to give back.
-
-#![expect(
-    clippy::inline_always,
-    reason = "what every call passes is one function, however often its parts are used elsewhere"
-)]
+//! What a call takes from the stages, waits for, and has to give back.
+//!
+//! Owns the order in which an attempt asks the stages, the queue that it may be in, and the two ways back: with a result
+//! or without one. When a call asks, and what follows from a refusal, is in [`crate::call`].
 
 use crate::Ticket;
-use crate::breaker::Permit;
+use crate::breaker::{Change, Permit};
 use crate::bulkhead::{Adjusted, Slot};
+use crate::decision::{Admission, Progress, Refusal};
 use crate::event::{Event, Kind};
 use crate::outcome::Verdict;
 use crate::policy::Policy;
@@ -36,6 +35,66 @@ impl Edge for NoEdge {
     fn wake(&mut self, _ticket: Ticket) {}
 }
 
+/// One asking: about which policy, at what time, and who carries out the answer.
+pub(crate) struct Turn<'p, 'e, E> {
+    pub(crate) policy: &'p Policy,
+    pub(crate) now: Instant,
+    pub(crate) edge: &'e mut E,
+}
+
+impl<E: Edge> Turn<'_, '_, E> {
+    #[inline]
+    pub(crate) fn emit(&mut self, kind: impl FnOnce() -> Kind) {
+        if self.edge.listens() {
+            self.edge.event(Event::new(self.now, self.policy.name.clone(), kind()));
+        }
+    }
+}
+
+/// The queues that a call may be in, in the order of the stages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Queue {
+    Slot,
+    Requests,
+    Tokens,
+}
+
+/// Why not everything could be taken.
+pub(crate) enum Missing<'p> {
+    Queued(Queue, Ticket),
+    Refused(Refusal<'p>),
+}
+
+/// How a wait in a queue goes on.
+pub(crate) enum Waiting<'p> {
+    /// Ask again then.
+    Until(Instant),
+    /// The wait is over without a grant.
+    Refused(Refusal<'p>),
+}
+
+impl Queue {
+    /// What a stage has granted, or where the call waits for it.
+    #[inline]
+    fn granted<T>(self, admission: Admission<'_, T>) -> Result<T, Missing<'_>> {
+        match admission {
+            Admission::Granted(token) => Ok(token),
+            Admission::Queued(ticket) => Err(Missing::Queued(self, ticket)),
+            Admission::Refused(refusal) => Err(Missing::Refused(refusal)),
+        }
+    }
+
+    /// Leaves the queue; those behind move up.
+    pub(crate) fn leave(self, ticket: Ticket, policy: &Policy, edge: &mut impl Edge) {
+        let woken = match self {
+            Self::Slot => policy.bulkhead.as_ref().map(|bulkhead| bulkhead.cancel(ticket)),
+            Self::Requests => policy.rate.as_ref().map(|limiter| limiter.cancel(ticket)),
+            Self::Tokens => policy.tokens.as_ref().map(|limiter| limiter.cancel(ticket)),
+        };
+        wake(edge, woken.unwrap_or_default());
+    }
+}
+
 /// What was taken for a call: a slot, requests and tokens, the breaker's permit. Given back by [`settle`](Self::settle)
 /// with a result or by [`release`](Self::release) without one; a second time does nothing.
 ///
@@ -49,6 +108,57 @@ pub struct Permits {
 }
 
 impl Permits {
+    /// Steps 2 and 3 of the fixed order: takes the slot, requests and tokens that are not there yet, or queues for them if
+    /// there is time `until` later.
+    #[inline]
+    pub(crate) fn take<'p>(
+        &mut self,
+        policy: &'p Policy,
+        now: Instant,
+        cost: u32,
+        until: Instant,
+    ) -> Result<(), Missing<'p>> {
+        if let (Some(bulkhead), None) = (&policy.bulkhead, &self.slot) {
+            let asked = if until > now { bulkhead.acquire(now) } else { bulkhead.try_acquire().into() };
+            self.slot = Some(Queue::Slot.granted(asked)?);
+        }
+        if let (Some(limiter), None) = (&policy.rate, &self.rate) {
+            self.rate = Some(Queue::Requests.granted(limiter.acquire(now, 1, until))?);
+        }
+        if let (Some(limiter), None) = (&policy.tokens, &self.tokens) {
+            self.tokens = Some(Queue::Tokens.granted(limiter.acquire(now, cost, until))?);
+        }
+        Ok(())
+    }
+
+    /// Takes what `ticket` waits for, if its turn has come.
+    pub(crate) fn poll<'p>(
+        &mut self,
+        turn: &mut Turn<'p, '_, impl Edge>,
+        queue: Queue,
+        ticket: Ticket,
+    ) -> Result<(), Waiting<'p>> {
+        let Turn { policy, now, .. } = *turn;
+        let limiter = match queue {
+            Queue::Slot => {
+                let Some(bulkhead) = &policy.bulkhead else { return Ok(()) };
+                self.slot = Some(granted(bulkhead.poll(now, ticket), turn.edge)?);
+                return Ok(());
+            }
+            Queue::Requests => &policy.rate,
+            Queue::Tokens => &policy.tokens,
+        };
+        let Some(limiter) = limiter else { return Ok(()) };
+        let reservation = granted(limiter.poll(now, ticket), turn.edge)?;
+        *(if queue == Queue::Requests { &mut self.rate } else { &mut self.tokens }) = Some(reservation);
+        Ok(())
+    }
+
+    /// A breaker's permit alone.
+    pub(crate) fn of(breaker: Option<Permit>) -> Self {
+        Self { breaker, ..Self::default() }
+    }
+
     /// What they were taken for begins.
     #[inline]
     pub(crate) fn begin(&mut self, now: Instant) {
@@ -60,62 +170,46 @@ impl Permits {
     /// Gives everything back with the result of what was called. Requests that were made stay spent; tokens are
     /// corrected to what was really used.
     pub fn settle(&mut self, policy: &Policy, now: Instant, verdict: &Verdict<'_>, edge: &mut impl Edge) {
-        self.settle_breaker(policy, now, verdict, edge);
-        self.settle_attempt(policy, now, verdict, edge);
+        self.settle_all(&mut Turn { policy, now, edge }, verdict);
     }
 
-    /// The same, where it is part of every call.
-    #[inline(always)]
-    pub(crate) fn settle_all(&mut self, policy: &Policy, now: Instant, verdict: &Verdict<'_>, edge: &mut impl Edge) {
-        self.settle_breaker(policy, now, verdict, edge);
-        self.settle_attempt(policy, now, verdict, edge);
+    #[inline]
+    pub(crate) fn settle_all(&mut self, turn: &mut Turn<'_, '_, impl Edge>, verdict: &Verdict<'_>) {
+        self.settle_breaker(turn, verdict);
+        self.settle_attempt(turn, verdict);
     }
 
-    #[inline(always)]
-    pub(crate) fn settle_breaker(
-        &mut self,
-        policy: &Policy,
-        now: Instant,
-        verdict: &Verdict<'_>,
-        edge: &mut impl Edge,
-    ) {
-        let (Some(stage), Some(permit)) = (&policy.breaker, &mut self.breaker) else { return };
-        if let Some(change) = stage.settle(permit, now, verdict) {
-            emit(policy, now, edge, || Kind::of_change(stage.name(), change));
-        }
-        self.breaker = None;
-    }
-
-    #[inline(always)]
-    pub(crate) fn settle_attempt(
-        &mut self,
-        policy: &Policy,
-        now: Instant,
-        verdict: &Verdict<'_>,
-        edge: &mut impl Edge,
-    ) {
-        if let (Some(used), Some(stage), Some(tokens)) = (verdict.used, &policy.tokens, &mut self.tokens) {
-            wake(edge, stage.settle(now, tokens, used));
-        }
-        self.observe(policy, now, verdict, edge);
-        self.spend(policy, edge);
-    }
-
-    /// Tells an adaptive bulkhead how long it took.
-    #[inline(always)]
-    fn observe(&self, policy: &Policy, now: Instant, verdict: &Verdict<'_>, edge: &mut impl Edge) {
-        if policy.bulkhead.as_ref().is_some_and(|stage| stage.adapts()) {
-            self.measure(policy, now, verdict, edge);
+    #[inline]
+    pub(crate) fn settle_breaker(&mut self, turn: &mut Turn<'_, '_, impl Edge>, verdict: &Verdict<'_>) {
+        let (Some(stage), Some(mut permit)) = (&turn.policy.breaker, self.breaker.take()) else { return };
+        if let Some(change) = stage.settle(&mut permit, turn.now, verdict) {
+            turn.emit(|| Kind::of_change(stage.name(), change));
         }
     }
 
-    #[cold]
-    fn measure(&self, policy: &Policy, now: Instant, verdict: &Verdict<'_>, edge: &mut impl Edge) {
-        let (Some(stage), Some(slot)) = (&policy.bulkhead, &self.slot) else { return };
-        let Some(Adjusted { wake, told }) = stage.observe(now, slot, verdict) else { return };
-        self::wake(edge, wake);
+    #[inline]
+    pub(crate) fn settle_attempt(&mut self, turn: &mut Turn<'_, '_, impl Edge>, verdict: &Verdict<'_>) {
+        self.correct(turn, verdict);
+        self.observe(turn, verdict);
+        self.spend(turn.policy, turn.edge);
+    }
+
+    /// Corrects the tokens to what was really used, if that is known.
+    #[inline]
+    pub(crate) fn correct(&mut self, turn: &mut Turn<'_, '_, impl Edge>, verdict: &Verdict<'_>) {
+        if let (Some(used), Some(stage), Some(tokens)) = (verdict.used, &turn.policy.tokens, &mut self.tokens) {
+            wake(turn.edge, stage.settle(turn.now, tokens, used));
+        }
+    }
+
+    /// Tells an adaptive bulkhead how the work in the slot ended.
+    #[inline]
+    pub(crate) fn observe(&self, turn: &mut Turn<'_, '_, impl Edge>, verdict: &Verdict<'_>) {
+        let (Some(stage), Some(slot)) = (&turn.policy.bulkhead, &self.slot) else { return };
+        let Some(Adjusted { wake, told }) = stage.observe(turn.now, slot, verdict) else { return };
+        self::wake(turn.edge, wake);
         if let Some((from, to)) = told {
-            emit(policy, now, edge, || Kind::LimitChanged { bulkhead: stage.name().clone(), from, to });
+            turn.emit(|| Kind::LimitChanged { bulkhead: stage.name().clone(), from, to });
         }
     }
 
@@ -123,43 +217,27 @@ impl Permits {
     #[inline]
     fn spend(&mut self, policy: &Policy, edge: &mut impl Edge) {
         (self.rate, self.tokens) = (None, None);
-        self.release_slot(policy, edge);
+        if let (Some(stage), Some(mut slot)) = (&policy.bulkhead, self.slot.take()) {
+            wake(edge, stage.release(&mut slot));
+        }
     }
 
     /// Gives everything back after something was called but has no result (cancelled, hung up): it counts neither way.
     pub fn abandon(&mut self, policy: &Policy, edge: &mut impl Edge) {
-        self.release_breaker(policy);
+        if let (Some(stage), Some(mut permit)) = (&policy.breaker, self.breaker.take()) {
+            stage.release(&mut permit);
+        }
         self.spend(policy, edge);
     }
 
     /// Gives everything back as if it had not been taken: nothing was called.
     pub fn release(&mut self, policy: &Policy, edge: &mut impl Edge) {
-        self.release_breaker(policy);
-        self.refund(policy, edge);
-    }
-
-    fn release_breaker(&mut self, policy: &Policy) {
-        if let (Some(stage), Some(mut permit)) = (&policy.breaker, self.breaker.take()) {
-            stage.release(&mut permit);
+        for (stage, reservation) in [(&policy.tokens, &mut self.tokens), (&policy.rate, &mut self.rate)] {
+            if let (Some(stage), Some(mut reservation)) = (stage, reservation.take()) {
+                wake(edge, stage.release(&mut reservation));
+            }
         }
-    }
-
-    /// Gives back slot, requests and tokens of an attempt that does not take place.
-    pub(crate) fn refund(&mut self, policy: &Policy, edge: &mut impl Edge) {
-        if let (Some(stage), Some(mut tokens)) = (&policy.tokens, self.tokens.take()) {
-            wake(edge, stage.release(&mut tokens));
-        }
-        if let (Some(stage), Some(mut requests)) = (&policy.rate, self.rate.take()) {
-            wake(edge, stage.release(&mut requests));
-        }
-        self.release_slot(policy, edge);
-    }
-
-    #[inline]
-    fn release_slot(&mut self, policy: &Policy, edge: &mut impl Edge) {
-        if let (Some(stage), Some(mut slot)) = (&policy.bulkhead, self.slot.take()) {
-            wake(edge, stage.release(&mut slot));
-        }
+        self.abandon(policy, edge);
     }
 
     /// Whether nothing is held.
@@ -168,16 +246,34 @@ impl Permits {
     }
 }
 
+/// Step 4 of the fixed order: takes the breaker's permit.
 #[inline]
-pub(crate) fn wake(edge: &mut impl Edge, tickets: impl IntoIterator<Item = Ticket>) {
-    for ticket in tickets {
-        edge.wake(ticket);
+pub(crate) fn admit<'p>(turn: &mut Turn<'p, '_, impl Edge>, permit: &mut Option<Permit>) -> Result<(), Refusal<'p>> {
+    if let Some(breaker) = &turn.policy.breaker {
+        let permit = permit.insert(breaker.admit(turn.now)?);
+        if let Some(transition) = breaker.transition(permit) {
+            turn.emit(|| Kind::of_change(breaker.name(), Change::Moved(transition)));
+        }
+    }
+    Ok(())
+}
+
+/// What a queue has granted, or how the wait goes on. Wakes the callers whose turn has come.
+fn granted<'p, T>(
+    (progress, woken): (Progress<'p, T>, Vec<Ticket>),
+    edge: &mut impl Edge,
+) -> Result<T, Waiting<'p>> {
+    wake(edge, woken);
+    match progress {
+        Progress::Granted(token) => Ok(token),
+        Progress::Waiting { until } => Err(Waiting::Until(until)),
+        Progress::Refused(refusal) => Err(Waiting::Refused(refusal)),
     }
 }
 
 #[inline]
-pub(crate) fn emit(policy: &Policy, at: Instant, edge: &mut impl Edge, kind: impl FnOnce() -> Kind) {
-    if edge.listens() {
-        edge.event(Event::new(at, policy.name.clone(), kind()));
+fn wake(edge: &mut impl Edge, tickets: impl IntoIterator<Item = Ticket>) {
+    for ticket in tickets {
+        edge.wake(ticket);
     }
 }

@@ -110,11 +110,14 @@ pub enum Stop {
     NoRetry,
     /// A stage refused the next attempt.
     Refused,
+    /// What is called could not be made ready for the next attempt.
+    Unready,
 }
 
 impl Stop {
     /// Those that a policy with retries can have, in the order of their counters.
-    const COUNTED: [Self; 5] = [Self::NotRetryable, Self::Exhausted, Self::Deadline, Self::BudgetDenied, Self::Refused];
+    const COUNTED: [Self; 6] =
+        [Self::NotRetryable, Self::Exhausted, Self::Deadline, Self::BudgetDenied, Self::Refused, Self::Unready];
 
     /// The reason in snake case, as events and metrics write it.
     pub const fn as_str(self) -> &'static str {
@@ -125,6 +128,20 @@ impl Stop {
             Self::BudgetDenied => "budget_denied",
             Self::NoRetry => "no_retry",
             Self::Refused => "refused",
+            Self::Unready => "unready",
+        }
+    }
+
+    /// The reason in words, as messages to people have it.
+    pub const fn text(self) -> &'static str {
+        match self {
+            Self::NotRetryable => "a retry would not help",
+            Self::Exhausted => "all retries used",
+            Self::Deadline => "no time for a retry",
+            Self::BudgetDenied => "retry budget used up",
+            Self::NoRetry => "not retried",
+            Self::Refused => "the next attempt was refused",
+            Self::Unready => "not ready to be called",
         }
     }
 }

@@ -5,9 +5,10 @@
 use std::time::Duration;
 
 use stormproof_core::breaker::{self, Scope};
+use stormproof_core::retry::Stop;
 use stormproof_core::{
     Backoff, Call, Edge, End, Input, Instant, Jitter, Limit, NoEdge, Outcome, Policy, Step, Ticket, Trip, Verdict,
-    bulkhead, latency, policy, rate, retry,
+    budget, bulkhead, latency, policy, rate, retry,
 };
 
 fn ms(n: u64) -> Duration {
@@ -218,4 +219,94 @@ fn a_head_of_the_queue_that_runs_out_of_time_wakes_the_next() {
     let _ = limiter.settle(at(0), &mut dear, 20);
     assert!(matches!(head.next(&policy, at(200), Input::Resume, &mut edge), Step::Done(End::TimedOut(..))));
     assert_eq!(edge.0, [ticket]);
+}
+
+/// A policy of which everything can be seen to be taken.
+fn everything() -> Policy {
+    policy(policy::Config {
+        deadline: Some(ms(1_000)),
+        attempt_timeout: Some(ms(100)),
+        retry: Some(retry::Config { backoff: Backoff::constant(ms(1)).jitter(Jitter::None), ..Default::default() }),
+        budget: Some(budget::Config::default()),
+        breaker: Some(breaker::Config { trip: vec![Trip::consecutive(1)], ..Default::default() }),
+        bulkhead: Some(one_at_a_time()),
+        rate: Some(rate::Config { per: Duration::from_secs(86_400), ..Default::default() }),
+        latency: Some(latency::Config::default()),
+        ..Default::default()
+    })
+}
+
+fn readying(policy: &Policy) -> Call {
+    let mut call = begin(policy, at(0));
+    call.readies();
+    assert!(matches!(resume(&mut call, policy, at(0)), Step::Ready { number: 1, until } if until == at(1_000)));
+    call
+}
+
+#[test]
+fn an_attempt_begins_when_what_it_calls_is_ready() {
+    let policy = everything();
+    let mut call = readying(&policy);
+    assert_eq!((call.attempts(), policy.bulkhead.as_ref().unwrap().stats().active), (0, 1), "it has its slot");
+    let (breaker, budget) = (policy.breaker.as_ref().unwrap(), policy.budget.as_ref().unwrap());
+    assert_eq!((breaker.stats(at(0)).ignored, budget.stats(at(0)).calls), (0, 0));
+    // The wait is no part of the attempt: its time begins now.
+    let Step::Attempt { number: 1, limit, .. } = resume(&mut call, &policy, at(500)) else { panic!() };
+    assert_eq!(limit, at(600));
+    assert_eq!(budget.stats(at(500)).calls, 1);
+    let done = call.next(&policy, at(510), Input::Finished(1, Verdict::success()), &mut NoEdge);
+    assert!(matches!(done, Step::Done(End::Finished(None))));
+    assert_eq!(policy.latency.as_ref().unwrap().sum(), ms(10));
+}
+
+#[test]
+fn what_cannot_be_called_costs_nothing() {
+    let policy = everything();
+    let mut call = readying(&policy);
+    let done = call.next(&policy, at(3), Input::Unready(1), &mut NoEdge);
+    assert!(matches!(done, Step::Done(End::Finished(Some(Stop::Unready)))));
+    let stats = policy.breaker.as_ref().unwrap().stats(at(3));
+    assert_eq!((call.attempts(), stats.successes + stats.failures + stats.ignored), (0, 0));
+    assert_eq!(policy.budget.as_ref().unwrap().stats(at(3)).calls, 0);
+    let slots = policy.bulkhead.as_ref().unwrap().stats();
+    assert_eq!((slots.active, policy.rate.as_ref().unwrap().stats(at(3)).available), (0, 10));
+    assert_eq!(policy.latency.as_ref().unwrap().count(), 0);
+}
+
+#[test]
+fn a_wait_to_be_ready_ends_with_the_call() {
+    let policy = everything();
+    let mut call = readying(&policy);
+    assert!(matches!(resume(&mut call, &policy, at(1_000)), Step::Done(End::TimedOut(Limit::Call, Stop::Deadline))));
+    assert_eq!((call.attempts(), policy.breaker.as_ref().unwrap().stats(at(1_000)).failures), (0, 0));
+    assert_eq!(policy.bulkhead.as_ref().unwrap().stats().active, 0);
+
+    let mut dropped = readying(&policy);
+    dropped.abandon(&policy, &mut NoEdge);
+    assert_eq!(policy.bulkhead.as_ref().unwrap().stats().active, 0);
+    assert_eq!(policy.rate.as_ref().unwrap().stats(at(0)).available, 10, "nothing was called");
+}
+
+#[test]
+fn a_circuit_that_opens_during_the_wait_to_be_ready_refuses() {
+    let policy = everything();
+    let mut call = readying(&policy);
+    let breaker = policy.breaker.as_ref().unwrap();
+    let mut permit = breaker.admit(at(1)).unwrap();
+    breaker.settle(&mut permit, at(1), &Verdict::failure("E"));
+    assert!(matches!(resume(&mut call, &policy, at(2)), Step::Done(End::Refused(_))));
+    assert_eq!((call.attempts(), policy.bulkhead.as_ref().unwrap().stats().active), (0, 0));
+}
+
+#[test]
+fn an_answer_that_counts_neither_way_is_counted_as_not_retryable() {
+    let policy = policy(policy::Config { retry: Some(retry::Config::default()), ..Default::default() });
+    for input in [Input::Finished(1, Verdict::ignored("ClientError")), Input::Answered(1, Outcome::Ignored)] {
+        let mut call = begin(&policy, at(0));
+        let _ = resume(&mut call, &policy, at(0));
+        let done = call.next(&policy, at(0), input, &mut NoEdge);
+        assert!(matches!(done, Step::Done(End::Finished(Some(Stop::NotRetryable)))));
+    }
+    let snapshot = policy.retry.unwrap().snapshot(&"tests".into());
+    assert_eq!(snapshot.get("gave_up", "not_retryable"), Some(2.0));
 }

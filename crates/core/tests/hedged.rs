@@ -35,7 +35,9 @@ fn drive(policy: &Policy, begun: Instant, mut takes: impl FnMut(u32) -> Duration
                 running.retain(|(running, _)| *running != number);
                 input = Input::Resume;
             }
-            Step::Queued { until, .. } | Step::BackOff { until } => (now, input) = (until, Input::Resume),
+            Step::Queued { until, .. } | Step::BackOff { until } | Step::Ready { until, .. } => {
+                (now, input) = (until, Input::Resume)
+            }
             Step::Done(_) => return (now, call.attempts()),
         }
     }

@@ -8,7 +8,7 @@ use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
 use std::time::Duration;
 
-use stormproof_core::{self as core, Edge, Event, Input, Instant, Policy, Step, Ticket};
+use stormproof_core::{self as core, Edge, Event, Input, Instant, Limit, Policy, Step, Ticket};
 
 use crate::reply::Reply;
 use crate::trace::{CallTrace, End};
@@ -310,6 +310,7 @@ impl<'p, O: Operation> Driver<'p, O> {
                     }
                     self.schedule(until, number, What::Resume(steps));
                 }
+                Step::Ready { .. } => continue,
                 Step::Cancel { number: attempt } => {
                     assert!(client.stop(attempt).is_some(), "attempt {attempt} is not under way");
                     continue;
@@ -322,7 +323,7 @@ impl<'p, O: Operation> Driver<'p, O> {
                 Step::BackOff { until } => self.schedule(until, number, What::Resume(steps)),
                 Step::Done(end) => {
                     assert!(client.running.is_empty(), "attempts outlive their call: {client:?}");
-                    client.over = Some((conclude(&end, client.last), self.now));
+                    client.over = Some((conclude(&end, client.last, client.call.timed_out()), self.now));
                 }
             }
             break;
@@ -373,7 +374,7 @@ impl<'p, O: Operation> Driver<'p, O> {
 }
 
 /// The end of a call as its caller sees it.
-fn conclude(end: &core::End<'_>, last: Option<Reply>) -> End {
+fn conclude(end: &core::End<'_>, last: Option<Reply>, timed_out: Option<Limit>) -> End {
     if last.is_some_and(|reply| !reply.is_error()) {
         return End::Ok;
     }
@@ -383,7 +384,7 @@ fn conclude(end: &core::End<'_>, last: Option<Reply>) -> End {
             Some(kind) => End::Failed { kind, stop: stop.unwrap_or(core::retry::Stop::NotRetryable) },
             None => End::Ok,
         },
-        core::End::Refused(refusal) => End::refused(refusal.to_refused(), last_error),
+        core::End::Refused(refusal) => End::refused(refusal.to_refused(), last_error, timed_out),
         core::End::TimedOut(limit, stop) => End::TimedOut { limit: *limit, stop: *stop, last: last_error },
     }
 }

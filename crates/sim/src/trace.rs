@@ -29,8 +29,10 @@ pub enum End {
         retry_after: Duration,
         /// The failure that opened the circuit.
         cause: Option<Box<str>>,
-        /// The kind of the last attempt's error.
+        /// The kind of the last error of an attempt that ended by itself.
         last: Option<&'static str>,
+        /// The limit that the last attempt ran out of, if it did.
+        timed_out: Option<Limit>,
     },
     /// Time ran out.
     TimedOut {
@@ -49,9 +51,9 @@ pub enum End {
 
 impl End {
     /// A refusal as an end.
-    pub fn refused(refused: Refused, last: Option<&'static str>) -> Self {
+    pub fn refused(refused: Refused, last: Option<&'static str>, timed_out: Option<Limit>) -> Self {
         let Refused { stage, name, reason, retry_after, cause, .. } = refused;
-        Self::Refused { stage, name, reason, retry_after, cause, last }
+        Self::Refused { stage, name, reason, retry_after, cause, last, timed_out }
     }
 
     /// Why a stage refused, if one did.

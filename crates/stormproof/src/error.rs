@@ -24,7 +24,7 @@ use stormproof_core::{Limit, Name, Refused, Stage};
 #[non_exhaustive]
 pub enum Error<E> {
     /// The operation failed, and no further attempt was made.
-    #[error("{error} ({}, attempts: {attempts})", stop.as_str())]
+    #[error("{error} ({}, attempts: {attempts})", stop.text())]
     Failed {
         /// The operation's own error, of the last attempt.
         #[source]
@@ -41,8 +41,10 @@ pub enum Error<E> {
     Refused {
         /// Which stage, why, and when to come back.
         refused: Refused,
-        /// The last attempt's error, if there was an attempt.
+        /// The last error of an attempt that ended by itself, if there was one.
         last: Option<E>,
+        /// The limit that the last attempt ran out of, if it did: then `last` is of an attempt before it.
+        timed_out: Option<Limit>,
         /// Attempts made.
         attempts: u32,
     },
@@ -130,7 +132,9 @@ impl<E> Error<E> {
             Self::Failed { error, stop, attempts, elapsed } => {
                 Error::Failed { error: change(error), stop, attempts, elapsed }
             }
-            Self::Refused { refused, last, attempts } => Error::Refused { refused, last: last.map(change), attempts },
+            Self::Refused { refused, last, timed_out, attempts } => {
+                Error::Refused { refused, last: last.map(change), timed_out, attempts }
+            }
             Self::TimedOut { policy, limit, stop, last, attempts, elapsed } => {
                 Error::TimedOut { policy, limit, stop, last: last.map(change), attempts, elapsed }
             }
@@ -149,12 +153,13 @@ impl<E> Error<E> {
         }
     }
 
-    /// Whether time ran out.
+    /// Whether time ran out: that of the call, or that of its last attempt.
     pub fn is_timeout(&self) -> bool {
         match self {
             Self::TimedOut { .. } => true,
+            Self::Refused { timed_out, .. } => timed_out.is_some(),
             Self::AllFailed { causes } => causes.first().is_some_and(Self::is_timeout),
-            Self::Failed { .. } | Self::Refused { .. } => false,
+            Self::Failed { .. } => false,
         }
     }
 

@@ -65,9 +65,9 @@ impl<E> Error<E> {
         E: From<Interrupted>,
     {
         match self {
-            Self::Failed { error, .. } | Self::Refused { last: Some(error), .. } => error,
-            Self::Refused { refused, last: None, attempts } => {
-                Interrupted(Error::Refused { refused, last: None, attempts }).into()
+            Self::Failed { error, .. } | Self::Refused { last: Some(error), timed_out: None, .. } => error,
+            Self::Refused { refused, timed_out, attempts, .. } => {
+                Interrupted(Error::Refused { refused, last: None, timed_out, attempts }).into()
             }
             Self::TimedOut { policy, limit, stop, attempts, elapsed, .. } => {
                 Interrupted(Error::TimedOut { policy, limit, stop, last: None, attempts, elapsed }).into()
@@ -84,7 +84,9 @@ impl<E> From<Interrupted> for Error<E> {
     fn from(interrupted: Interrupted) -> Self {
         match interrupted.0 {
             Error::Failed { error, .. } => match error {},
-            Error::Refused { refused, attempts, .. } => Self::Refused { refused, last: None, attempts },
+            Error::Refused { refused, timed_out, attempts, .. } => {
+                Self::Refused { refused, last: None, timed_out, attempts }
+            }
             Error::TimedOut { policy, limit, stop, attempts, elapsed, .. } => {
                 Self::TimedOut { policy, limit, stop, last: None, attempts, elapsed }
             }

@@ -189,6 +189,11 @@ impl<P: Borrow<Policy>, Fut: Future> Run<P, Fut> {
                     }
                     continue;
                 }
+                // What an operation needs is ready at any time.
+                Step::Ready { .. } => {
+                    step = resume(call, core, now, &mut edge);
+                    continue;
+                }
                 Step::Queued { ticket, until } => {
                     // Park first, then ask again: the ticket may have been granted in between.
                     if parked_now != Some(ticket) {
@@ -276,7 +281,8 @@ pub(crate) fn conclude<T, E>(
     let (limit, stop) = match (end, last) {
         (End::Finished(stop), Some(error)) => return finish(call, now, Err(error), stop),
         (End::Refused(refusal), last) => {
-            return Err(Error::Refused { refused: refusal.to_refused(), last, attempts });
+            let timed_out = call.timed_out();
+            return Err(Error::Refused { refused: refusal.to_refused(), last, timed_out, attempts });
         }
         (End::TimedOut(limit, stop), last) => {
             let (policy, elapsed) = (policy.name().to_string(), now.since(call.started()));

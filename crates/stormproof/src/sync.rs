@@ -175,8 +175,8 @@ impl<'p> Running<'p> {
                     last = Some(result);
                     continue;
                 }
-                // Not reached: what runs here has ended when the core hears of anything.
-                Step::Cancel { .. } => {
+                // Not reached: what runs here has ended when the core hears of anything, and is ready at any time.
+                Step::Cancel { .. } | Step::Ready { .. } => {
                     step = self.call.next(core, now, Input::Resume, &mut edge);
                     continue;
                 }

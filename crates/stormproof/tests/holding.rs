@@ -3,7 +3,9 @@
 #![cfg(test)]
 #![allow(clippy::float_cmp, reason = "the numbers are exact")]
 
-use stormproof::{Policy, Verdict, breaker, bulkhead};
+use std::time::Duration;
+
+use stormproof::{Cx, Policy, Verdict, breaker, bulkhead, hedge, rate};
 
 fn policy() -> Policy {
     let bulkhead = bulkhead::Config { max_concurrent: 1, max_queue: 0, ..Default::default() };
@@ -44,6 +46,47 @@ async fn a_value_that_is_a_failure_counts_at_once_and_keeps_its_slot_to_the_end(
     assert_eq!(policy.snapshots()[0].get("calls", "failure"), Some(1.0));
 
     assert_eq!((failing().await, active(&policy)), (Ok(503), 0.0));
+}
+
+fn judge<'a>(result: Result<&'a u32, &'a &'static str>) -> Verdict<'a> {
+    if result == Ok(&200) { Verdict::success() } else { Verdict::failure("ServerError") }
+}
+
+/// A failure is followed at once by another attempt, in the only slot.
+#[tokio::test]
+async fn a_failure_leaves_its_slot_to_the_hedge_though_the_call_is_to_hold() {
+    for first in [Ok(503), Err("down")] {
+        for answer in [200, 504] {
+            let hedge = hedge::Config::from(Duration::MAX);
+            let bulkhead = bulkhead::Config { max_concurrent: 1, max_queue: 0, ..Default::default() };
+            let policy = Policy::builder("tests").bulkhead(bulkhead).hedge(hedge).build().unwrap();
+            let operation = |cx: Cx<'_>| std::future::ready(if cx.attempt() == 1 { first } else { Ok(answer) });
+            assert_eq!(policy.call(operation).classify_with(judge).await, Ok(answer));
+            let (held_answer, held) = policy.call(operation).classify_with(judge).hold().await.unwrap();
+            assert_eq!((held_answer, active(&policy)), (answer, 1.0), "the last word keeps the slot, good or bad");
+            drop(held);
+            assert_eq!(active(&policy), 0.0);
+
+            let operation = |cx: Cx<'_>| if cx.attempt() == 1 { first } else { Ok(answer) };
+            let (held_answer, held) = policy.call_sync(operation).classify_with(judge).hold().run().unwrap();
+            assert_eq!((held_answer, active(&policy)), (answer, 1.0));
+            drop(held);
+        }
+    }
+}
+
+/// Another hedge is not possible, and the answer is not lost for having been prepared to go.
+#[tokio::test]
+async fn a_failure_keeps_its_slot_when_no_hedge_can_start() {
+    let hedge = hedge::Config::from(Duration::MAX);
+    let bulkhead = bulkhead::Config { max_concurrent: 1, max_queue: 0, ..Default::default() };
+    let rate = rate::Config { rate: 1, per: Duration::from_secs(86_400), burst: Some(1), ..Default::default() };
+    let policy = Policy::builder("tests").bulkhead(bulkhead).hedge(hedge).rate(rate).build().unwrap();
+    let call = policy.call(|_| async { Ok::<_, &str>(503) }).classify_with(|_| Verdict::failure("ServerError"));
+    let (status, held) = call.hold().await.unwrap();
+    assert_eq!((status, active(&policy)), (503, 1.0));
+    drop(held);
+    assert_eq!(active(&policy), 0.0);
 }
 
 #[tokio::test]

@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use crate::breaker::Scope;
-use crate::call::{Call, End, Phase, Step, TIMED_OUT, Turn, Whose};
+use crate::call::{Call, End, Phase, Step, TIMED_OUT};
 use crate::decision::{Reason, Refusal, Stage};
 use crate::event::Kind;
 use crate::outcome::Verdict;
-use crate::permits::Edge;
+use crate::permits::{Edge, Permits, Turn};
 use crate::retry::{Decision, Stop};
 use crate::time::Instant;
 use crate::timeout::Limit;
@@ -22,7 +22,6 @@ impl Call {
         counted: &Verdict<'_>,
         limit: Option<Limit>,
     ) -> Step<'p> {
-        self.first.number = 0;
         let (mut error, mut refused) = (verdict.kind, None);
         let stop = match self.decide(turn, verdict) {
             Ok((delay, until)) => match self.refused_then(turn, until) {
@@ -32,7 +31,7 @@ impl Call {
                 }
                 // Last, so that a retry is paid for only if it takes place.
                 Ok(until) if turn.policy.budget.as_ref().is_none_or(|budget| budget.withdraw(turn.now)) => {
-                    self.first.permits.settle_attempt(turn.policy, turn.now, counted, turn.edge);
+                    self.lanes.first.permits.settle_attempt(turn, counted);
                     let (retry, delay) = (self.retries.saturating_add(1), delay.max(until.since(turn.now)));
                     turn.emit(|| Kind::RetryAttempted { retry, delay, error: error.into() });
                     return self.back_off(turn, delay, until);
@@ -42,7 +41,7 @@ impl Call {
             Err(stop) => stop,
         };
         if !self.keeps || limit.is_some() {
-            self.first.permits.settle_attempt(turn.policy, turn.now, counted, turn.edge);
+            self.lanes.first.permits.settle_attempt(turn, counted);
         }
         self.gave_up(turn, stop, error);
         // An operation that failed before has failed, however its last attempt counts.
@@ -57,9 +56,7 @@ impl Call {
 
     fn decide(&self, turn: &Turn<'_, '_, impl Edge>, verdict: &Verdict<'_>) -> Result<(Duration, Instant), Stop> {
         let Some(retry) = &turn.policy.retry else { return Err(Stop::NoRetry) };
-        // The longest patience that a server has asked for in this round.
-        let hint = verdict.retry_after.map(|hint| hint.max(self.not_before.since(turn.now)));
-        let hint = hint.or_else(|| Some(self.not_before.since(turn.now)).filter(|hint| !hint.is_zero()));
+        let hint = Some(self.not_before.since(turn.now)).filter(|hint| !hint.is_zero());
         let verdict = &Verdict { retry_after: hint, ..*verdict };
         match retry.decide(turn.now, self.retries, self.previous_delay, verdict, self.deadline) {
             Decision::Retry { delay, until } => Ok((delay, until)),
@@ -73,8 +70,7 @@ impl Call {
         }
         self.retries = self.retries.saturating_add(1);
         self.previous_delay = delay;
-        self.phase = Phase::BackingOff;
-        self.until = until;
+        (self.phase, self.until, self.lanes.first.number) = (Phase::Idle, until, 0);
         Step::BackOff { until }
     }
 
@@ -84,6 +80,15 @@ impl Call {
         }
         let attempts = self.attempts;
         turn.emit(|| Kind::GaveUp { stop, attempts, error: error.into() });
+    }
+
+    /// Why an answer that is neither success nor failure is the last one. It is counted like a failure that is not retried,
+    /// but nobody is told: it is not rare, and nothing failed.
+    #[cold]
+    pub(super) fn not_retryable(&self, turn: &Turn<'_, '_, impl Edge>) -> Stop {
+        let Some(retry) = &turn.policy.retry else { return Stop::NoRetry };
+        retry.count_stop(Stop::NotRetryable);
+        Stop::NotRetryable
     }
 
     /// When a retry that is due at `until` can be, or the refusal that it would meet for certain: nobody waits for that.
@@ -105,16 +110,31 @@ impl Call {
         }
     }
 
+    /// The limit that the deadline is.
+    pub(super) fn limit(&self) -> Limit {
+        if self.deadline < self.own_deadline { Limit::Inherited } else { Limit::Call }
+    }
+
+    /// Counts that the call ran out of this time, and says so.
+    pub(super) fn count_time_out(&self, turn: &mut Turn<'_, '_, impl Edge>, limit: Limit) {
+        let after = turn.now.since(self.started);
+        turn.policy.timed_out.count(limit);
+        turn.emit(|| Kind::TimedOut { limit, after });
+    }
+
     /// The deadline passed outside an attempt.
     #[cold]
-    pub(super) fn timed_out<'p>(&mut self, turn: &mut Turn<'p, '_, impl Edge>) -> Step<'p> {
-        let limit = if self.whose == Whose::Own { Limit::Call } else { Limit::Inherited };
-        let after = turn.now.since(self.started);
-        turn.timed_out(limit, after);
-        if self.attempts > 0 {
-            self.gave_up(turn, Stop::Deadline, TIMED_OUT);
-        }
-        self.stopped_outside(turn, TIMED_OUT, End::TimedOut(limit, Stop::Deadline))
+    pub(super) fn out_of_time<'p>(&mut self, turn: &mut Turn<'p, '_, impl Edge>) -> Step<'p> {
+        let limit = self.limit();
+        self.count_time_out(turn, limit);
+        self.stop_outside(turn, Stop::Deadline, TIMED_OUT, End::TimedOut(limit, Stop::Deadline))
+    }
+
+    /// What was to be called cannot be called.
+    #[cold]
+    pub(super) fn never_ready<'p>(&mut self, turn: &mut Turn<'p, '_, impl Edge>) -> Step<'p> {
+        let stop = Stop::Unready;
+        self.stop_outside(turn, stop, stop.as_str(), End::Finished(Some(stop)))
     }
 
     #[cold]
@@ -128,10 +148,7 @@ impl Call {
         if refusal.stage != Stage::Breaker {
             turn.emit(|| Kind::of_refusal(&refusal));
         }
-        if self.attempts > 0 {
-            self.gave_up(turn, Stop::Refused, refusal.reason.as_str());
-        }
-        self.stopped_outside(turn, refusal.reason.as_str(), End::Refused(refusal))
+        self.stop_outside(turn, Stop::Refused, refusal.reason.as_str(), End::Refused(refusal))
     }
 
     /// In place of a refusal the wait for a half-open circuit, if the policy says so: at the price of a retry.
@@ -146,7 +163,7 @@ impl Call {
         if turn.policy.budget.as_ref().is_some_and(|budget| !budget.withdraw(turn.now)) {
             return None;
         }
-        self.first.permits.refund(turn.policy, turn.edge);
+        self.lanes.first.permits.release(turn.policy, turn.edge);
         let delay = until.since(turn.now);
         turn.emit(|| Kind::HalfOpenAwaited { breaker: breaker.name().clone(), delay });
         retry.count_wait();
@@ -154,24 +171,37 @@ impl Call {
     }
 
     /// Ends between attempts. An operation whose attempts failed has failed; one without attempts says nothing.
-    fn stopped_outside<'p>(&mut self, turn: &mut Turn<'p, '_, impl Edge>, kind: &str, end: End<'p>) -> Step<'p> {
-        self.first.permits.refund(turn.policy, turn.edge);
-        let verdict = if self.attempts > 0 { Verdict::failure(kind) } else { Verdict::ignored(kind) };
+    fn stop_outside<'p>(
+        &mut self,
+        turn: &mut Turn<'p, '_, impl Edge>,
+        stop: Stop,
+        kind: &str,
+        end: End<'p>,
+    ) -> Step<'p> {
+        self.lanes.first.permits.release(turn.policy, turn.edge);
+        let mut verdict = Verdict::ignored(kind);
+        if self.attempts > 0 {
+            self.gave_up(turn, stop, kind);
+            verdict = Verdict::failure(kind);
+        }
         self.end(turn, &verdict, end)
     }
 
-    fn end<'p>(&mut self, turn: &mut Turn<'p, '_, impl Edge>, verdict: &Verdict<'_>, end: End<'p>) -> Step<'p> {
+    /// Ends. A permit that attempts shared and none has used is that of the whole operation, or in nobody's way.
+    pub(super) fn end<'p>(
+        &mut self,
+        turn: &mut Turn<'p, '_, impl Edge>,
+        verdict: &Verdict<'_>,
+        end: End<'p>,
+    ) -> Step<'p> {
         self.phase = Phase::Ended;
-        if self.scope == Scope::Operation {
-            self.first.permits.settle_breaker(turn.policy, turn.now, verdict, turn.edge);
+        if self.shared.is_some() {
+            let mut shared = Permits::of(self.shared.take());
+            if self.scope == Scope::Operation {
+                shared.settle_breaker(turn, verdict);
+            }
+            shared.abandon(turn.policy, turn.edge);
         }
         Step::Done(end)
-    }
-
-    /// Ends with the result of the first lane, for which all is settled that is to be.
-    #[inline]
-    pub(super) fn finish<'p>(&mut self, stop: Option<Stop>) -> Step<'p> {
-        self.phase = Phase::Ended;
-        Step::Done(End::Finished(stop))
     }
 }

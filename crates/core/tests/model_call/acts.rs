@@ -23,6 +23,10 @@ pub(crate) enum Act {
     /// A call comes back for no reason, as if an attempt had ended that does not run, or not.
     Spurious(usize, bool),
     Abandon(usize),
+    /// What a call waits for to be ready is so, or never will be.
+    Ready(usize, bool),
+    /// One of a call's attempts turns out not to have been made.
+    Unready(usize, usize),
     /// One of a call's attempts has an answer that is judged later.
     Hold(usize, usize),
     GiveBack(usize, Back),
@@ -88,6 +92,8 @@ pub(crate) fn act() -> impl Strategy<Value = Act> {
         8 => (which(), which(), judged()).prop_map(|(which, attempt, judged)| Act::Finish(which, attempt, judged)),
         2 => (which(), any::<bool>()).prop_map(|(which, finished)| Act::Spurious(which, finished)),
         1 => which().prop_map(Act::Abandon),
+        4 => (which(), prop::bool::weighted(0.9)).prop_map(|(which, ready)| Act::Ready(which, ready)),
+        1 => (which(), which()).prop_map(|(which, attempt)| Act::Unready(which, attempt)),
         1 => (which(), which()).prop_map(|(which, attempt)| Act::Hold(which, attempt)),
         1 => (which(), back).prop_map(|(which, back)| Act::GiveBack(which, back)),
     ]

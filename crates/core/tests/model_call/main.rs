@@ -15,10 +15,11 @@ proptest! {
     fn whatever_happens_nothing_is_kept(
         config in config(),
         prompt in any::<bool>(),
+        readies in any::<bool>(),
         acts in prop::collection::vec(act(), 0..150),
         judged in prop::collection::vec(judged(), 1..5),
     ) {
-        let mut world = World::new(config, prompt);
+        let mut world = World::new(config, prompt, readies);
         for act in acts {
             world.run(act);
         }

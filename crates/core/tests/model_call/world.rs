@@ -36,6 +36,7 @@ impl Edge for Notes {
 pub(crate) enum Doing {
     Queued(Ticket, Instant),
     BackingOff(Instant),
+    Readying(Instant),
     Attempting(Instant),
     Over,
 }
@@ -59,7 +60,9 @@ impl Caller {
 
     pub(crate) fn until(&self) -> Instant {
         match self.doing {
-            Doing::Queued(_, until) | Doing::BackingOff(until) | Doing::Attempting(until) => until,
+            Doing::Queued(_, until) | Doing::BackingOff(until) | Doing::Readying(until) | Doing::Attempting(until) => {
+                until
+            }
             Doing::Over => Instant::FAR_FUTURE,
         }
     }
@@ -74,7 +77,11 @@ pub(crate) struct World {
     pub(crate) notes: Notes,
     /// Nobody is ever late: time does not pass the moment at which a call is due.
     pub(crate) prompt: bool,
+    /// Calls wait until what they call is ready.
+    pub(crate) readies: bool,
     pub(crate) runs: u64,
+    /// Those of them that turned out not to have been made.
+    pub(crate) unready: u64,
     /// Requests and tokens that must be found spent.
     pub(crate) requests: u64,
     pub(crate) tokens: u64,
@@ -82,7 +89,7 @@ pub(crate) struct World {
 }
 
 impl World {
-    pub(crate) fn new(config: policy::Config, prompt: bool) -> Self {
+    pub(crate) fn new(config: policy::Config, prompt: bool, readies: bool) -> Self {
         let policy = config.build("model", 7).unwrap();
         Self {
             policy,
@@ -91,7 +98,9 @@ impl World {
             held: Vec::new(),
             notes: Notes::default(),
             prompt,
+            readies,
             runs: 0,
+            unready: 0,
             requests: 0,
             tokens: 0,
             first_runs: 0,
@@ -132,6 +141,20 @@ impl World {
                     self.step(at, None);
                 }
             }
+            Act::Ready(which, ready) => {
+                if let Some(at) = self.choose(which, |caller| matches!(caller.doing, Doing::Readying(_))) {
+                    self.perform(at, if ready { Input::Resume } else { Input::Unready(0) });
+                }
+            }
+            Act::Unready(which, attempt) => {
+                if let Some(at) = self.choose(which, attempting) {
+                    let caller = &mut self.callers[at];
+                    let attempt = caller.pick(attempt);
+                    caller.running.retain(|number| *number != attempt);
+                    self.unready += 1;
+                    self.perform(at, Input::Unready(attempt));
+                }
+            }
             Act::Finish(which, attempt, judged) => {
                 if let Some(at) = self.choose(which, attempting) {
                     let attempt = self.callers[at].pick(attempt);
@@ -139,7 +162,9 @@ impl World {
                 }
             }
             Act::Spurious(which, finished) => {
-                if let Some(at) = self.choose(which, alive) {
+                // For one that waits to be ready, coming back says that it is.
+                let waits = |caller: &Caller| alive(caller) && !matches!(caller.doing, Doing::Readying(_));
+                if let Some(at) = self.choose(which, waits) {
                     let (before, due) = (self.callers[at].doing, self.is_due(&self.callers[at]));
                     let nobody = if finished { u32::MAX } else { 0 };
                     self.step(at, finished.then_some((nobody, Judged::Success { used: Some(3) })));
@@ -189,6 +214,9 @@ impl World {
         let inherited = limit.map_or(Instant::FAR_FUTURE, |limit| self.now + limit);
         let mut call = Call::new(self.now, self.policy.deadline_at(self.now).min(inherited));
         call.cost(cost);
+        if self.readies {
+            call.readies();
+        }
         self.callers.push(Caller { call, doing: Doing::BackingOff(self.now), runs: 0, running: Vec::new(), cost });
         self.step(self.callers.len() - 1, None);
     }
@@ -260,6 +288,11 @@ impl World {
                     input = Input::Resume;
                     continue;
                 }
+                Step::Ready { number, until } => {
+                    assert_eq!((number, until), (caller.runs + 1, deadline));
+                    assert!(caller.running.is_empty() && now < deadline);
+                    Doing::Readying(until)
+                }
                 Step::Queued { ticket, until } => {
                     assert!(until <= deadline);
                     Doing::Queued(ticket, until)
@@ -315,6 +348,8 @@ impl World {
             } else if let Some(at) = self.choose(0, |caller| caller.doing == Doing::Attempting(Instant::FAR_FUTURE)) {
                 let attempt = self.callers[at].pick(0);
                 self.step(at, verdicts.next().map(|judged| (attempt, judged)));
+            } else if let Some(at) = self.choose(0, |caller| matches!(caller.doing, Doing::Readying(_))) {
+                self.perform(at, Input::Resume);
             } else if let Some(due) = self.next_due() {
                 self.now = due;
             } else {
@@ -369,7 +404,8 @@ impl World {
             assert_eq!(stats.half_open_calls, 0, "probes");
             let settled = stats.successes + stats.failures + stats.ignored;
             match self.policy.scope() {
-                Scope::Attempt => assert_eq!(settled, self.runs, "a permit an attempt"),
+                // But the hedges beside a probe, which share its place.
+                Scope::Attempt => assert!(settled <= self.runs && self.runs <= settled + hedges, "a permit an attempt"),
                 Scope::Operation => {
                     // Who waits for a half-open circuit was refused, and comes back.
                     let most = self.callers.len() as u64 + waits - stats.refused;

@@ -237,6 +237,7 @@ impl<'a> Engine<'a> {
                     }
                     self.note(until, What::Resume { slot, steps });
                 }
+                Step::Ready { .. } => continue,
                 Step::Cancel { number } => {
                     active.running.retain(|running| *running != number);
                     continue;

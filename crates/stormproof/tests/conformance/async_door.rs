@@ -187,7 +187,7 @@ pub(crate) fn end(result: Result<Reply, Error<Reply>>, attempts: usize) -> End {
     let last = error.last().map(Reply::kind);
     match error {
         Error::Failed { error, stop, .. } => End::Failed { kind: error.kind(), stop },
-        Error::Refused { refused, .. } => End::refused(refused, last),
+        Error::Refused { refused, timed_out, .. } => End::refused(refused, last, timed_out),
         Error::TimedOut { limit, stop, .. } => End::TimedOut { limit, stop, last },
         other => panic!("an end unknown to the door: {other:?}"),
     }

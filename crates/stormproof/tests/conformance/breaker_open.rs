@@ -39,6 +39,7 @@ fn case_12_a_refusal_says_who_why_and_until_when_and_keeps_one_cause() {
         retry_after: s(59),
         cause: Some("ServerError".into()),
         last: None,
+        timed_out: None,
     };
     assert_eq!(trace.ends()[1..], vec![expected; 100]);
 }

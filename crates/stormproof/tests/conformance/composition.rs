@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use stormproof::breaker::{Mode, Scope};
-use stormproof::{Error, Policy, Reason, Stage, Stop, Trip, config, rate};
-use stormproof_sim::{Call, End, Scenario};
+use stormproof::{Error, Limit, Policy, Reason, Stage, Stop, Trip, config, rate};
+use stormproof_sim::{Call, End, Reply, Scenario};
 
 use crate::given::{F, S, each_second, ms, per_second, policy, run, s, slots, trips};
 
@@ -27,6 +27,46 @@ fn case_51_retry_around_a_breaker_that_opens() {
     // The backoff would have ended in the open wait, so nobody waits for that refusal.
     assert_eq!(trace.calls[0].ended, s(0));
     assert_eq!(trace.event_names(), ["circuit_opened", "call_failed"]);
+}
+
+/// What ended last, and who refuses what would have come next: the caller can see both.
+#[test]
+fn a_refused_retry_says_whether_the_attempt_before_it_ran_out_of_time() {
+    let refusals: [(&str, fn(&mut config::Config)); 3] = [
+        ("breaker", |p| p.breaker = Some(trips(Trip::consecutive(1)))),
+        ("rate", |p| p.rate = Some(rate::Config { max_wait: s(0), per: s(60), ..per_second(1, 1) })),
+        ("both", |p| {
+            p.breaker = Some(stormproof::breaker::Config { scope: Scope::Operation, ..trips(Trip::consecutive(9)) });
+            p.rate = Some(rate::Config { max_wait: s(0), per: s(60), ..per_second(1, 1) });
+        }),
+    ];
+    for (who, refusal) in refusals {
+        for (last, kind, limit) in [(F, Some("ServerError"), None), (Reply::hang(), None, Some(Limit::Attempt))] {
+            let scenario = Scenario::new(policy(|p| {
+                p.retry = Some(each_second(3));
+                p.attempt_timeout = Some(s(5));
+                refusal(p);
+            }));
+            let scenario = if limit.is_some() { scenario.preempts() } else { scenario };
+            let trace = run(&scenario.at(s(0), last));
+            let End::Refused { last, timed_out, .. } = &trace.calls[0].end else { panic!("{who}: {trace:?}") };
+            assert_eq!((*last, *timed_out), (kind, limit), "{who}");
+        }
+    }
+}
+
+#[test]
+fn a_refused_retry_tells_of_the_last_attempt_and_of_the_error_before_it() {
+    let config = policy(|p| {
+        p.retry = Some(each_second(3));
+        p.attempt_timeout = Some(s(5));
+        p.breaker = Some(trips(Trip::consecutive(2)));
+    });
+    for (replies, limit) in [([F, Reply::hang()], Some(Limit::Attempt)), ([Reply::hang(), F], None)] {
+        let trace = run(&Scenario::new(config.clone()).preempts().at(s(0), Call::of(replies)));
+        let End::Refused { last, timed_out, .. } = &trace.calls[0].end else { panic!("{trace:?}") };
+        assert_eq!((*last, *timed_out), (Some("ServerError"), limit));
+    }
 }
 
 #[test]

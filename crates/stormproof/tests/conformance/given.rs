@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use stormproof::event::Kind;
-use stormproof::{Backoff, Event, Jitter, Trip, breaker, budget, bulkhead, config, rate};
+use stormproof::{Backoff, Event, Jitter, Limit, Trip, breaker, budget, bulkhead, config, rate};
 use stormproof_sim::{CoreDoor, Door, End, Reply, Scenario, Trace};
 
 use crate::async_door::AsyncDoor;
@@ -42,6 +42,7 @@ fn agree(core: &Trace, door: &Trace, name: &str) {
 fn preempted(trace: &Trace) -> bool {
     let midway = |event: &Event| match &event.kind {
         Kind::RetryAttempted { error, .. } | Kind::GaveUp { error, .. } => &**error == "TimeoutError",
+        Kind::TimedOut { limit, .. } => *limit == Limit::Attempt,
         _ => false,
     };
     trace.calls.iter().any(|call| call.end == End::Cancelled) || trace.events.iter().any(midway)

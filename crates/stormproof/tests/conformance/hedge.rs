@@ -5,8 +5,8 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use stormproof::breaker::Scope;
-use stormproof::{Clock, Limit, Policy, Stage, Stop, Trip, Verdict, bulkhead, config, hedge, rate};
-use stormproof_sim::{Call, End, Reply, Scenario, Trace};
+use stormproof::{Clock, Limit, Policy, Stage, Stop, Trip, Verdict, breaker, bulkhead, config, hedge, rate};
+use stormproof_sim::{Action, Call, End, Reply, Scenario, Trace};
 use tokio::time::sleep;
 
 use crate::given::{F, I, S, budget, each_second, ms, per_second, policy, run, s, slots, trips};
@@ -114,6 +114,51 @@ fn case_47_hedges_and_retries_draw_on_one_budget() {
 fn case_47_an_ignored_answer_is_definite() {
     let trace = one(hedged(|p| p.retry = Some(each_second(3))), [S.after(s(5)), I]);
     assert_eq!(told(&trace), (&End::Failed { kind: "ClientError", stop: Stop::NotRetryable }, &[s(0), s(1)][..], s(1)));
+}
+
+#[test]
+fn a_hedged_probe_has_one_place() {
+    let config = hedged(|p| {
+        p.hedge = Some(up_to(2));
+        p.breaker = Some(breaker::Config { half_open_max_calls: 2, ..trips(Trip::consecutive(1)) });
+    });
+    // The circuit opens at 0 (the hedge after the failure finds it open); the call at 60 is hedged at 61 and 62, and
+    // another one passes beside it.
+    let scenario = Scenario::new(config).at(s(0), F).at(s(60), Call::of([S.after(s(9)), S.after(s(5)), S.after(s(3))]));
+    let trace = run(&scenario.at(s(63), Action::Look).at(s(64), S.after(ms(500))).at(s(66), Action::Look));
+    assert_eq!(told(&trace).1.len(), 1);
+    assert_eq!((&trace.calls[1].attempts[..], trace.calls[1].ended), (&[s(60), s(61), s(62)][..], s(65)));
+    assert_eq!(trace.seen(0, Stage::Breaker, "half_open_calls", ""), 1.0);
+    assert_eq!(trace.calls[2].end, End::Ok);
+    // One success of each: the winner's is that of its call.
+    assert_eq!(trace.stat(Stage::Breaker, "calls", "success"), 2.0);
+    assert_eq!(trace.circuit_events(), ["circuit_opened", "circuit_half_open", "circuit_closed"]);
+}
+
+#[test]
+fn a_hedge_that_fails_in_place_of_its_probe_reopens_the_circuit() {
+    let config = hedged(|p| p.breaker = Some(trips(Trip::consecutive(1))));
+    let scenario = Scenario::new(config).at(s(0), F).at(s(60), Call::of([S.after(s(9)), F.after(s(1))]));
+    let trace = run(&scenario.at(s(63), Action::Look));
+    // What the slow attempt answers later is no longer heard by the breaker, but by the caller.
+    assert_eq!((&trace.calls[1].end, trace.calls[1].ended), (&End::Ok, s(69)));
+    assert_eq!(trace.circuit_events(), ["circuit_opened", "circuit_half_open", "circuit_opened"]);
+    assert_eq!(trace.stat(Stage::Breaker, "calls", "failure"), 2.0);
+    assert_eq!(trace.stat(Stage::Breaker, "half_open_calls", ""), 0.0);
+}
+
+#[test]
+fn a_hedge_after_a_failure_has_the_slot_of_the_attempt_that_failed() {
+    let config = hedged(|p| {
+        p.hedge = Some(Duration::MAX.into());
+        p.bulkhead = Some(slots(1, 5));
+    });
+    // Another caller waits for the one slot; the first call keeps it until it is over.
+    let scenario = Scenario::new(config).at(s(0), Call::of([F.after(s(2)), S.after(s(3))])).at(s(1), S.after(s(1)));
+    let trace = run(&scenario);
+    assert_eq!((&trace.calls[0].end, &trace.calls[0].attempts[..]), (&End::Ok, &[s(0), s(2)][..]));
+    assert_eq!(trace.calls[1].attempts, [s(5)]);
+    assert_eq!(trace.stat(Stage::Hedge, "skipped", "busy"), 0.0);
 }
 
 #[test]
