@@ -49,6 +49,9 @@ impl Default for Clock {
 impl Clock {
     /// The processor's time stamp counter where it is reliable, else the operating system's monotonic clock. The first
     /// use in a process measures the counter, which takes some milliseconds.
+    ///
+    /// In debug builds, and with the feature `test-util` in all builds, it is tokio's clock: in a test whose runtime is
+    /// paused (`start_paused`), deadlines and waits are measured in the runtime's virtual time.
     pub fn system() -> Self {
         LazyLock::force(&SYSTEM);
         Self(Source::System)
@@ -90,10 +93,7 @@ impl Clock {
     #[inline]
     pub fn now(&self) -> Instant {
         match &self.0 {
-            Source::System => {
-                let (clock, origin) = &*SYSTEM;
-                Instant::from_nanos(clock.delta_as_nanos(*origin, clock.raw()))
-            }
+            Source::System => system_now(),
             Source::Tokio(origin) => Instant::ZERO + tokio::time::Instant::now().saturating_duration_since(**origin),
             Source::Manual(manual) => manual.lock().now,
             Source::Stepping(stepping) => stepping.now(),
@@ -150,11 +150,35 @@ impl Clock {
     }
 }
 
+/// What the system's clock reads, and its reading at the origin.
+#[cfg(not(any(debug_assertions, feature = "test-util")))]
 static SYSTEM: LazyLock<(quanta::Clock, u64)> = LazyLock::new(|| {
     let clock = quanta::Clock::new();
     let origin = clock.raw();
     (clock, origin)
 });
+
+#[cfg(not(any(debug_assertions, feature = "test-util")))]
+#[inline]
+fn system_now() -> Instant {
+    let (clock, origin) = &*SYSTEM;
+    Instant::from_nanos(clock.delta_as_nanos(*origin, clock.raw()))
+}
+
+/// A moment of tokio's clock, which outside of paused runtimes is the operating system's.
+#[cfg(any(debug_assertions, feature = "test-util"))]
+static SYSTEM: LazyLock<std::time::Instant> = LazyLock::new(std::time::Instant::now);
+
+/// A runtime that was paused before the origin was taken is behind it, but by less than this.
+#[cfg(any(debug_assertions, feature = "test-util"))]
+const BEHIND: Duration = Duration::from_secs(86_400);
+
+#[cfg(any(debug_assertions, feature = "test-util"))]
+fn system_now() -> Instant {
+    let (now, origin) = (tokio::time::Instant::now().into_std(), *SYSTEM);
+    let after = now.saturating_duration_since(origin);
+    Instant::ZERO + (BEHIND + after).saturating_sub(origin.saturating_duration_since(now))
+}
 
 #[derive(Debug, Default)]
 struct Manual(Mutex<Hands>);

@@ -59,18 +59,8 @@ impl Clock {
     /// Blocks the present thread, whose `parked` must be, until it is woken or it is `until`; says what time it is then.
     pub(crate) fn block_until(&self, until: Instant, parked: &Arc<Parked>) -> Instant {
         let woken = match &self.0 {
-            Source::System => loop {
-                if parked.take_woken() {
-                    break true;
-                }
-                let left = until.since(self.now());
-                if left.is_zero() {
-                    break false;
-                }
-                park(left);
-            },
             // A paused clock stands still while its thread is blocked, so what is slept is real time.
-            Source::Tokio(_) => {
+            Source::System | Source::Tokio(_) => {
                 let (began, wait) = (std::time::Instant::now(), until.since(self.now()));
                 loop {
                     if parked.take_woken() {
