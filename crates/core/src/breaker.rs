@@ -1,17 +1,19 @@
 //! The circuit breaker.
 //!
-//! Owns admission and permits. The rules that trip it are in `trip.rs`, its configuration in `config.rs`, the machine in
-//! `machine.rs`, what it shows of itself in `stats.rs`, the protocol without permits in `manual.rs`, what outlives a
-//! process in `saved.rs`.
+//! Owns admission and permits, with and without a permit in the caller's hands. From here down: the machine under the lock
+//! in `machine.rs`, the rules that trip it in `rules.rs` and `trip.rs`, its configuration in `config.rs`. Beside them: its
+//! states in `transition.rs`, what it shows of itself in `stats.rs`, what outlives a process in `saved.rs`.
 //!
-//! All truth is under one short mutex. One atomic word publishes what a call can decide without it: *admit*, *refuse
-//! until*, and *a success changes nothing*; so a healthy call never locks. Every transition begins a new generation; a
-//! permit carries the generation it was admitted in, and a result from an earlier one never moves the machine.
+//! All truth is under one short mutex. Two atomic words publish what a call can decide without it: *admit* and *a success
+//! changes nothing* in one, *refuse until* in the other; so a healthy call never locks. Every transition begins a new
+//! generation; a permit carries the generation it was admitted in, and a result from an earlier one never moves the
+//! machine.
 
 mod config;
+#[cfg(feature = "serde")]
+mod document;
 mod machine;
-mod manual;
-mod probes;
+mod rules;
 mod saved;
 mod stats;
 mod transition;
@@ -56,29 +58,30 @@ pub struct CircuitBreaker {
     published: Padded<Published>,
     counters: Padded<Counters>,
     machine: Mutex<Machine>,
-    manual: manual::Ledger,
 }
 
-/// What a call reads without the lock. Written only under it.
+/// What a call reads without the lock. Written only under it. Each decision follows from one of the fields alone, so that
+/// a reader between two stores cannot combine an old value with a new one.
 #[derive(Debug)]
 struct Published {
     /// Generation in the upper bits, the flags below in the lower ones.
     word: AtomicU64,
-    /// While [`REFUSE`] is set: until when.
+    /// End of the open wait in nanoseconds, [`FORCED`], or [`UNDECIDED`]. Counts only where `word` does not admit.
     until: AtomicU64,
     /// 1 for [`Scope::Operation`].
     scope: AtomicU64,
 }
 
-/// Everything passes.
+/// Flag of the word: everything passes.
 const ADMIT: u64 = 1;
-/// A success changes nothing but a counter.
+/// Flag of the word: a success changes nothing but a counter.
 const QUIET: u64 = 2;
-/// Nothing passes until `Published::until`.
-const REFUSE: u64 = 4;
-/// An operator holds the circuit open.
-const FORCED: u64 = 8;
-const FLAG_BITS: u32 = 4;
+const FLAG_BITS: u32 = 2;
+
+/// In place of an end: the machine decides.
+const UNDECIDED: u64 = 0;
+/// In place of an end: an operator holds the circuit open.
+const FORCED: u64 = u64::MAX;
 
 #[derive(Debug, Default)]
 struct Counters {
@@ -135,7 +138,6 @@ impl CircuitBreaker {
             published: Padded(published),
             counters: Padded::default(),
             machine: Mutex::new(machine),
-            manual: manual::Ledger::default(),
         };
         breaker.publish(&breaker.machine.lock());
         breaker
@@ -185,7 +187,7 @@ impl CircuitBreaker {
         // One value from two branches: as two returns, the permit would be put together in memory and copied.
         let permit = if word & ADMIT != 0 {
             Permit::new(word >> FLAG_BITS, now, None)
-        } else if let Some(refusal) = self.refusal_by_word(word, now) {
+        } else if let Some(refusal) = self.published_refusal(now) {
             return Err(refusal);
         } else {
             self.admit_by_machine(now)?
@@ -205,11 +207,11 @@ impl CircuitBreaker {
     #[inline]
     pub fn look(&self, now: Instant) -> Result<(), Refusal<'_>> {
         let word = self.published.0.word.load(Ordering::Acquire);
-        if word & ADMIT != 0 { Ok(()) } else { self.look_closer(word, now) }
+        if word & ADMIT != 0 { Ok(()) } else { self.look_closer(now) }
     }
 
-    fn look_closer(&self, word: u64, now: Instant) -> Result<(), Refusal<'_>> {
-        if let Some(refusal) = self.refusal_by_word(word, now) {
+    fn look_closer(&self, now: Instant) -> Result<(), Refusal<'_>> {
+        if let Some(refusal) = self.published_refusal(now) {
             return Err(refusal);
         }
         let refused = self.machine.lock().refusal(now);
@@ -221,15 +223,14 @@ impl CircuitBreaker {
         self.machine.lock().refusal(now).is_none()
     }
 
+    /// The refusal that follows from the published end alone.
     #[inline]
-    fn refusal_by_word(&self, word: u64, now: Instant) -> Option<Refusal<'_>> {
-        if word & REFUSE == 0 {
-            return None;
-        }
-        if word & FORCED != 0 {
+    fn published_refusal(&self, now: Instant) -> Option<Refusal<'_>> {
+        let until = self.published.0.until.load(Ordering::Acquire);
+        if until == FORCED {
             return Some(self.refuse(Reason::ForcedOpen, Duration::ZERO));
         }
-        let wait = Instant::from_nanos(self.published.0.until.load(Ordering::Relaxed)).since(now);
+        let wait = Instant::from_nanos(until).since(now);
         (!wait.is_zero()).then(|| self.refuse(Reason::Open, wait))
     }
 
@@ -266,13 +267,23 @@ impl CircuitBreaker {
 
     #[inline]
     fn count_success(&self, now: Instant) {
-        self.counters.0.successes.fetch_add(1, Ordering::Relaxed);
+        // In this order: whoever sees the count sees a time.
         self.counters.0.last_success.store(now.as_nanos().saturating_add(1), Ordering::Relaxed);
+        self.counters.0.successes.fetch_add(1, Ordering::Release);
     }
 
     #[cold]
     fn settle_by_machine(&self, permit: &Permit, now: Instant, verdict: &Verdict<'_>) -> Option<Change> {
-        let mut machine = self.machine.lock();
+        self.settle_locked(&mut self.machine.lock(), permit, now, verdict)
+    }
+
+    fn settle_locked(
+        &self,
+        machine: &mut Machine,
+        permit: &Permit,
+        now: Instant,
+        verdict: &Verdict<'_>,
+    ) -> Option<Change> {
         let ignored = verdict.outcome == Outcome::Failure && is_one_of(verdict.kind, &machine.config.ignore);
         let outcome = if ignored { Outcome::Ignored } else { verdict.outcome };
         if machine.mode != Mode::Disabled {
@@ -286,7 +297,7 @@ impl CircuitBreaker {
             }
         }
         let change = machine.settle(permit, now, &Verdict { outcome, ..*verdict }, &self.rng);
-        self.publish(&machine);
+        self.publish(machine);
         change
     }
 
@@ -299,9 +310,7 @@ impl CircuitBreaker {
         if machine.mode != Mode::Disabled {
             self.counters.0.ignored.fetch_add(1, Ordering::Relaxed);
         }
-        if let Some(probe) = permit.probe {
-            machine.return_probe(permit.generation, probe);
-        }
+        machine.return_place(permit);
     }
 
     /// Whether `permit` is a place among the probes of the present half-open circuit.
@@ -309,35 +318,33 @@ impl CircuitBreaker {
         permit.is_probe() && self.published.0.word.load(Ordering::Acquire) >> FLAG_BITS == permit.generation
     }
 
-    /// The state at `now`: half-open as soon as the wait is over, though only an admission makes it so.
-    pub fn state(&self, now: Instant) -> State {
-        self.machine.lock().state(now)
-    }
-
-    /// How well what stands behind the circuit is, as one number from 0 to 1. A measure of our own:
+    /// Asks whether a call may be made: for callers that cannot carry a permit from the question to the answer. In half-open
+    /// a yes takes a place until [`record`](Self::record) or, if that never comes, for `half_open_timeout`. Returns the
+    /// change that the question made (open to half-open).
     ///
-    /// - closed: 1 less what has failed as a share of what would open the circuit, by the rule that is nearest to it. A
-    ///   ratio is that share of the calls in its window, or of `minimum_calls` while there are fewer;
-    /// - half-open: half of the successful probes' share of `success_threshold`;
-    /// - open: 0.
-    pub fn health_score(&self, now: Instant) -> f64 {
-        self.machine.lock().health_score(now)
+    /// ```
+    /// use stormproof_core::{CircuitBreaker, Instant, Verdict};
+    ///
+    /// let breaker = CircuitBreaker::new("crm");
+    /// let now = Instant::ZERO;
+    /// if breaker.allow_request(now).is_ok() {
+    ///     breaker.record(now, &Verdict::success());
+    /// }
+    /// assert_eq!(breaker.stats(now).successes, 1);
+    /// ```
+    pub fn allow_request(&self, now: Instant) -> Result<Option<Change>, Refusal<'_>> {
+        let permit = self.admit(now)?;
+        let change = self.transition(&permit).map(Change::Moved);
+        self.machine.lock().asked(permit);
+        Ok(change)
     }
 
-    /// How long until probes pass; zero unless open.
-    pub fn remaining(&self, now: Instant) -> Duration {
-        self.machine.lock().remaining(now)
-    }
-
-    /// When probes will pass, if the circuit is open; [`Instant::FAR_FUTURE`] while an operator holds it open.
-    pub fn open_until(&self, now: Instant) -> Option<Instant> {
-        let (flags, until) = self.machine.lock().published();
-        (flags & REFUSE != 0 && now < until).then_some(until)
-    }
-
-    /// The mode.
-    pub fn mode(&self) -> Mode {
-        self.machine.lock().mode
+    /// Records a result for the oldest question of the present state that has none, so that answers are matched to
+    /// questions in order. Does nothing if there is no such question.
+    pub fn record(&self, now: Instant, verdict: &Verdict<'_>) -> Option<Change> {
+        let mut machine = self.machine.lock();
+        let permit = machine.questions.pop_front()?;
+        self.settle_locked(&mut machine, &permit, now, verdict)
     }
 
     /// Sets the mode: [`Mode::ForcedOpen`] opens until another mode is set, every other one closes. Returns the
@@ -355,28 +362,22 @@ impl CircuitBreaker {
         self.set_mode(now, Mode::Normal)
     }
 
-    /// The kind of the last failure.
-    pub fn last_cause(&self) -> Option<Box<str>> {
-        self.machine.lock().last_cause()
-    }
-
-    /// The last transitions, oldest first, at most [`HISTORY`].
-    pub fn history(&self) -> Vec<Transition> {
-        self.machine.lock().history.iter().copied().collect()
-    }
-
     /// Publishes what calls may decide without the lock. The caller holds it.
     fn publish(&self, machine: &Machine) {
-        let (flags, until) = machine.published();
-        self.published.0.until.store(until.as_nanos(), Ordering::Relaxed);
+        let published = &self.published.0;
+        // The end first: a call that reads it with an older word gets an answer that is right now, or asks the machine.
+        published.until.store(machine.published_until(), Ordering::Release);
         let operation = machine.config.scope == Scope::Operation;
-        self.published.0.scope.store(operation.into(), Ordering::Relaxed);
-        self.published.0.word.store((machine.generation << FLAG_BITS) | flags, Ordering::Release);
+        published.scope.store(operation.into(), Ordering::Relaxed);
+        published.word.store((machine.generation << FLAG_BITS) | machine.flags(), Ordering::Release);
     }
 }
 
-/// So many transitions are remembered.
+/// Number of transitions that a breaker remembers.
 pub const HISTORY: usize = 100;
+
+/// Number of questions that may be without an answer; past it the oldest one is taken as never answered.
+const OUTSTANDING: usize = 65_536;
 
 #[cfg(test)]
 #[cfg(not(loom))]

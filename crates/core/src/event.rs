@@ -287,9 +287,9 @@ impl Kind {
             | Self::HalfOpenAwaited { .. }
             | Self::GaveUp { .. }
             | Self::TimedOut { .. }
+            | Self::CircuitWouldOpen { .. }
             | Self::FallbackUsed(_) => true,
             Self::Circuit { .. }
-            | Self::CircuitWouldOpen { .. }
             | Self::LimitChanged { .. }
             | Self::RegisteredTwice { .. }
             | Self::UnknownPolicy { .. }

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use loom::sync::Arc;
 use loom::thread;
-use stormproof_core::breaker::{Change, Config, Permit, State, Transition};
-use stormproof_core::{CircuitBreaker, Instant, Trip, Verdict};
+use stormproof_core::breaker::{Change, Config, Mode, Permit, State, Transition};
+use stormproof_core::{CircuitBreaker, Instant, Reason, Trip, Verdict};
 
 fn at(ms: u64) -> Instant {
     Instant::ZERO + Duration::from_millis(ms)
@@ -28,7 +28,17 @@ fn closed(failures: u32) -> Arc<CircuitBreaker> {
 
 /// Open since 0 ms.
 fn open() -> Arc<CircuitBreaker> {
+    opened(closed(1))
+}
+
+/// The same, but two successes close it.
+fn open_until_two_succeed() -> Arc<CircuitBreaker> {
     let breaker = closed(1);
+    breaker.update(Config { success_threshold: 2, ..breaker.config() }).unwrap();
+    opened(breaker)
+}
+
+fn opened(breaker: Arc<CircuitBreaker>) -> Arc<CircuitBreaker> {
     assert!(fail(&breaker, &mut breaker.admit(at(0)).unwrap(), at(0)).is_some());
     breaker
 }
@@ -144,11 +154,48 @@ fn a_result_races_the_reclaim_of_its_place() {
         let mut late = breaker.admit(at(100)).unwrap();
         let other = spawn(&breaker, move |breaker| fail(breaker, &mut late, at(110)));
         let next = breaker.admit(at(110));
-        // Either the result came first and reopened, or the place was gone and the result with it.
-        let reopened = other.join().unwrap().is_some();
-        let came_first = breaker.state(at(110)) == State::Open;
-        assert_eq!(reopened, came_first);
-        assert_eq!(next.is_ok(), !reopened);
+        // A failure reopens whether or not its place was taken, and then nobody else comes in.
+        assert!(other.join().unwrap().is_some() && breaker.state(at(110)) == State::Open);
+        if let Ok(mut next) = next {
+            assert_eq!(succeed(&breaker, &mut next, at(110)), None, "its episode is over");
+        }
+    });
+}
+
+#[test]
+fn a_late_success_races_the_reclaim_and_frees_one_place() {
+    loom::model(|| {
+        let breaker = open_until_two_succeed();
+        let mut late = breaker.admit(at(100)).unwrap();
+        let other = spawn(&breaker, move |breaker| succeed(breaker, &mut late, at(110)));
+        let next = breaker.admit(at(110));
+        assert_eq!(other.join().unwrap(), None);
+        let mut next = next.unwrap();
+        assert!(breaker.admit(at(110)).is_err(), "the late success gave back a place that was another's");
+        assert_eq!(succeed(&breaker, &mut next, at(110)).map(|transition| transition.to), Some(State::Closed));
+    });
+}
+
+#[test]
+fn a_refusal_is_never_made_of_two() {
+    loom::model(|| {
+        let breaker = open();
+        let other = spawn(&breaker, |breaker| breaker.set_mode(at(1), Mode::ForcedOpen));
+        for _ in 0..2 {
+            let refusal = breaker.look(at(1)).unwrap_err();
+            let expected = match refusal.reason {
+                Reason::ForcedOpen => Duration::ZERO,
+                Reason::Open => Duration::from_millis(99),
+                other => panic!("{other:?}"),
+            };
+            assert_eq!(refusal.retry_after, expected);
+        }
+        assert_eq!(other.join().unwrap(), None);
+        let closing = spawn(&breaker, |breaker| breaker.reset(at(1)));
+        if let Err(refusal) = breaker.look(at(1)) {
+            assert_eq!((refusal.reason, refusal.retry_after), (Reason::ForcedOpen, Duration::ZERO));
+        }
+        assert!(closing.join().unwrap().is_some() && breaker.look(at(1)).is_ok());
     });
 }
 

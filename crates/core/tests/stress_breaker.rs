@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use stormproof_core::breaker::{Change, Config, State, Transition, Window};
-use stormproof_core::{CircuitBreaker, Instant, Trip, Verdict};
+use stormproof_core::breaker::{Change, Config, Mode, State, Transition, Window};
+use stormproof_core::{CircuitBreaker, Instant, Reason, Trip, Verdict};
 
 const THREADS: u64 = 8;
 
@@ -61,6 +61,39 @@ fn one_of_many_gets_the_only_probe() {
         on_all_threads(|_| _ = won.fetch_add(usize::from(breaker.admit(now).is_ok()), Ordering::Relaxed));
         assert_eq!(won.into_inner(), 1);
     }
+}
+
+/// A refusal is one of those that there were, and never made of two of them.
+#[test]
+fn a_circuit_forced_open_while_others_look_tells_no_wait_that_there_was_not() {
+    const ROUNDS: u64 = 20_000;
+    let config = Config { trip: vec![Trip::consecutive(1)], ..Config::default() };
+    let (breaker, running) = (breaker(config.clone()), AtomicUsize::new(1));
+    let (now, longest) = (Instant::ZERO, config.open_duration);
+    let force = || {
+        for _ in 0..ROUNDS {
+            let _ = breaker.reset(now);
+            let mut permit = breaker.admit(now).unwrap();
+            assert!(breaker.settle(&mut permit, now, &Verdict::failure("E")).is_some());
+            let _ = breaker.set_mode(now, Mode::ForcedOpen);
+        }
+        running.store(0, Ordering::Relaxed);
+    };
+    let look = || {
+        while running.load(Ordering::Relaxed) == 1 {
+            if let Err(refusal) = breaker.look(now) {
+                let expected = if refusal.reason == Reason::ForcedOpen { Duration::ZERO } else { longest };
+                assert_eq!(refusal.retry_after, expected, "{:?}", refusal.reason);
+            }
+            let stats = breaker.stats(now);
+            assert!(stats.successes == 0 || stats.last_success.is_some());
+        }
+    };
+    thread::scope(|scope| {
+        let looking = [(); 3].map(|()| scope.spawn(look));
+        force();
+        looking.into_iter().for_each(|thread| thread.join().unwrap());
+    });
 }
 
 /// Calls, failures, probes and lost probes without end, while a shared clock goes on.

@@ -1,4 +1,4 @@
-//! What a breaker can be told, and what of it is allowed.
+//! The settings of a breaker and their limits.
 
 use std::time::Duration;
 
@@ -24,15 +24,15 @@ use crate::invalid::{Check, Invalid};
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(default, deny_unknown_fields))]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Config {
-    /// What opens the circuit; any one of them does. In a file also a number: so many failures in a row.
+    /// Rules that open the circuit; any one of them does. In a file also a number: that many failures in a row.
     /// Default: 5 in a row.
     #[cfg_attr(
         feature = "serde",
-        serde(alias = "failure_threshold", deserialize_with = "super::trip::document::deserialize")
+        serde(alias = "failure_threshold", deserialize_with = "super::document::deserialize")
     )]
-    #[cfg_attr(feature = "schema", schemars(with = "super::trip::document::OneOrMany"))]
+    #[cfg_attr(feature = "schema", schemars(with = "super::document::OneOrMany"))]
     pub trip: Vec<Trip>,
-    /// How long the circuit stays open before it lets probes through. Default: 60 s.
+    /// Time for which the circuit stays open before it lets probes through. Default: 60 s.
     #[cfg_attr(
         feature = "serde",
         serde(
@@ -47,22 +47,23 @@ pub struct Config {
     )]
     #[cfg_attr(feature = "schema", schemars(with = "crate::time::duration::Written"))]
     pub open_duration: Duration,
-    /// The wait is multiplied by this each time the circuit opens again without having closed. Default: 1, no growth.
+    /// Factor by which the wait grows each time the circuit opens again without having closed. Default: 1, no growth.
     #[cfg_attr(feature = "schema", schemars(range(min = 1.0)))]
     pub open_factor: f64,
-    /// The longest a growing wait can become. Default: ten times `open_duration`.
+    /// Longest time to which a growing wait grows. Default: ten times `open_duration`.
     #[cfg_attr(feature = "serde", serde(with = "crate::time::duration::option"))]
     #[cfg_attr(feature = "schema", schemars(with = "Option<crate::time::duration::Written>"))]
     pub max_open_duration: Option<Duration>,
     /// Spreads the waits of many breakers that opened together. Default: none.
     pub open_jitter: Jitter,
-    /// So many successful probes close the circuit. Default: 2.
+    /// Number of successful probes that close the circuit. Default: 2.
     #[cfg_attr(feature = "schema", schemars(range(min = 1)))]
     pub success_threshold: u32,
-    /// At most so many probes at the same time; 4294967295, the highest number, for no limit. Default: 3.
+    /// Maximum number of probes at the same time; 4294967295, the highest number, for no limit. Default: 3.
     #[cfg_attr(feature = "schema", schemars(range(min = 1)))]
     pub half_open_max_calls: u32,
-    /// A probe that has not come back after so long gives its place to another. Default: `open_duration`.
+    /// Time after which a probe that has not come back gives its place to another; its result still counts. Default:
+    /// `open_duration`.
     #[cfg_attr(feature = "serde", serde(with = "crate::time::duration::option"))]
     #[cfg_attr(feature = "schema", schemars(with = "Option<crate::time::duration::Written>"))]
     pub half_open_timeout: Option<Duration>,
@@ -99,7 +100,7 @@ pub enum Mode {
     ForcedOpen,
     /// Everything passes, nothing is recorded.
     Disabled,
-    /// Everything passes and is recorded; the breaker says once that it would have opened.
+    /// Everything passes and is recorded; the breaker says each time that it would have opened.
     MetricsOnly,
 }
 

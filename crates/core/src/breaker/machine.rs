@@ -3,10 +3,12 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use super::probes::Probes;
+use super::rules::Rules;
 use super::saved::{Loss, MOST_SAVED, Saved};
-use super::trip::Rules;
-use super::{ADMIT, Cause, Change, Config, Count, FORCED, HISTORY, Mode, Permit, QUIET, REFUSE, State, Transition};
+use super::{
+    ADMIT, Cause, Change, Config, Count, FORCED, HISTORY, Mode, OUTSTANDING, Permit, QUIET, State, Transition,
+    UNDECIDED,
+};
 use crate::decision::Reason;
 use crate::outcome::{Outcome, Verdict};
 use crate::rng::Rng;
@@ -28,22 +30,24 @@ pub(super) struct Machine {
     pub(super) rules: Rules,
     pub(super) consecutive_failures: u32,
     pub(super) opened: u64,
+    pub(super) would_open: u64,
     pub(super) stale: u64,
-    /// How many successes there had been at the last failure.
+    /// Number of successes at the last failure.
     pub(super) successes_at_failure: u64,
     pub(super) last_failure: Option<Instant>,
     pub(super) history: VecDeque<Transition>,
+    /// Permits of the protocol without permits that have no result yet, oldest first. All are of this generation.
+    pub(super) questions: VecDeque<Permit>,
     phase: Phase,
     /// Number of openings since it was last closed.
     opened_in_a_row: u32,
     /// When it was last closed and counted.
     counted_until: Instant,
-    said_would_open: bool,
     /// Keeps its capacity, so that noting a failure does not allocate.
     cause: String,
 }
 
-/// A failure's kind is kept up to so many bytes.
+/// Length to which a failure's kind is cut, in bytes.
 const CAUSE_BYTES: usize = 128;
 
 impl Machine {
@@ -56,14 +60,15 @@ impl Machine {
             generation: 0,
             consecutive_failures: 0,
             opened: 0,
+            would_open: 0,
             stale: 0,
             successes_at_failure: 0,
             last_failure: None,
             history: VecDeque::new(),
+            questions: VecDeque::new(),
             phase: Phase::Closed,
             opened_in_a_row: 0,
             counted_until: Instant::ZERO,
-            said_would_open: false,
             cause: String::with_capacity(CAUSE_BYTES),
         };
         machine.set_mode(Instant::ZERO, mode);
@@ -77,26 +82,31 @@ impl Machine {
         self.config = config;
     }
 
-    /// The flags for the published word, and the end of the wait.
-    pub(super) fn published(&self) -> (u64, Instant) {
+    /// The flags of the published word.
+    pub(super) fn flags(&self) -> u64 {
         match (self.mode, &self.phase) {
-            (Mode::ForcedOpen, _) => (REFUSE | FORCED, Instant::FAR_FUTURE),
-            (Mode::Disabled, _) => (ADMIT, Instant::ZERO),
-            (_, Phase::Closed) if self.consecutive_failures == 0 && self.rules.quiet() => {
-                (ADMIT | QUIET, Instant::ZERO)
+            (Mode::ForcedOpen, _) | (_, Phase::Open { .. } | Phase::HalfOpen(_)) => 0,
+            (Mode::Disabled, Phase::Closed) => ADMIT,
+            (Mode::Normal | Mode::MetricsOnly, Phase::Closed) => {
+                let quiet = self.consecutive_failures == 0 && self.rules.quiet();
+                if quiet { ADMIT | QUIET } else { ADMIT }
             }
-            (_, Phase::Closed) => (ADMIT, Instant::ZERO),
-            (_, &Phase::Open { until }) => (REFUSE, until),
-            (_, Phase::HalfOpen(_)) => (0, Instant::ZERO),
+        }
+    }
+
+    /// The published end of the open wait.
+    pub(super) fn published_until(&self) -> u64 {
+        match (self.mode, &self.phase) {
+            (Mode::ForcedOpen, _) => FORCED,
+            // A wait without an end looks like `FORCED`.
+            (_, Phase::Open { until }) if *until != Instant::FAR_FUTURE => until.as_nanos(),
+            (_, Phase::Closed | Phase::Open { .. } | Phase::HalfOpen(_)) => UNDECIDED,
         }
     }
 
     /// The state as it looks at `now`: half-open when the wait is over.
     pub(super) fn state(&self, now: Instant) -> State {
-        match self.phase {
-            Phase::Open { until } if now >= until => State::HalfOpen,
-            _ => self.entered(),
-        }
+        if matches!(self.phase, Phase::Open { until } if now >= until) { State::HalfOpen } else { self.entered() }
     }
 
     /// The state that the last transition led to.
@@ -108,29 +118,24 @@ impl Machine {
         }
     }
 
-    pub(super) fn remaining(&self, now: Instant) -> Duration {
-        match self.phase {
-            Phase::Open { until } if self.mode == Mode::Normal => until.since(now),
-            _ => Duration::ZERO,
+    /// When an open circuit lets probes through, [`Instant::FAR_FUTURE`] while an operator holds it open.
+    pub(super) fn open_until(&self) -> Option<Instant> {
+        match (self.mode, &self.phase) {
+            (Mode::ForcedOpen, _) => Some(Instant::FAR_FUTURE),
+            (_, &Phase::Open { until }) => Some(until),
+            (_, Phase::Closed | Phase::HalfOpen(_)) => None,
         }
     }
 
-    pub(super) fn half_open_successes(&self) -> u32 {
-        if let Phase::HalfOpen(probes) = &self.phase { probes.successes } else { 0 }
+    pub(super) fn remaining(&self, now: Instant) -> Duration {
+        if let Phase::Open { until } = self.phase { until.since(now) } else { Duration::ZERO }
     }
 
-    pub(super) fn half_open_calls(&self) -> u32 {
-        if let Phase::HalfOpen(probes) = &self.phase { u32::try_from(probes.out()).unwrap_or(u32::MAX) } else { 0 }
-    }
-
-    /// See [`CircuitBreaker::health_score`](super::CircuitBreaker::health_score).
-    pub(super) fn health_score(&mut self, now: Instant) -> f64 {
-        match self.state(now) {
-            State::Open => 0.0,
-            State::Closed => 1.0 - self.count(now).nearness(),
-            State::HalfOpen => {
-                0.5 * (f64::from(self.half_open_successes()) / f64::from(self.config.success_threshold)).min(1.0)
-            }
+    /// Successful probes, and the probes that are out.
+    pub(super) fn probes(&self) -> (u32, u32) {
+        match &self.phase {
+            Phase::HalfOpen(probes) => (probes.successes, u32::try_from(probes.out.len()).unwrap_or(u32::MAX)),
+            Phase::Closed | Phase::Open { .. } => (0, 0),
         }
     }
 
@@ -155,19 +160,18 @@ impl Machine {
 
     /// Why a call would be refused now, and for how long.
     pub(super) fn refusal(&self, now: Instant) -> Option<(Reason, Duration)> {
+        if self.mode == Mode::ForcedOpen {
+            return Some((Reason::ForcedOpen, Duration::ZERO));
+        }
         match &self.phase {
-            _ if self.mode == Mode::ForcedOpen => Some((Reason::ForcedOpen, Duration::ZERO)),
-            &Phase::Open { until } if now < until => Some((Reason::Open, until.since(now))),
+            Phase::Closed => None,
+            Phase::Open { until } => (now < *until).then(|| (Reason::Open, until.since(now))),
             Phase::HalfOpen(probes) => {
-                let full = probes.present(now, self.config.probe_timeout()) >= self.probe_limit();
+                let limit = usize::try_from(self.config.half_open_max_calls).unwrap_or(usize::MAX);
+                let full = probes.present(now, self.config.probe_timeout()) >= limit;
                 full.then_some((Reason::HalfOpenLimit, Duration::ZERO))
             }
-            Phase::Closed | Phase::Open { .. } => None,
         }
-    }
-
-    fn probe_limit(&self) -> usize {
-        usize::try_from(self.config.half_open_max_calls).unwrap_or(usize::MAX)
     }
 
     pub(super) fn admit(&mut self, now: Instant) -> Result<Permit, (Reason, Duration)> {
@@ -181,20 +185,28 @@ impl Machine {
         }
         let timeout = self.config.probe_timeout();
         let probe = match &mut self.phase {
-            Phase::HalfOpen(probes) => {
-                probes.drop_lapsed(now, timeout);
-                Some(probes.take(now))
-            }
+            Phase::HalfOpen(probes) => Some(probes.take(now, timeout)),
             Phase::Closed | Phase::Open { .. } => None,
         };
         Ok(Permit { began_half_open: wait_over, ..Permit::new(self.generation, now, probe) })
     }
 
-    /// Frees a probe's place, if it has one, and says since when it had it.
-    pub(super) fn return_probe(&mut self, generation: u64, probe: u64) -> Option<Instant> {
-        match &mut self.phase {
-            Phase::HalfOpen(probes) if generation == self.generation => probes.give_back(probe),
-            _ => None,
+    /// Keeps a permit until [`answered`](Self::answered). One of a former state is dropped: its result would move nothing.
+    pub(super) fn asked(&mut self, permit: Permit) {
+        if permit.generation == self.generation {
+            if self.questions.len() == OUTSTANDING {
+                self.questions.pop_front();
+            }
+            self.questions.push_back(permit);
+        }
+    }
+
+    /// Frees a probe's place, if it still has one.
+    pub(super) fn return_place(&mut self, permit: &Permit) {
+        if let (Phase::HalfOpen(probes), Some(probe)) = (&mut self.phase, permit.probe)
+            && permit.generation == self.generation
+        {
+            probes.give_back(probe);
         }
     }
 
@@ -202,19 +214,17 @@ impl Machine {
         if self.mode == Mode::Disabled {
             return None;
         }
-        // A probe that comes back too late is not heard, whether or not another has taken its place.
-        let timeout = self.config.probe_timeout();
-        let held_its_place = permit.probe.is_none_or(|probe| {
-            self.return_probe(permit.generation, probe).is_some_and(|since| now.since(since) < timeout)
-        });
-        if verdict.outcome == Outcome::Ignored {
-            return None;
-        }
-        let failed = verdict.outcome == Outcome::Failure;
+        self.return_place(permit);
+        let failed = match verdict.outcome {
+            Outcome::Success => false,
+            Outcome::Failure => true,
+            Outcome::Ignored => return None,
+        };
         if failed {
             self.last_failure = Some(now);
         }
-        if permit.generation != self.generation || !held_its_place {
+        // A probe that lost its place is heard all the same: good calls may take longer than the place is kept.
+        if permit.generation != self.generation {
             self.stale = self.stale.saturating_add(1);
             return None;
         }
@@ -230,32 +240,21 @@ impl Machine {
                 return Some(self.open(now, cause, ban, rng));
             }
             probes.successes = probes.successes.saturating_add(1);
-            return (probes.successes >= self.config.success_threshold).then(|| self.close(now, Cause::Recovered));
+            return (probes.successes >= self.config.success_threshold).then(|| self.close(now));
         }
-        self.settle_closed(now, failed, elapsed, ban, rng)
-    }
-
-    fn settle_closed(
-        &mut self,
-        now: Instant,
-        failed: bool,
-        elapsed: Duration,
-        ban: Option<Duration>,
-        rng: &Rng,
-    ) -> Option<Change> {
-        let tripped = self.rules.record(now, failed, elapsed);
         if self.mode == Mode::MetricsOnly {
-            let (_, count) = tripped?;
-            let said = std::mem::replace(&mut self.said_would_open, true);
-            return (!said).then_some(Change::WouldOpen(count));
+            let count = self.rules.watch(now, failed, elapsed)?;
+            self.would_open = self.would_open.saturating_add(1);
+            return Some(Change::WouldOpen(count));
         }
+        let tripped = self.rules.record(now, failed, elapsed);
         if ban.is_some() {
             return Some(self.open(now, Cause::Banned, ban, rng));
         }
-        tripped.map(|(trip, _)| self.open(now, Cause::Tripped(trip), None, rng))
+        tripped.map(|trip| self.open(now, Cause::Tripped(trip), None, rng))
     }
 
-    /// Keeps one cause, cut at a character boundary: however often is refused, it neither grows nor chains.
+    /// Keeps one cause, cut at a character boundary: however many calls are refused, it neither grows nor chains.
     fn set_cause(&mut self, kind: &str) {
         self.cause.clear();
         self.cause.push_str(text::start(kind, CAUSE_BYTES));
@@ -271,19 +270,18 @@ impl Machine {
         Change::Moved(self.note(now, from, cause, wait))
     }
 
-    fn close(&mut self, now: Instant, cause: Cause) -> Change {
+    fn close(&mut self, now: Instant) -> Change {
         let from = self.entered();
         self.move_to(Phase::Closed);
         self.forget();
-        Change::Moved(self.note(now, from, cause, Duration::ZERO))
+        Change::Moved(self.note(now, from, Cause::Recovered, Duration::ZERO))
     }
 
-    /// What a closed circuit starts without.
+    /// Forgets what a closed circuit starts without.
     fn forget(&mut self) {
         self.rules.clear();
         self.consecutive_failures = 0;
         self.opened_in_a_row = 0;
-        self.said_would_open = false;
         self.cause.clear();
     }
 
@@ -313,13 +311,14 @@ impl Machine {
             consecutive_failures: self.consecutive_failures,
             rules: self.rules.save(self.counting(now)),
             opened: self.opened,
+            would_open: self.would_open,
             stale: self.stale,
             last_cause: self.last_cause(),
             ..Saved::default()
         }
     }
 
-    /// Takes over what was saved. A half-open circuit starts its probing anew: those that were out are lost.
+    /// Takes over what was saved. A half-open circuit starts its probing anew: the probes that were out are lost.
     pub(super) fn restore(&mut self, now: Instant, saved: &Saved) -> Option<Transition> {
         let from = self.entered();
         let opened = self.opened.saturating_add(saved.opened.min(MOST_SAVED));
@@ -329,12 +328,13 @@ impl Machine {
         self.move_to(match (self.mode, saved.state) {
             (Mode::Normal, State::Open) => Phase::Open { until: now + saved.remaining },
             (Mode::Normal, State::HalfOpen) => Phase::Open { until: now },
-            _ => Phase::Closed,
+            (Mode::Normal, State::Closed) | (Mode::ForcedOpen | Mode::Disabled | Mode::MetricsOnly, _) => Phase::Closed,
         });
         self.opened_in_a_row = saved.opened_in_a_row;
         self.consecutive_failures = saved.consecutive_failures;
         self.rules.restore(now, &saved.rules);
         self.counted_until = now;
+        self.would_open = self.would_open.saturating_add(saved.would_open.min(MOST_SAVED));
         self.stale = self.stale.saturating_add(saved.stale.min(MOST_SAVED));
         self.set_cause(saved.last_cause.as_deref().unwrap_or_default());
         let to = self.entered();
@@ -347,8 +347,11 @@ impl Machine {
     /// What would be lost if it were forgotten.
     pub(super) fn loss(&mut self, now: Instant) -> Loss {
         let timeout = self.config.probe_timeout();
+        let in_time = |permit: &Permit| !permit.is_probe() || now.since(permit.admitted_at) < timeout;
+        if self.mode != self.config.mode || self.mode == Mode::ForcedOpen || self.questions.iter().any(in_time) {
+            return Loss::State;
+        }
         match &self.phase {
-            _ if self.mode != self.config.mode || self.mode == Mode::ForcedOpen => Loss::State,
             &Phase::Open { until } if now < until => Loss::State,
             Phase::HalfOpen(probes) if probes.present(now, timeout) > 0 => Loss::State,
             Phase::Closed if self.consecutive_failures == 0 && self.rules.spotless(now) => Loss::Nothing,
@@ -359,6 +362,7 @@ impl Machine {
     /// Every move begins a generation, which fences off all permits given before.
     fn move_to(&mut self, phase: Phase) {
         self.generation += 1;
+        self.questions.clear();
         self.phase = phase;
     }
 
@@ -375,5 +379,38 @@ impl Machine {
         let transition = Transition { seq: self.generation, at: now, from, to, cause, count, last_failure, open_for };
         self.history.push_back(transition);
         transition
+    }
+}
+
+/// The probes of a half-open circuit that are out, oldest first. Numbers only grow and times never go back, so that both
+/// can be searched.
+#[derive(Debug, Default)]
+struct Probes {
+    next: u64,
+    out: VecDeque<(u64, Instant)>,
+    successes: u32,
+}
+
+impl Probes {
+    /// Takes a place at `now`; those whose time is over lose theirs.
+    fn take(&mut self, now: Instant, timeout: Duration) -> u64 {
+        let lost = self.out.len() - self.present(now, timeout);
+        self.out.drain(..lost);
+        // Threads that read a clock and then wait for the lock may come out of order.
+        let since = self.out.back().map_or(now, |&(_, newest)| newest.max(now));
+        self.next += 1;
+        self.out.push_back((self.next, since));
+        self.next
+    }
+
+    fn give_back(&mut self, probe: u64) {
+        if let Ok(at) = self.out.binary_search_by_key(&probe, |&(number, _)| number) {
+            self.out.remove(at);
+        }
+    }
+
+    /// Number of probes out whose time is not over.
+    fn present(&self, now: Instant, timeout: Duration) -> usize {
+        self.out.len() - self.out.partition_point(|&(_, since)| now.since(since) >= timeout)
     }
 }

@@ -54,8 +54,10 @@ pub struct Saved {
     pub refused: u64,
     /// Results of a former state.
     pub stale: u64,
-    /// How often the circuit had opened.
+    /// Number of times the circuit had opened.
     pub opened: u64,
+    /// Number of times it would have opened, in the mode [`MetricsOnly`](Mode::MetricsOnly).
+    pub would_open: u64,
     /// Kind of the last failure.
     pub last_cause: Option<Box<str>>,
 }
@@ -103,7 +105,9 @@ pub enum Loss {
 impl CircuitBreaker {
     /// What outlives this process.
     pub fn export(&self, now: Instant) -> Saved {
-        let mut saved = self.machine.lock().save(now);
+        // The totals under the same lock, so that they belong to the state beside them.
+        let mut machine = self.machine.lock();
+        let mut saved = machine.save(now);
         let counters = &self.counters.0;
         let counts = [
             (&mut saved.successes, &counters.successes),
@@ -143,9 +147,7 @@ impl CircuitBreaker {
     /// What would be lost if this breaker were forgotten. Ordinary calls in flight leave no trace in a breaker: whoever
     /// forgets it has to know that there are none.
     pub fn loss(&self, now: Instant) -> Loss {
-        let asked = self.has_open_questions(now);
-        let loss = self.machine.lock().loss(now);
-        if asked { Loss::State } else { loss }
+        self.machine.lock().loss(now)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{CircuitBreaker, Count, Mode, State};
+use super::{CircuitBreaker, Count, Mode, State, Transition};
 use crate::decision::Stage;
 use crate::snapshot::{Sample, Snapshot};
 use crate::sync::{AtomicU64, Ordering};
@@ -36,8 +36,10 @@ pub struct Stats {
     pub half_open_successes: u32,
     /// Probes that are out.
     pub half_open_calls: u32,
-    /// How often the circuit opened.
+    /// Number of times the circuit opened.
     pub opened: u64,
+    /// Number of times a trip rule began to hold in the mode [`MetricsOnly`](Mode::MetricsOnly).
+    pub would_open: u64,
     /// How long until probes pass; zero unless open.
     pub remaining: Duration,
     /// When the state last changed.
@@ -59,11 +61,60 @@ impl Stats {
 }
 
 impl CircuitBreaker {
+    /// The state at `now`: half-open as soon as the wait is over, though only an admission makes it so.
+    pub fn state(&self, now: Instant) -> State {
+        self.machine.lock().state(now)
+    }
+
+    /// The mode.
+    pub fn mode(&self) -> Mode {
+        self.machine.lock().mode
+    }
+
+    /// Time until probes pass; zero unless open.
+    pub fn remaining(&self, now: Instant) -> Duration {
+        self.machine.lock().remaining(now)
+    }
+
+    /// When probes will pass, if the circuit is open; [`Instant::FAR_FUTURE`] while an operator holds it open.
+    pub fn open_until(&self, now: Instant) -> Option<Instant> {
+        self.machine.lock().open_until().filter(|until| now < *until)
+    }
+
+    /// The kind of the last failure.
+    pub fn last_cause(&self) -> Option<Box<str>> {
+        self.machine.lock().last_cause()
+    }
+
+    /// The last transitions, oldest first, at most [`HISTORY`](super::HISTORY).
+    pub fn history(&self) -> Vec<Transition> {
+        self.machine.lock().history.iter().copied().collect()
+    }
+
+    /// How well what stands behind the circuit is, as one number from 0 to 1. A measure of our own:
+    ///
+    /// - closed: 1 less what has failed as a share of what would open the circuit, by the rule that is nearest to it. A
+    ///   ratio is that share of the calls in its window, or of `minimum_calls` while there are fewer;
+    /// - half-open: half of the successful probes' share of `success_threshold`;
+    /// - open: 0.
+    pub fn health_score(&self, now: Instant) -> f64 {
+        let mut machine = self.machine.lock();
+        match machine.state(now) {
+            State::Open => 0.0,
+            State::Closed => 1.0 - machine.count(now).nearness(),
+            State::HalfOpen => {
+                let (successes, enough) = (machine.probes().0, machine.config.success_threshold);
+                0.5 * (f64::from(successes) / f64::from(enough)).min(1.0)
+            }
+        }
+    }
+
     /// What the breaker has counted.
     pub fn stats(&self, now: Instant) -> Stats {
         let counter = |c: &AtomicU64| c.load(Ordering::Relaxed);
         let mut machine = self.machine.lock();
-        let successes = counter(&self.counters.0.successes);
+        let successes = self.counters.0.successes.load(Ordering::Acquire);
+        let (half_open_successes, half_open_calls) = machine.probes();
         Stats {
             state: machine.state(now),
             mode: machine.mode,
@@ -75,9 +126,10 @@ impl CircuitBreaker {
             consecutive_failures: machine.consecutive_failures,
             consecutive_successes: successes.saturating_sub(machine.successes_at_failure),
             count: machine.count(now),
-            half_open_successes: machine.half_open_successes(),
-            half_open_calls: machine.half_open_calls(),
+            half_open_successes,
+            half_open_calls,
             opened: machine.opened,
+            would_open: machine.would_open,
             remaining: machine.remaining(now),
             last_change: machine.history.back().map(|transition| transition.at),
             last_failure: machine.last_failure,
@@ -104,6 +156,7 @@ impl CircuitBreaker {
             Sample::counter("refused", "Calls that were not let through.", stats.refused),
             Sample::counter("stale", "Results of an earlier state, which moved nothing.", stats.stale),
             Sample::counter("opened", "How often the circuit opened.", stats.opened),
+            Sample::counter("would_open", "How often it would have opened, in the mode metrics_only.", stats.would_open),
             Sample::gauge("state", STATE, is(State::Closed)).label("state", "closed"),
             Sample::gauge("state", STATE, is(State::Open)).label("state", "open"),
             Sample::gauge("state", STATE, is(State::HalfOpen)).label("state", "half_open"),

@@ -90,7 +90,12 @@ impl Cause {
     pub const fn rule(&self) -> Option<&Trip> {
         match self {
             Self::Tripped(rule) => Some(rule),
-            _ => None,
+            Self::Banned
+            | Self::ProbeFailed
+            | Self::WaitOver
+            | Self::Recovered
+            | Self::Operator
+            | Self::Restored => None,
         }
     }
 }
@@ -100,6 +105,6 @@ impl Cause {
 pub enum Change {
     /// The state.
     Moved(Transition),
-    /// Nothing, but in normal mode what was counted would have opened the circuit. Said once.
+    /// Nothing, but in normal mode what was counted would have opened the circuit. Said each time a rule begins to hold.
     WouldOpen(Count),
 }

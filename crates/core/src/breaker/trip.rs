@@ -1,14 +1,12 @@
 //! When a closed circuit opens: the trip rules.
 //!
-//! Owns [`Trip`], its limits, and what each rule remembers. A new rule is a variant of [`Trip`], an arm in
-//! [`Trip::check`], and an arm in each method of [`Rule`]; nothing outside this file knows the rules apart.
+//! Owns [`Trip`], its limits, and what each rule remembers. A rule is what it looks at and a threshold on that. A new rule
+//! is a variant of [`Trip`] with a row in [`Trip::parts`], and an arm wherever the compiler then asks for one: no match
+//! here has a wildcard, and nothing outside this file tells the rules apart. Several rules together are in `rules.rs`.
 
-#[cfg(feature = "serde")]
-pub(super) mod document;
-
+use std::fmt;
 use std::time::Duration;
 
-use super::saved::Counted;
 use crate::invalid::{Check, Invalid};
 use crate::time::Instant;
 use crate::window::{CountWindow, RecentTimes, Tally, TimeWindow};
@@ -126,6 +124,21 @@ impl Trip {
         }
     }
 
+    /// What the rule is made of.
+    const fn parts(&self) -> (Looks, Threshold) {
+        match *self {
+            Self::Consecutive(failures) => (Looks::InARow, Threshold::Failures(failures)),
+            Self::Cumulative(failures) => (Looks::SinceClosed, Threshold::Failures(failures)),
+            Self::Within { failures, window } => (Looks::Within(window), Threshold::Failures(failures)),
+            Self::Ratio { ratio, minimum_calls, window } => {
+                (Looks::Calls { window, slower_than: None }, Threshold::Share { ratio, minimum_calls })
+            }
+            Self::Slow { ratio, slower_than, minimum_calls, window } => {
+                (Looks::Calls { window, slower_than: Some(slower_than) }, Threshold::Share { ratio, minimum_calls })
+            }
+        }
+    }
+
     /// Number of failures that opens the circuit at the least: of a share, the failures among the fewest calls it is taken
     /// of.
     pub fn failures_needed(&self) -> u32 {
@@ -134,9 +147,9 @@ impl Trip {
 
     /// Number of failures that opens the circuit when the window holds so many calls; slow calls, if the rule counts those.
     pub fn failures_among(&self, calls: u32) -> u32 {
-        match *self {
-            Self::Consecutive(n) | Self::Cumulative(n) | Self::Within { failures: n, .. } => n,
-            Self::Ratio { ratio, minimum_calls, .. } | Self::Slow { ratio, minimum_calls, .. } => {
+        match self.parts().1 {
+            Threshold::Failures(failures) => failures,
+            Threshold::Share { ratio, minimum_calls } => {
                 let calls = calls.max(minimum_calls).max(1);
                 let enough = |failures: u32| f64::from(failures) / f64::from(calls) >= ratio;
                 let (mut too_few, mut needed) = (0, calls);
@@ -149,27 +162,59 @@ impl Trip {
         }
     }
 
+    /// Whether the rule counts failures, and not their share among calls.
+    pub(crate) const fn counts_failures(&self) -> bool {
+        match self.parts().1 {
+            Threshold::Failures(_) => true,
+            Threshold::Share { .. } => false,
+        }
+    }
+
+    /// Smallest number of calls after which the rule can open the circuit.
+    pub(crate) fn calls_needed(&self) -> u32 {
+        match self.parts().1 {
+            Threshold::Failures(failures) => failures,
+            Threshold::Share { minimum_calls, .. } => minimum_calls.max(1),
+        }
+    }
+
+    /// Time for which a call counts, if the rule forgets calls by time.
+    pub(crate) const fn time_window(&self) -> Option<Duration> {
+        match self.parts().0 {
+            Looks::Within(window) | Looks::Calls { window: Window::Time(window), .. } => Some(window),
+            Looks::InARow | Looks::SinceClosed | Looks::Calls { window: Window::Calls(_), .. } => None,
+        }
+    }
+
+    /// Time from which on a call is slow, if the rule tells slow calls from others.
+    pub(crate) const fn slower_than(&self) -> Option<Duration> {
+        match self.parts().0 {
+            Looks::Calls { slower_than, .. } => slower_than,
+            Looks::InARow | Looks::SinceClosed | Looks::Within(_) => None,
+        }
+    }
+
     /// What the rule makes of the contents of its window.
-    fn count(&self, tally: &Tally) -> Count {
-        let failures = match self {
-            Self::Consecutive(_) | Self::Cumulative(_) | Self::Within { .. } | Self::Ratio { .. } => tally.failures,
-            Self::Slow { .. } => tally.slow,
-        };
-        let threshold = self.failures_among(tally.calls);
-        Count { rule: self.as_str(), calls: tally.calls, failures, threshold }
+    fn count(&self, tally: Tally) -> Count {
+        let failures = if self.slower_than().is_some() { tally.slow } else { tally.failures };
+        Count { rule: self.as_str(), calls: tally.calls, failures, threshold: self.failures_among(tally.calls) }
+    }
+
+    /// Whether the contents of its window open the circuit.
+    fn is_reached(&self, tally: Tally) -> bool {
+        match self.parts().1 {
+            Threshold::Failures(failures) => tally.failures >= failures,
+            // Divided, not multiplied: 55 of 100 is the same number as 0.55, but 0.55 * 100 is more than 55.
+            Threshold::Share { ratio, minimum_calls } => {
+                let share = if self.slower_than().is_some() { tally.slow_ratio() } else { tally.failure_ratio() };
+                tally.calls >= minimum_calls && share >= ratio
+            }
+        }
     }
 
     /// Whether both count the same, so that only their thresholds may differ.
-    fn counts_like(&self, other: &Self) -> bool {
-        match (self, other) {
-            (Self::Consecutive(_), Self::Consecutive(_)) | (Self::Cumulative(_), Self::Cumulative(_)) => true,
-            (Self::Within { window: a, .. }, Self::Within { window: b, .. }) => a == b,
-            (Self::Ratio { window: a, .. }, Self::Ratio { window: b, .. }) => a == b,
-            (Self::Slow { slower_than: a, window: v, .. }, Self::Slow { slower_than: b, window: w, .. }) => {
-                a == b && v == w
-            }
-            _ => false,
-        }
+    pub(super) fn counts_like(&self, other: &Self) -> bool {
+        self.parts().0 == other.parts().0
     }
 
     pub(super) fn check(&self) -> Vec<Invalid> {
@@ -206,6 +251,64 @@ fn check_ratio(check: &mut Check, trip: &Trip, ratio: f64, minimum_calls: u32, w
     }
 }
 
+/// When the rule opens the circuit, in plain English.
+impl fmt::Display for Trip {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let needed = self.failures_needed();
+        let failures = format_args!("{needed} failure{}", if needed == 1 { "" } else { "s" }).to_string();
+        match *self {
+            Self::Consecutive(_) => write!(f, "after {failures} in a row"),
+            Self::Cumulative(_) => write!(f, "after {failures} since it was closed"),
+            Self::Within { window, .. } => write!(f, "after {failures} within {window:?}"),
+            Self::Ratio { ratio, minimum_calls, window } => {
+                let percent = percent(ratio);
+                write!(f, "when {percent} % of {window} fail, {failures} of {minimum_calls} at the least")
+            }
+            Self::Slow { ratio, slower_than, minimum_calls, window } => {
+                write!(f, "when {} % of {window} take {slower_than:?} or longer, ", percent(ratio))?;
+                write!(f, "{needed} of {minimum_calls} at the least")
+            }
+        }
+    }
+}
+
+/// The calls of the window, in plain English.
+impl fmt::Display for Window {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Calls(n) => write!(f, "the last {n} calls"),
+            Self::Time(time) => write!(f, "the calls of {time:?}"),
+        }
+    }
+}
+
+/// A share in percent, with at most three digits behind the point.
+fn percent(ratio: f64) -> f64 {
+    let rounded = (ratio * 100_000.0).round() / 1000.0;
+    if rounded > 0.0 { rounded } else { ratio * 100.0 }
+}
+
+/// What a rule looks at. Rules that look at the same differ in their threshold alone.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Looks {
+    /// Failures since the last success.
+    InARow,
+    /// Failures since the circuit was closed.
+    SinceClosed,
+    /// Failures of the last stretch of time.
+    Within(Duration),
+    /// Calls of a window, and which of them were slow.
+    Calls { window: Window, slower_than: Option<Duration> },
+}
+
+/// How much of what a rule looks at opens the circuit.
+#[derive(Clone, Copy, Debug)]
+enum Threshold {
+    Failures(u32),
+    /// A share of the calls: of those that failed or, if the rule tells slow calls from others, of the slow ones.
+    Share { ratio: f64, minimum_calls: u32 },
+}
+
 /// What counts against a callee: by the rule that opened the circuit, or while it is closed by the one that is nearest to
 /// opening it. Every page, log line and metric that names a number of failures has this one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -228,165 +331,94 @@ impl Count {
     }
 }
 
-/// The rules of one breaker with what each remembers of the present closed state.
+/// A rule with what it remembers of the present closed state.
 #[derive(Debug)]
-pub(super) struct Rules(Vec<Rule>);
-
-impl Rules {
-    pub(super) fn new(trips: &[Trip]) -> Self {
-        Self(trips.iter().map(Rule::new).collect())
-    }
-
-    /// Goes over to `trips`. What a rule has counted stays if there is a rule that counts the same.
-    pub(super) fn reconfigure(&mut self, trips: &[Trip]) {
-        let mut old = std::mem::take(&mut self.0);
-        self.0.extend(trips.iter().map(|trip| {
-            let alike = old.iter().position(|rule| rule.trip.counts_like(trip));
-            alike.map_or_else(|| Rule::new(trip), |at| old.remove(at).with(trip))
-        }));
-    }
-
-    /// Counts one outcome, and returns the rule it trips, with the counts that tripped it.
-    pub(super) fn record(&mut self, now: Instant, failed: bool, elapsed: Duration) -> Option<(Trip, Count)> {
-        let mut tripped = None;
-        for rule in &mut self.0 {
-            rule.record(now, failed, elapsed);
-            if tripped.is_none() && rule.trips(now, failed) {
-                tripped = Some((rule.trip, rule.count(now)));
-            }
-        }
-        tripped
-    }
-
-    /// Whether a success would change nothing, so that it need not be recorded.
-    pub(super) fn quiet(&self) -> bool {
-        self.0.iter().all(Rule::quiet)
-    }
-
-    /// Whether a call that took `elapsed` is slow by any rule.
-    pub(super) fn slow(&self, elapsed: Duration) -> bool {
-        self.0.iter().any(|rule| matches!(rule.trip, Trip::Slow { slower_than, .. } if elapsed >= slower_than))
-    }
-
-    /// What the rule counts that trips, or that is nearest to it; the first of several.
-    pub(super) fn nearest(&mut self, now: Instant) -> Count {
-        let counts = self.0.iter_mut().map(|rule| (rule.trips(now, true), rule.count(now)));
-        let nearer = |best: (bool, Count), next: (bool, Count)| {
-            let key = |(trips, count): (bool, Count)| (trips, count.nearness());
-            if key(next) > key(best) { next } else { best }
-        };
-        counts.reduce(nearer).map_or_else(Count::default, |(_, count)| count)
-    }
-
-    /// What each rule counts now.
-    pub(super) fn save(&mut self, now: Instant) -> Vec<Counted> {
-        self.0.iter_mut().map(|rule| Counted::new(rule.trip, rule.counts(now))).collect()
-    }
-
-    /// Takes over what rules that count the same had counted.
-    pub(super) fn restore(&mut self, now: Instant, saved: &[Counted]) {
-        for rule in &mut self.0 {
-            if let Some(counted) = saved.iter().find(|counted| counted.rule.counts_like(&rule.trip)) {
-                rule.restore(now, counted.tally());
-            }
-        }
-    }
-
-    /// Whether no rule counts anything against the callee.
-    pub(super) fn spotless(&mut self, now: Instant) -> bool {
-        self.0.iter_mut().all(|rule| {
-            let counts = rule.counts(now);
-            counts.failures == 0 && counts.slow == 0
-        })
-    }
-
-    pub(super) fn clear(&mut self) {
-        self.0.iter_mut().for_each(Rule::clear);
-    }
-}
-
-#[derive(Debug)]
-struct Rule {
-    trip: Trip,
+pub(super) struct Rule {
+    pub(super) trip: Trip,
     memory: Memory,
+    /// Whether [`watch`](Self::watch) said that its threshold is reached.
+    told: bool,
 }
 
 #[derive(Debug)]
 enum Memory {
-    Count(u32),
+    Failures { count: u32, until_success: bool },
     Times(RecentTimes),
     Calls(CountWindow),
     Buckets(TimeWindow),
 }
 
 impl Rule {
-    fn new(trip: &Trip) -> Self {
-        let memory = match *trip {
-            Trip::Consecutive(_) | Trip::Cumulative(_) => Memory::Count(0),
-            Trip::Within { failures, window } => Memory::Times(RecentTimes::new(failures as usize, window)),
-            Trip::Ratio { window, .. } | Trip::Slow { window, .. } => match window {
-                Window::Calls(n) => Memory::Calls(CountWindow::new(n as usize)),
-                Window::Time(d) => Memory::Buckets(TimeWindow::new(d, TimeWindow::DEFAULT_BUCKETS)),
-            },
+    pub(super) fn new(trip: &Trip) -> Self {
+        let memory = match trip.parts().0 {
+            Looks::InARow => Memory::Failures { count: 0, until_success: true },
+            Looks::SinceClosed => Memory::Failures { count: 0, until_success: false },
+            Looks::Within(window) => Memory::Times(RecentTimes::new(trip.failures_needed() as usize, window)),
+            Looks::Calls { window: Window::Calls(n), .. } => Memory::Calls(CountWindow::new(n as usize)),
+            Looks::Calls { window: Window::Time(time), .. } => {
+                Memory::Buckets(TimeWindow::new(time, TimeWindow::DEFAULT_BUCKETS))
+            }
         };
-        Self { trip: *trip, memory }
+        Self { trip: *trip, memory, told: false }
     }
 
     /// The same counts under another threshold.
-    fn with(mut self, trip: &Trip) -> Self {
-        if let (Memory::Times(times), &Trip::Within { failures, .. }) = (&mut self.memory, trip) {
-            times.resize(failures as usize);
+    pub(super) fn with(mut self, trip: &Trip) -> Self {
+        if let Memory::Times(times) = &mut self.memory {
+            times.resize(trip.failures_needed() as usize);
         }
         Self { trip: *trip, ..self }
     }
 
-    fn record(&mut self, now: Instant, failed: bool, elapsed: Duration) {
-        let slow = matches!(self.trip, Trip::Slow { slower_than, .. } if elapsed >= slower_than);
+    /// Counts one outcome. Returns whether it trips the rule: a success does so only by making up a share.
+    pub(super) fn record(&mut self, now: Instant, failed: bool, elapsed: Duration) -> bool {
+        let slow = self.trip.slower_than().is_some_and(|slow| elapsed >= slow);
         match &mut self.memory {
-            Memory::Count(n) if failed => *n = n.saturating_add(1),
-            Memory::Count(n) if matches!(self.trip, Trip::Consecutive(_)) => *n = 0,
+            Memory::Failures { count, .. } if failed => *count = count.saturating_add(1),
+            Memory::Failures { count, until_success: true } => *count = 0,
             Memory::Times(times) if failed => times.record(now),
-            Memory::Count(_) | Memory::Times(_) => {}
+            Memory::Failures { until_success: false, .. } | Memory::Times(_) => {}
             Memory::Calls(window) => window.record(failed, slow),
             Memory::Buckets(window) => window.record(now, failed, slow),
         }
+        (failed || !self.trip.counts_failures()) && self.is_reached(now)
     }
 
-    /// Whether the outcome just recorded trips it. A success does so only by making up a ratio.
-    fn trips(&mut self, now: Instant, failed: bool) -> bool {
-        let counts = self.counts(now);
-        match self.trip {
-            Trip::Consecutive(n) | Trip::Cumulative(n) | Trip::Within { failures: n, .. } => {
-                failed && counts.failures >= n
-            }
-            // Divided, not multiplied: 55 of 100 is the same number as 0.55, but 0.55 * 100 is more than 55.
-            Trip::Ratio { ratio, minimum_calls, .. } => {
-                counts.calls >= minimum_calls && counts.failure_ratio() >= ratio
-            }
-            Trip::Slow { ratio, minimum_calls, .. } => counts.calls >= minimum_calls && counts.slow_ratio() >= ratio,
-        }
+    /// Counts one outcome. Returns whether the rule begins to hold by it, and it is `asked` for that; one that is not tells
+    /// it after the next outcome.
+    pub(super) fn watch(&mut self, now: Instant, failed: bool, elapsed: Duration, asked: bool) -> bool {
+        // What the passing of time alone has ended can begin anew with this outcome.
+        self.told &= self.is_reached(now);
+        let begins = self.record(now, failed, elapsed) && asked && !self.told;
+        self.told = begins || self.told && self.is_reached(now);
+        begins
     }
 
-    fn count(&mut self, now: Instant) -> Count {
+    pub(super) fn is_reached(&mut self, now: Instant) -> bool {
         let tally = self.counts(now);
-        self.trip.count(&tally)
+        self.trip.is_reached(tally)
     }
 
-    fn counts(&mut self, now: Instant) -> Tally {
+    pub(super) fn count(&mut self, now: Instant) -> Count {
+        let tally = self.counts(now);
+        self.trip.count(tally)
+    }
+
+    pub(super) fn counts(&mut self, now: Instant) -> Tally {
         let only_failures = |n: u32| Tally { calls: n, failures: n, slow: 0 };
         match &mut self.memory {
-            Memory::Count(n) => only_failures(*n),
+            Memory::Failures { count, .. } => only_failures(*count),
             Memory::Times(times) => only_failures(u32::try_from(times.count(now)).unwrap_or(u32::MAX)),
             Memory::Calls(window) => window.tally(),
             Memory::Buckets(window) => window.tally(now),
         }
     }
 
-    /// Counts as if all of it had happened now, failures first.
-    fn restore(&mut self, now: Instant, saved: Tally) {
+    /// Counts as if all of it had happened now, failures first. A threshold that is reached by it was told before.
+    pub(super) fn restore(&mut self, now: Instant, saved: Tally) {
         self.clear();
         match &mut self.memory {
-            Memory::Count(n) => *n = saved.failures,
+            Memory::Failures { count, .. } => *count = saved.failures,
             Memory::Times(times) => {
                 for _ in 0..saved.failures.min(self.trip.failures_needed()) {
                     times.record(now);
@@ -395,19 +427,22 @@ impl Rule {
             Memory::Calls(window) => window.restore(saved),
             Memory::Buckets(window) => window.restore(now, saved),
         }
+        self.told = self.is_reached(now);
     }
 
-    fn quiet(&self) -> bool {
-        match (&self.memory, self.trip) {
-            (Memory::Count(n), Trip::Consecutive(_)) => *n == 0,
-            (Memory::Count(_) | Memory::Times(_), _) => true,
-            (Memory::Calls(_) | Memory::Buckets(_), _) => false,
+    /// Whether a success would change nothing, so that it need not be recorded.
+    pub(super) fn quiet(&self) -> bool {
+        match self.memory {
+            Memory::Failures { count, until_success } => count == 0 || !until_success,
+            Memory::Times(_) => true,
+            Memory::Calls(_) | Memory::Buckets(_) => false,
         }
     }
 
-    fn clear(&mut self) {
+    pub(super) fn clear(&mut self) {
+        self.told = false;
         match &mut self.memory {
-            Memory::Count(n) => *n = 0,
+            Memory::Failures { count, .. } => *count = 0,
             Memory::Times(times) => times.clear(),
             Memory::Calls(window) => window.clear(),
             Memory::Buckets(window) => window.clear(),

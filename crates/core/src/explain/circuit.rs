@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::time::{self, Bound, Hints, times};
-use crate::breaker::{self, Mode, Scope, Trip, Window};
+use crate::breaker::{self, Mode, Scope, Trip};
 use crate::policy::Config;
 
 /// A circuit breaker in numbers.
@@ -77,21 +77,10 @@ pub(super) fn hung(config: &Config, scope: Scope) -> Option<Duration> {
 impl Opening {
     fn of(rule: Trip, hung: Option<Duration>) -> Self {
         let failures = rule.failures_needed();
-        // A ratio needs its minimum of calls; if all hang, all fail.
-        let calls = match rule {
-            Trip::Ratio { minimum_calls, .. } | Trip::Slow { minimum_calls, .. } => minimum_calls.max(1),
-            _ => failures,
-        };
-        let hung = match rule {
-            Trip::Slow { slower_than, .. } => hung.filter(|limit| *limit >= slower_than),
-            _ => hung,
-        };
-        let window = match rule {
-            Trip::Within { window, .. }
-            | Trip::Ratio { window: Window::Time(window), .. }
-            | Trip::Slow { window: Window::Time(window), .. } => window,
-            _ => Duration::MAX,
-        };
+        // If all hang, all fail, and all are slow after long enough.
+        let calls = rule.calls_needed();
+        let hung = hung.filter(|limit| *limit >= rule.slower_than().unwrap_or_default());
+        let window = rule.time_window().unwrap_or(Duration::MAX);
         let in_turn = |limit: Duration| {
             // The first of them must still be in the window when the last one fails.
             let fits = times(limit, u64::from(calls).saturating_sub(1)) <= window;

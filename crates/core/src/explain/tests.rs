@@ -165,7 +165,10 @@ fn each_dangerous_combination_is_warned_of_and_a_sound_policy_is_not() {
         config.explain().warnings
     };
 
-    assert_eq!(changed(|config| (config.deadline, config.attempt_timeout) = (None, None)), [Warning::NoTimeLimit]);
+    assert_eq!(
+        changed(|config| (config.deadline, config.attempt_timeout) = (None, None)),
+        [Warning::NoTimeLimit, Warning::ProbeGivenUpEarly { half_open_timeout: secs(60), takes: None }]
+    );
     assert_eq!(changed(|config| config.budget = None), [Warning::NoBudget { attempts: 4 }]);
     assert_eq!(changed(|config| config.attempt_timeout = None), [Warning::NoTimeForRetry { deadline: secs(60) }]);
     assert_eq!(
@@ -178,7 +181,7 @@ fn each_dangerous_combination_is_warned_of_and_a_sound_policy_is_not() {
     );
     assert_eq!(
         changed(|config| config.breaker.as_mut().unwrap().half_open_timeout = Some(secs(9))),
-        [Warning::ProbeGivenUpEarly { half_open_timeout: secs(9), takes: secs(10) }]
+        [Warning::ProbeGivenUpEarly { half_open_timeout: secs(9), takes: Some(secs(10)) }]
     );
     assert_eq!(
         changed(|config| config.breaker.as_mut().unwrap().half_open_max_calls = 1),
@@ -197,6 +200,8 @@ fn each_dangerous_combination_is_warned_of_and_a_sound_policy_is_not() {
     assert_eq!(rare.explain().warnings, [Warning::TooFewCalls { minimum_calls: 1111, possible: 1110 }]);
     ratio(&mut rare, 1110);
     assert_eq!(rare.explain().warnings, []);
+    rare.breaker.as_mut().unwrap().trip = vec![Trip::within(1111, secs(100))];
+    assert_eq!(rare.explain().warnings, [Warning::TooFewCalls { minimum_calls: 1111, possible: 1110 }]);
 }
 
 #[test]
@@ -222,6 +227,10 @@ circuit: opens after 5 failures in a row; if calls hang, after 10s (all at once)
         bare.starts_with("a call: no limit of time (neither `attempt_timeout` nor `deadline` is set), 1 attempt at")
     );
     assert!(bare.contains("\nwarning: a call that hangs is held for ever"));
+    let alone = policy::Config { breaker: Some(breaker::Config::default()), ..Default::default() };
+    let warning = "\nwarning: a probe may take for ever, but gives its place to another after 60s, so that more probes may \
+                   run than `half_open_max_calls`: set a shorter `attempt_timeout`";
+    assert!(alone.explain().to_string().ends_with(warning), "{}", alone.explain());
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use super::{Amplification, Bound, Circuit, Explanation, Opening, Pace, Slots, Unbounded, Warning};
-use crate::breaker::{Mode, Scope, Trip, Window};
+use crate::breaker::{Mode, Scope};
 
 impl fmt::Display for Explanation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -108,9 +108,10 @@ impl fmt::Display for Circuit {
         }
         let Self { successes, probes, .. } = self;
         let (one, many) = (plural((*successes).into()), if *probes == 1 { "" } else { "s" });
-        match probes {
-            &u32::MAX => write!(f, "; then any number of probes, {successes} success")?,
-            _ => write!(f, "; then {probes} probe{many} at a time, {successes} success")?,
+        if *probes == u32::MAX {
+            write!(f, "; then any number of probes, {successes} success")?;
+        } else {
+            write!(f, "; then {probes} probe{many} at a time, {successes} success")?;
         }
         write!(f, "{} close{} it", if one.is_empty() { "" } else { "es" }, if one.is_empty() { "s" } else { "" })
     }
@@ -122,22 +123,7 @@ fn span(shortest: Duration, longest: Duration) -> String {
 
 impl fmt::Display for Opening {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let failures = self.failures;
-        let failed = format!("{failures} failure{}", plural(failures.into()));
-        match self.rule {
-            Trip::Consecutive(_) => write!(f, "after {failed} in a row")?,
-            Trip::Cumulative(_) => write!(f, "after {failed} since it was closed")?,
-            Trip::Within { window, .. } => write!(f, "after {failed} within {window:?}")?,
-            Trip::Ratio { ratio, minimum_calls, window } => {
-                let percent = rounded(ratio * 100.0);
-                write!(f, "when {percent} % of {} fail, {failed} of {minimum_calls} at the least", calls(window))?;
-            }
-            Trip::Slow { ratio, slower_than, minimum_calls, window } => {
-                let percent = rounded(ratio * 100.0);
-                write!(f, "when {percent} % of {} take {slower_than:?} or longer, ", calls(window))?;
-                write!(f, "{failures} of {minimum_calls} at the least")?;
-            }
-        }
+        write!(f, "{}", self.rule)?;
         match (self.hung_together, self.hung_in_turn) {
             (None, _) => f.write_str("; calls that hang never open it"),
             (Some(together), Some(in_turn)) if together == in_turn => write!(f, "; if calls hang, after {together:?}"),
@@ -148,13 +134,6 @@ impl fmt::Display for Opening {
                 write!(f, "; if calls hang, after {together:?}, but only if they hang at the same time")
             }
         }
-    }
-}
-
-fn calls(window: Window) -> String {
-    match window {
-        Window::Calls(n) => format!("the last {n} calls"),
-        Window::Time(time) => format!("the calls of {time:?}"),
     }
 }
 
@@ -185,11 +164,15 @@ impl fmt::Display for Warning {
                 "a caller may wait {queue_timeout:?} for a slot, as long as the deadline of {deadline:?}: set a shorter \
                  `queue_timeout`"
             ),
-            Self::ProbeGivenUpEarly { half_open_timeout, takes } => write!(
-                f,
-                "a probe may take {takes:?}, but gives its place away after {half_open_timeout:?}: set a longer \
-                 `half_open_timeout`"
-            ),
+            Self::ProbeGivenUpEarly { half_open_timeout, takes } => {
+                match takes {
+                    Some(takes) => write!(f, "a probe may take {takes:?}")?,
+                    None => f.write_str("a probe may take for ever")?,
+                }
+                write!(f, ", but gives its place to another after {half_open_timeout:?}, so that more probes may run than ")?;
+                let advice = if takes.is_some() { "a longer `half_open_timeout`" } else { "a shorter `attempt_timeout`" };
+                write!(f, "`half_open_max_calls`: set {advice}")
+            }
             Self::SeveralRounds { successes, probes } => write!(
                 f,
                 "{successes} successes close the circuit, but only {probes} probe{} may run at a time",

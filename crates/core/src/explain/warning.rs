@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::circuit::hung;
 use super::time::attempts;
-use crate::breaker::{Scope, Trip, Window};
+use crate::breaker::Scope;
 use crate::policy::Config;
 
 /// Something that is allowed, but seldom meant. Its `Display` says what, and what to do.
@@ -37,12 +37,12 @@ pub enum Warning {
         /// The deadline.
         deadline: Duration,
     },
-    /// A probe that still runs gives its place to another, and its result is not waited for.
+    /// A probe that still runs gives its place to another, so that more probes may run than `half_open_max_calls`.
     ProbeGivenUpEarly {
-        /// When a probe gives its place away.
+        /// Time after which a probe gives its place away.
         half_open_timeout: Duration,
-        /// How long it may take.
-        takes: Duration,
+        /// Longest time that it may take; `None` if nothing limits it.
+        takes: Option<Duration>,
     },
     /// More successes close the circuit than there may be probes at a time: closing takes several rounds.
     SeveralRounds {
@@ -116,7 +116,8 @@ fn times(config: &Config, found: &mut Vec<Warning>) {
 fn circuit(config: &Config, found: &mut Vec<Warning>) {
     let Some(breaker) = &config.breaker else { return };
     let half_open_timeout = breaker.probe_timeout();
-    if let Some(takes) = hung(config, breaker.scope).filter(|takes| *takes > half_open_timeout) {
+    let takes = hung(config, breaker.scope);
+    if takes.unwrap_or(Duration::MAX) > half_open_timeout && breaker.half_open_max_calls != u32::MAX {
         found.push(Warning::ProbeGivenUpEarly { half_open_timeout, takes });
     }
     let (successes, probes) = (breaker.success_threshold, breaker.half_open_max_calls);
@@ -125,19 +126,15 @@ fn circuit(config: &Config, found: &mut Vec<Warning>) {
     }
     let attempts = attempts(config);
     for rule in &breaker.trip {
-        match *rule {
-            Trip::Consecutive(failures) | Trip::Cumulative(failures) | Trip::Within { failures, .. }
-                if breaker.scope == Scope::Attempt && attempts > 1 && attempts >= u64::from(failures) =>
-            {
-                found.push(Warning::OneCallOpens { attempts, failures });
-            }
-            Trip::Ratio { minimum_calls, window: Window::Time(window), .. }
-            | Trip::Slow { minimum_calls, window: Window::Time(window), .. } => {
-                if let Some(possible) = possible_in(config, window).filter(|calls| *calls < u64::from(minimum_calls)) {
-                    found.push(Warning::TooFewCalls { minimum_calls, possible });
-                }
-            }
-            _ => {}
+        let failures = rule.failures_needed();
+        let each = rule.counts_failures() && breaker.scope == Scope::Attempt;
+        if each && attempts > 1 && attempts >= u64::from(failures) {
+            found.push(Warning::OneCallOpens { attempts, failures });
+        }
+        let calls = rule.calls_needed();
+        let possible = rule.time_window().and_then(|window| possible_in(config, window));
+        if let Some(possible) = possible.filter(|possible| *possible < u64::from(calls)) {
+            found.push(Warning::TooFewCalls { minimum_calls: calls, possible });
         }
     }
 }

@@ -5,6 +5,7 @@
 
 mod model;
 mod operations;
+mod rules;
 
 use std::time::Duration;
 
@@ -78,7 +79,6 @@ impl Pair {
             }
             Op::Allow => self.allow(),
             Op::Record(judged) => {
-                self.model.forget_questions();
                 let change = self.breaker.record(now, &judged.verdict());
                 let given = self.model.questions.pop_front();
                 let expected = given.map_or(Expected::Nothing, |given| self.model.settle(&given, &judged));
@@ -120,7 +120,6 @@ impl Pair {
             (Ok(change), Ok((given, began))) => {
                 let expected = self.model.half_open(began);
                 self.adopt(change, expected);
-                self.model.forget_questions();
                 self.model.questions.push_back(given);
             }
             (Err(refusal), Err(expected)) => assert_eq!(refusal, expected),
@@ -166,7 +165,9 @@ impl Pair {
         let totals = [stats.successes, stats.failures, stats.ignored, stats.refused, stats.stale, stats.opened];
         let expected = [model.successes, model.failures, model.ignored, model.refused, model.stale, model.opened];
         assert_eq!(totals, expected, "successes, failures, ignored, refused, stale, opened");
-        assert_eq!(stats.consecutive_failures, model.in_a_row);
+        assert_eq!((stats.consecutive_failures, stats.would_open), (model.in_a_row, model.would_open));
+        let (score, expected) = (breaker.health_score(model.now), model.health_score());
+        assert!((score - expected).abs() < 1e-9, "{score}, expected {expected}");
         let (out, successes) = match &model.phase {
             Phase::HalfOpen { out, successes } => (out.len() as u32, *successes),
             _ => (0, 0),
@@ -186,6 +187,17 @@ fn told(count: &Count) -> Counted {
     (count.rule, count.calls, count.failures, count.threshold)
 }
 
+/// Another process takes over what this one leaves: it counts the same, and decides the same at once.
+fn restart(breaker: &CircuitBreaker, now: Instant) {
+    let saved = breaker.export(now);
+    let restarted = CircuitBreaker::with_config("model", breaker.config()).unwrap();
+    restarted.import(now, &saved);
+    let again = restarted.export(now);
+    assert_eq!((&again.rules, again.state, again.mode), (&saved.rules, saved.state, saved.mode));
+    assert_eq!((again.consecutive_failures, again.would_open), (saved.consecutive_failures, saved.would_open));
+    assert_eq!((again.remaining, again.opened_in_a_row), (saved.remaining, saved.opened_in_a_row));
+}
+
 proptest! {
     #[test]
     fn the_breaker_does_what_the_model_does(config in config(), seed in any::<u64>(), history in history()) {
@@ -195,5 +207,6 @@ proptest! {
             pair.run(op);
             pair.compare();
         }
+        restart(&pair.breaker, pair.model.now);
     }
 }

@@ -3,11 +3,12 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use stormproof_core::breaker::{Cause, Config, Mode, State, Window};
+use stormproof_core::breaker::{Cause, Config, Mode, State};
 use stormproof_core::window::Tally;
-use stormproof_core::{Instant, Jitter, Outcome, Reason, Trip};
+use stormproof_core::{Instant, Jitter, Outcome, Reason};
 
 use crate::operations::{Judged, KINDS};
+use crate::rules;
 
 /// A counted result in a closed circuit.
 #[derive(Clone, Copy, Debug)]
@@ -49,7 +50,9 @@ pub(crate) struct Model {
     pub(crate) in_a_row: u32,
     pub(crate) opened_in_a_row: u32,
     pub(crate) opened: u64,
-    pub(crate) said: bool,
+    pub(crate) would_open: u64,
+    /// For each rule, whether it was said that it holds.
+    pub(crate) told: Vec<bool>,
     pub(crate) successes: u64,
     pub(crate) failures: u64,
     pub(crate) ignored: u64,
@@ -96,7 +99,8 @@ impl Model {
             in_a_row: 0,
             opened_in_a_row: 0,
             opened: 0,
-            said: false,
+            would_open: 0,
+            told: vec![false; config.trip.len()],
             successes: 0,
             failures: 0,
             ignored: 0,
@@ -174,19 +178,16 @@ impl Model {
 
     pub(crate) fn enter(&mut self, phase: Phase) {
         self.phase = phase;
+        self.questions.clear();
         self.life += 1;
     }
 
-    /// Whether a permit may still say something. A probe's place is free afterwards.
-    pub(crate) fn take_back(&mut self, given: &Given) -> bool {
-        let (now, timeout) = (self.now, self.probe_timeout());
-        match (&mut self.phase, given.probe) {
-            (Phase::HalfOpen { out, .. }, Some(number)) if given.life == self.life => {
-                let in_time = out.iter().any(|&(other, since)| other == number && now.since(since) < timeout);
-                out.retain(|&(other, _)| other != number);
-                in_time
-            }
-            _ => given.life == self.life,
+    /// Frees a probe's place, if it has one.
+    pub(crate) fn take_back(&mut self, given: &Given) {
+        if let (Phase::HalfOpen { out, .. }, Some(number)) = (&mut self.phase, given.probe)
+            && given.life == self.life
+        {
+            out.retain(|&(other, _)| other != number);
         }
     }
 
@@ -203,7 +204,7 @@ impl Model {
         }
         let kind = KINDS[judged.kind];
         let listed = kind.starts_with("Client") && !self.config.ignore.is_empty();
-        let present = self.take_back(given);
+        self.take_back(given);
         let failed = match judged.outcome {
             Outcome::Failure if listed => None,
             Outcome::Failure => Some(true),
@@ -221,7 +222,7 @@ impl Model {
             self.successes += 1;
             self.last_success = Some(self.now);
         }
-        if !present {
+        if given.life != self.life {
             self.stale += 1;
             return Expected::Nothing;
         }
@@ -234,34 +235,37 @@ impl Model {
         let sample = Sample { at: self.now, failed, took: self.now.since(given.at) };
         let ban = if failed { judged.open_for } else { None };
         if let Phase::HalfOpen { successes, .. } = &mut self.phase {
-            let slow = |trip: &Trip| matches!(trip, Trip::Slow { slower_than, .. } if sample.took >= *slower_than);
-            if failed || self.config.trip.iter().any(slow) {
+            if failed || self.config.trip.iter().any(|trip| rules::is_slow(trip, sample.took)) {
                 let cause = if ban.is_some() { Cause::Banned } else { Cause::ProbeFailed };
                 return self.open(cause, ban);
             }
             *successes += 1;
             return if *successes >= self.config.success_threshold { self.close() } else { Expected::Nothing };
         }
+        let rules = 0..self.config.trip.len();
+        for rule in rules.clone() {
+            self.told[rule] &= self.holds(rule);
+        }
         self.samples.push(sample);
-        let tripped = (0..self.config.trip.len()).find(|&rule| self.trips(rule, failed));
-        match tripped {
-            Some(rule) if self.mode == Mode::MetricsOnly => {
-                if std::mem::replace(&mut self.said, true) {
-                    Expected::Nothing
-                } else {
-                    Expected::Would(self.counted(rule))
-                }
+        let tripping: Vec<_> = rules.clone().filter(|&rule| self.trips(rule, failed)).collect();
+        if self.mode == Mode::MetricsOnly {
+            let new = tripping.into_iter().find(|&rule| !self.told[rule]);
+            for rule in rules {
+                self.told[rule] = self.holds(rule) && (self.told[rule] || new == Some(rule));
             }
-            _ if self.mode == Mode::MetricsOnly => Expected::Nothing,
+            self.would_open += u64::from(new.is_some());
+            return new.map_or(Expected::Nothing, |rule| Expected::Would(self.counted(rule)));
+        }
+        match tripping.first() {
             _ if ban.is_some() => self.open(Cause::Banned, ban),
-            Some(rule) => self.open(Cause::Tripped(self.config.trip[rule]), None),
+            Some(&rule) => self.open(Cause::Tripped(self.config.trip[rule]), None),
             None => Expected::Nothing,
         }
     }
 
     /// What counts against the callee: as it stood when the circuit was last closed, and the probes that failed since.
     pub(crate) fn count(&self) -> Counted {
-        let rules = (0..self.config.trip.len()).map(|rule| (self.trips(rule, true), self.counted(rule)));
+        let rules = (0..self.config.trip.len()).map(|rule| (self.holds(rule), self.counted(rule)));
         let share = |(_, _, failures, threshold): Counted| (f64::from(failures) / f64::from(threshold)).min(1.0);
         let mut nearest = None;
         for (trips, counted) in rules {
@@ -276,18 +280,7 @@ impl Model {
     }
 
     fn counted(&self, rule: usize) -> Counted {
-        let trip = self.config.trip[rule];
-        let Tally { calls, failures, slow } = self.counts(rule);
-        let (counted, threshold) = match trip {
-            Trip::Ratio { ratio, minimum_calls, .. } | Trip::Slow { ratio, minimum_calls, .. } => {
-                let among = calls.max(minimum_calls);
-                let opens = (1..=among).find(|n| f64::from(*n) / f64::from(among) >= ratio).unwrap_or(among);
-                (if matches!(trip, Trip::Slow { .. }) { slow } else { failures }, opens)
-            }
-            Trip::Consecutive(n) | Trip::Cumulative(n) | Trip::Within { failures: n, .. } => (failures, n),
-            other => panic!("{other:?}"),
-        };
-        (trip.as_str(), calls, counted, threshold)
+        rules::counted(&self.config.trip[rule], self.counts(rule))
     }
 
     /// The time as of which windows are looked at.
@@ -297,45 +290,29 @@ impl Model {
 
     /// What a rule counts now.
     pub(crate) fn counts(&self, rule: usize) -> Tally {
-        let seen = &self.samples[self.since[rule]..];
-        let failures = |n: usize| Tally { calls: n as u32, failures: n as u32, slow: 0 };
-        let all = |samples: Vec<&Sample>, than: Option<Duration>| Tally {
-            calls: samples.len() as u32,
-            failures: samples.iter().filter(|sample| sample.failed).count() as u32,
-            slow: samples.iter().filter(|sample| than.is_some_and(|than| sample.took >= than)).count() as u32,
-        };
-        let within = |window: Window| match window {
-            Window::Calls(n) => seen.iter().rev().take(n as usize).collect(),
-            Window::Time(d) => {
-                let width = (d.as_nanos() as u64).div_ceil(10);
-                let bucket = |at: Instant| at.as_nanos() / width;
-                seen.iter().filter(|sample| bucket(self.counting()) - bucket(sample.at) <= 10).collect()
-            }
-        };
-        match self.config.trip[rule] {
-            Trip::Consecutive(_) => failures(seen.iter().rev().take_while(|sample| sample.failed).count()),
-            Trip::Cumulative(_) => failures(seen.iter().filter(|sample| sample.failed).count()),
-            Trip::Within { failures: k, window } => {
-                let young = |sample: &&Sample| sample.failed && self.counting().since(sample.at) < window;
-                failures(seen.iter().filter(young).count().min(k as usize))
-            }
-            Trip::Ratio { window, .. } => all(within(window), None),
-            Trip::Slow { slower_than, window, .. } => all(within(window), Some(slower_than)),
-            other => panic!("{other:?}"),
-        }
+        rules::counts(&self.config.trip[rule], &self.samples[self.since[rule]..], self.counting())
     }
 
-    pub(crate) fn trips(&self, rule: usize, failed: bool) -> bool {
-        let counts = self.counts(rule);
-        match self.config.trip[rule] {
-            Trip::Consecutive(n) | Trip::Cumulative(n) | Trip::Within { failures: n, .. } => {
-                failed && counts.failures >= n
+    fn holds(&self, rule: usize) -> bool {
+        rules::holds(&self.config.trip[rule], self.counts(rule))
+    }
+
+    /// Whether an outcome opens by this rule. A success does so only by making up a ratio.
+    fn trips(&self, rule: usize, failed: bool) -> bool {
+        (failed || rules::counts_successes(&self.config.trip[rule])) && self.holds(rule)
+    }
+
+    pub(crate) fn health_score(&self) -> f64 {
+        match (self.state(), &self.phase) {
+            (State::Open, _) => 0.0,
+            (State::Closed, _) => {
+                let (_, _, failures, threshold) = self.count();
+                1.0 - (f64::from(failures) / f64::from(threshold)).min(1.0)
             }
-            Trip::Ratio { ratio, minimum_calls, .. } => {
-                counts.calls >= minimum_calls && counts.failure_ratio() >= ratio
+            (State::HalfOpen, Phase::HalfOpen { successes, .. }) => {
+                0.5 * (f64::from(*successes) / f64::from(self.config.success_threshold)).min(1.0)
             }
-            Trip::Slow { ratio, minimum_calls, .. } => counts.calls >= minimum_calls && counts.slow_ratio() >= ratio,
-            other => panic!("{other:?}"),
+            (State::HalfOpen, _) => 0.0,
         }
     }
 
@@ -375,7 +352,8 @@ impl Model {
     pub(crate) fn forget(&mut self) {
         self.samples.clear();
         self.since.fill(0);
-        (self.in_a_row, self.opened_in_a_row, self.said, self.cause) = (0, 0, false, "");
+        self.told.fill(false);
+        (self.in_a_row, self.opened_in_a_row, self.cause) = (0, 0, "");
     }
 
     pub(crate) fn set_mode(&mut self, mode: Mode) -> Expected {
@@ -394,26 +372,17 @@ impl Model {
     }
 
     pub(crate) fn update(&mut self, config: Config) {
-        let mut old: Vec<_> = self.config.trip.iter().copied().zip(self.since.iter().copied()).collect();
-        let alike = |a: &Trip, b: &Trip| match (*a, *b) {
-            (Trip::Consecutive(_), Trip::Consecutive(_)) | (Trip::Cumulative(_), Trip::Cumulative(_)) => true,
-            (Trip::Within { window: v, .. }, Trip::Within { window: w, .. }) => v == w,
-            (Trip::Ratio { window: v, .. }, Trip::Ratio { window: w, .. }) => v == w,
-            (Trip::Slow { window: v, slower_than: a, .. }, Trip::Slow { window: w, slower_than: b, .. }) => {
-                v == w && a == b
-            }
-            _ => false,
-        };
+        let kept = self.since.iter().copied().zip(self.told.iter().copied());
+        let mut old: Vec<_> = self.config.trip.iter().copied().zip(kept).collect();
         let samples = &self.samples;
-        let since = config.trip.iter().map(|new| {
-            let Some(place) = old.iter().position(|(trip, _)| alike(trip, new)) else { return samples.len() };
-            let (trip, since) = old.remove(place);
-            // Only so many failures were remembered as the rule needed.
-            let Trip::Within { failures, .. } = trip else { return since };
-            let failed: Vec<_> = (since..samples.len()).filter(|&at| samples[at].failed).collect();
-            failed.len().checked_sub(failures as usize).map_or(since, |at| failed.get(at).copied().unwrap_or(since))
+        let kept = config.trip.iter().map(|new| {
+            let Some(place) = old.iter().position(|(trip, _)| rules::alike(trip, new)) else {
+                return (samples.len(), false);
+            };
+            let (trip, (since, told)) = old.remove(place);
+            (rules::remembered_since(&trip, samples, since), told)
         });
-        self.since = since.collect();
+        (self.since, self.told) = kept.unzip();
         self.config = config;
     }
 
@@ -423,16 +392,5 @@ impl Model {
         }
         let (from, to, cause) = (State::Open, State::HalfOpen, Cause::WaitOver);
         Expected::Moved(Move { from, to, cause, count: self.count(), waits: (Duration::ZERO, Duration::ZERO) })
-    }
-
-    pub(crate) fn forget_questions(&mut self) {
-        let timeout = self.probe_timeout();
-        while let Some(given) = self.questions.front() {
-            let lapsed = given.probe.is_some() && self.now.since(given.at) >= timeout;
-            if given.life == self.life && !lapsed {
-                break;
-            }
-            self.questions.pop_front();
-        }
     }
 }

@@ -3,8 +3,10 @@
 use std::time::Duration;
 
 use proptest::prelude::*;
-use stormproof_core::breaker::{Config, Mode, Window};
-use stormproof_core::{Jitter, Outcome, Trip, Verdict};
+use stormproof_core::breaker::{Config, Mode};
+use stormproof_core::{Jitter, Outcome, Verdict};
+
+use crate::rules::trip;
 
 pub(crate) const KINDS: [&str; 3] = ["TimeoutError", "Client.BadRequest", ""];
 
@@ -55,22 +57,6 @@ pub(crate) fn judged() -> impl Strategy<Value = Judged> {
     let open_for = prop_oneof![15 => Just(None), 1 => wait.prop_map(Some)];
     (outcome, prop_oneof![6 => Just(0), 1 => Just(1), 1 => Just(2)], open_for)
         .prop_map(|(outcome, kind, open_for)| Judged { outcome, kind, open_for })
-}
-
-pub(crate) fn window() -> impl Strategy<Value = Window> {
-    prop_oneof![(4u32..12).prop_map(Window::Calls), ms(1..500).prop_map(Window::Time)]
-}
-
-pub(crate) fn trip() -> impl Strategy<Value = Trip> {
-    let ratio = || prop_oneof![Just(0.25), Just(0.5), Just(0.55), Just(1.0)];
-    prop_oneof![
-        (1u32..5).prop_map(Trip::consecutive),
-        (1u32..7).prop_map(Trip::cumulative),
-        (1u32..5, ms(1..300)).prop_map(|(n, window)| Trip::within(n, window)),
-        (ratio(), 1u32..5, window()).prop_map(|(ratio, minimum, window)| Trip::ratio(ratio, minimum, window)),
-        (ratio(), ms(1..60), 1u32..5, window())
-            .prop_map(|(ratio, than, min, window)| Trip::slow(ratio, than, min, window)),
-    ]
 }
 
 pub(crate) fn mode() -> impl Strategy<Value = Mode> {

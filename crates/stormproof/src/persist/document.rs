@@ -123,6 +123,7 @@ mod tests {
         "refused": 0,
         "stale": 0,
         "opened": 1,
+        "would_open": 0,
         "last_cause": "TimeoutError"
       }
     }

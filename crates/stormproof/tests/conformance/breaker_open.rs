@@ -118,10 +118,11 @@ fn case_17_disabled_lets_all_pass_and_records_nothing() {
 }
 
 #[test]
-fn case_17_metrics_only_records_and_says_once_that_it_would_have_opened() {
+fn case_17_metrics_only_records_and_says_each_time_that_it_would_have_opened() {
     let metrics = with_breaker(Trip::consecutive(2), |breaker| breaker.mode = Mode::MetricsOnly);
     let trace = run(&metrics.every(ms(1), [F, F, F, F, S, F, F]));
-    assert_eq!((trace.attempts(), trace.circuit_events()), (7, vec!["circuit_would_open"]));
+    assert_eq!((trace.attempts(), trace.circuit_events()), (7, vec!["circuit_would_open"; 2]));
+    assert_eq!(trace.stat(Stage::Breaker, "would_open", ""), 2.0);
     assert_eq!(trace.stat(Stage::Breaker, "calls", "failure"), 6.0);
     assert_eq!(trace.stat(Stage::Breaker, "state", "closed"), 1.0);
 }

@@ -76,17 +76,41 @@ fn case_20_a_permit_that_is_released_admits_exactly_one_more() {
 }
 
 #[test]
-fn case_21_a_probe_that_never_returns_loses_its_place_and_its_late_result() {
-    let one = half_open(|breaker| {
-        breaker.half_open_max_calls = 1;
-        breaker.half_open_timeout = Some(s(5));
-    });
-    let lost = one.at(s(60), F.after(s(6))).at(ms(64_999), S).at(s(65), S.after(s(10)));
-    let trace = run(&lost.at(s(67), Action::Look));
-    assert_eq!(trace.reasons(), [None, None, Some(Reason::HalfOpenLimit), None]);
+fn case_21_a_probe_that_never_returns_loses_its_place_and_a_late_success_counts() {
+    let one = probed_by_one_for_five_seconds();
+    let lost = one.at(s(60), S.after(s(6))).at(ms(64_999), S).at(s(65), S.after(s(4))).at(s(67), S);
+    let trace = run(&lost.at(s(68), Action::Look));
+    let limit = Some(Reason::HalfOpenLimit);
+    assert_eq!(trace.reasons(), [None, None, limit, None, limit], "the late one gave no place back");
     assert_eq!(trace.seen(0, Stage::Breaker, "state", "half_open"), 1.0);
     assert_eq!(trace.seen(0, Stage::Breaker, "half_open_calls", ""), 1.0);
+    assert_eq!(trace.seen(0, Stage::Breaker, "stale", ""), 0.0);
+    assert_eq!(trace.events_named("circuit_closed")[0].at, Instant::ZERO + s(69));
+}
+
+#[test]
+fn case_21_a_late_failure_reopens_and_what_comes_after_it_is_stale() {
+    let one = probed_by_one_for_five_seconds();
+    let late = one.at(s(60), F.after(s(6))).at(s(65), S.after(s(10)));
+    let trace = run(&late.at(s(76), Action::Look));
+    assert_eq!(trace.events_named("circuit_opened")[1].at, Instant::ZERO + s(66));
+    assert_eq!(trace.seen(0, Stage::Breaker, "state", "open"), 1.0);
     assert_eq!(trace.seen(0, Stage::Breaker, "stale", ""), 1.0);
+}
+
+#[test]
+fn case_21_good_calls_longer_than_the_open_wait_close_it() {
+    let slow = half_open(|breaker| breaker.open_duration = s(30));
+    let trace = run(&slow.all_at(s(30), [S.after(s(31)); 3]));
+    assert_eq!(trace.circuit_events(), ["circuit_opened", "circuit_half_open", "circuit_closed"]);
+    assert_eq!(trace.events_named("circuit_closed")[0].at, Instant::ZERO + s(61));
+}
+
+fn probed_by_one_for_five_seconds() -> Scenario {
+    half_open(|breaker| {
+        breaker.half_open_max_calls = 1;
+        breaker.half_open_timeout = Some(s(5));
+    })
 }
 
 #[test]

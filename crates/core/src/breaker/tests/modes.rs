@@ -27,19 +27,61 @@ fn disabled_passes_all_and_records_nothing() {
     assert_eq!((stats.successes, stats.failures, stats.ignored, stats.count.calls), (0, 0, 0, 0));
 }
 
+/// Makes a call at each of the times, failed or not, of a breaker that only watches. The times at which a rule began to
+/// hold.
+fn would_open(trip: Vec<Trip>, calls: impl IntoIterator<Item = (u64, bool)>) -> Vec<(u64, &'static str)> {
+    let breaker = breaker(|config| (config.mode, config.trip) = (Mode::MetricsOnly, trip));
+    let mut told = Vec::new();
+    for (n, failed) in calls {
+        let mut permit = breaker.admit(at(n)).unwrap();
+        let verdict = if failed { Verdict::failure("E") } else { Verdict::success() };
+        match breaker.settle(&mut permit, at(n), &verdict) {
+            Some(Change::WouldOpen(count)) => {
+                assert!(count.failures >= count.threshold);
+                told.push((n, count.rule));
+            }
+            Some(Change::Moved(transition)) => panic!("{transition:?}"),
+            None => {}
+        }
+    }
+    assert_eq!((breaker.stats(at(0)).would_open, breaker.history().len()), (told.len() as u64, 0));
+    told
+}
+
 #[test]
-fn metrics_only_passes_all_records_and_says_once_that_it_would_have_opened() {
+fn metrics_only_says_each_time_a_rule_begins_to_hold() {
+    let failures = |from: u64, to: u64| (from..to).map(|n| (n, true));
+    let consecutive = Trip::consecutive(3);
+    let calls = failures(0, 10).chain([(10, false)]).chain(failures(11, 20));
+    assert_eq!(would_open(vec![consecutive], calls), [(2, "consecutive"), (13, "consecutive")]);
+    let within = Trip::within(2, ms(100));
+    assert_eq!(would_open(vec![within], [0, 50, 99, 1_000, 1_001].map(|n| (n, true))), [(50, "within"), (1_001, "within")]);
+    let ratio = Trip::ratio(0.5, 2, Window::Calls(4));
+    let calls = failures(0, 3).chain((3..9).map(|n| (n, false))).chain(failures(9, 12));
+    assert_eq!(would_open(vec![ratio], calls), [(1, "ratio"), (10, "ratio")]);
+    let cumulative = Trip::cumulative(2);
+    let calls = failures(0, 2).chain([(2, false)]).chain(failures(3, 6));
+    assert_eq!(would_open(vec![cumulative], calls), [(1, "cumulative")], "it holds until a reset");
+}
+
+#[test]
+fn metrics_only_says_so_of_each_rule() {
+    let rules = vec![Trip::consecutive(2), Trip::cumulative(2), Trip::within(5, ms(500))];
+    let told = would_open(rules, (0..9).map(|n| (n, true)));
+    assert_eq!(told, [(1, "consecutive"), (2, "cumulative"), (4, "within")]);
+}
+
+#[test]
+fn what_held_before_a_restart_was_said_before_it() {
     let breaker = breaker(|config| config.mode = Mode::MetricsOnly);
-    let changes: Vec<_> = (0..10)
-        .filter_map(|n| {
-            let mut permit = breaker.admit(at(n)).unwrap();
-            breaker.settle(&mut permit, at(n), &Verdict::failure("E"))
-        })
-        .collect();
-    let count = Count { rule: "consecutive", calls: 3, failures: 3, threshold: 3 };
-    assert_eq!(changes, [Change::WouldOpen(count)]);
-    assert_eq!((breaker.stats(at(10)).failures, breaker.state(at(10))), (10, State::Closed));
-    assert!(breaker.history().is_empty());
+    let failed = |breaker: &CircuitBreaker| {
+        let mut permit = breaker.admit(at(0)).unwrap();
+        breaker.settle(&mut permit, at(0), &Verdict::failure("E")).is_some()
+    };
+    assert_eq!([(); 4].map(|()| failed(&breaker)), [false, false, true, false]);
+    let restarted = super::breaker(|config| config.mode = Mode::MetricsOnly);
+    restarted.import(at(0), &breaker.export(at(0)));
+    assert_eq!((failed(&restarted), restarted.stats(at(0)).would_open), (false, 1));
 }
 
 #[test]

@@ -63,16 +63,73 @@ fn a_released_or_ignored_probe_gives_its_place_back_and_counts_neither_way() {
 }
 
 #[test]
-fn a_probe_that_never_returns_loses_its_place_and_its_say() {
+fn a_late_success_is_heard_and_gives_no_place_back_twice() {
     let breaker = breaker(|config| (config.half_open_max_calls, config.half_open_timeout) = (1, Some(ms(30))));
     trip(&breaker, at(0));
-    let mut lost = breaker.admit(at(100)).unwrap();
+    let mut late = breaker.admit(at(100)).unwrap();
     assert!(breaker.admit(at(129)).is_err());
     let mut present = breaker.admit(at(130)).unwrap();
-    assert_eq!(breaker.settle(&mut lost, at(131), &Verdict::failure("E")), None);
-    assert_eq!((breaker.state(at(131)), breaker.stats(at(131)).stale), (State::HalfOpen, 1));
-    breaker.release(&mut present);
-    assert_eq!(breaker.stats(at(131)).half_open_calls, 0);
+    assert_eq!(breaker.settle(&mut late, at(131), &Verdict::success()), None);
+    let stats = breaker.stats(at(131));
+    assert_eq!((stats.half_open_successes, stats.half_open_calls, stats.stale), (1, 1, 0));
+    assert_eq!(refusal(&breaker, at(131)).0, Reason::HalfOpenLimit, "the place is that of the second probe");
+    assert_eq!(moved(breaker.settle(&mut present, at(132), &Verdict::success())).unwrap().to, State::Closed);
+}
+
+#[test]
+fn a_late_failure_reopens() {
+    let breaker = breaker(|config| (config.half_open_max_calls, config.half_open_timeout) = (1, Some(ms(30))));
+    trip(&breaker, at(0));
+    let mut late = breaker.admit(at(100)).unwrap();
+    let mut present = breaker.admit(at(130)).unwrap();
+    let reopened = moved(breaker.settle(&mut late, at(131), &Verdict::failure("E"))).unwrap();
+    assert_eq!((reopened.from, reopened.cause), (State::HalfOpen, Cause::ProbeFailed));
+    assert_eq!(breaker.settle(&mut present, at(132), &Verdict::success()), None, "that episode is over");
+    assert_eq!((breaker.state(at(132)), breaker.stats(at(132)).stale), (State::Open, 1));
+}
+
+/// A settled, released or ignored late probe frees nothing; whatever ends the episode makes it stale.
+#[test]
+fn whatever_ends_the_episode_makes_its_late_results_stale() {
+    let ends: [fn(&CircuitBreaker); 5] = [
+        |breaker| _ = fail(breaker, at(130)),
+        |breaker| _ = breaker.reset(at(130)),
+        |breaker| _ = breaker.set_mode(at(130), Mode::ForcedOpen),
+        |breaker| _ = breaker.set_mode(at(130), Mode::MetricsOnly),
+        |breaker| _ = breaker.import(at(130), &breaker.export(at(130))),
+    ];
+    for end in ends {
+        for verdict in [Verdict::success(), Verdict::failure("E")] {
+            let breaker = breaker(|config| {
+                (config.half_open_max_calls, config.half_open_timeout, config.success_threshold) = (1, Some(ms(30)), 1);
+            });
+            trip(&breaker, at(0));
+            let mut late = breaker.admit(at(100)).unwrap();
+            end(&breaker);
+            let state = breaker.state(at(131));
+            assert_eq!(breaker.settle(&mut late, at(131), &verdict), None);
+            assert_eq!((breaker.state(at(131)), breaker.stats(at(131)).stale), (state, 1));
+        }
+    }
+}
+
+#[test]
+fn good_calls_longer_than_the_open_wait_close_it() {
+    let breaker = breaker(|config| config.open_duration = ms(30_000));
+    trip(&breaker, at(0));
+    let mut probes: Vec<_> = (0..2).map(|n| breaker.admit(at(30_000 + n)).unwrap()).collect();
+    assert_eq!(breaker.settle(&mut probes[0], at(61_000), &Verdict::success()), None);
+    assert_eq!(moved(breaker.settle(&mut probes[1], at(61_001), &Verdict::success())).unwrap().to, State::Closed);
+}
+
+#[test]
+fn a_late_answer_to_a_question_is_heard() {
+    let breaker = breaker(|config| (config.half_open_max_calls, config.half_open_timeout) = (1, Some(ms(30))));
+    trip(&breaker, at(0));
+    assert!(breaker.allow_request(at(100)).is_ok() && breaker.allow_request(at(130)).is_ok());
+    assert_eq!(breaker.record(at(131), &Verdict::success()), None);
+    assert_eq!(breaker.stats(at(131)).half_open_calls, 1, "the place is that of the second question");
+    assert_eq!(moved(breaker.record(at(170), &Verdict::success())).unwrap().to, State::Closed);
 }
 
 #[test]
@@ -85,7 +142,7 @@ fn a_question_of_half_open_that_is_never_answered_lapses() {
     assert!(breaker.allow_request(at(129)).is_err());
     assert!(breaker.allow_request(at(130)).is_ok());
     let closed = moved(breaker.record(at(131), &Verdict::success()));
-    assert_eq!(closed.unwrap().to, State::Closed, "the answer is for the second question");
+    assert_eq!(closed.unwrap().to, State::Closed, "whichever question it answers");
 }
 
 #[test]

@@ -5,14 +5,14 @@ use std::fmt;
 use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
 use serde::de::{self, Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 
-use crate::breaker::Trip;
+use super::Trip;
 
 /// How rules are written, for the schema.
 #[cfg(feature = "schema")]
 #[derive(schemars::JsonSchema)]
 #[schemars(untagged)]
 #[expect(dead_code, reason = "only its schema is wanted")]
-pub(in super::super) enum OneOrMany {
+pub(super) enum OneOrMany {
     /// So many failures in a row.
     Consecutive(#[schemars(range(min = 1))] u32),
     /// One rule.
@@ -22,7 +22,7 @@ pub(in super::super) enum OneOrMany {
 }
 
 /// Reads `5` (that many in a row), one rule, or a list of rules.
-pub(in super::super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Trip>, D::Error> {
+pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Trip>, D::Error> {
     struct Rules;
 
     impl<'de> Visitor<'de> for Rules {
