@@ -5,7 +5,7 @@ use std::time::SystemTime;
 
 use stormproof::EventBus;
 use stormproof::event::Category;
-use stormproof::events::log::Style;
+use stormproof::events::log::{self, Style};
 
 /// A line. If nobody reads any more, that is no reason to stop.
 pub(crate) fn say(line: &str) {
@@ -15,7 +15,7 @@ pub(crate) fn say(line: &str) {
 /// Tells the events on a bus.
 pub(crate) fn tell_events(bus: &EventBus) {
     bus.subscribe(Category::All, |event| {
-        if let Some(line) = Style::Book.line(event, SystemTime::now()) {
+        if let Some(line) = log::line(Style::Book, event, SystemTime::now()) {
             say(&format!("    {}: {}", event.policy, line.text));
         }
     })

@@ -13,11 +13,12 @@ use bytes::Bytes;
 use http::header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue, X_CONTENT_TYPE_OPTIONS};
 use http::{HeaderMap, StatusCode};
 use http_body_util::channel::Channel;
+use serde::Serialize;
 use serde_json::{Value, json};
 use stormproof::breaker::State as Circuit;
 use stormproof::metrics::{Exposition, Names};
-use stormproof::registry::stats::Reading;
-use stormproof::{CircuitBreaker, Instant, events, metrics};
+use stormproof::shapes::{Facts, aragora};
+use stormproof::{CircuitBreaker, events, metrics};
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::watch;
 
@@ -90,38 +91,7 @@ async fn health(State(admin): State<Arc<Admin>>) -> Response {
 }
 
 async fn circuits(State(admin): State<Arc<Admin>>) -> Response {
-    let breakers: Vec<_> = admin.breakers().iter().map(describe).collect();
-    let total = breakers.len();
-    let timestamp = events::timestamp(SystemTime::now());
-    answer(StatusCode::OK, &json!({ "breakers": breakers, "total": total, "available": true, "timestamp": timestamp }))
-}
-
-fn describe(breaker: &CircuitBreaker) -> Value {
-    let (stats, clock) = (breaker.stats(), breaker.policy().clock());
-    let config = breaker.policy().stages().breaker.as_ref().map(|stage| stage.config()).unwrap_or_default();
-    let time_of = |at: Option<Instant>| {
-        let ago = clock.now().since(at?);
-        SystemTime::now().checked_sub(ago).map(events::timestamp)
-    };
-    json!({
-        "name": breaker.name().as_str(),
-        "state": stats.state.as_str(),
-        "mode": stats.mode.as_str(),
-        "failure_count": stats.count.failures,
-        "failure_threshold": stats.count.threshold,
-        "rule": stats.count.rule,
-        "cooldown_seconds": config.open_duration.as_secs_f64(),
-        "cooldown_remaining": stats.remaining.as_secs_f64(),
-        "success_rate": stats.success_rate(),
-        "health_score": (Reading::of(breaker).health_score() * 1000.0).round() / 1000.0,
-        "total_successes": stats.successes,
-        "total_failures": stats.failures,
-        "total_refused": stats.refused,
-        "half_open_calls": stats.half_open_calls,
-        "last_failure": time_of(stats.last_failure),
-        "last_success": time_of(stats.last_success),
-        "last_cause": stats.last_cause.as_deref(),
-    })
+    answer(StatusCode::OK, &Facts::of_breakers(&admin.breakers()).shown_as(&aragora::ADMIN))
 }
 
 async fn reset_all(State(admin): State<Arc<Admin>>) -> Response {
@@ -196,8 +166,10 @@ fn write_event(told: &Told) -> String {
     format!("id: {}\nevent: {}\ndata: {}\n\n", told.id, told.event.kind.as_str(), told.json())
 }
 
-fn answer(status: StatusCode, value: &Value) -> Response {
-    respond(status, "application/json", Body::from(value.to_string()))
+fn answer(status: StatusCode, value: &impl Serialize) -> Response {
+    // Keys are texts: it cannot fail.
+    let text = serde_json::to_string(value).unwrap_or_default();
+    respond(status, "application/json", Body::from(text))
 }
 
 /// An error in the shape that the data plane uses too.

@@ -50,14 +50,17 @@ use crate::settings::Attribute;
 /// |---|---|---|
 /// | `failure_threshold` | 5 | so many failures in a row open the circuit |
 /// | `window` | none | so many failures within this time open it, in a row or not |
-/// | `open_duration`, `recovery_time` | `"60s"` | how long it stays open |
+/// | `open_duration` | `"60s"` | how long it stays open |
 /// | `success_threshold` | 2 | so many successes close it |
 /// | `half_open_max_calls` | 3 | so many probes at a time |
 /// | `half_open_timeout` | `open_duration` | a probe that takes longer gives its place to another |
+/// | `ignore` | none | `["ValidationError", …]`: kinds of failure that do not count |
 /// | `scope` | `"attempt"` | `"operation"`: all attempts of a call count as one |
 /// | `name` | the function's | the breaker of this name in `Registry::global()`, shared with all who name it |
 /// | `breaker` | | a breaker made elsewhere, a static's path; alone |
 /// | `classify` | every `Err` is a failure | a function `fn(Result<&T, &E>) -> Verdict<'_>` |
+///
+/// The names that other systems have for a setting are read as in a file, such as `timeout_seconds` for `open_duration`.
 #[proc_macro_attribute]
 pub fn circuit_breaker(arguments: TokenStream, item: TokenStream) -> TokenStream {
     attribute(Attribute::CircuitBreaker, arguments, item)
@@ -90,12 +93,14 @@ pub fn circuit_breaker(arguments: TokenStream, item: TokenStream) -> TokenStream
 /// | `base_delay` | `"1s"` | the first wait |
 /// | `max_delay` | `"60s"` | the longest wait |
 /// | `factor` | 2.0 | exponential only |
-/// | `jitter` | 0.2 | a share up and down; or `"none"`, `"full"`, `"equal"` |
+/// | `jitter` | 0.2 | a share up and down; or `"none"`, `"full"`, `"equal"`, `true`, `false` |
 /// | `retry_on` | all | `["RateLimitError", …]`: kinds of failure that are retried |
 /// | `never_on` | none | kinds that never are |
 /// | `retry_after_cap` | none | the longest hint of a server that is honoured |
 /// | `wait_for_half_open` | `false` | wait for a probe's turn while a circuit is open |
 /// | `classify` | every `Err` is a failure, its type's name its kind | a function `fn(Result<&T, &E>) -> Verdict<'_>` |
+///
+/// The names that other systems have for a setting are read as in a file, such as `initial_delay` for `base_delay`.
 #[proc_macro_attribute]
 pub fn retry(arguments: TokenStream, item: TokenStream) -> TokenStream {
     attribute(Attribute::Retry, arguments, item)

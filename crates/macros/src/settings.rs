@@ -1,6 +1,7 @@
 //! What the attributes of one function say, together: one policy, whose stages run in its fixed order.
 
 use proc_macro2::{Span, TokenStream};
+use stormproof_compat::aliases;
 use syn::parse::{Parse, ParseStream, Parser};
 use syn::punctuated::Punctuated;
 use syn::spanned::Spanned;
@@ -33,6 +34,15 @@ impl Attribute {
         }
     }
 
+    /// The table of a file that has its settings.
+    const fn table(self) -> &'static str {
+        match self {
+            Self::CircuitBreaker => "breaker",
+            Self::Retry => "retry",
+            Self::WithFallback | Self::WithTimeout | Self::Policy => "",
+        }
+    }
+
     /// The one that this path means: alone, or in `stormproof`.
     fn of(path: &Path) -> Option<Self> {
         let ours = path.segments.len() == 1
@@ -49,8 +59,16 @@ pub(crate) struct Argument {
 }
 
 impl Argument {
+    /// The name as it is written.
     pub(crate) fn name(&self) -> String {
         self.name.as_ref().map(ToString::to_string).unwrap_or_default()
+    }
+
+    /// Our name for the setting that the parameter is, in one of these tables of a file.
+    pub(crate) fn setting(&self, tables: &[&str]) -> String {
+        let name = self.name();
+        let ours = tables.iter().map(|table| aliases::name_of(table, &name)).find(|ours| *ours != name);
+        ours.map_or(name.clone(), str::to_owned)
     }
 
     /// A parameter that there is not.
@@ -59,7 +77,9 @@ impl Argument {
             Some(name) => (name.span(), format!("knows no parameter `{name}`")),
             None => (self.value.span(), "takes no such value".to_owned()),
         };
-        Error::new(span, format!("`{}` {what}; it knows {known}", attribute.name()))
+        let advice = aliases::elsewhere(attribute.table(), &self.name()).map(|advice| format!(": {advice}"));
+        let known = advice.unwrap_or_else(|| format!("; it knows {known}"));
+        Error::new(span, format!("`{}` {what}{known}", attribute.name()))
     }
 }
 
@@ -200,6 +220,26 @@ impl Settings {
                 Err(Error::new(span, format!("the policy says it already: `policy` and `{name}` exclude each other")))
             }
             None => Ok(()),
+        }
+    }
+}
+
+/// Finds the parameters that are one setting of these tables, or exclude each other.
+pub(crate) fn twice(arguments: &[Argument], tables: &[&str], mistakes: &mut Mistakes) {
+    for (at, argument) in arguments.iter().enumerate() {
+        let setting = argument.setting(tables);
+        let excludes = |other: &str| tables.iter().any(|table| aliases::excluded_by(table, &setting).contains(&other));
+        let is_flag = |argument: &Argument| literal::flag(&argument.value).is_ok();
+        let same = |before: &&Argument| {
+            let other = before.setting(tables);
+            let both_jitters = setting == "jitter" && is_flag(argument) != is_flag(before);
+            other == setting && !both_jitters || excludes(&other)
+        };
+        if let Some(before) = arguments.iter().take(at).find(same) {
+            let (name, other) = (argument.name(), before.name());
+            let message = format!("`{name}` says the same as `{other}`: set one of them");
+            mistakes
+                .add(Error::new(argument.name.as_ref().map_or_else(|| argument.value.span(), Ident::span), message));
         }
     }
 }

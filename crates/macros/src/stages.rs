@@ -9,12 +9,21 @@ use syn::spanned::Spanned;
 use syn::{Error, Expr, Result};
 
 use crate::literal::{self, duration_tokens};
-use crate::settings::{Argument, Attribute, Mistakes};
+use crate::settings::{Argument, Attribute, Mistakes, twice};
 
-/// A mistake in a configuration, at the parameter it comes from.
-fn place(invalid: &Invalid, arguments: &[Argument], names: &[(&str, &[&str])], span: Span) -> Error {
-    let written = names.iter().find(|(field, _)| invalid.field.starts_with(field)).map_or(&[][..], |(_, names)| names);
-    let argument = arguments.iter().find(|argument| written.contains(&argument.name().as_str()));
+/// The tables of a file that have an attribute's settings.
+const BREAKER: &[&str] = &["breaker"];
+const RETRY: &[&str] = &["retry", "backoff"];
+
+/// A mistake in a configuration, at the parameter it comes from. A field is within the setting of its first name, `trip` of
+/// an attribute also in `window`.
+fn place(invalid: &Invalid, arguments: &[Argument], tables: &[&str], span: Span) -> Error {
+    let field = invalid.field.strip_prefix("backoff.").unwrap_or(&invalid.field);
+    let setting = match field {
+        "trip.within.window" => "window",
+        field => field.split('.').next().unwrap_or(field),
+    };
+    let argument = arguments.iter().find(|argument| argument.setting(tables) == setting);
     let span = argument.map_or(span, |argument| argument.value.span());
     let name = argument.map_or_else(|| invalid.field.clone(), Argument::name);
     Error::new(span, format!("{name} is {}, allowed is {}", invalid.value, invalid.allowed))
@@ -31,19 +40,19 @@ pub(crate) enum Breaker {
 impl Breaker {
     pub(crate) fn read(arguments: &[Argument], span: Span) -> Result<Self> {
         const KNOWN: &str = "`name`, `failure_threshold`, `window`, `open_duration`, `success_threshold`, \
-                             `half_open_max_calls`, `half_open_timeout`, `scope`, `breaker`, `classify`";
+                             `half_open_max_calls`, `half_open_timeout`, `ignore`, `scope`, `breaker`, `classify`";
         let mut config = breaker::Config::default();
         let (mut name, mut at, mut threshold, mut window) = (None, None, 5, None);
         let mut mistakes = Mistakes::default();
+        twice(arguments, BREAKER, &mut mistakes);
         for argument in arguments {
             let value = &argument.value;
-            mistakes.note(match argument.name().as_str() {
+            mistakes.note(match argument.setting(BREAKER).as_str() {
                 "name" => literal::text(value).map(|set| name = Some(set)),
-                "failure_threshold" => literal::count(value).map(|set| threshold = set),
+                "trip" => literal::count(value).map(|set| threshold = set),
                 "window" => literal::duration(value).map(|set| window = Some(set)),
-                "open_duration" | "recovery_time" | "recovery_timeout" => {
-                    literal::duration(value).map(|set| config.open_duration = set)
-                }
+                "open_duration" => literal::duration(value).map(|set| config.open_duration = set),
+                "ignore" => literal::texts(value).map(|set| config.ignore = set),
                 "success_threshold" => literal::count(value).map(|set| config.success_threshold = set),
                 "half_open_max_calls" => literal::count(value).map(|set| config.half_open_max_calls = set),
                 "half_open_timeout" => literal::duration(value).map(|set| config.half_open_timeout = Some(set)),
@@ -65,16 +74,8 @@ impl Breaker {
             };
         }
         config.trip = vec![window.map_or(Trip::consecutive(threshold), |window| Trip::within(threshold, window))];
-        let names: &[(&str, &[&str])] = &[
-            ("trip.within.window", &["window"]),
-            ("trip", &["failure_threshold"]),
-            ("open_duration", &["open_duration", "recovery_time", "recovery_timeout"]),
-            ("success_threshold", &["success_threshold"]),
-            ("half_open_max_calls", &["half_open_max_calls"]),
-            ("half_open_timeout", &["half_open_timeout"]),
-        ];
         let mut mistakes = Mistakes::default();
-        config.validate().iter().for_each(|invalid| mistakes.add(place(invalid, arguments, names, span)));
+        config.validate().iter().for_each(|invalid| mistakes.add(place(invalid, arguments, BREAKER, span)));
         mistakes.done()?;
         Ok(Self::Of(name, Box::new(config)))
     }
@@ -96,7 +97,9 @@ impl Breaker {
             }
         });
         let open = duration_tokens(config.open_duration);
-        let breaker::Config { success_threshold, half_open_max_calls, .. } = **config;
+        let breaker::Config { success_threshold, half_open_max_calls, ref ignore, .. } = **config;
+        let ignore = (!ignore.is_empty())
+            .then(|| quote!(config.ignore = ::std::vec![#(::std::string::String::from(#ignore)),*];));
         let timeout = config
             .half_open_timeout
             .map(duration_tokens)
@@ -113,6 +116,7 @@ impl Breaker {
             config.half_open_max_calls = #half_open_max_calls;
             config.scope = ::stormproof::breaker::Scope::#scope;
             #timeout
+            #ignore
             config
         });
         match name {
@@ -129,21 +133,15 @@ impl Retry {
     pub(crate) fn read(arguments: &[Argument], span: Span) -> Result<Self> {
         const KNOWN: &str = "`max_retries`, `max_attempts`, `backoff`, `base_delay`, `max_delay`, `factor`, `jitter`, \
                              `retry_on`, `never_on`, `retry_after_cap`, `wait_for_half_open`, `classify`";
-        const BACKOFFS: &[&str] = &["exponential", "linear", "constant", "fibonacci", "decorrelated"];
+        const BACKOFFS: &[&str] = &["exponential", "linear", "constant", "fixed", "fibonacci", "decorrelated"];
         let mut config = retry::Config::default();
         let (mut kind, mut base, mut max, mut factor, mut jitter) = ("exponential", None, None, None, None);
-        let mut counted = false;
+        let mut any_jitter = None;
         let mut mistakes = Mistakes::default();
+        twice(arguments, RETRY, &mut mistakes);
         for argument in arguments {
             let value = &argument.value;
-            let name = argument.name();
-            if matches!(name.as_str(), "max_retries" | "max_attempts") && std::mem::replace(&mut counted, true) {
-                mistakes.add(Error::new_spanned(
-                    value,
-                    "`max_retries` and `max_attempts` say the same thing: set one of them",
-                ));
-            }
-            mistakes.note(match name.as_str() {
+            mistakes.note(match argument.setting(RETRY).as_str() {
                 "max_retries" => literal::count(value).map(|set| config.max_retries = set),
                 "max_attempts" => literal::count(value).and_then(|attempts| match attempts.checked_sub(1) {
                     Some(retries) => {
@@ -155,13 +153,16 @@ impl Retry {
                         "max_attempts is 0, allowed is 1 or more (it counts the first call)",
                     )),
                 }),
-                "backoff" => literal::word(value, BACKOFFS).map(|set| kind = set),
+                // What is `kind` in a file.
+                "backoff" | "kind" => literal::word(value, BACKOFFS).map(|set| kind = set),
                 "base_delay" => literal::duration(value).map(|set| base = Some(set)),
                 "max_delay" => literal::duration(value).map(|set| max = Some(set)),
                 "factor" => literal::number(value).map(|set| factor = Some(set)),
+                // Whether there is any jitter, and how much, may be said side by side.
+                "jitter" if literal::flag(value).is_ok() => literal::flag(value).map(|set| any_jitter = Some(set)),
                 "jitter" => read_jitter(value).map(|set| jitter = Some(set)),
                 "retry_on" => literal::texts(value).map(|set| config.retry_on = set),
-                "never_on" | "dont_retry_on" => literal::texts(value).map(|set| config.never_on = set),
+                "never_on" => literal::texts(value).map(|set| config.never_on = set),
                 "retry_after_cap" => literal::duration(value).map(|set| config.retry_after_cap = Some(set)),
                 "wait_for_half_open" => literal::flag(value).map(|set| config.wait_for_half_open = set),
                 _ => Err(argument.unknown(Attribute::Retry, KNOWN)),
@@ -170,7 +171,7 @@ impl Retry {
         let base = base.unwrap_or(Backoff::default().base_delay);
         config.backoff = match kind {
             "linear" => Backoff::linear(base),
-            "constant" => Backoff::constant(base),
+            "constant" | "fixed" => Backoff::constant(base),
             "fibonacci" => Backoff::fibonacci(base),
             "decorrelated" => Backoff::decorrelated(base),
             _ => Backoff::exponential(base),
@@ -182,18 +183,13 @@ impl Retry {
             config.backoff = config.backoff.factor(factor);
         }
         config.backoff.max_delay = max.unwrap_or(config.backoff.max_delay);
-        config.backoff.jitter = jitter.unwrap_or(config.backoff.jitter);
+        config.backoff.jitter = match any_jitter {
+            Some(false) => Jitter::None,
+            Some(true) | None => jitter.unwrap_or(config.backoff.jitter),
+        };
         mistakes.done()?;
-        let names: &[(&str, &[&str])] = &[
-            ("backoff.base_delay", &["base_delay"]),
-            ("backoff.max_delay", &["max_delay"]),
-            ("backoff.factor", &["factor"]),
-            ("backoff.jitter", &["jitter"]),
-            ("retry_on", &["retry_on"]),
-            ("never_on", &["never_on", "dont_retry_on"]),
-        ];
         let mut mistakes = Mistakes::default();
-        config.validate().iter().for_each(|invalid| mistakes.add(place(invalid, arguments, names, span)));
+        config.validate().iter().for_each(|invalid| mistakes.add(place(invalid, arguments, RETRY, span)));
         mistakes.done()?;
         Ok(Self(config))
     }

@@ -2,17 +2,21 @@
 //!
 //! Knows no configuration type, but where policies stand in one: there presets are laid beneath, and the environment over
 //! it. What a type cannot be read from is taken out of the tree, and reading is tried again, so
-//! that one slip does not hide the next; what can be read is then judged by its own rules.
+//! that one slip does not hide the next; what can be read is then judged by its own rules. Mistakes name settings as they
+//! are written.
 
+mod names;
 pub(crate) mod tree;
 mod wording;
 
 use std::fmt;
 
 use serde::de::DeserializeOwned;
+use stormproof_compat::aliases::BACKOFF;
 use stormproof_core::{Invalid, text};
 use toml::de::{DeTable, Deserializer};
 
+use self::names::Names;
 use self::tree::{Culprit, What, locate, take_out, within};
 use self::wording::{Found, told};
 use crate::environment::Environment;
@@ -86,6 +90,7 @@ pub fn read<T: DeserializeOwned>(text: &str, validate: impl FnOnce(&T) -> Vec<In
 #[must_use = "a reader does nothing until it reads"]
 pub struct Reader<'a> {
     policies: Option<&'a str>,
+    table: Option<&'a str>,
     environment: Option<&'a Environment>,
 }
 
@@ -99,6 +104,21 @@ impl<'a> Reader<'a> {
     /// names a preset, and two names that mean the same are a mistake.
     pub fn policies(mut self, path: &'a str) -> Self {
         self.policies = Some(path);
+        self
+    }
+
+    /// The document is a table that other systems have as well, such as `queue` or `loop_guard`: their names of its settings
+    /// are read, too.
+    ///
+    /// ```
+    /// use stormproof::{document, queue};
+    ///
+    /// let reader = document::Reader::new().settings_of("queue");
+    /// let config: queue::Config = reader.read("maxsize = 20", queue::Config::validate).unwrap();
+    /// assert_eq!(config.queue_capacity, 20);
+    /// ```
+    pub fn settings_of(mut self, table: &'a str) -> Self {
+        self.table = Some(table);
         self
     }
 
@@ -131,19 +151,22 @@ impl<'a> Reader<'a> {
         }
         let span = tree.span();
         let mut tree = tree.into_inner();
-        let mut found = self.prepare(&mut tree, &places);
+        let (names, mut found) = self.prepare(&mut tree, &places);
         let whole = tree.clone();
-        let (value, dropped) = deserialize(tree, span, &places, &mut found);
+        let (value, dropped) = deserialize(tree, span, &places, &names, &mut found);
         if self.policies.is_some() {
             for (_, mistake) in &mut found {
-                name_preset(&mut mistake.message);
+                name_all(&mut mistake.message);
             }
         }
         if let Some(value) = &value {
             let about_what_was_read = |mistake: &Invalid| !dropped.iter().any(|path| depends_on(mistake, path));
             found.extend(validate(value).into_iter().filter(about_what_was_read).map(|mistake| {
-                let at = locate(&whole, &mistake.field).unwrap_or(0);
-                places.mistake(at, mistake.field, said(&mistake.value, mistake.allowed))
+                let message = said(&mistake.value, mistake.allowed);
+                let Some(place) = locate(&whole, &mistake.field) else {
+                    return places.mistake(0, mistake.field, message);
+                };
+                places.mistake(place.at, within(&names.path(&place.path), place.rest), message)
             }));
         }
         match value {
@@ -152,33 +175,31 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Lays the environment over the tree and the presets beneath its policies.
-    fn prepare<'t>(&self, tree: &mut DeTable<'t>, places: &Places<'_>) -> Vec<(usize, Mistake)>
+    /// Lays the environment over the tree, gives settings our names, and lays the presets beneath policies.
+    fn prepare<'t>(&self, tree: &mut DeTable<'t>, places: &Places<'_>) -> (Names, Vec<(usize, Mistake)>)
     where
         'a: 't,
     {
         let mut found = Vec::new();
-        let mut twice = Vec::new();
-        for (path, policy) in self.policies.map_or_else(Vec::new, |path| tree::at_path(tree, path)) {
-            tree::gather_backoff(policy, &path, &mut twice);
-        }
+        let mut names = Names::new(places.text.len() + 1);
         if let Some(environment) = self.environment {
             for (at, message) in environment.lay_over(tree, places.text.len() + 1) {
                 found.push(places.mistake(at, String::new(), message));
             }
         }
+        if let Some(table) = self.table {
+            names.translate(tree, table, "");
+        }
         let policies = self.policies.map_or_else(Vec::new, |path| tree::at_path(tree, path));
         for (path, policy) in policies {
-            tree::take_out_twice(policy, "policy", &path, &mut twice);
+            names.translate(policy, "policy", &path);
             if let Err((at, message)) = preset::expand(policy, self.environment) {
                 found.push(places.mistake(at, within(&path, "preset"), message));
             }
         }
-        found.extend(twice.into_iter().map(|tree::Twice { path, name, other, at }| {
-            let message = format!("says the same as `{other}`: set one of them");
-            places.mistake(at, within(&path, &name), message)
-        }));
-        found
+        let mistakes = std::mem::take(&mut names.mistakes);
+        found.extend(mistakes.into_iter().map(|(at, path, message)| places.mistake(at, path, message)));
+        (names, found)
     }
 }
 
@@ -187,6 +208,7 @@ fn deserialize<T: DeserializeOwned>(
     mut tree: DeTable<'_>,
     span: std::ops::Range<usize>,
     places: &Places<'_>,
+    names: &Names,
     found: &mut Vec<(usize, Mistake)>,
 ) -> (Option<T>, Vec<String>) {
     let mut dropped = Vec::new();
@@ -202,9 +224,9 @@ fn deserialize<T: DeserializeOwned>(
         };
         // A table that holds nothing since its contents were taken out is no mistake of its own.
         if !(emptied && error.span().is_some_and(|span| found.iter().any(|(at, _)| span.contains(at)))) {
-            found.push(places.mistake(at, path.clone(), told(error.message(), places.found(what))));
+            found.push(places.mistake(at, names.path(&path), told(error.message(), places.found(what))));
         }
-        dropped.push(path);
+        dropped.push(path.iter().map(|key| key.get_ref().as_ref()).collect::<Vec<_>>().join("."));
         if found.len() >= MOST {
             return (None, dropped);
         }
@@ -215,11 +237,15 @@ fn said(value: &str, allowed: &str) -> String {
     format!("is {value}, allowed is {allowed}")
 }
 
-/// Names `preset` among the settings of a policy: it is replaced before the type, which does not know it, is read.
-fn name_preset(message: &mut String) {
+/// Names among the settings of a policy and of its retries those that are replaced before the types, which do not know
+/// them there, are read.
+fn name_all(message: &mut String) {
     const POLICY: &str = "allowed is one of `deadline`, ";
     if message.contains(POLICY) {
         *message = message.replace(POLICY, "allowed is one of `preset`, `deadline`, ");
+    }
+    if message.contains("allowed is one of `max_retries`, ") {
+        BACKOFF.iter().for_each(|name| message.push_str(&format!(", `{name}`")));
     }
 }
 

@@ -25,6 +25,8 @@ pub(crate) use bus::tells;
 pub use bus::{EventBus, Queue, Source};
 pub use damped::{Damped, Said};
 #[cfg(feature = "serde")]
+pub(crate) use record::Written;
+#[cfg(feature = "serde")]
 pub use record::{Record, timestamp};
 pub use stormproof_core::event::damper::{Damper, Suppressed};
 #[cfg(feature = "tracing")]

@@ -97,6 +97,8 @@ pub use registry::Registry;
 pub mod events;
 pub mod health;
 pub mod metrics;
+#[cfg(all(feature = "compat", feature = "serde"))]
+pub mod shapes;
 
 pub use events::EventBus;
 pub use health::{HealthAggregator, HealthChecker, HealthTracker};

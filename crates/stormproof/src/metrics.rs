@@ -1,10 +1,11 @@
 //! Metrics as text, written from snapshots: Prometheus 0.0.4 and OpenMetrics 1.0, under our names or those that users of
 //! other systems know.
 //!
-//! Knows no pattern: a stage that has a [`Snapshot`] has metrics. Under which names a number stands is in [`names`].
+//! Knows no pattern: a stage that has a [`Snapshot`] has metrics. Other systems' names are tables in `stormproof-compat`.
 
 mod families;
-pub mod names;
+#[cfg(feature = "compat")]
+mod names;
 #[cfg(test)]
 mod tests;
 
@@ -14,7 +15,8 @@ use stormproof_core::Snapshot;
 use stormproof_core::snapshot::{Kind, Part};
 
 use families::{Families, Family, Series};
-pub use names::Names;
+#[cfg(feature = "compat")]
+pub use stormproof_compat::metrics::Names;
 
 /// The content type of [`prometheus`].
 pub const CONTENT_TYPE: &str = Exposition::Prometheus.content_type();
@@ -105,17 +107,20 @@ impl Exposition {
 /// What is written, and how.
 ///
 /// ```
+/// # #[cfg(feature = "compat")] {
 /// use stormproof::metrics::{Exposition, Names, Text};
 /// use stormproof::CircuitBreaker;
 ///
 /// let text = Text::new(Exposition::Prometheus).names([Names::Aragora]);
 /// let text = text.write(&CircuitBreaker::new("openai").policy().snapshots());
 /// assert!(text.contains(r#"aragora_circuit_breaker_state{name="openai"} 0"#));
+/// # }
 /// ```
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct Text {
     exposition: Exposition,
+    #[cfg(feature = "compat")]
     names: Vec<Names>,
     most_names: usize,
 }
@@ -123,10 +128,16 @@ pub struct Text {
 impl Text {
     /// Our names, at most [`MOST_NAMES`] stages of a metric.
     pub fn new(exposition: Exposition) -> Self {
-        Self { exposition, names: vec![Names::Stormproof], most_names: MOST_NAMES }
+        Self {
+            exposition,
+            #[cfg(feature = "compat")]
+            names: vec![Names::Stormproof],
+            most_names: MOST_NAMES,
+        }
     }
 
-    /// Under these names instead. Several stand one after the other.
+    /// With the feature `compat`, under these names instead. Several stand one after the other.
+    #[cfg(feature = "compat")]
     pub fn names(mut self, names: impl IntoIterator<Item = Names>) -> Self {
         self.names = names.into_iter().collect();
         self
@@ -142,9 +153,12 @@ impl Text {
     /// The text.
     pub fn write(&self, snapshots: &[Snapshot]) -> String {
         let mut families = Families::new(self.most_names);
+        #[cfg(feature = "compat")]
         for names in &self.names {
             families.add(snapshots, *names);
         }
+        #[cfg(not(feature = "compat"))]
+        families.add_own(snapshots);
         let mut text = String::new();
         for family in families.finish() {
             // Writing into a string cannot fail.

@@ -8,8 +8,6 @@ mod config;
 mod entry;
 mod keyed;
 mod map;
-#[cfg(feature = "serde")]
-pub mod stats;
 mod target;
 
 use std::collections::{BTreeMap, HashSet};
@@ -338,7 +336,7 @@ impl Registry {
     }
 
     /// All circuit breakers in the order of their names, with the time when each was last asked for.
-    #[cfg(feature = "serde")]
+    #[cfg(all(feature = "compat", feature = "serde"))]
     pub(crate) fn breakers_used(&self) -> Vec<(Name, CircuitBreaker, Instant)> {
         let all = self.0.names.list(|slot| Some((CircuitBreaker::of(slot)?, slot.used())));
         all.into_iter().map(|(name, (breaker, used))| (name, breaker, used)).collect()

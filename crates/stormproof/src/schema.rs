@@ -7,8 +7,8 @@
 use schemars::generate::SchemaSettings;
 use schemars::{JsonSchema, SchemaGenerator};
 use serde_json::{Map, Value, json};
+use stormproof_compat::aliases::{BACKOFF, EXCLUSIVE, SETTINGS, VALUES, names_of};
 
-use crate::document::tree::{BACKOFF, SAME, names_of};
 use crate::preset;
 
 /// The schema of a [settings file](crate::settings::Settings).
@@ -109,7 +109,14 @@ fn without_null(object: &mut Map<String, Value>) {
 
 /// Adds the other names of settings to those of a table.
 fn add_aliases(settings: &mut Map<String, Value>, table: &str) {
-    for (_, names) in SAME.iter().filter(|(of, _)| *of == table) {
+    for (_, name, word, _) in VALUES.iter().filter(|(of, ..)| *of == table) {
+        let words = settings.get_mut(*name).and_then(|setting| setting.get_mut("enum"));
+        if let Some(Value::Array(words)) = words {
+            words.push((*word).into());
+        }
+    }
+    let all = SETTINGS.iter().map(|setting| (setting.table, setting.names)).chain(EXCLUSIVE.iter().copied());
+    for (_, names) in all.filter(|(of, _)| *of == table) {
         let Some(setting) = names.first().and_then(|first| settings.get(*first)).cloned() else { continue };
         for (name, first) in names.iter().skip(1).zip(std::iter::repeat(names[0])) {
             let mut setting = setting.clone();
@@ -199,9 +206,9 @@ mod tests {
             "backoff" => &policy["properties"]["retry"]["properties"]["backoff"]["properties"],
             table => &policy["properties"][table]["properties"],
         };
-        for (table, names) in SAME {
-            for name in *names {
-                assert!(settings(table)[name].is_object(), "{table}.{name}");
+        for setting in SETTINGS.iter().filter(|setting| !matches!(setting.table, "queue" | "loop_guard")) {
+            for name in setting.names {
+                assert!(settings(setting.table)[name].is_object(), "{}.{name}", setting.table);
             }
         }
         let presets = policy["properties"]["preset"]["enum"].as_array().unwrap();

@@ -79,7 +79,7 @@ fn configurations_are_read_from_text() {
     assert_eq!(checks, Checks { timeout: Duration::from_secs(2), cache_ttl: Duration::ZERO });
     let levels: degrade::Config = serde_json::from_str(r#"{"max_degradation": "minimal"}"#).unwrap();
     assert_eq!(levels.max_degradation, Level::Minimal);
-    let queue: queue::Config = serde_json::from_str(r#"{"queue_capacity": 7, "timeout": "1s"}"#).unwrap();
+    let queue: queue::Config = serde_json::from_str(r#"{"queue_capacity": 7, "put_timeout": "1s"}"#).unwrap();
     assert_eq!((queue.queue_capacity, queue.put_timeout), (7, Duration::from_secs(1)));
     let strategy = serde_json::to_string(&degrade::Strategy::ALL).unwrap();
     let names = r#"["cache_fallback","static_fallback","partial_response","alternate_source","fail_fast"]"#;

@@ -195,7 +195,7 @@ proptest! {
     fn any_text_names_a_set_of_metrics_or_is_told_which_there_are(text in any::<String>()) {
         match text.parse::<Names>() {
             Ok(names) => prop_assert_eq!(names.as_str(), text),
-            Err(mistake) => prop_assert!(mistake.value.chars().count() <= 40 && mistake.allowed.contains("aragora")),
+            Err(mistake) => prop_assert!(mistake.to_string().chars().count() <= 140 && mistake.to_string().contains("aragora")),
         }
     }
 

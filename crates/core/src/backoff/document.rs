@@ -12,17 +12,15 @@ use super::{Backoff, Jitter, Schedule};
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 struct Document {
     /// How the waits grow.
-    #[serde(default, alias = "backoff_strategy")]
+    #[serde(default)]
     kind: Kind,
     /// The wait before the first retry. Default: 1 s.
     #[serde(default, with = "crate::time::duration::option", skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "schema", schemars(with = "Option<crate::time::duration::Written>"))]
-    #[serde(alias = "initial_delay", alias = "base", alias = "initial", alias = "delay")]
     base_delay: Option<Duration>,
     /// What each wait is multiplied by; only `exponential` has it. Default: 2.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "schema", schemars(range(min = 1.0)))]
-    #[serde(alias = "backoff_multiplier", alias = "multiplier", alias = "exponential_base", alias = "backoff_factor")]
     factor: Option<f64>,
     /// What is added to each wait; only `linear` has it. Default: `base_delay`.
     #[serde(default, with = "crate::time::duration::option", skip_serializing_if = "Option::is_none")]
@@ -36,22 +34,17 @@ struct Document {
     /// `none`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "schema", schemars(with = "Option<jitter::Written>"))]
-    #[serde(alias = "jitter_factor", deserialize_with = "jitter::deserialize")]
+    #[serde(deserialize_with = "jitter::deserialize")]
     jitter: Option<Jitter>,
 }
 
 #[derive(Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-#[cfg_attr(
-    feature = "schema",
-    derive(schemars::JsonSchema),
-    schemars(extend("enum" = ["exponential", "linear", "constant", "fixed", "fibonacci", "decorrelated"]))
-)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 enum Kind {
     #[default]
     Exponential,
     Linear,
-    #[serde(alias = "fixed")]
     Constant,
     Fibonacci,
     Decorrelated,

@@ -26,25 +26,11 @@ use crate::invalid::{Check, Invalid};
 pub struct Config {
     /// Rules that open the circuit; any one of them does. In a file also a number: that many failures in a row.
     /// Default: 5 in a row.
-    #[cfg_attr(
-        feature = "serde",
-        serde(alias = "failure_threshold", deserialize_with = "super::document::deserialize")
-    )]
+    #[cfg_attr(feature = "serde", serde(deserialize_with = "super::document::deserialize"))]
     #[cfg_attr(feature = "schema", schemars(with = "super::document::OneOrMany"))]
     pub trip: Vec<Trip>,
     /// Time for which the circuit stays open before it lets probes through. Default: 60 s.
-    #[cfg_attr(
-        feature = "serde",
-        serde(
-            with = "crate::time::duration",
-            alias = "timeout",
-            alias = "timeout_seconds",
-            alias = "recovery_timeout",
-            alias = "recovery_time",
-            alias = "cooldown_seconds",
-            alias = "reset_timeout"
-        )
-    )]
+    #[cfg_attr(feature = "serde", serde(with = "crate::time::duration"))]
     #[cfg_attr(feature = "schema", schemars(with = "crate::time::duration::Written"))]
     pub open_duration: Duration,
     /// Factor by which the wait grows each time the circuit opens again without having closed. Default: 1, no growth.
@@ -68,7 +54,6 @@ pub struct Config {
     #[cfg_attr(feature = "schema", schemars(with = "Option<crate::time::duration::Written>"))]
     pub half_open_timeout: Option<Duration>,
     /// Kinds of failure that say nothing about the callee and are ignored, each with its particular ones. Default: none.
-    #[cfg_attr(feature = "serde", serde(alias = "excluded_exceptions"))]
     pub ignore: Vec<String>,
     /// What one outcome is in a policy that retries. Default: each attempt.
     pub scope: Scope,

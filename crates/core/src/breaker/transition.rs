@@ -7,7 +7,7 @@ use crate::time::Instant;
 
 /// The three states.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "snake_case"))]
+#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "snake_case"))]
 pub enum State {
     /// Calls pass, failures are counted.
     #[default]
@@ -15,7 +15,6 @@ pub enum State {
     /// Calls are refused.
     Open,
     /// A few calls pass as probes.
-    #[cfg_attr(feature = "serde", serde(alias = "half-open"))]
     HalfOpen,
 }
 
@@ -27,6 +26,17 @@ impl State {
             Self::Open => "open",
             Self::HalfOpen => "half_open",
         }
+    }
+}
+
+/// Reads what [`State::as_str`] writes, with `-` for `_` as well.
+#[cfg(feature = "serde")]
+impl<'de> serde::Deserialize<'de> for State {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        const ALL: [State; 3] = [State::Closed, State::Open, State::HalfOpen];
+        let text = String::deserialize(deserializer)?.replace('-', "_");
+        let state = ALL.into_iter().find(|state| state.as_str() == text);
+        state.ok_or_else(|| serde::de::Error::unknown_variant(&text, &["closed", "open", "half_open"]))
     }
 }
 

@@ -22,10 +22,9 @@ pub struct Config {
     #[cfg_attr(feature = "schema", schemars(range(min = 1, max = 2_147_483_647)))]
     pub max_concurrent: u32,
     /// Callers that may wait while all slots are taken. Zero: nobody waits, but a free slot is given. Default 50.
-    #[cfg_attr(feature = "serde", serde(alias = "max_waiting"))]
     pub max_queue: u32,
     /// The longest time in the queue. Default 5 s.
-    #[cfg_attr(feature = "serde", serde(with = "crate::time::duration", alias = "timeout"))]
+    #[cfg_attr(feature = "serde", serde(with = "crate::time::duration"))]
     #[cfg_attr(feature = "schema", schemars(with = "crate::time::duration::Written"))]
     pub queue_timeout: Duration,
     /// Moves the number of slots by itself, starting at `max_concurrent`. Default: it stays.

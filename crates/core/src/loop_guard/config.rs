@@ -68,7 +68,6 @@ pub struct Config {
     /// `max_changing_repetitions`. Default: 3.
     pub max_handoff_repetitions: u32,
     /// Turns of the model. Default: 1,000.
-    #[cfg_attr(feature = "serde", serde(alias = "max_total_iterations"))]
     pub max_turns: Option<u32>,
     /// Tokens, all turns together. Default: 10,000,000.
     pub max_tokens: Option<u64>,

@@ -28,16 +28,14 @@ const LONGEST_REFILL: u64 = 10 * 365 * 86_400_000_000_000;
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Config {
     /// Permits per [`per`](Self::per): 1 up to 10 a microsecond. Default 10.
-    #[cfg_attr(feature = "serde", serde(alias = "requests_per_second"))]
     #[cfg_attr(feature = "schema", schemars(range(min = 1)))]
     pub rate: u32,
     /// The time in which `rate` permits come: 1 ms to 1 day. Default 1 s.
-    #[cfg_attr(feature = "serde", serde(with = "crate::time::duration", alias = "period"))]
+    #[cfg_attr(feature = "serde", serde(with = "crate::time::duration"))]
     #[cfg_attr(feature = "schema", schemars(with = "crate::time::duration::Written"))]
     pub per: Duration,
     /// Permits that an idle limiter has saved up, at least 1; also the highest cost of one call. Default: the same
     /// number as `rate`.
-    #[cfg_attr(feature = "serde", serde(alias = "burst_size", alias = "capacity", alias = "max_tokens"))]
     #[cfg_attr(feature = "schema", schemars(range(min = 1)))]
     pub burst: Option<u32>,
     /// The longest that a caller may wait; one who would have to wait longer is refused at once. Zero: nobody waits.

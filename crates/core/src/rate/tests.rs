@@ -217,11 +217,11 @@ fn a_snapshot_shows_refusals_by_reason() {
 
 #[cfg(feature = "serde")]
 #[test]
-fn names_used_elsewhere_are_understood() {
+fn a_table_is_a_configuration() {
     use serde::Deserialize;
     use serde::de::value::{Error, MapDeserializer};
 
-    let fields = [("requests_per_second", 25_u32), ("period", 2), ("max_wait", 3)];
+    let fields = [("rate", 25_u32), ("per", 2), ("max_wait", 3)];
     let config = Config::deserialize(MapDeserializer::<_, Error>::new(fields.into_iter())).unwrap();
     assert_eq!(config, Config { rate: 25, per: 2 * SECOND, burst: None, max_wait: 3 * SECOND });
 }

@@ -12,9 +12,7 @@ pub(super) struct Document {
     max_retries: Option<u32>,
     max_attempts: Option<u32>,
     backoff: Backoff,
-    #[serde(alias = "retry_exceptions")]
     retry_on: Vec<String>,
-    #[serde(alias = "dont_retry_on", alias = "exclude", alias = "exclude_exceptions")]
     never_on: Vec<String>,
     #[serde(with = "crate::time::duration::option")]
     retry_after_cap: Option<Duration>,

@@ -26,6 +26,33 @@ async fn a_15_a_breaker_with_parameters_opens_and_lets_probes_through() {
     assert_eq!(fetch(&calls).await, Ok(4));
 }
 
+/// Row 2: attributes know the names that files know.
+#[tokio::test]
+async fn row_2_a_setting_has_the_names_that_it_has_in_a_file() {
+    #[circuit_breaker(name = "row 2", failure_threshold = 1, timeout_seconds = 7, excluded_exceptions = ["Other"])]
+    #[retry(
+        max_attempts = 3, backoff_strategy = "exponential", initial_delay = 0.001, backoff_factor = 3.0, jitter = true,
+        jitter_factor = 0.3, retry_exceptions = ["ApiError"], exclude_exceptions = ["Never"]
+    )]
+    async fn fetch(calls: &Calls) -> Result<u32, ApiError> {
+        calls.next(9, ApiError::RateLimit)
+    }
+
+    let calls = Calls::default();
+    fetch(&calls).await.unwrap_err();
+    let breaker = Registry::global().breaker("row 2");
+    let config = breaker.policy().stages().breaker.as_ref().unwrap().config();
+    assert_eq!((config.open_duration, config.ignore), (Duration::from_secs(7), vec!["Other".to_owned()]));
+
+    #[circuit_breaker(name = "row 2 b", trip = 1, reset_timeout = "8s")]
+    #[retry(max_retries = 0, base = "1s", multiplier = 2.0, jitter = false, exclude = ["X"])]
+    async fn other(calls: &Calls) -> Result<u32, ApiError> {
+        calls.next(9, ApiError::RateLimit)
+    }
+    other(&calls).await.unwrap_err();
+    assert_eq!(Registry::global().breaker("row 2 b").state(), State::Open);
+}
+
 static SHARED: LazyLock<CircuitBreaker> = LazyLock::new(|| {
     let config = breaker::Config { trip: vec![stormproof::Trip::consecutive(1)], ..Default::default() };
     CircuitBreaker::with_config("shared", config).unwrap()

@@ -37,4 +37,19 @@ async fn set_twice() -> std::io::Result<()> {
     Ok(())
 }
 
+#[circuit_breaker(open_duration = "1s", recovery_time = "2s", timeout_seconds = 3)]
+async fn set_under_other_names() -> std::io::Result<()> {
+    Ok(())
+}
+
+#[circuit_breaker(timeout_seconds = 0)]
+async fn named_as_it_is_written() -> std::io::Result<()> {
+    Ok(())
+}
+
+#[circuit_breaker(expected_exception = "TimeoutError")]
+async fn has_its_place_elsewhere() -> std::io::Result<()> {
+    Ok(())
+}
+
 fn main() {}

@@ -70,4 +70,14 @@ async fn twice() -> std::io::Result<()> {
     Ok(())
 }
 
+#[retry(base_delay = "1s", initial_delay = "2s", jitter = 0.2, jitter_factor = 0.3)]
+async fn set_under_other_names() -> std::io::Result<()> {
+    Ok(())
+}
+
+#[retry(timeout = 30, backoff_multiplier = 0.5)]
+async fn has_its_place_elsewhere() -> std::io::Result<()> {
+    Ok(())
+}
+
 fn main() {}

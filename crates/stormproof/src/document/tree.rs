@@ -1,53 +1,16 @@
-//! The tree of a TOML text: finding, taking out, laying over, and the names that mean the same.
+//! The tree of a TOML text: finding, taking out, putting in and laying over.
 //!
-//! Knows of policies only which names stand for which, and which of their tables are merged.
+//! Knows of policies only which of their tables are merged. Settings have our names here: see `names.rs`.
 
 use std::borrow::Cow;
 use std::ops::Range;
 
+use stormproof_compat::aliases::excluded_by;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-type Key<'t> = Spanned<Cow<'t, str>>;
-type Value<'t> = Spanned<DeValue<'t>>;
-
-/// Names that mean the same in the table of that name, the one that is written by default first.
-pub(crate) const SAME: &[(&str, &[&str])] = &[
-    ("breaker", &["trip", "failure_threshold"]),
-    (
-        "breaker",
-        &[
-            "open_duration",
-            "timeout",
-            "timeout_seconds",
-            "recovery_timeout",
-            "recovery_time",
-            "cooldown_seconds",
-            "reset_timeout",
-        ],
-    ),
-    ("breaker", &["ignore", "excluded_exceptions"]),
-    ("retry", &["max_retries", "max_attempts"]),
-    ("retry", &["retry_on", "retry_exceptions"]),
-    ("retry", &["never_on", "dont_retry_on", "exclude", "exclude_exceptions"]),
-    ("backoff", &["kind", "backoff_strategy"]),
-    ("backoff", &["base_delay", "initial_delay", "base", "initial", "delay"]),
-    ("backoff", &["factor", "backoff_multiplier", "multiplier", "exponential_base", "backoff_factor"]),
-    ("backoff", &["jitter", "jitter_factor"]),
-    ("bulkhead", &["max_queue", "max_waiting"]),
-    ("bulkhead", &["queue_timeout", "timeout"]),
-    ("rate", &["rate", "requests_per_second"]),
-    ("rate", &["per", "period"]),
-    ("rate", &["burst", "burst_size", "capacity", "max_tokens"]),
-    ("tokens", &["rate", "requests_per_second"]),
-    ("tokens", &["per", "period"]),
-    ("tokens", &["burst", "burst_size", "capacity", "max_tokens"]),
-];
-
-/// All names of `name` in a table called `table`; none if it has but the one.
-pub(crate) fn names_of(table: &str, name: &str) -> &'static [&'static str] {
-    SAME.iter().find(|(of, names)| *of == table && names.contains(&name)).map_or(&[], |(_, names)| names)
-}
+pub(super) type Key<'t> = Spanned<Cow<'t, str>>;
+pub(super) type Value<'t> = Spanned<DeValue<'t>>;
 
 /// The span of what stands in no text.
 pub(crate) const NOWHERE: Range<usize> = usize::MAX..usize::MAX;
@@ -87,89 +50,17 @@ pub(crate) fn within(table: &str, path: &str) -> String {
     format!("{table}{dot}{path}")
 }
 
-/// A name that stands beside another that means the same: the path of its table, both names, and where it stands. It is
-/// taken out, so that it is not complained of again.
-pub(crate) struct Twice {
-    pub(crate) path: String,
-    pub(crate) name: String,
-    pub(crate) other: String,
-    pub(crate) at: usize,
-}
-
-/// The settings of a backoff, which may also stand beside it in `retry`, by any of their names.
-pub(crate) const BACKOFF: [&str; 6] = ["kind", "base_delay", "factor", "increment", "max_delay", "jitter"];
-
-fn is_of_backoff(name: &str) -> bool {
-    BACKOFF.iter().any(|of| *of == name || names_of("backoff", of).contains(&name))
-}
-
-/// Puts the settings of a backoff that stand in a policy's `retry` where they belong. Finds those that stand there already.
-pub(crate) fn gather_backoff(policy: &mut DeTable<'_>, path: &str, found: &mut Vec<Twice>) {
-    let Some(retry) = policy.get_mut("retry") else { return };
-    let span = retry.span();
-    let DeValue::Table(retry) = retry.get_mut() else { return };
-    let beside: Vec<Key<'_>> = retry.keys().filter(|key| is_of_backoff(key.get_ref())).cloned().collect();
-    let beside: Vec<_> = beside.iter().filter_map(|key| retry.remove_entry(key.get_ref().as_ref())).collect();
-    if beside.is_empty() {
-        return;
-    }
-    let made = || Spanned::new(span, DeValue::Table(DeTable::new()));
-    let backoff = retry.entry(Spanned::new(NOWHERE, "backoff".into())).or_insert_with(made);
-    let DeValue::Table(backoff) = backoff.get_mut() else { return };
-    for (key, value) in beside {
-        let name = key.get_ref().to_string();
-        if backoff.contains_key(name.as_str()) {
-            let (path, other) = (within(path, "retry"), format!("backoff.{name}"));
-            found.push(Twice { path, name, other, at: key.span().start });
-        } else {
-            backoff.insert(key, value);
-        }
-    }
-}
-
-/// Finds the names that mean the same in the tables of a policy.
-pub(crate) fn take_out_twice(policy: &mut DeTable<'_>, table: &str, path: &str, found: &mut Vec<Twice>) {
-    // Whether there is any jitter, and how much, may be said side by side.
-    let any = policy.get("jitter").and_then(|jitter| jitter.get_ref().as_bool()).filter(|_| table == "backoff");
-    if let Some(any) = any
-        && policy.contains_key("jitter_factor")
-    {
-        policy.remove(if any { "jitter" } else { "jitter_factor" });
-    }
-    for (_, names) in SAME.iter().filter(|(of, _)| *of == table) {
-        let mut there: Vec<Key<'_>> =
-            policy.keys().filter(|key| names.contains(&key.get_ref().as_ref())).cloned().collect();
-        there.sort_by_key(|key| key.span().start);
-        let Some((first, others)) = there.split_first() else { continue };
-        for other in others {
-            policy.remove(other.get_ref().as_ref());
-            found.push(Twice {
-                path: path.to_owned(),
-                name: other.get_ref().to_string(),
-                other: first.get_ref().to_string(),
-                at: other.span().start,
-            });
-        }
-    }
-    for (key, value) in policy.iter_mut() {
-        if let DeValue::Table(inner) = value.get_mut() {
-            let name = key.get_ref().as_ref();
-            take_out_twice(inner, name, &within(path, name), found);
-        }
-    }
-}
-
-/// Lays a policy, or a stage called `table`, over another: what stands in `upper` wins, by whatever name.
+/// Lays a policy, or a stage called `table`, over another: what stands in `upper` wins.
 pub(crate) fn lay_over<'t>(lower: &mut DeTable<'t>, upper: DeTable<'t>, table: &str) {
-    // Which settings a backoff has depends on its kind.
-    if table == "backoff" && upper.keys().any(|key| names_of(table, "kind").contains(&key.get_ref().as_ref())) {
+    // The settings of a backoff depend on its kind.
+    if table == "backoff" && upper.contains_key("kind") {
         for name in ["kind", "factor", "increment"] {
             lower.remove(name);
         }
     }
     for (key, value) in upper {
         let name = key.get_ref().as_ref();
-        let merged = table == "policy" || name == "backoff";
+        let merged = table == "policy" || matches!(name, "backoff" | "strategy" | "ratio");
         let below = lower.get_mut(name);
         match (value.get_ref(), below.map(Spanned::get_mut)) {
             (DeValue::Table(_), Some(DeValue::Table(_))) if merged => {
@@ -186,7 +77,7 @@ pub(crate) fn lay_over<'t>(lower: &mut DeTable<'t>, upper: DeTable<'t>, table: &
             // "With jitter" says nothing against the jitter that there is.
             (DeValue::Boolean(true), Some(_)) if table == "backoff" && name == "jitter" => {}
             _ => {
-                for other in names_of(table, name) {
+                for other in excluded_by(table, name) {
                     lower.remove(*other);
                 }
                 lower.insert(key, value);
@@ -195,8 +86,8 @@ pub(crate) fn lay_over<'t>(lower: &mut DeTable<'t>, upper: DeTable<'t>, table: &
     }
 }
 
-/// Puts a value at a path of names, in place of what was there by any name. Tables on the way are made. A name fits one
-/// that is there whatever its case, and `_` fits `-`.
+/// Puts a value at a path of names, in place of what was there under the same name. Tables on the way are made. A name
+/// fits one that is there whatever its case, and `_` fits `-`.
 pub(crate) fn put<'t>(
     root: &mut DeTable<'t>,
     path: &[String],
@@ -207,23 +98,17 @@ pub(crate) fn put<'t>(
         name.to_lowercase().replace('-', "_")
     }
     let mut table = root;
-    let mut parent = String::new();
     let Some((last, way)) = path.split_last() else { return Ok(()) };
-    let beside = way.last().is_some_and(|table| plain(table) == "retry") && is_of_backoff(&plain(last));
-    let backoff = beside.then(|| "backoff".to_owned());
-    for (depth, name) in way.iter().chain(&backoff).enumerate() {
+    for (depth, name) in way.iter().enumerate() {
         let there = table.keys().find(|key| plain(key.get_ref()) == plain(name)).map(|key| key.get_ref().to_string());
         let name = there.unwrap_or_else(|| plain(name));
         let next = table
             .entry(Spanned::new(shadow(span, depth), Cow::Owned(name.clone())))
             .or_insert_with(|| Spanned::new(span.clone(), DeValue::Table(DeTable::new())));
         let DeValue::Table(inner) = next.get_mut() else { return Err(name) };
-        (table, parent) = (inner, name);
+        table = inner;
     }
     let name = plain(last);
-    for other in names_of(&parent, &name) {
-        table.remove(*other);
-    }
     table.remove(name.as_str());
     table.insert(Spanned::new(span.clone(), Cow::Owned(name)), Spanned::new(span.clone(), placed(value, span)));
     Ok(())
@@ -250,14 +135,15 @@ pub(crate) fn placed_table<'t>(table: DeTable<'t>, span: &Range<usize>) -> DeTab
 }
 
 /// Where to point for a value: at a table's name, at any other value itself.
-fn place_of(key: &Spanned<Cow<'_, str>>, value: &Spanned<DeValue<'_>>) -> usize {
+pub(super) fn place_of(key: &Spanned<Cow<'_, str>>, value: &Spanned<DeValue<'_>>) -> usize {
     let (key, value, table) = (key.span().start, value.span().start, value.get_ref().is_table());
     if table && key != NOWHERE.start || value == NOWHERE.start { key } else { value }
 }
 
 /// What was taken out of the tree.
 pub(crate) struct Culprit {
-    pub(crate) path: String,
+    /// The names that lead to it.
+    pub(crate) path: Vec<Key<'static>>,
     pub(crate) at: usize,
     pub(crate) what: What,
     /// It was a table without contents.
@@ -294,19 +180,16 @@ pub(crate) fn take_out(table: &mut DeTable<'_>, span: &Range<usize>) -> Option<C
     let by_key = table.keys().find(|key| covers(key.span()));
     if let Some(key) = by_key.cloned() {
         table.remove(key.get_ref().as_ref());
-        return Some(Culprit {
-            path: key.get_ref().to_string(),
-            at: key.span().start,
-            what: What::Name,
-            emptied: false,
-        });
+        let at = key.span().start;
+        return Some(Culprit { path: vec![owned(&key)], at, what: What::Name, emptied: false });
     }
     // A table's own span is that of its header or braces; what it holds may stand elsewhere, so look inside first.
     let names: Vec<_> = table.keys().cloned().collect();
     for key in &names {
         let Some(value) = table.get_mut(key.get_ref().as_ref()) else { continue };
         if let Some(inner) = take_out_of_value(value.get_mut(), span) {
-            return Some(Culprit { path: format!("{}{}", key.get_ref(), inner.path), ..inner });
+            let path = std::iter::once(owned(key)).chain(inner.path).collect();
+            return Some(Culprit { path, ..inner });
         }
     }
     let key = names.into_iter().find(|key| {
@@ -315,14 +198,12 @@ pub(crate) fn take_out(table: &mut DeTable<'_>, span: &Range<usize>) -> Option<C
     })?;
     let value = table.remove(key.get_ref().as_ref())?;
     let (at, emptied) = (place_of(&key, &value), is_empty(value.get_ref()));
-    Some(Culprit { path: key.get_ref().to_string(), at, what: What::of(&value), emptied })
+    Some(Culprit { path: vec![owned(&key)], at, what: What::of(&value), emptied })
 }
 
 fn take_out_of_value(value: &mut DeValue<'_>, span: &Range<usize>) -> Option<Culprit> {
     match value {
-        DeValue::Table(table) => {
-            take_out(table, span).map(|inner| Culprit { path: format!(".{}", inner.path), ..inner })
-        }
+        DeValue::Table(table) => take_out(table, span),
         DeValue::Array(items) => {
             let inside = items.iter_mut().find_map(|item| take_out_of_value(item.get_mut(), span));
             inside.or_else(|| {
@@ -331,7 +212,7 @@ fn take_out_of_value(value: &mut DeValue<'_>, span: &Range<usize>) -> Option<Cul
                 let index = items.iter().position(covers)?;
                 let item = items.get(index)?;
                 let (at, emptied) = (item.span().start, is_empty(item.get_ref()));
-                let culprit = Culprit { path: String::new(), at, what: What::of(item), emptied };
+                let culprit = Culprit { path: Vec::new(), at, what: What::of(item), emptied };
                 *items = items.iter().enumerate().filter(|(n, _)| *n != index).map(|(_, item)| item.clone()).collect();
                 Some(culprit)
             })
@@ -340,8 +221,17 @@ fn take_out_of_value(value: &mut DeValue<'_>, span: &Range<usize>) -> Option<Cul
     }
 }
 
+/// Where a dotted path is in a text.
+pub(crate) struct Place<'p> {
+    pub(crate) at: usize,
+    /// The names of it that the text has.
+    pub(crate) path: Vec<Key<'static>>,
+    /// What is left of it.
+    pub(crate) rest: &'p str,
+}
+
 /// The place of a dotted path, or of as much of it as the text has.
-pub(crate) fn locate(table: &DeTable<'_>, path: &str) -> Option<usize> {
+pub(crate) fn locate<'p>(table: &DeTable<'_>, path: &'p str) -> Option<Place<'p>> {
     // A name may itself hold dots: the longest that fits is meant.
     let fits = |key: &&Spanned<Cow<'_, str>>| {
         let name: &str = key.get_ref();
@@ -355,5 +245,11 @@ pub(crate) fn locate(table: &DeTable<'_>, path: &str) -> Option<usize> {
         DeValue::Array(items) => items.iter().find_map(|item| locate(item.get_ref().as_table()?, rest)),
         _ => None,
     };
-    Some(inner.unwrap_or_else(|| place_of(key, value)))
+    let mut place = inner.unwrap_or_else(|| Place { at: place_of(key, value), path: Vec::new(), rest });
+    place.path.insert(0, owned(key));
+    Some(place)
+}
+
+fn owned(key: &Key<'_>) -> Key<'static> {
+    Spanned::new(key.span(), Cow::Owned(key.get_ref().to_string()))
 }

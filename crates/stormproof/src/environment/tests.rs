@@ -56,6 +56,29 @@ fn a_variable_that_is_wrong_is_named_and_its_value_is_not() {
 }
 
 #[test]
+fn two_variables_for_one_setting_are_a_mistake_and_one_wins_over_the_file_by_whatever_name() {
+    let variables = [
+        ("STORMPROOF_POLICIES__A__BREAKER__OPEN_DURATION", "9s"),
+        ("STORMPROOF_POLICIES__A__BREAKER__TIMEOUT_SECONDS", "9"),
+    ];
+    let found = Settings::parse_with("", &Environment::of(variables)).unwrap_err();
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert_eq!(
+        found[0].to_string(),
+        "STORMPROOF_POLICIES__A__BREAKER__TIMEOUT_SECONDS: policies.a.breaker.timeout_seconds: says the same as \
+         `open_duration`: set one of them"
+    );
+    for variable in &variables[..] {
+        let text = "[policies.a]\nbreaker.recovery_timeout = 5\n";
+        let settings = Settings::parse_with(text, &Environment::of([*variable])).unwrap();
+        assert_eq!(settings.policies["a"].breaker.as_ref().unwrap().open_duration, Duration::from_secs(9));
+    }
+    let table = [("STORMPROOF_POLICIES__A__RETRY", "{ initial_delay = 3, max_attempts = 2 }")];
+    let retry = Settings::parse_with("", &Environment::of(table)).unwrap().policies["a"].retry.clone().unwrap();
+    assert_eq!((retry.max_retries, retry.backoff.base_delay), (1, Duration::from_secs(3)));
+}
+
+#[test]
 fn a_variable_of_another_system_that_is_not_valid_is_ignored_and_told() {
     let wrong = [
         ("ARAGORA_CB_FAILURE_THRESHOLD", "2.0"),
@@ -73,7 +96,7 @@ fn a_variable_of_another_system_that_is_not_valid_is_ignored_and_told() {
         ("A2A_CONNECTION_POOL_SIZE", "0"),
     ];
     let environment = Environment::of(wrong);
-    assert_eq!(*environment.known(), Known::default());
+    assert!(wrong.iter().all(|(name, _)| environment.number(name).is_none()));
     let mut names: Vec<_> = wrong.map(|(name, _)| name).to_vec();
     names.sort_unstable();
     let told: Vec<_> = environment.warnings().iter().map(|warning| warning.variable).collect();
@@ -89,11 +112,12 @@ fn what_policies_do_not_use_is_there_for_others() {
         ("A2A_CONNECTION_POOL_SIZE", " 50 "),
         ("OPENROUTER_API_KEY", "sesame"),
     ]);
-    let known = environment.known();
-    assert_eq!((known.health_window, known.unhealthy_threshold), (Some(100), Some(0.5)));
-    assert_eq!((known.pool_size, known.openrouter), (Some(50), true));
+    let number = |name| environment.number(name);
+    assert_eq!(number("ARAGORA_HEALTH_WINDOW_SIZE"), Some(100.0));
+    assert_eq!(number("ARAGORA_HEALTH_UNHEALTHY_THRESHOLD"), Some(0.5));
+    assert_eq!((number("A2A_CONNECTION_POOL_SIZE"), number("OPENROUTER_API_KEY")), (Some(50.0), Some(1.0)));
     assert!(!format!("{environment:?}").contains("sesame"));
-    assert!(!Environment::of([("OPENROUTER_API_KEY", "")]).known().openrouter);
+    assert_eq!(Environment::of([("OPENROUTER_API_KEY", "")]).number("OPENROUTER_API_KEY"), Some(0.0));
 }
 
 proptest! {
@@ -113,7 +137,7 @@ fn name() -> impl Strategy<Value = String> {
     let segment =
         prop::sample::select(vec!["POLICIES", "A", "BREAKER", "TRIP", "RETRY", "BACKOFF", "PRESET", "", "x.y"]);
     let own = prop::collection::vec(segment, 1..6).prop_map(|path| format!("STORMPROOF_{}", path.join("__")));
-    prop_oneof![own, prop::sample::select(VARIABLES.to_vec()).prop_map(str::to_owned)]
+    prop_oneof![own, prop::sample::select(VARIABLES.to_vec()).prop_map(|variable| variable.name.to_owned())]
 }
 
 #[test]

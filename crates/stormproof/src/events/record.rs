@@ -61,7 +61,7 @@ impl Serialize for Record<'_> {
 }
 
 /// A value as data formats have it.
-pub(super) struct Written<'a>(pub(super) Value<'a>);
+pub(crate) struct Written<'a>(pub(crate) Value<'a>);
 
 impl Serialize for Written<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {

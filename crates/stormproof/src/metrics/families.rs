@@ -3,10 +3,10 @@
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 
+#[cfg(feature = "compat")]
+use stormproof_compat::metrics::{How, Names, Row};
 use stormproof_core::snapshot::{Kind, Part, Sample};
 use stormproof_core::{Name, Snapshot};
-
-use super::names::{How, Names, Row};
 
 /// A label of a sample: its name and its value.
 type Label = Option<(&'static str, &'static str)>;
@@ -49,6 +49,7 @@ impl<'a> Families<'a> {
         Self { all: Vec::new(), by_name: HashMap::new(), most_names, left_out: 0 }
     }
 
+    #[cfg(feature = "compat")]
     pub(super) fn add(&mut self, snapshots: &'a [Snapshot], names: Names) {
         match names.rows() {
             None => self.add_own(snapshots),
@@ -73,7 +74,7 @@ impl<'a> Families<'a> {
     }
 
     /// Every number under our names: `stormproof_<stage>_<metric>`.
-    fn add_own(&mut self, snapshots: &'a [Snapshot]) {
+    pub(super) fn add_own(&mut self, snapshots: &'a [Snapshot]) {
         for snapshot in snapshots {
             for sample in &snapshot.samples {
                 let metric = sample.metric.strip_suffix("_total").unwrap_or(sample.metric);
@@ -84,6 +85,7 @@ impl<'a> Families<'a> {
         }
     }
 
+    #[cfg(feature = "compat")]
     fn add_row(&mut self, snapshots: &'a [Snapshot], row: &'static Row) {
         // The numbers of a name come from the first source that it has, and there from the first snapshot.
         let mut sources: HashMap<&Name, (usize, &str)> = HashMap::new();
@@ -98,7 +100,8 @@ impl<'a> Families<'a> {
         let mut sources: Vec<_> = sources.into_values().collect();
         sources.sort_unstable();
 
-        let family = self.family(row.family.into(), row.kind, row.help);
+        let kind = super::names::kind(row.kind);
+        let family = self.family(row.family.into(), kind, row.help);
         let mut count = None;
         for (snapshot, metric) in
             sources.into_iter().filter_map(|(index, metric)| Some((snapshots.get(index)?, metric)))
@@ -109,10 +112,9 @@ impl<'a> Families<'a> {
                     .filter(|sample| sample.label.is_some_and(|(_, value)| value == state) && sample.value > 0.5);
                 count = Some(count.unwrap_or(0.0) + on.count() as f64);
             } else {
-                row.how
-                    .apply(samples)
-                    .into_iter()
-                    .for_each(|sample| self.put(family, row.label, &snapshot.name, row.kind, sample));
+                for sample in super::names::apply(&row.how, samples) {
+                    self.put(family, row.label, &snapshot.name, kind, sample);
+                }
             }
         }
         if let (Some(value), Some(family)) = (count, self.all.get_mut(family))

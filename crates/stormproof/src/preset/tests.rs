@@ -160,9 +160,52 @@ fn a2as_variables_go_below_what_is_written() {
     let config = read("preset = 'a2a'\nbreaker.trip = 4\n", &variables);
     assert_eq!(config.breaker.unwrap().trip, [Trip::consecutive(4)]);
     assert_eq!(config.retry.unwrap().max_retries, 5);
-    // A stage that a preset does not have is not made by a variable.
-    let config = read("preset = 'a2a.health_check'\n", &variables);
-    assert_eq!((config.breaker.unwrap().trip, config.retry), (vec![Trip::consecutive(7)], None));
+}
+
+/// K and row 32: the numbers of a service stand above the environment for that seed, its defaults below.
+#[test]
+fn a2as_variables_do_not_loosen_a_services_own_numbers() {
+    let variables =
+        [("A2A_CIRCUIT_BREAKER_THRESHOLD", "7"), ("A2A_CIRCUIT_BREAKER_TIMEOUT", "90"), ("A2A_RETRY_ATTEMPTS", "6")];
+    let environment = Environment::of(variables);
+    let config = get_with("a2a.health_check", &environment).unwrap();
+    let breaker = config.breaker.unwrap();
+    assert_eq!((breaker.trip, breaker.open_duration), (vec![Trip::consecutive(3)], Duration::from_secs(30)));
+    assert_eq!(config.retry, None, "a stage that a preset does not have is not made by a variable");
+    for service in ["a2a.salesforce_agent", "a2a.jira_agent"] {
+        for config in [get_with(service, &environment).unwrap(), read(&format!("preset = '{service}'\n"), &variables)] {
+            let breaker = config.breaker.unwrap();
+            assert_eq!((breaker.trip, breaker.open_duration), (vec![Trip::consecutive(5)], Duration::from_secs(60)));
+            assert_eq!(config.retry.unwrap().max_retries, 5, "{service} has no retries of its own");
+        }
+    }
+    let breaker = get_with("a2a", &environment).unwrap().breaker.unwrap();
+    assert_eq!((breaker.trip, breaker.open_duration), (vec![Trip::consecutive(7)], Duration::from_secs(90)));
+}
+
+#[test]
+fn victor_cuts_a_servers_hint_to_the_longest_wait() {
+    for (name, _, retry) in ROWS {
+        let cap = get(name).unwrap().retry.and_then(|retry| retry.retry_after_cap);
+        let expected = name.starts_with("victor").then_some(Duration::from_secs(60));
+        assert_eq!(cap, expected.filter(|_| retry.is_some()), "{name}");
+    }
+}
+
+#[test]
+fn a_tracker_of_a_preset_hears_of_the_environment() {
+    let ratio = health::Strategy::ratio_of;
+    let strategy = |preset, variables: &[(&str, &str)]| {
+        health_with(preset, &Environment::of(variables.iter().copied())).unwrap().strategy
+    };
+    let window = ("ARAGORA_HEALTH_WINDOW_SIZE", "20");
+    assert_eq!(strategy("aragora", &[]), ratio(100, 0.5));
+    assert_eq!(strategy("aragora.openai", &[window]), ratio(20, 0.5));
+    assert_eq!(strategy("aragora", &[window, ("ARAGORA_HEALTH_UNHEALTHY_THRESHOLD", "0.25")]), ratio(20, 0.25));
+    let in_a_row = health::Strategy::Consecutive { failure_threshold: 3, recovery_threshold: 2 };
+    assert_eq!(strategy("a2a", &[window]), in_a_row);
+    assert_eq!(strategy("khive", &[window]), health::Config::default().strategy);
+    assert!(health_with("victory", &Environment::none()).is_err());
 }
 
 #[test]

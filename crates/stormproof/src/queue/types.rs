@@ -18,11 +18,10 @@ use stormproof_core::Invalid;
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Config {
     /// So many items may wait for a worker: 1 to 1,000,000. Default: 100.
-    #[cfg_attr(feature = "serde", serde(alias = "maxsize"))]
     #[cfg_attr(feature = "schema", schemars(range(min = 1, max = 1_000_000)))]
     pub queue_capacity: u32,
     /// The longest a producer waits for a place. Default: 100 ms.
-    #[cfg_attr(feature = "serde", serde(with = "stormproof_core::time::duration", alias = "timeout"))]
+    #[cfg_attr(feature = "serde", serde(with = "stormproof_core::time::duration"))]
     #[cfg_attr(feature = "schema", schemars(with = "stormproof_core::time::duration::Written"))]
     pub put_timeout: Duration,
     /// So many workers for a batch. Default: one.

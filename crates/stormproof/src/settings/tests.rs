@@ -1,5 +1,7 @@
 //! Files of settings, and what is wrong with them.
 
+use stormproof_compat::aliases::SETTINGS;
+
 use super::*;
 
 fn shown(text: &str) -> Vec<String> {
@@ -24,21 +26,65 @@ fn a_name_twice_is_a_mistake_where_it_stands() {
 
 #[test]
 fn every_name_that_means_the_same_is_read() {
-    for (table, names) in crate::document::tree::SAME {
-        for name in *names {
-            let value = match names[0] {
-                "kind" => "'linear'",
-                "ignore" | "retry_on" | "never_on" => "['X']",
-                _ => "1",
-            };
-            let table = if *table == "backoff" { "retry.backoff" } else { table };
-            assert_eq!(
-                shown(&format!("[policies.p.{table}]\n{name} = {value}\n")),
-                Vec::<String>::new(),
-                "{table}.{name}"
-            );
-        }
+    for (table, name, ours) in names() {
+        let value = match ours {
+            "kind" => "'linear'",
+            "ignore" | "retry_on" | "never_on" => "['X']",
+            _ => "1",
+        };
+        let text = format!("[policies.p.{table}]\n{name} = {value}\n");
+        assert_eq!(shown(&text), Vec::<String>::new(), "{table}.{name}");
     }
+}
+
+/// The names that other systems have for settings of a policy: table, name, and ours.
+fn names() -> impl Iterator<Item = (&'static str, &'static str, &'static str)> {
+    let of_policies = SETTINGS.iter().filter(|setting| !matches!(setting.table, "queue" | "loop_guard"));
+    of_policies.flat_map(|setting| {
+        let table = if setting.table == "backoff" { "retry.backoff" } else { setting.table };
+        setting.names.iter().map(move |name| (table, *name, setting.names[0]))
+    })
+}
+
+/// What is wrong with a setting is told under the name that it was given, where it stands: by types and by rules.
+#[test]
+fn a_mistake_names_what_was_written() {
+    for (table, name, ours) in names() {
+        let found = shown(&format!("[policies.p.{table}]\n{name} = {{ x = 1 }}\n"));
+        let place = format!("policies.p.{table}.{name}");
+        assert!(found.len() == 1 && found[0].contains(&place), "{place}: {found:?}");
+        assert!(found[0].starts_with("2:"), "{place}: {found:?}");
+        // What no type objects to, and a rule does.
+        let value = match ours {
+            "trip" | "open_duration" | "rate" | "per" | "burst" => "0",
+            "factor" => "0.5",
+            "jitter" => "1.5",
+            "ignore" | "retry_on" | "never_on" => "['']",
+            _ => continue,
+        };
+        let found = shown(&format!("[policies.p.{table}]\n{name} = {value}\n"));
+        let column = name.len() + 4;
+        assert!(found.len() == 1 && found[0].starts_with(&format!("2:{column}: {place}")), "{place}: {found:?}");
+    }
+    let found = shown("[policies.p]\nretry = { initial_delay = 120, jitter_factor = 1.5, max_delay = 1 }\n");
+    assert!(found[0].starts_with("2:27: policies.p.retry.initial_delay: is 120s, allowed is"), "{found:?}");
+    assert!(found[1].starts_with("2:48: policies.p.retry.jitter_factor"), "{found:?}");
+}
+
+/// C17, A23: what other systems set here and what has its place elsewhere.
+#[test]
+fn a_name_that_has_its_place_elsewhere_says_where() {
+    let found = shown("[policies.p]\nretry = { timeout = 30, max_retries = 2 }\nbreaker.expected_exception = 'X'\n");
+    assert_eq!(
+        found,
+        [
+            "2:11: policies.p.retry.timeout: is unknown: the time limit of all retries is `deadline`, beside `retry`",
+            "3:9: policies.p.breaker.expected_exception: is unknown: every failure counts but for those in `ignore`",
+        ]
+    );
+    let found = shown("[policies.p]\nretry.jiter = 0.1\n");
+    let known = ["`max_retries`", "`max_attempts`", "`backoff`", "`base_delay`", "`jitter`", "`max_delay`"];
+    assert!(known.iter().all(|name| found[0].contains(name)), "{found:?}");
 }
 
 /// C2 to C8: the settings of a retry in the inherited systems are those of its backoff as well.
@@ -60,15 +106,14 @@ fn the_settings_of_a_backoff_may_stand_beside_it() {
     assert_eq!(over.backoff.jitter, stormproof_core::Jitter::Symmetric(0.1));
 
     let found = shown("[policies.p.retry]\nbase_delay = 3\nbackoff.base_delay = 3\n");
-    assert_eq!(found, ["2:1: policies.p.retry.base_delay: says the same as `backoff.base_delay`: set one of them"]);
+    assert_eq!(found, ["3:9: policies.p.retry.backoff.base_delay: says the same as `base_delay`: set one of them"]);
+    let found = shown("[policies.p.retry]\nbackoff.base_delay = 3\ninitial_delay = 3\n");
+    assert_eq!(found, ["3:1: policies.p.retry.initial_delay: says the same as `backoff.base_delay`: set one of them"]);
     let found = shown("[policies.p.retry]\nbase_delay = 3\nbackoff.initial = 3\n");
     assert!(found[0].contains("says the same as `base_delay`"), "{found:?}");
     let found = shown("[policies.p.retry]\nmax_retries = 2\nbase_delay = 'soon'\nfactor = 0.5\nbogus = 1\n");
-    let starts = [
-        "3:14: policies.p.retry.backoff.base_delay: ",
-        "4:10: policies.p.retry.backoff.factor: ",
-        "5:1: policies.p.retry.bogus: ",
-    ];
+    let starts =
+        ["3:14: policies.p.retry.base_delay: ", "4:10: policies.p.retry.factor: ", "5:1: policies.p.retry.bogus: "];
     assert_eq!(found.len(), 3, "{found:#?}");
     assert!(found.iter().zip(starts).all(|(found, start)| found.starts_with(start)), "{found:#?}");
     let found = shown("[policies.p.retry]\nkind = 'linear'\nfactor = 2\n");

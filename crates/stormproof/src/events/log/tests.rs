@@ -3,12 +3,13 @@
 use std::time::{Duration, SystemTime};
 
 use stormproof_core::breaker::{self, Change, Mode};
+use stormproof_core::degrade::Parts;
 use stormproof_core::event::Kind;
 use stormproof_core::event::damper::Damper;
 use stormproof_core::retry::Stop;
 use stormproof_core::{CircuitBreaker, Event, Instant, Limit, Name, Reason, Stage, Trip, Verdict};
 
-use super::{Level, Style, suppressed};
+use super::{Level, Style, line, message, refusal, suppressed};
 
 /// 2024-01-15T10:30:45.123Z.
 fn noon() -> SystemTime {
@@ -43,7 +44,7 @@ fn circuit(trip: Trip) -> Vec<Event> {
 }
 
 fn texts(style: Style, events: &[Event]) -> Vec<(Level, String)> {
-    let lines = events.iter().filter_map(|event| style.line(event, noon()));
+    let lines = events.iter().filter_map(|event| line(style, event, noon()));
     lines.map(|line| (line.level, line.text)).collect()
 }
 
@@ -169,15 +170,54 @@ fn a_refusal_by_a_circuit_can_be_logged_by_who_got_it() {
     let circuit = CircuitBreaker::new("http://agent");
     circuit.set_mode(Instant::ZERO, Mode::ForcedOpen);
     let refused = circuit.allow_request(Instant::ZERO).unwrap_err().to_refused();
-    let line = Style::A2a.refusal(&refused, noon()).unwrap();
+    let line = refusal(Style::A2a, &refused, noon()).unwrap();
     assert_eq!((line.level, &*line.text), (Level::Warning, "Agent http://agent circuit breaker open"));
-    let line = Style::A2aCode.refusal(&refused, noon()).unwrap();
+    let line = refusal(Style::A2aCode, &refused, noon()).unwrap();
     assert!(
         line.text.contains(r#""event":"circuit_breaker_open","circuit_name":"http://agent","reason":"forced_open""#)
     );
-    let line = Style::Stormproof.refusal(&refused, noon()).unwrap();
+    let line = refusal(Style::Stormproof, &refused, noon()).unwrap();
     assert!(line.text.contains(r#""event":"circuit_refused""#), "{}", line.text);
-    assert_eq!(Style::Book.refusal(&refused, noon()), None);
+    assert_eq!(refusal(Style::Book, &refused, noon()), None);
+}
+
+/// A21: the texts that the seeds give their refusals, by choice.
+#[test]
+fn a_refusal_has_the_text_of_the_system_that_is_asked_for() {
+    let config = breaker::Config { trip: vec![Trip::consecutive(1)], half_open_max_calls: 1, ..Default::default() };
+    let circuit = CircuitBreaker::with_config("crm", config).unwrap();
+    let mut permit = circuit.admit(Instant::ZERO).unwrap();
+    circuit.settle(&mut permit, Instant::ZERO, &Verdict::failure("TimeoutError"));
+    let at = |seconds| Instant::ZERO + Duration::from_secs(seconds);
+    let open = circuit.admit(at(18)).unwrap_err().to_refused();
+    let _probe = circuit.admit(at(60)).unwrap();
+    let full = circuit.admit(at(60)).unwrap_err().to_refused();
+    let texts = |style| (message(style, &open), message(style, &full));
+    let said = |open: &str, full: &str| (open.to_owned(), full.to_owned());
+    assert_eq!(texts(Style::Aragora), said("Circuit is open", "Circuit is open"));
+    assert_eq!(texts(Style::A2a), said("Circuit breaker is OPEN", "Half-open call limit reached"));
+    assert_eq!(texts(Style::Khive).0, "Circuit breaker is open");
+    assert_eq!(texts(Style::Book).0, "Circuit breaker is OPEN. Retry in 42.0 seconds");
+    for style in [Style::Stormproof, Style::Victor] {
+        assert_eq!(texts(style), said(&open.to_string(), &full.to_string()));
+    }
+}
+
+/// I11: a line says what happened, so nothing is said of caches where none was used or cleared.
+#[test]
+fn the_book_speaks_of_a_cache_only_where_one_answered() {
+    use stormproof_core::fallback::{self, Used};
+    let degradation = stormproof_core::Degradation::new("search");
+    let shifts = [(0, 2), (100, 4), (200, 4), (300, 4)].into_iter().filter_map(|(seconds, successful)| {
+        let parts = Parts { total: 4, successful, ..Default::default() };
+        let shift = degradation.evaluate(Instant::ZERO + Duration::from_secs(seconds), parts)?;
+        Some(event(Kind::Degradation { system: "search".into(), shift }))
+    });
+    let shifts: Vec<_> = shifts.collect();
+    let texts: Vec<_> = texts(Style::Book, &shifts).into_iter().map(|(_, text)| text).collect();
+    assert_eq!(texts, ["Degraded mode: minimal", "Self-heal successful: full"]);
+    let cached = event(Kind::FallbackUsed(Used::new(fallback::Kind::Cache, 1, "TimeoutError")));
+    golden(Style::Book, &[cached], &[(Level::Warning, "Degraded mode: using cached data")]);
 }
 
 #[test]
@@ -186,8 +226,8 @@ fn a_name_cannot_begin_a_line_of_its_own() {
     let opened = circuit.set_mode(Instant::ZERO, Mode::ForcedOpen).map(Change::Moved).unwrap();
     let opened = event(Kind::of_change(circuit.name(), opened));
     for style in [Style::Stormproof, Style::A2a, Style::A2aCode, Style::Victor] {
-        let line = style.line(&opened, noon()).unwrap();
-        assert!(!line.text.contains('\n') && line.text.contains("forged"), "{}", line.text);
+        let text = line(style, &opened, noon()).unwrap().text;
+        assert!(!text.contains('\n') && text.contains("forged"), "{text}");
     }
 }
 

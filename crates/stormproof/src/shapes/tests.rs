@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 use serde_json::{Value, json, to_value};
 use stormproof_core::{Trip, breaker, bulkhead, policy, rate};
 
-use super::{Reading, a2a, aragora, book, khive, victor};
+use super::{Facts, Template, a2a, aragora, book, khive, victor};
 use crate::{CircuitBreaker, Clock, Policy, Registry, registry::Config};
 
 const START: Duration = Duration::from_secs(1_700_000_000);
@@ -25,8 +25,12 @@ impl Given {
         SystemTime::UNIX_EPOCH + START + self.clock.now().since(crate::Instant::ZERO)
     }
 
-    fn readings(&self) -> Vec<Reading> {
-        self.registry.readings_at(self.time())
+    fn all(&self) -> Facts<'static> {
+        Facts::of_registry(&self.registry).at(self.time())
+    }
+
+    fn facts(&self, name: &str) -> Facts<'static> {
+        Facts::of_breaker(&self.registry.get(name).unwrap()).at(self.time())
     }
 }
 
@@ -40,7 +44,7 @@ fn call(breaker: &CircuitBreaker, succeeded: bool) {
 }
 
 /// 10 successes, then 5 failures at 10 s, which open it; a refusal; now it is 28 s.
-fn opened() -> (Given, Reading) {
+fn opened() -> (Given, Facts<'static>) {
     let given = Given::new();
     let breaker = given.registry.breaker("openai");
     (0..10).for_each(|_| call(&breaker, true));
@@ -48,27 +52,27 @@ fn opened() -> (Given, Reading) {
     (0..5).for_each(|_| call(&breaker, false));
     breaker.allow_request().unwrap_err();
     given.clock.advance(Duration::from_secs(18));
-    let reading = given.readings().remove(0);
-    (given, reading)
+    let facts = given.facts("openai");
+    (given, facts)
 }
 
 #[track_caller]
 #[allow(clippy::needless_pass_by_value, reason = "the calls read better")]
-fn same(shape: impl serde::Serialize, expected: Value) {
-    assert_eq!(to_value(shape).unwrap(), expected);
+fn same(facts: &Facts<'_>, shape: &Template, expected: Value) {
+    assert_eq!(to_value(facts.shown_as(shape)).unwrap(), expected);
 }
 
 #[test]
 fn aragoras_statistics_of_an_open_breaker() {
-    let (given, reading) = opened();
+    let (given, facts) = opened();
     let expected = json!({
         "state": "open", "failure_count": 5, "success_count": 10, "last_failure_time": 1_700_000_010.0,
         "last_success_time": 1_700_000_000.0, "consecutive_failures": 5, "consecutive_successes": 0,
         "total_requests": 15, "total_failures": 5, "cooldown_remaining": 42.0
     });
-    same(aragora::Breaker::from(&reading), expected.clone());
+    same(&facts, &aragora::BREAKER, expected.clone());
     given.registry.breaker("anthropic");
-    let readings = given.readings();
+    let all = given.all();
     let idle = json!({
         "state": "closed", "failure_count": 0, "success_count": 0, "last_failure_time": null,
         "last_success_time": null, "consecutive_failures": 0, "consecutive_successes": 0,
@@ -76,13 +80,14 @@ fn aragoras_statistics_of_an_open_breaker() {
     });
     let circuits = json!({"anthropic": idle, "openai": expected});
     same(
-        aragora::Status::of(&readings),
+        &all,
+        &aragora::STATUS,
         json!({"healthy": false, "total_circuits": 2, "open_circuits": 1, "half_open_circuits": 0, "closed_circuits": 1, "circuits": circuits}),
     );
-    same(aragora::Summary::of(&readings), json!({"healthy": false, "total": 2, "open": ["openai"], "half_open": []}));
+    same(&all, &aragora::SUMMARY, json!({"healthy": false, "total": 2, "open": ["openai"], "half_open": []}));
     let brief = |state, failures, successes, rate, last: Option<f64>| json!({"state": state, "failures": failures, "failure_count": failures, "successes": successes, "success_rate": rate, "last_failure_time": last});
     let (none, open) = (brief("closed", 0, 0, 1.0, None), brief("open", 5, 10, 10.0 / 15.0, Some(1_700_000_010.0)));
-    same(aragora::stats(&readings), json!({"anthropic": none, "openai": open}));
+    same(&all, &aragora::STATS, json!({"anthropic": none, "openai": open}));
 }
 
 #[test]
@@ -98,7 +103,8 @@ fn t_45_aragoras_metrics() {
     });
     let high = json!([{"name": "openai", "failures": 5, "threshold": 5, "percentage": 100.0}]);
     same(
-        aragora::Metrics::of(&given.readings()),
+        &given.all(),
+        &aragora::METRICS,
         json!({
             "timestamp": 1_700_000_030.0, "registry_size": 1,
             "summary": {"total": 1, "open": 1, "closed": 0, "half_open": 0, "total_failures": 5, "circuits_with_failures": 1},
@@ -111,25 +117,26 @@ fn t_45_aragoras_metrics() {
 #[test]
 fn t_45_health_by_the_number_of_open_circuits() {
     let given = Given::new();
-    let health = || aragora::Metrics::of(&given.readings()).health;
-    assert_eq!((health().status, given.readings().len()), ("healthy", 0));
+    let health = || to_value(given.all().shown_as(&aragora::METRICS)).unwrap()["health"].clone();
+    assert_eq!(health(), json!({"status": "healthy", "open_circuits": [], "high_failure_circuits": []}));
     let near = given.registry.breaker("near");
     (0..2).for_each(|_| call(&near, false));
-    assert!(health().high_failure_circuits.is_empty());
+    assert_eq!(health()["high_failure_circuits"], json!([]));
     call(&near, false);
-    let high = &health().high_failure_circuits[0];
-    assert_eq!((high.name.as_str(), high.failures, high.threshold, high.percentage), ("near", 3, 5, 60.0));
+    let high = json!([{"name": "near", "failures": 3, "threshold": 5, "percentage": 60.0}]);
+    assert_eq!(health()["high_failure_circuits"], high);
     for (name, status) in [("a", "degraded"), ("b", "degraded"), ("c", "critical")] {
         given.registry.breaker(name).set_mode(breaker::Mode::ForcedOpen);
-        assert_eq!(health().status, status);
+        assert_eq!(health()["status"], status);
     }
 }
 
 #[test]
 fn victors_statistics() {
-    let (_, reading) = opened();
+    let (_, facts) = opened();
     same(
-        victor::Breaker::from(&reading),
+        &facts,
+        &victor::BREAKER,
         json!({
             "name": "openai", "state": "open", "total_calls": 15, "total_failures": 5, "total_rejected": 1,
             "failure_count": 5, "success_count": 0, "success_rate": 10.0 / 15.0,
@@ -137,7 +144,8 @@ fn victors_statistics() {
         }),
     );
     same(
-        victor::Metrics::from(&reading),
+        &facts,
+        &victor::METRICS,
         json!({
             "name": "openai", "state": "open", "failure_count": 5, "success_count": 0,
             "last_failure_time": 1_700_000_010.0, "failure_threshold": 5, "timeout_seconds": 60.0,
@@ -145,7 +153,8 @@ fn victors_statistics() {
         }),
     );
     same(
-        victor::Provider::from(&reading),
+        &facts,
+        &victor::PROVIDER,
         json!({
             "name": "openai", "state": "open", "failure_count": 5, "success_count": 0, "is_available": false,
             "time_until_retry": 42.0, "last_failure_time": "2023-11-14T22:13:30.000Z"
@@ -158,7 +167,8 @@ fn victors_statistics() {
     };
     let policy = Policy::builder("api").config(config).clock(&Clock::manual()).build().unwrap();
     same(
-        victor::Policy::from(&policy),
+        &Facts::of_policy(&policy),
+        &victor::POLICY,
         json!({
             "name": "api",
             "bulkhead": {"name": "api", "max_concurrent": 10, "active_count": 0, "waiting_count": 0, "queue_size": 0,
@@ -170,23 +180,26 @@ fn victors_statistics() {
 
 #[test]
 fn the_shapes_of_a2a_khive_and_the_book() {
-    let (given, reading) = opened();
+    let (given, facts) = opened();
     same(
-        a2a::Breaker::from(&reading),
+        &facts,
+        &a2a::BREAKER,
         json!({
             "name": "openai", "state": "open", "failure_count": 5, "success_count": 0,
             "last_failure_time": 1_700_000_010.0, "half_open_calls": 0
         }),
     );
     same(
-        khive::Metrics::from(&reading),
+        &facts,
+        &khive::METRICS,
         json!({
             "success_count": 10, "failure_count": 5, "rejected_count": 1,
             "state_changes": [{"time": 1_700_000_010.0, "from": "closed", "to": "open"}]
         }),
     );
     same(
-        book::Totals::from(&reading),
+        &facts,
+        &book::TOTALS,
         json!({
             "state": "open", "total_calls": 15, "total_successes": 10, "total_failures": 5, "total_rejected": 1,
             "success_rate": 10.0 / 15.0, "recent_failures": 5, "time_until_retry": 42.0
@@ -196,22 +209,22 @@ fn the_shapes_of_a2a_khive_and_the_book() {
     let breaker = given.registry.breaker("openai");
     call(&breaker, true);
     breaker.allow_request().unwrap();
-    let reading = &given.readings()[0];
+    let facts = given.facts("openai");
     same(
-        book::Breaker::from(reading),
+        &facts,
+        &book::BREAKER,
         json!({
             "state": "half_open", "failure_count": 5, "success_count": 1,
             "last_failure_time": "2023-11-14T22:13:30.000Z", "last_state_change": "2023-11-14T22:14:30.000Z",
             "time_until_retry": 0.0
         }),
     );
-    assert_eq!(a2a::Breaker::from(reading).half_open_calls, 1);
+    assert_eq!(to_value(facts.shown_as(&a2a::BREAKER)).unwrap()["half_open_calls"], 1);
 }
 
 #[test]
 fn the_resilience_status_and_its_score() {
     let given = Given::new();
-    let pools = [("https://agent-1_timeout_30".to_owned(), a2a::Pool::new(5, 20))].into();
     let config = breaker::Config { trip: vec![Trip::consecutive(4)], ..Default::default() };
     call(&given.registry.breaker_with("a", config).unwrap(), false);
     given.registry.breaker("b").set_mode(breaker::Mode::ForcedOpen);
@@ -220,15 +233,18 @@ fn the_resilience_status_and_its_score() {
     given.clock.advance(Duration::from_secs(60));
     call(&breaker, true);
     same(
-        a2a::Resilience::of(&given.readings(), pools),
+        &given.all().pool("https://agent-1_timeout_30", 5, 20).pool("unlimited", 1, 0),
+        &a2a::RESILIENCE,
         json!({
             "circuit_breakers": {
                 "a": {"state": "closed", "failure_count": 1, "health_score": 0.75},
                 "b": {"state": "open", "failure_count": 0, "health_score": 0.0},
                 "c": {"state": "half_open", "failure_count": 5, "health_score": 0.25}
             },
-            "connection_pools": {"https://agent-1_timeout_30": {"active": 5, "limit": 20, "usage_percent": 25.0}}
+            "connection_pools": {
+                "https://agent-1_timeout_30": {"active": 5, "limit": 20, "usage_percent": 25.0},
+                "unlimited": {"active": 1, "limit": 0, "usage_percent": 0.0}
+            }
         }),
     );
-    assert!(a2a::Pool::new(1, 0).usage_percent.abs() < f64::EPSILON);
 }
