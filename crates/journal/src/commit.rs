@@ -70,7 +70,7 @@ where
     F: FnMut(Arc<PgTransaction>) -> Fut + Send,
     Fut: Future<Output = Result<T, E>> + Send,
     T: Serialize + DeserializeOwned + Send,
-    E: Into<Failed> + Send,
+    E: Into<Failed> + Send + 'static,
 {
     let (said, heard) = Said::new(parts);
     let under_way = async move {
@@ -180,7 +180,7 @@ where
     F: FnMut(Arc<PgTransaction>) -> Fut + Send,
     Fut: Future<Output = Result<T, E>> + Send,
     T: Serialize + DeserializeOwned + Send,
-    E: Into<Failed> + Send,
+    E: Into<Failed> + Send + 'static,
 {
     let Parts { attempt, call, .. } = parts;
     let _busy = attempt.busy();

@@ -55,7 +55,7 @@ impl Ctx {
         F: FnMut(Op) -> Fut + Send,
         Fut: Future<Output = Result<T, E>> + Send,
         T: Serialize + DeserializeOwned + Send,
-        E: Into<Failed> + Send,
+        E: Into<Failed> + Send + 'static,
     {
         step::step(Parts::new(&self.0, self.0.call(Kind::Step, name)), run)
     }
@@ -88,7 +88,7 @@ impl Ctx {
         F: Fn(Op) -> Fut + Send + Sync,
         Fut: Future<Output = Result<T, E>> + Send,
         T: Serialize + DeserializeOwned + Send,
-        E: Into<Failed> + Send,
+        E: Into<Failed> + Send + 'static,
     {
         effect::effect(Parts::new(&self.0, self.0.call(Kind::Effect, name)), probe, run)
     }
@@ -143,7 +143,7 @@ impl Ctx {
         F: FnMut(Arc<PgTransaction>) -> Fut + Send,
         Fut: Future<Output = Result<T, E>> + Send,
         T: Serialize + DeserializeOwned + Send,
-        E: Into<Failed> + Send,
+        E: Into<Failed> + Send + 'static,
     {
         commit::postgres(Parts::new(&self.0, self.0.call(Kind::Commit, name)), work)
     }

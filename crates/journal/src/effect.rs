@@ -57,7 +57,7 @@ where
     F: Fn(Op) -> Fut + Send + Sync,
     Fut: Future<Output = Result<T, E>> + Send,
     T: Serialize + DeserializeOwned + Send,
-    E: Into<Failed> + Send,
+    E: Into<Failed> + Send + 'static,
 {
     let (said, heard) = Said::new(parts);
     let under_way = async move {
@@ -80,7 +80,7 @@ where
     F: Fn(Op) -> Fut + Send + Sync,
     Fut: Future<Output = Result<T, E>> + Send,
     T: Serialize + DeserializeOwned + Send,
-    E: Into<Failed> + Send,
+    E: Into<Failed> + Send + 'static,
 {
     let Parts { attempt, call, policy, .. } = parts;
     let _busy = attempt.busy();

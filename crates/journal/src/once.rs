@@ -165,7 +165,7 @@ impl<'journal, C> Once<'journal, C> {
         PE: Into<Failed> + Send,
         F: Fn(Op) -> Fut + Send + Sync,
         Fut: Future<Output = Result<T, E>> + Send,
-        E: Into<Failed> + Send,
+        E: Into<Failed> + Send + 'static,
         T: Serialize + DeserializeOwned + Send,
         C: Classify<T, E> + Send + Sync,
     {

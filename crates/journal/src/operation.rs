@@ -73,7 +73,7 @@ impl<E> From<Judged<E>> for Failed {
     }
 }
 
-impl<'a, T, E: Into<Failed>> Operation<'a, T, E> {
+impl<'a, T, E: Into<Failed> + 'static> Operation<'a, T, E> {
     /// An operation that its caller judges by `classifier`, or else as every error a failure.
     pub(crate) fn new(
         op: Op,

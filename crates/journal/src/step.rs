@@ -142,7 +142,7 @@ where
     F: FnMut(Op) -> Fut + Send,
     Fut: Future<Output = Result<T, E>> + Send,
     T: Serialize + DeserializeOwned + Send,
-    E: Into<Failed> + Send,
+    E: Into<Failed> + Send + 'static,
 {
     let (said, heard) = Said::new(parts);
     let under_way = async move {
@@ -161,7 +161,7 @@ where
     F: FnMut(Op) -> Fut + Send,
     Fut: Future<Output = Result<T, E>> + Send,
     T: Serialize + DeserializeOwned + Send,
-    E: Into<Failed> + Send,
+    E: Into<Failed> + Send + 'static,
 {
     let Parts { attempt, call, policy, .. } = parts;
     let _busy = attempt.busy();

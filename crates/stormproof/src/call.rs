@@ -314,7 +314,7 @@ impl<'p, Op, T, E, C, N, G> Calling<'p, Op, T, E, C, N, G> {
     ///         let text = format!("no answer: {cause}");
     ///         async move { Ok(text) }
     ///     });
-    /// assert_eq!(answer.await.unwrap(), "no answer: down (no_retry, attempts: 1)");
+    /// assert_eq!(answer.await.unwrap(), "no answer: down");
     /// # Ok(())
     /// # }
     /// ```

@@ -3,6 +3,7 @@
 use stormproof_core::Verdict;
 
 use crate::error::Error;
+use crate::kind;
 
 /// Judges results. See [`Verdict`] for what a judgement can say.
 ///
@@ -34,16 +35,21 @@ impl<T, E, C: Classify<T, E> + ?Sized> Classify<T, E> for &C {
     }
 }
 
-/// The default: every `Ok` is a success, every `Err` a failure that may be retried, its kind the name of its type.
+/// The default: every `Ok` is a success, every `Err` a failure that may be retried.
+///
+/// The kind of an [`io::Error`](std::io::Error) is told by its `ErrorKind`: `ConnectionError.ConnectionReset`,
+/// `TimeoutError`, `IoError.NotFound`. That of a boxed error is the first that is known in the chain of its causes, else
+/// `Error`. That of any other error is the name of its type, which must not borrow: errors with a lifetime need a classifier
+/// of their own.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct ErrIsFailure;
 
-impl<T, E> Classify<T, E> for ErrIsFailure {
+impl<T, E: 'static> Classify<T, E> for ErrIsFailure {
     #[inline]
     fn classify<'a>(&'a self, result: Result<&'a T, &'a E>) -> Verdict<'a> {
         match result {
             Ok(_) => Verdict::success(),
-            Err(_) => Verdict::failure(short_name(std::any::type_name::<E>())),
+            Err(error) => Verdict::failure(kind::of(error)),
         }
     }
 }
@@ -93,12 +99,6 @@ impl<T, E, C: Classify<T, E>> Classify<T, Error<E>> for Nested<C> {
     }
 }
 
-/// The last part of a path, without parameters.
-fn short_name(path: &'static str) -> &'static str {
-    let path = path.split('<').next().unwrap_or(path);
-    path.rsplit("::").next().unwrap_or(path)
-}
-
 /// A closure as a classifier, see [`Calling::classify_with`](crate::Calling::classify_with).
 #[derive(Clone, Copy, Debug)]
 pub struct ByFn<F>(pub(crate) F);
@@ -110,17 +110,5 @@ where
     #[inline]
     fn classify<'a>(&'a self, result: Result<&'a T, &'a E>) -> Verdict<'a> {
         (self.0)(result)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::short_name;
-
-    #[test]
-    fn the_kind_of_an_error_is_the_name_of_its_type() {
-        assert_eq!(short_name("std::io::Error"), "Error");
-        assert_eq!(short_name("my::Wrapper<std::io::Error>"), "Wrapper");
-        assert_eq!(short_name("&str"), "&str");
     }
 }

@@ -20,14 +20,17 @@ use stormproof_core::{Limit, Name, Refused, Stage};
 /// }
 /// # }
 /// ```
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+///
+/// Its text is what its [`source`](std::error::Error::source) does not add: a reporter that writes both, one after the
+/// other, writes nothing twice. That of a call that failed is its own error's, with the number of attempts if there was more
+/// than one; the sources are that error's sources. A refusal and a time that ran out name themselves, and have the last
+/// error as their source.
+#[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Error<E> {
     /// The operation failed, and no further attempt was made.
-    #[error("{error} ({}, attempts: {attempts})", stop.text())]
     Failed {
         /// The operation's own error, of the last attempt.
-        #[source]
         error: E,
         /// Why there was no further attempt.
         stop: Stop,
@@ -37,7 +40,6 @@ pub enum Error<E> {
         elapsed: Duration,
     },
     /// A stage did not let the call, or its next attempt, through.
-    #[error("{refused}")]
     Refused {
         /// Which stage, why, and when to come back.
         refused: Refused,
@@ -49,7 +51,6 @@ pub enum Error<E> {
         attempts: u32,
     },
     /// Time ran out.
-    #[error("{policy} timed out after {:.3} s (limit of the {}, attempts: {attempts})", elapsed.as_secs_f64(), whose(*limit))]
     TimedOut {
         /// The policy's name.
         policy: String,
@@ -65,11 +66,43 @@ pub enum Error<E> {
         elapsed: Duration,
     },
     /// The call failed, and so did its fallbacks.
-    #[error("all fallbacks failed: {}", Listed(causes))]
     AllFailed {
         /// Why the call itself failed, then why each fallback that was tried did, in their order.
         causes: Vec<Error<E>>,
     },
+}
+
+impl<E: fmt::Display> fmt::Display for Error<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            // A policy that added nothing says nothing, so that nested ones do not repeat each other.
+            Self::Failed { error, stop: Stop::NoRetry | Stop::NotRetryable, attempts: 0..=1, .. } => error.fmt(f),
+            Self::Failed { error, stop, attempts, .. } => {
+                write!(f, "{error} ({}, attempts: {attempts})", stop.text())
+            }
+            Self::Refused { refused, .. } => refused.fmt(f),
+            Self::TimedOut { policy, limit, attempts, elapsed, .. } => {
+                let (elapsed, whose) = (elapsed.as_secs_f64(), whose(*limit));
+                write!(f, "{policy} timed out after {elapsed:.3} s (limit of the {whose}, attempts: {attempts})")
+            }
+            Self::AllFailed { causes } => {
+                f.write_str("all fallbacks failed: ")?;
+                causes.iter().enumerate().try_for_each(|(at, cause)| {
+                    write!(f, "{}{cause}", if at == 0 { "" } else { "; " })
+                })
+            }
+        }
+    }
+}
+
+impl<E: std::error::Error + 'static> std::error::Error for Error<E> {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Failed { error, .. } => error.source(),
+            Self::Refused { last, .. } | Self::TimedOut { last, .. } => last.as_ref().map(|last| last as _),
+            Self::AllFailed { causes } => causes.first()?.source(),
+        }
+    }
 }
 
 /// What a limit is a limit of.
@@ -208,18 +241,6 @@ pub struct Unavailable {
     pub name: Name,
     /// When another try could pass at the earliest.
     pub retry_after: Duration,
-}
-
-/// Errors in a row.
-struct Listed<'a, E>(&'a [Error<E>]);
-
-impl<E: fmt::Display> fmt::Display for Listed<'_, E> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (at, cause) in self.0.iter().enumerate() {
-            write!(f, "{}{cause}", if at == 0 { "" } else { "; " })?;
-        }
-        Ok(())
-    }
 }
 
 /// A boxed error as one that has a type: a box has none.

@@ -123,6 +123,7 @@ pub mod attribute;
 mod caught;
 mod held;
 mod inherited;
+mod kind;
 mod inside;
 mod run;
 mod subject;

@@ -39,7 +39,7 @@ pub struct State {
 pub enum RestoreError {
     /// The configuration is invalid.
     #[error("the configuration of the loop guard is invalid: {0}")]
-    Invalid(#[from] Mistakes),
+    Invalid(Mistakes),
     /// The state was written by another version of this library. It is not changed: use that version, or begin without it.
     #[error("the loop guard's state has version {found}, known is {VERSION}")]
     Version {
@@ -52,6 +52,12 @@ pub enum RestoreError {
         /// What is wrong.
         what: &'static str,
     },
+}
+
+impl From<Mistakes> for RestoreError {
+    fn from(mistakes: Mistakes) -> Self {
+        Self::Invalid(mistakes)
+    }
 }
 
 impl State {

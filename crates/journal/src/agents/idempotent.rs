@@ -97,7 +97,7 @@ impl IdempotentAgent {
     where
         F: Fn(Op) -> Fut + Send + Sync,
         Fut: Future<Output = Result<T, E>> + Send,
-        E: Into<Failed> + Send,
+        E: Into<Failed> + Send + 'static,
         T: Serialize + DeserializeOwned + Send,
     {
         let nobody_knows = |_: Op| std::future::ready(Ok::<Probe<T>, Failed>(Probe::Refuse(NO_PROBE.into())));
@@ -122,7 +122,7 @@ impl IdempotentAgent {
         PE: Into<Failed> + Send,
         F: Fn(Op) -> Fut + Send + Sync,
         Fut: Future<Output = Result<T, E>> + Send,
-        E: Into<Failed> + Send,
+        E: Into<Failed> + Send + 'static,
         T: Serialize + DeserializeOwned + Send,
     {
         Ok(self.once(action, parameters).await?.run(probe, run).await?)

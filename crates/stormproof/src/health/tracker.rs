@@ -90,6 +90,7 @@ impl HealthTracker {
     where
         F: FnMut(Cx<'p>) -> Fut,
         Fut: Future<Output = Result<T, E>>,
+        E: 'static,
     {
         self.follow_with(op, ErrIsFailure)
     }

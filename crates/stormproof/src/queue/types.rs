@@ -151,7 +151,14 @@ impl<E: fmt::Display> fmt::Display for WorkError<E> {
     }
 }
 
-impl<E: fmt::Debug + fmt::Display> std::error::Error for WorkError<E> {}
+impl<E: std::error::Error + 'static> std::error::Error for WorkError<E> {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Failed(error) => error.source(),
+            Self::Panicked(_) => None,
+        }
+    }
+}
 
 /// What a stopped queue did not do.
 #[derive(Clone, Debug, PartialEq, Eq)]
