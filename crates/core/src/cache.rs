@@ -25,22 +25,48 @@ use crate::time::Instant;
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(default, deny_unknown_fields))]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Config {
-    /// Answers that are kept; the one used longest ago goes first. Default 10,000.
+    /// Maximum number of answers kept; the one used longest ago goes first. Default 10,000.
     pub max_entries: u64,
-    /// Up to this age an answer is served without a call. Default 0: there always is a call, and what is kept is served
+    /// Age up to which an answer is served without a call. Default 0: there always is a call, and what is kept is served
     /// only when that fails.
     #[cfg_attr(feature = "serde", serde(with = "crate::time::duration"))]
     #[cfg_attr(feature = "schema", schemars(with = "crate::time::duration::Written"))]
     pub fresh_for: Duration,
-    /// Up to this age an answer is served when the call fails. Default 1 h.
+    /// Age up to which an answer is served when the call fails. Default 1 h.
     #[cfg_attr(feature = "serde", serde(with = "crate::time::duration"))]
     #[cfg_attr(feature = "schema", schemars(with = "crate::time::duration::Written"))]
     pub stale_for: Duration,
+    /// Time after which one of those who wait for another's call makes a call of its own. Default 10 s.
+    #[cfg_attr(feature = "serde", serde(with = "crate::time::duration"))]
+    #[cfg_attr(feature = "schema", schemars(with = "crate::time::duration::Written"))]
+    pub join_timeout: Duration,
+    /// What those who wait for another's call get when it fails. One of them always calls again. Default `stale`.
+    pub after_failure: AfterFailure,
+}
+
+/// What those who wait for another's call get when it fails, but for the one that calls again.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "snake_case"))]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub enum AfterFailure {
+    /// The next answer: they go on waiting.
+    Wait,
+    /// The stale answer, as if their own call had failed; without one they go on waiting.
+    #[default]
+    Stale,
+    /// The failure, as a refusal that names it; or what their fallbacks make of that.
+    Fail,
 }
 
 impl Default for Config {
     fn default() -> Self {
-        Self { max_entries: 10_000, fresh_for: Duration::ZERO, stale_for: Duration::from_secs(3_600) }
+        Self {
+            max_entries: 10_000,
+            fresh_for: Duration::ZERO,
+            stale_for: Duration::from_secs(3_600),
+            join_timeout: Duration::from_secs(10),
+            after_failure: AfterFailure::default(),
+        }
     }
 }
 
@@ -51,6 +77,7 @@ impl Config {
         check.that(self.max_entries >= 1, "max_entries", self.max_entries, "1 or more");
         check.that(!self.stale_for.is_zero(), "stale_for", self.stale_for, "more than zero");
         check.that(self.stale_for >= self.fresh_for, "stale_for", self.stale_for, "fresh_for or more");
+        check.that(!self.join_timeout.is_zero(), "join_timeout", self.join_timeout, "more than zero");
         check.done()
     }
 
@@ -180,7 +207,8 @@ mod tests {
 
     #[test]
     fn all_mistakes_are_named_at_once() {
-        let config = Config { max_entries: 0, fresh_for: Duration::from_secs(1), stale_for: Duration::ZERO };
+        let (fresh_for, stale_for) = (Duration::from_secs(1), Duration::ZERO);
+        let config = Config { max_entries: 0, fresh_for, stale_for, ..Config::default() };
         let mistakes = config.validate();
         let fields: Vec<_> = mistakes.iter().map(|mistake| mistake.field.as_str()).collect();
         assert_eq!(fields, ["max_entries", "stale_for", "stale_for"]);

@@ -219,6 +219,8 @@ pub enum Reason {
     RateExceeded,
     /// Costs more than the burst: never possible.
     AboveBurst,
+    /// The call of somebody else, whose answer was waited for, failed.
+    JoinedFailed,
 }
 
 impl Reason {
@@ -233,6 +235,7 @@ impl Reason {
             Self::WaitTooLong => "wait_too_long",
             Self::RateExceeded => "rate_exceeded",
             Self::AboveBurst => "above_burst",
+            Self::JoinedFailed => "joined_failed",
         }
     }
 
@@ -246,6 +249,7 @@ impl Reason {
             Self::WaitTooLong => "the rate allows it only after the deadline or the longest wait",
             Self::RateExceeded => "the rate does not allow it now",
             Self::AboveBurst => "it costs more than the burst, so it can never pass",
+            Self::JoinedFailed => "the call whose answer was waited for has failed",
         }
     }
 }
@@ -293,6 +297,15 @@ pub struct Refused {
     pub retry_after: Duration,
     /// The kind of the failure that opened the circuit.
     pub cause: Option<Box<str>>,
+}
+
+impl Refused {
+    /// A cache's refusal to whoever waited for another's call, which failed like this.
+    #[doc(hidden)]
+    pub fn joined(cache: Name, failure: &str) -> Self {
+        let (stage, reason) = (Stage::Cache, Reason::JoinedFailed);
+        Self { stage, name: cache, reason, retry_after: Duration::ZERO, cause: Some(failure.into()) }
+    }
 }
 
 impl fmt::Display for Refused {

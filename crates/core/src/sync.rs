@@ -9,11 +9,11 @@ use loom::sync::Mutex as RawMutex;
 use std::sync::Mutex as RawMutex;
 
 #[cfg(loom)]
-use loom::sync::MutexGuard;
+pub(crate) use loom::sync::MutexGuard;
 #[cfg(loom)]
 pub(crate) use loom::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 #[cfg(not(loom))]
-use std::sync::MutexGuard;
+pub(crate) use std::sync::MutexGuard;
 #[cfg(not(loom))]
 pub(crate) use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 

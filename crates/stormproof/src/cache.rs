@@ -18,7 +18,7 @@ use stormproof_core::{Instant, Mistakes, Name, Snapshot};
 use crate::clock::Clock;
 
 pub(crate) use cached::Ask;
-pub use stormproof_core::cache::{Config, Decision, Stats};
+pub use stormproof_core::cache::{AfterFailure, Config, Decision, Stats};
 
 /// Answers by key, each with its age. Cheap to clone; clones share the answers.
 ///
@@ -45,7 +45,7 @@ struct Inner<K, V> {
     clock: Clock,
     kept: moka::sync::Cache<K, Arc<Entry<V>>>,
     flights: Flights<K>,
-    /// Grows with every invalidation, so that what was called for before is not kept after.
+    /// Grows with every invalidation of more than one key, so that what was called for before is not kept after.
     epoch: AtomicU64,
     /// Answers of an epoch before this one are forgotten.
     valid_from: AtomicU64,
@@ -134,24 +134,23 @@ where
 
     /// Keeps an answer, as a call that succeeds does.
     pub fn insert(&self, key: impl Into<K>, value: V) {
-        self.store(&key.into(), value, self.epoch());
+        self.put(key.into(), value, self.epoch());
     }
 
-    /// Forgets the answer for `key`. As with the other invalidations, what is on its way at this time is not kept
-    /// either, for whichever key.
+    /// Forgets the answer for `key`, also one that is on its way.
     pub fn invalidate(&self, key: &K) {
-        self.next_epoch();
+        self.0.flights.spoil(key);
         self.0.kept.invalidate(key);
     }
 
-    /// Forgets all answers.
+    /// Forgets all answers, also those that are on their way.
     pub fn invalidate_all(&self) {
         // The library's own invalidation may miss what was stored in the same instant; it frees the memory.
         self.0.valid_from.fetch_max(self.next_epoch(), Ordering::AcqRel);
         self.0.kept.invalidate_all();
     }
 
-    /// Forgets the answers for which `unwanted` is true.
+    /// Forgets the answers for which `unwanted` is true, and all that are on their way: nobody can look at those.
     ///
     /// ```
     /// # use stormproof::{cache, Cache};
@@ -203,17 +202,24 @@ where
         (entry.epoch >= self.0.valid_from.load(Ordering::Acquire)).then_some(entry)
     }
 
-    /// Keeps what was called for in `epoch`, unless something has been invalidated since.
-    fn store(&self, key: &K, value: V, epoch: u64) {
-        if epoch != self.epoch() {
-            return;
+    /// Keeps what was called for in `epoch`, unless it was invalidated since. Returns whether it did.
+    fn store(&self, seat: &cached::Seat<'_, K, V>, value: V, epoch: u64) -> bool {
+        let wanted = || epoch == self.epoch() && self.0.flights.is_wanted(&seat.key, seat.ticket);
+        if !wanted() {
+            return false;
         }
-        let stored = self.0.clock.now();
-        self.0.kept.insert(key.clone(), Arc::new(Entry { value, stored, epoch }));
+        self.put(seat.key.clone(), value, epoch);
         // An invalidation in between saw nothing to forget.
-        if epoch != self.epoch() {
-            self.0.kept.invalidate(key);
+        let wanted = wanted();
+        if !wanted {
+            self.0.kept.invalidate(&seat.key);
         }
+        wanted
+    }
+
+    fn put(&self, key: K, value: V, epoch: u64) {
+        let stored = self.0.clock.now();
+        self.0.kept.insert(key, Arc::new(Entry { value, stored, epoch }));
     }
 
     /// An answer to serve without a call; one stored since `asked` will do whatever its age.

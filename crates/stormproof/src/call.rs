@@ -22,6 +22,8 @@ use crate::classify::{ByFn, Classify, ErrIsFailure};
 use crate::error::Error;
 use crate::fallback::{Chain, Fallback, Falling, Given};
 use crate::inherited;
+#[cfg(feature = "cache")]
+use crate::inside;
 use crate::policy::Policy;
 
 /// What an attempt may know about itself.
@@ -169,6 +171,17 @@ impl<'p, T, E> After<'p, T, E> {
         Asked::Call
     }
 
+    /// Runs the call itself, or a part of it.
+    #[inline]
+    #[cfg_attr(not(feature = "cache"), expect(clippy::unused_self, reason = "there is no cache"))]
+    pub(crate) fn run<R>(&self, work: impl FnOnce() -> R) -> R {
+        #[cfg(feature = "cache")]
+        if let Some(leader) = self.cache.as_ref().and_then(|cache| cache.leads()) {
+            return inside::scope(leader, work);
+        }
+        work()
+    }
+
     /// An earlier answer of the call's cache.
     pub(crate) fn kept(&self) -> Option<Served<T>> {
         #[cfg(feature = "cache")]
@@ -187,9 +200,14 @@ impl<'p, T, E> After<'p, T, E> {
     ) -> Result<Result<Served<T>, Error<E>>, Box<Falling<'p, T, E>>> {
         #[cfg(feature = "cache")]
         if let Some(cache) = &mut self.cache {
-            let success =
-                |served: &&Served<T>| classifier.classify(Ok(&served.value)).outcome == core::Outcome::Success;
-            cache.ended(result.as_ref().ok().filter(success).map(|served| &served.value));
+            match &result {
+                Ok(served) => {
+                    let verdict = classifier.classify(Ok(&served.value));
+                    let success = verdict.outcome == core::Outcome::Success;
+                    cache.ended(if success { Ok(&served.value) } else { Err(verdict.kind) });
+                }
+                Err(error) => cache.ended(Err(&crate::fallback::kind(classifier, error))),
+            }
         }
         match result {
             Err(error) if !self.chain.is_empty() => {

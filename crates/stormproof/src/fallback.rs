@@ -16,6 +16,8 @@ use crate::error::Error;
 
 pub(crate) use chain::{Chain, Given};
 pub(crate) use falling::Falling;
+#[cfg(feature = "cache")]
+pub(crate) use falling::kind;
 
 type Make<T, E> = dyn Fn(&Error<E>) -> Given<'static, T, E> + Send + Sync;
 type Wants<E> = dyn Fn(&Error<E>) -> bool + Send + Sync;

@@ -88,7 +88,7 @@ where
             }
         }
         let mut running = Running::new(policy, self.said.options, G::HOLDS);
-        let result = running.run(&mut self.op, &mut self.said, G::HOLDS);
+        let result = self.after.run(|| running.run(&mut self.op, &mut self.said, G::HOLDS));
         let permits = if G::HOLDS { running.call.hold() } else { Permits::default() };
         (result.map(|value| Served::new(value, Source::Call)), permits)
     }

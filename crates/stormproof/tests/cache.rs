@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::task::Poll;
 use std::time::Duration;
 
-use stormproof::cache::Config;
+use stormproof::cache::{AfterFailure, Config};
 use stormproof::event::Kind;
 use stormproof::{Cache, Clock, Error, Policy, Served, Source, Verdict};
 
@@ -192,7 +192,7 @@ fn the_number_of_answers_is_bounded_and_the_newest_stay() {
 
 #[test]
 fn a_configuration_that_makes_no_sense_is_refused() {
-    let config = Config { max_entries: 0, fresh_for: s(9), stale_for: s(1) };
+    let config = Config { max_entries: 0, fresh_for: s(9), stale_for: s(1), ..Default::default() };
     let mistakes = Cache::<u32, u32>::new("c", config).unwrap_err().to_string();
     assert_eq!(mistakes, "max_entries is 0, allowed is 1 or more; stale_for is 1s, allowed is fresh_for or more");
 }
@@ -218,7 +218,7 @@ async fn concurrent_misses_of_one_key_are_one_call() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn if_the_one_call_fails_each_of_those_who_waited_makes_its_own() {
+async fn if_the_one_call_fails_those_who_waited_call_one_after_the_other() {
     let clock = Clock::tokio();
     let (policy, answers, calls) = (policy(&clock), answers(fresh_for(10), &clock), AtomicU32::new(0));
     let call = || {
@@ -231,7 +231,7 @@ async fn if_the_one_call_fails_each_of_those_who_waited_makes_its_own() {
     };
     let all = tokio::join!(call(), call(), call());
     assert!(all.0.is_err() && all.1.is_err() && all.2.is_err());
-    assert_eq!((calls.into_inner(), clock.now().as_nanos()), (3, 2_000_000_000), "and at the same time");
+    assert_eq!((calls.into_inner(), clock.now().as_nanos()), (3, 3_000_000_000));
 }
 
 #[tokio::test(start_paused = true)]
@@ -398,4 +398,213 @@ async fn under_threads_and_cancellation_everybody_gets_an_answer() {
             tokio::time::timeout(s(30), task).await.expect("nobody waits for ever").unwrap();
         }
     }
+}
+
+/// What fifty callers of one key came to: the calls that were made, how many at most at once, and the answers.
+#[derive(Debug, PartialEq)]
+struct Herd {
+    calls: u32,
+    at_once: u32,
+    served: Vec<Result<(u32, bool), String>>,
+    seconds: u64,
+}
+
+/// Fifty callers at once, whose calls take a second each; the first `failing` calls fail.
+async fn herd(
+    config: Config,
+    failing: u32,
+    before: impl FnOnce(&Answers<u32>),
+    meanwhile: impl Fn(&Answers<u32>),
+) -> Herd {
+    let clock = Clock::tokio();
+    let (policy, answers) = (policy(&clock), answers(config, &clock));
+    before(&answers);
+    tokio::time::advance(s(20)).await;
+    let began = clock.now();
+    let (calls, now, at_once) = (AtomicU32::new(0), AtomicU32::new(0), AtomicU32::new(0));
+    let call = || async {
+        let op = |_: stormproof::Cx<'_>| async {
+            let nth = calls.fetch_add(1, Ordering::Relaxed);
+            at_once.fetch_max(now.fetch_add(1, Ordering::Relaxed) + 1, Ordering::Relaxed);
+            tokio::time::sleep(Duration::from_millis(500)).await;
+            meanwhile(&answers);
+            tokio::time::sleep(Duration::from_millis(500)).await;
+            now.fetch_sub(1, Ordering::Relaxed);
+            if nth < failing { Err("down") } else { Ok(nth) }
+        };
+        let served = policy.call(op).cached(&answers, "a").served().await;
+        served.map(|served| (served.value, served.is_degraded())).map_err(|error| error.to_string())
+    };
+    let mut waiting: Vec<_> = (0..50).map(|_| Box::pin(call())).collect();
+    let mut served = Vec::new();
+    poll_fn(|cx| {
+        waiting.retain_mut(|call| match call.as_mut().poll(cx) {
+            Poll::Ready(result) => {
+                served.push(result);
+                false
+            }
+            Poll::Pending => true,
+        });
+        if waiting.is_empty() { Poll::Ready(()) } else { Poll::Pending }
+    })
+    .await;
+    let seconds = clock.now().since(began).as_secs();
+    Herd { calls: calls.load(Ordering::Relaxed), at_once: at_once.load(Ordering::Relaxed), served, seconds }
+}
+
+fn after(after_failure: AfterFailure) -> Config {
+    Config { after_failure, ..fresh_for(10) }
+}
+
+fn nothing(_: &Answers<u32>) {}
+
+#[tokio::test(start_paused = true)]
+async fn fifty_callers_whose_leader_fails_are_two_calls_one_after_the_other() {
+    for config in [after(AfterFailure::Wait), after(AfterFailure::Stale)] {
+        let herd = herd(config, 1, nothing, nothing).await;
+        assert_eq!((herd.calls, herd.at_once, herd.seconds), (2, 1, 2));
+        assert!(herd.served[0].as_ref().unwrap_err().contains("down"), "the leader's own failure");
+        assert!(herd.served[1..].iter().all(|served| *served == Ok((1, false))), "{:?}", herd.served);
+    }
+    let herd = herd(after(AfterFailure::Wait), 3, nothing, nothing).await;
+    assert_eq!((herd.calls, herd.at_once), (4, 1));
+    assert_eq!(herd.served.iter().filter(|served| served.is_err()).count(), 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn fifty_callers_get_the_stale_answer_when_their_leader_fails() {
+    let herd = herd(after(AfterFailure::Stale), 50, |answers| answers.insert("a", 7), nothing).await;
+    assert_eq!((herd.calls, herd.at_once, herd.seconds), (2, 1, 2), "and one that calls again");
+    assert_eq!(herd.served, vec![Ok((7, true)); 50]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn fifty_callers_get_the_leaders_failure_if_they_chose_that() {
+    let herd = herd(after(AfterFailure::Fail), 50, nothing, nothing).await;
+    assert_eq!((herd.calls, herd.at_once), (2, 1));
+    let told = herd.served.iter().filter(|served| {
+        matches!(served, Err(text) if text.contains("the call whose answer was waited for has failed (last failure: &str)"))
+    });
+    assert_eq!(told.count(), 48);
+}
+
+#[tokio::test(start_paused = true)]
+async fn invalidating_another_key_disturbs_nobody() {
+    let often = |answers: &Answers<u32>| answers.invalidate(&"b");
+    let herd = herd(fresh_for(10), 0, nothing, often).await;
+    assert_eq!((herd.calls, herd.seconds), (1, 1));
+    assert!(herd.served.iter().all(Result::is_ok));
+
+    let clock = Clock::tokio();
+    let (policy, answers) = (policy(&clock), answers(Config::default(), &clock));
+    let call = policy.call(|_| async {
+        answers.invalidate(&"b");
+        Ok::<_, &str>(1)
+    });
+    call.cached(&answers, "a").await.unwrap();
+    assert!(answers.get(&"a").is_some(), "without joining, too");
+}
+
+#[tokio::test(start_paused = true)]
+async fn invalidating_their_own_key_makes_fifty_callers_one_call_at_a_time() {
+    let once = std::cell::Cell::new(false);
+    let herd = herd(fresh_for(10), 0, nothing, |answers| {
+        if !once.replace(true) {
+            answers.invalidate(&"a");
+        }
+    })
+    .await;
+    assert_eq!((herd.calls, herd.at_once, herd.seconds), (2, 1, 2));
+    assert_eq!(herd.served.iter().filter(|served| **served == Ok((0, false))).count(), 1, "it was called for before");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_leader_whose_own_deadline_passes_hands_over_to_one() {
+    let clock = Clock::tokio();
+    let (policy, answers, calls) = (policy(&clock), answers(fresh_for(10), &clock), AtomicU32::new(0));
+    let call = |limit| {
+        let op = |_: stormproof::Cx<'_>| async {
+            calls.fetch_add(1, Ordering::Relaxed);
+            tokio::time::sleep(s(5)).await;
+            Ok::<_, &str>(1)
+        };
+        policy.call(op).deadline(s(limit)).cached(&answers, "a").into_future()
+    };
+    let all: Vec<_> = std::iter::once(call(1)).chain((0..49).map(|_| call(60))).map(Box::pin).collect();
+    let mut results = Vec::new();
+    let mut all = all;
+    poll_fn(|cx| {
+        all.retain_mut(|call| match call.as_mut().poll(cx) {
+            Poll::Ready(result) => {
+                results.push(result.is_ok());
+                false
+            }
+            Poll::Pending => true,
+        });
+        if all.is_empty() { Poll::Ready(()) } else { Poll::Pending }
+    })
+    .await;
+    assert_eq!((calls.load(Ordering::Relaxed), clock.now().as_nanos()), (2, 6_000_000_000));
+    assert_eq!(results.iter().filter(|ok| **ok).count(), 49);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_leader_that_nobody_polls_holds_nobody_up() {
+    let clock = Clock::tokio();
+    let (policy, answers, calls) = (policy(&clock), answers(fresh_for(60), &clock), AtomicU32::new(0));
+    let op = |_: stormproof::Cx<'_>| async {
+        calls.fetch_add(1, Ordering::Relaxed);
+        tokio::time::sleep(s(1)).await;
+        Ok::<_, &str>(1)
+    };
+    let mut unpolled = Box::pin(policy.call(op).cached(&answers, "a").into_future());
+    poll_fn(|cx| Poll::Ready(assert!(unpolled.as_mut().poll(cx).is_pending()))).await;
+    // The one that would be next is left, too.
+    let mut next = Box::pin(policy.call(op).cached(&answers, "a").into_future());
+    poll_fn(|cx| Poll::Ready(assert!(next.as_mut().poll(cx).is_pending()))).await;
+    let call = || policy.call(op).cached(&answers, "a");
+    let (one, two, three) = tokio::join!(call(), call(), call());
+    assert_eq!((one, two, three), (Ok(1), Ok(1), Ok(1)));
+    assert_eq!(
+        (calls.load(Ordering::Relaxed), clock.now().as_nanos()),
+        (2, 11_000_000_000),
+        "one after `join_timeout`"
+    );
+    drop((unpolled, next));
+    assert_eq!(call().await, Ok(1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_for_a_key_inside_the_call_for_it_does_not_wait_for_itself() {
+    let clock = Clock::tokio();
+    let (policy, answers) = (policy(&clock), answers(fresh_for(60), &clock));
+    let outer = policy.call(|_| async {
+        let inner = policy.call(|_| ready(Ok::<_, Error<&str>>(1))).cached(&answers, "a");
+        inner.await.map_err(|error| error.into_last().unwrap()).map(|inner| inner + 1)
+    });
+    assert_eq!(outer.cached(&answers, "a").await.unwrap(), 2);
+    assert_eq!(clock.now().as_nanos(), 0);
+}
+
+#[test]
+fn a_thread_that_waits_for_another_calls_after_the_join_timeout() {
+    let config = Config { join_timeout: Duration::from_millis(50), ..fresh_for(60) };
+    let (policy, answers) = (policy(&Clock::system()), answers(config, &Clock::system()));
+    let (calls, called) = std::sync::mpsc::channel();
+    std::thread::scope(|scope| {
+        let (policy, answers) = (&policy, &answers);
+        let slow = scope.spawn(move || {
+            let op = |_: stormproof::Cx<'_>| {
+                calls.send(()).unwrap();
+                std::thread::sleep(s(2));
+                Ok::<_, &str>(1)
+            };
+            policy.call_sync(op).cached(answers, "a").run()
+        });
+        called.recv().unwrap();
+        let began = std::time::Instant::now();
+        assert_eq!(policy.call_sync(|_| Ok::<_, &str>(2)).cached(answers, "a").run(), Ok(2));
+        assert!(began.elapsed() < s(2), "{:?}", began.elapsed());
+        assert_eq!(slow.join().unwrap(), Ok(1));
+    });
 }

@@ -6,23 +6,23 @@ use std::task::Waker;
 
 use stormproof_core::flight::Place;
 use stormproof_core::retry::Stop;
-use stormproof_core::{Instant, Limit, Ticket};
+use stormproof_core::{Instant, Limit, Refused, Ticket};
 
-use super::{Cache, count};
+use super::{AfterFailure, Cache, count};
 use crate::answer::{Served, Source};
 use crate::call::{Asked, Calling, Options};
 use crate::error::Error;
 use crate::policy::Policy;
-use crate::{inherited, waiters};
+use crate::{inherited, inside, waiters};
 
 impl<'p, Op, T, E, C, N, G> Calling<'p, Op, T, E, C, N, G> {
     /// Keeps the answer if the call succeeds, and answers with what was kept if it fails: next in the chain of fallbacks,
     /// whose own answers are not kept. Without a kept answer the failure is that of the call.
     ///
     /// With [`fresh_for`](super::Config::fresh_for) an answer that is fresh is served without a call. Calls for one key
-    /// at the same time are then one call: the others wait for its answer, no longer than their own deadline. If it
-    /// fails, each makes its own call; if it is dropped, the next one calls instead. So an operation must not call for
-    /// its own key.
+    /// at the same time are then one call: the others wait for its answer, no longer than their own deadline. If it takes
+    /// longer than [`join_timeout`](super::Config::join_timeout), or fails, or is dropped, one of them calls too, and the
+    /// rest wait for that, or get what [`after_failure`](super::Config::after_failure) says.
     pub fn cached<K>(mut self, cache: &'p Cache<K, T>, key: impl Into<K>) -> Self
     where
         K: Hash + Eq + Clone + Send + Sync + 'static,
@@ -39,8 +39,11 @@ pub(crate) trait Ask<T> {
     /// What the call does next. To be asked again when it has waited.
     fn ask(&mut self, policy: &Policy, options: &mut Options, waker: &Waker) -> Asked<T, Infallible>;
 
-    /// Keeps the value of a call that succeeded, and lets those that wait for it know.
-    fn ended(&mut self, success: Option<&T>);
+    /// What tells a call that others may wait for from other calls.
+    fn leads(&self) -> Option<usize>;
+
+    /// Keeps the value of a call that succeeded, or hears of what kind its failure is, and lets those that wait know.
+    fn ended(&mut self, result: Result<&T, &str>);
 
     /// An earlier answer that may be served after a failure.
     fn kept(&self) -> Option<Served<T>>;
@@ -72,22 +75,22 @@ where
         /// The call's own deadline, on the policy's clock.
         until: Instant,
     },
-    /// Calls, for others too if it has a seat.
+    /// Calls, for others too if those join.
     Calling {
-        seat: Option<Seat<'c, K, V>>,
+        seat: Seat<'c, K, V>,
         epoch: u64,
     },
 }
 
 /// A place among the calls for one key. Dropping it leaves.
-struct Seat<'c, K, V>
+pub(super) struct Seat<'c, K, V>
 where
     K: Hash + Eq + Clone + Send + Sync + 'static,
     V: Clone + Send + Sync + 'static,
 {
     cache: &'c Cache<K, V>,
-    key: K,
-    ticket: Ticket,
+    pub(super) key: K,
+    pub(super) ticket: Ticket,
 }
 
 impl<'c, K, V> Seat<'c, K, V>
@@ -96,23 +99,24 @@ where
     V: Clone + Send + Sync + 'static,
 {
     fn take(cache: &'c Cache<K, V>, key: &K) -> Self {
-        Self { cache, key: key.clone(), ticket: cache.0.flights.join(key) }
+        let (flights, now) = (&cache.0.flights, cache.0.clock.now());
+        let ticket = if cache.0.config.joins() {
+            flights.join(key, now, |leader| inside::is_inside(id(leader)))
+        } else {
+            flights.lead(key, now)
+        };
+        Self { cache, key: key.clone(), ticket }
     }
 
     fn place(&self) -> Place {
-        self.cache.0.flights.ask(&self.key, self.ticket)
+        let inner = &self.cache.0;
+        inner.flights.ask(&self.key, self.ticket, inner.clock.now(), inner.config.join_timeout)
     }
 
     /// Notes whom to wake, then asks: the place may have changed just before.
     fn wait(&self, waker: &Waker) -> Place {
         waiters::park(self.ticket, waker);
         self.place()
-    }
-
-    fn land(self) {
-        for ticket in self.cache.0.flights.land(&self.key, self.ticket) {
-            waiters::wake(ticket);
-        }
     }
 }
 
@@ -123,10 +127,17 @@ where
 {
     fn drop(&mut self) {
         waiters::forget(self.ticket);
-        if let Some(next) = self.cache.0.flights.leave(&self.key, self.ticket) {
+        let inner = &self.cache.0;
+        if let Some(next) = inner.flights.leave(&self.key, self.ticket, inner.clock.now()) {
             waiters::wake(next);
         }
     }
+}
+
+/// What tells a leader from other things that something may run inside of: those have even addresses.
+#[allow(clippy::cast_possible_truncation, reason = "the low bits tell tickets of one process apart")]
+fn id(leader: Ticket) -> usize {
+    leader.number() as usize * 2 + 1
 }
 
 impl<K, V> Ask<V> for Lookup<'_, K, V>
@@ -138,18 +149,17 @@ where
         let cache = self.cache;
         match &self.stand {
             Stand::Calling { .. } => return Asked::Call,
-            Stand::New if !cache.0.config.joins() => {
-                self.stand = Stand::Calling { seat: None, epoch: cache.epoch() };
-                return Asked::Call;
-            }
             Stand::New => {
-                if let Some(kept) = cache.fresh(&self.key, None) {
+                let joins = cache.0.config.joins();
+                if joins && let Some(kept) = cache.fresh(&self.key, None) {
                     return Asked::Ended(Ok(served(kept)));
                 }
-                count(&cache.0.misses);
                 let (seat, epoch) = (Seat::take(cache, &self.key), cache.epoch());
+                if joins {
+                    count(&cache.0.misses);
+                }
                 if seat.place() == Place::Leads {
-                    self.stand = Stand::Calling { seat: Some(seat), epoch };
+                    self.stand = Stand::Calling { seat, epoch };
                     return Asked::Call;
                 }
                 count(&cache.0.joined);
@@ -161,14 +171,29 @@ where
         self.wait(policy, options, waker)
     }
 
-    fn ended(&mut self, success: Option<&V>) {
+    fn leads(&self) -> Option<usize> {
+        match &self.stand {
+            Stand::Calling { seat, .. } => Some(id(seat.ticket)),
+            Stand::New | Stand::Waiting { .. } => None,
+        }
+    }
+
+    fn ended(&mut self, result: Result<&V, &str>) {
         let Stand::Calling { seat, epoch } = std::mem::replace(&mut self.stand, Stand::New) else { return };
-        if let Some(value) = success {
-            self.cache.store(&self.key, value.clone(), epoch);
-        }
-        if let Some(seat) = seat {
-            seat.land();
-        }
+        let inner = &self.cache.0;
+        let woken = match result {
+            Ok(value) if self.cache.store(&seat, value.clone(), epoch) => inner.flights.land(&seat.key, seat.ticket),
+            // Not kept: whoever waits for it finds nothing. Dropping the seat hands over.
+            Ok(_) => return,
+            Err(failure) => match inner.config.after_failure {
+                AfterFailure::Wait => return,
+                AfterFailure::Stale if self.cache.get(&seat.key).is_none() => return,
+                AfterFailure::Stale | AfterFailure::Fail => {
+                    inner.flights.fail(&seat.key, seat.ticket, failure, inner.clock.now())
+                }
+            },
+        };
+        woken.into_iter().for_each(waiters::wake);
     }
 
     fn kept(&self) -> Option<Served<V>> {
@@ -193,10 +218,11 @@ where
         let Stand::Waiting { seat, since, until } = &self.stand else { return Asked::Call };
         let (since, until) = (*since, *until);
         let place = seat.wait(waker);
-        if place == Place::Waits {
-            let around = inherited::deadline(clock);
-            if clock.now() < until.min(around) {
-                return Asked::Wait(until.min(around));
+        if let Place::Waits { until: patient } = place {
+            let (now, around) = (clock.now(), inherited::deadline(clock));
+            if now < until.min(around) {
+                let patience = patient.since(cache.0.clock.now());
+                return Asked::Wait(until.min(around).min(now + patience));
             }
             self.stand = Stand::New;
             return Asked::Ended(Err(Error::TimedOut {
@@ -213,15 +239,25 @@ where
             self.stand = Stand::New;
             return Asked::Ended(Ok(served(kept)));
         }
+        if let Place::Failed(failure) = place {
+            self.stand = Stand::New;
+            let refused = Refused::joined(cache.name().clone(), &failure);
+            return Asked::Ended(Err(Error::Refused { refused, last: None, timed_out: None, attempts: 0 }));
+        }
         if until != Instant::FAR_FUTURE {
             options.deadline = Some(until.since(clock.now()));
         }
         let seat = match std::mem::replace(&mut self.stand, Stand::New) {
-            Stand::Waiting { seat, .. } if place == Place::Leads => Some(seat),
-            _ => None,
+            Stand::Waiting { seat, .. } if place == Place::Leads => seat,
+            // It has landed, and its answer is gone already.
+            _ => Seat::take(cache, &self.key),
         };
-        self.stand = Stand::Calling { seat, epoch: cache.epoch() };
-        Asked::Call
+        self.stand = if seat.place() == Place::Leads {
+            Stand::Calling { seat, epoch: cache.epoch() }
+        } else {
+            Stand::Waiting { seat, since, until }
+        };
+        self.wait(policy, options, waker)
     }
 }
 

@@ -86,7 +86,7 @@ where
                 match this.after.ask(this.run.policy(), &mut this.said.options, || cx.waker().clone()) {
                     Asked::Call => {
                         let begin = |policy: &P, number, until| this.op.begin(policy, number, until);
-                        let result = ready!(this.run.as_mut().poll(begin, this.said, G::HOLDS, cx));
+                        let result = ready!(this.after.run(|| this.run.as_mut().poll(begin, this.said, G::HOLDS, cx)));
                         break result.map(|value| Served::new(value, Source::Call));
                     }
                     Asked::Wait(until) => ready!(this.run.as_mut().poll_wait(until, cx)),

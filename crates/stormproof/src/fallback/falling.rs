@@ -155,7 +155,7 @@ impl<'p, T, E> Falling<'p, T, E> {
 }
 
 /// The kind of a failure, for an event.
-fn kind<T, E>(classifier: &impl Classify<T, E>, error: &Error<E>) -> Box<str> {
+pub(crate) fn kind<T, E>(classifier: &impl Classify<T, E>, error: &Error<E>) -> Box<str> {
     match error {
         Error::Failed { error, .. } => classifier.classify(Err(error)).kind.into(),
         Error::Refused { refused, .. } => {
