@@ -259,10 +259,7 @@ pub(crate) fn admit<'p>(turn: &mut Turn<'p, '_, impl Edge>, permit: &mut Option<
 }
 
 /// What a queue has granted, or how the wait goes on. Wakes the callers whose turn has come.
-fn granted<'p, T>(
-    (progress, woken): (Progress<'p, T>, Vec<Ticket>),
-    edge: &mut impl Edge,
-) -> Result<T, Waiting<'p>> {
+fn granted<'p, T>((progress, woken): (Progress<'p, T>, Vec<Ticket>), edge: &mut impl Edge) -> Result<T, Waiting<'p>> {
     wake(edge, woken);
     match progress {
         Progress::Granted(token) => Ok(token),

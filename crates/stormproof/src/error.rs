@@ -87,9 +87,10 @@ impl<E: fmt::Display> fmt::Display for Error<E> {
             }
             Self::AllFailed { causes } => {
                 f.write_str("all fallbacks failed: ")?;
-                causes.iter().enumerate().try_for_each(|(at, cause)| {
-                    write!(f, "{}{cause}", if at == 0 { "" } else { "; " })
-                })
+                causes
+                    .iter()
+                    .enumerate()
+                    .try_for_each(|(at, cause)| write!(f, "{}{cause}", if at == 0 { "" } else { "; " }))
             }
         }
     }

@@ -15,7 +15,7 @@ mod attempts;
 
 use attempts::Attempts;
 
-use crate::call::{Hear, Said};
+use crate::call::{Begin, Hear, Said};
 use crate::classify::Classify;
 use crate::clock::Sleep;
 use crate::error::Error;
@@ -34,9 +34,10 @@ pin_project! {
         call: Option<core::Call>,
         last: Option<Fut::Output>,
         parked: Option<Ticket>,
-        // The number of the newest attempt, and when to ask the core about those that run.
+        // The number of the newest attempt, and when to ask the core about those that run, or about what becomes ready.
         number: u32,
         until: Instant,
+        readying: bool,
         #[pin]
         attempts: Attempts<Fut>,
         #[pin]
@@ -85,6 +86,7 @@ impl<P: Borrow<Policy>, Fut: Future> Run<P, Fut> {
             parked: None,
             number: 0,
             until: Instant::FAR_FUTURE,
+            readying: false,
             attempts: Attempts::new(),
             timer: Timer { armed: None, until: Instant::FAR_FUTURE },
         }
@@ -108,18 +110,17 @@ impl<P: Borrow<Policy>, Fut: Future> Run<P, Fut> {
         Held::new((*this.policy).borrow().clone(), this.call.as_mut().map(core::Call::hold).unwrap_or_default())
     }
 
-    /// Begins each attempt by `begin`, with its number and when it will be given up. With `hold` the call is left as it is
-    /// when its last attempt ends with a value.
+    /// Begins each attempt by `op`. With `hold` the call is left as it is when its last attempt ends with a value.
     #[inline]
-    pub(crate) fn poll<F, C, N, T, E>(
+    pub(crate) fn poll<Op, C, N, T, E>(
         self: Pin<&mut Self>,
-        mut begin: F,
+        op: &mut Op,
         said: &mut Said<C, N>,
         hold: bool,
         cx: &mut Context<'_>,
     ) -> Poll<Result<T, Error<E>>>
     where
-        F: FnMut(&P, u32, Instant) -> Fut,
+        Op: Begin<P, Value = T, Error = E, Attempt = Fut>,
         Fut: Future<Output = Result<T, E>>,
         C: Classify<T, E>,
         N: Hear<T, E>,
@@ -131,12 +132,15 @@ impl<P: Borrow<Policy>, Fut: Future> Run<P, Fut> {
         let mut edge = DoorEdge(&policy.0);
         let mut parked_now = None;
 
+        let begun = this.call.is_some();
         let call = this.call.get_or_insert_with(|| options.begin(policy, hold));
-        let mut now = call.started();
-        let mut step = if this.attempts.is_empty() {
-            if *this.number > 0 || this.parked.is_some() {
-                now = clock.now();
-            }
+        if Op::READIES && !begun {
+            call.readies();
+        }
+        let mut now = if begun && this.attempts.is_empty() { clock.now() } else { call.started() };
+        let mut step = if *this.readying {
+            Step::Ready { number: this.number.saturating_add(1), until: *this.until }
+        } else if this.attempts.is_empty() {
             call.next(core, now, Input::Resume, &mut edge)
         } else {
             Step::Attempt { number: *this.number, limit: *this.until, until: *this.until }
@@ -152,7 +156,7 @@ impl<P: Borrow<Policy>, Fut: Future> Run<P, Fut> {
                         if matches!(this.last, Some(Ok(_))) {
                             *this.last = None;
                         }
-                        this.attempts.as_mut().start(number, limit, begin(this.policy, number, limit));
+                        this.attempts.as_mut().start(number, limit, op.begin(this.policy, number, limit));
                     }
                     if let Poll::Ready((number, result)) = this.attempts.as_mut().poll(clock, cx) {
                         let verdict = classifier.classify(result.as_ref());
@@ -160,7 +164,9 @@ impl<P: Borrow<Policy>, Fut: Future> Run<P, Fut> {
                             now = clock.now();
                         }
                         // Without a value there is nobody to hand the permits to.
-                        let input = if hold && result.is_ok() && verdict.outcome != Outcome::Failure {
+                        let input = if result.is_err() && op.is_unready(number) {
+                            Input::Unready(number)
+                        } else if hold && result.is_ok() && verdict.outcome != Outcome::Failure {
                             Input::Answered(number, verdict.outcome)
                         } else {
                             Input::Finished(number, verdict)
@@ -189,10 +195,22 @@ impl<P: Borrow<Policy>, Fut: Future> Run<P, Fut> {
                     }
                     continue;
                 }
-                // What an operation needs is ready at any time.
-                Step::Ready { .. } => {
-                    step = resume(call, core, now, &mut edge);
-                    continue;
+                Step::Ready { number, until } => {
+                    (*this.readying, *this.until) = (true, until);
+                    match op.poll_ready(cx) {
+                        Poll::Pending => until,
+                        Poll::Ready(ready) => {
+                            *this.readying = false;
+                            step = match ready {
+                                Ok(()) => resume(call, core, now, &mut edge),
+                                Err(error) => {
+                                    (now, *this.last) = (clock.now(), Some(Err(error)));
+                                    call.next(core, now, Input::Unready(number), &mut edge)
+                                }
+                            };
+                            continue;
+                        }
+                    }
                 }
                 Step::Queued { ticket, until } => {
                     // Park first, then ask again: the ticket may have been granted in between.
@@ -206,8 +224,12 @@ impl<P: Borrow<Policy>, Fut: Future> Run<P, Fut> {
                     }
                     until
                 }
-                Step::BackOff { until } => until,
+                Step::BackOff { until } => {
+                    op.give_back();
+                    until
+                }
                 Step::Done(end) => {
+                    op.give_back();
                     unpark(this.parked);
                     let result = conclude(policy, call, now, end, this.last.take());
                     if result.is_err() {
@@ -221,6 +243,7 @@ impl<P: Borrow<Policy>, Fut: Future> Run<P, Fut> {
                 ready!(this.timer.as_mut().poll(policy, until, cx));
             }
             now = clock.now().max(until);
+            *this.readying = false;
             step = resume(call, core, now, &mut edge);
         }
     }

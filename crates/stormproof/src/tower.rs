@@ -16,9 +16,12 @@
 //! # }
 //! ```
 //!
-//! Readiness passes through: [`poll_ready`](tower_service::Service::poll_ready) is that of the inner service, and the
-//! service that was ready is the one that is called first. The policy admits in the response's future, so that a caller
-//! who waits for a slot holds nothing of the inner service's but that readiness.
+//! First the policy admits, then the inner service becomes ready, then it is called: all of it in the response's future.
+//! So a caller that waits for a slot, for rate or between attempts holds nothing of the inner service, and services that
+//! hand out readiness like permits (`concurrency_limit`, `buffer`) have one order with the policy's own limits.
+//! [`poll_ready`](tower_service::Service::poll_ready) itself is always ready: what bounds the number of requests that wait is
+//! the policy's bulkhead. To wait for readiness, and to fail to become ready, is no attempt: neither breaker nor budget
+//! hears of it, and such a failure ends the call as [`Stop::Unready`](crate::Stop::Unready).
 //!
 //! A request is copied before an attempt that could be followed by another, and never else: not without retry, and not
 //! before the last attempt. [`Describe`] says how; requests that cannot be copied go through [`PolicyLayer::once`].

@@ -82,7 +82,8 @@ async fn a_retry_that_is_refused_has_the_last_error_as_its_source() {
     let trip = vec![stormproof::Trip::consecutive(1)];
     let config = stormproof::breaker::Config { trip, ..Default::default() };
     let breaker = CircuitBreaker::with_config("openai", config).unwrap();
-    let policy = Policy::builder("p").retry(Retry::constant(Duration::from_millis(1))).breaker(&breaker).build().unwrap();
+    let policy =
+        Policy::builder("p").retry(Retry::constant(Duration::from_millis(1))).breaker(&breaker).build().unwrap();
     let error = policy.call(|_| ready(Err::<(), _>(DOWN))).await.unwrap_err();
     assert!(matches!(error, Error::Refused { last: Some(_), .. }), "{error:?}");
     assert!(report(&error).ends_with(": the model is not there: no route"), "{}", report(&error));

@@ -156,7 +156,11 @@ impl CircuitBreaker {
             Sample::counter("refused", "Calls that were not let through.", stats.refused),
             Sample::counter("stale", "Results of an earlier state, which moved nothing.", stats.stale),
             Sample::counter("opened", "How often the circuit opened.", stats.opened),
-            Sample::counter("would_open", "How often it would have opened, in the mode metrics_only.", stats.would_open),
+            Sample::counter(
+                "would_open",
+                "How often it would have opened, in the mode metrics_only.",
+                stats.would_open,
+            ),
             Sample::gauge("state", STATE, is(State::Closed)).label("state", "closed"),
             Sample::gauge("state", STATE, is(State::Open)).label("state", "open"),
             Sample::gauge("state", STATE, is(State::HalfOpen)).label("state", "half_open"),

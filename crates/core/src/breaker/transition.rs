@@ -100,12 +100,9 @@ impl Cause {
     pub const fn rule(&self) -> Option<&Trip> {
         match self {
             Self::Tripped(rule) => Some(rule),
-            Self::Banned
-            | Self::ProbeFailed
-            | Self::WaitOver
-            | Self::Recovered
-            | Self::Operator
-            | Self::Restored => None,
+            Self::Banned | Self::ProbeFailed | Self::WaitOver | Self::Recovered | Self::Operator | Self::Restored => {
+                None
+            }
         }
     }
 }

@@ -306,7 +306,10 @@ enum Looks {
 enum Threshold {
     Failures(u32),
     /// A share of the calls: of those that failed or, if the rule tells slow calls from others, of the slow ones.
-    Share { ratio: f64, minimum_calls: u32 },
+    Share {
+        ratio: f64,
+        minimum_calls: u32,
+    },
 }
 
 /// What counts against a callee: by the rule that opened the circuit, or while it is closed by the one that is nearest to

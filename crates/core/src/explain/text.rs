@@ -169,8 +169,12 @@ impl fmt::Display for Warning {
                     Some(takes) => write!(f, "a probe may take {takes:?}")?,
                     None => f.write_str("a probe may take for ever")?,
                 }
-                write!(f, ", but gives its place to another after {half_open_timeout:?}, so that more probes may run than ")?;
-                let advice = if takes.is_some() { "a longer `half_open_timeout`" } else { "a shorter `attempt_timeout`" };
+                write!(
+                    f,
+                    ", but gives its place to another after {half_open_timeout:?}, so that more probes may run than "
+                )?;
+                let advice =
+                    if takes.is_some() { "a longer `half_open_timeout`" } else { "a shorter `attempt_timeout`" };
                 write!(f, "`half_open_max_calls`: set {advice}")
             }
             Self::SeveralRounds { successes, probes } => write!(

@@ -80,8 +80,12 @@ impl Retry {
             Sample::counter("half_open_waits", "Waits for a half-open circuit.", stats.half_open_waits),
         ];
         samples.extend(Stop::COUNTED.map(|stop| {
-            Sample::counter("gave_up", "Calls that ended without a success and were not tried again, by reason.", self.stopped(stop))
-                .label("reason", stop.as_str())
+            Sample::counter(
+                "gave_up",
+                "Calls that ended without a success and were not tried again, by reason.",
+                self.stopped(stop),
+            )
+            .label("reason", stop.as_str())
         }));
         Snapshot { stage: Stage::Retry, name: name.clone(), samples }
     }

@@ -20,20 +20,40 @@ use crate::run::Run;
 
 /// Begins the attempts of a call.
 pub(crate) trait Begin<P> {
-    type Attempt: Future;
+    type Value;
+    type Error;
+    type Attempt: Future<Output = Result<Self::Value, Self::Error>>;
+
+    /// Whether what the attempts call has to become ready.
+    const READIES: bool = false;
 
     /// The attempt with this number, which is given up at `until`.
     fn begin(&mut self, policy: &P, number: u32, until: Instant) -> Self::Attempt;
+
+    /// Makes ready what the next attempt calls.
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        Poll::Ready(Ok(()))
+    }
+
+    /// Gives back a readiness that is not used now.
+    fn give_back(&mut self) {}
+
+    /// Whether the attempt with this number ended because what it was to call cannot become ready.
+    fn is_unready(&self, _number: u32) -> bool {
+        false
+    }
 }
 
 /// A closure of the context begins the attempts.
 pub(crate) struct ByCx<F>(F);
 
-impl<'p, F, R> Begin<&'p Policy> for ByCx<F>
+impl<'p, F, R, T, E> Begin<&'p Policy> for ByCx<F>
 where
     F: FnMut(Cx<'p>) -> R,
-    R: IntoFuture,
+    R: IntoFuture<Output = Result<T, E>>,
 {
+    type Value = T;
+    type Error = E;
     type Attempt = R::IntoFuture;
 
     #[inline]
@@ -70,8 +90,7 @@ impl<'p, P: Borrow<Policy>, Op, Fut: Future, T, E, C, N, G> Called<'p, P, Op, Fu
 impl<P, Op, T, E, C, N, G> Future for Called<'_, P, Op, Op::Attempt, T, E, C, N, G>
 where
     P: Borrow<Policy>,
-    Op: Begin<P>,
-    Op::Attempt: Future<Output = Result<T, E>>,
+    Op: Begin<P, Value = T, Error = E>,
     C: Classify<T, E>,
     N: Hear<T, E>,
     G: Give<T>,
@@ -85,8 +104,7 @@ where
             let result = loop {
                 match this.after.ask(this.run.policy(), &mut this.said.options, || cx.waker().clone()) {
                     Asked::Call => {
-                        let begin = |policy: &P, number, until| this.op.begin(policy, number, until);
-                        let result = ready!(this.after.run(|| this.run.as_mut().poll(begin, this.said, G::HOLDS, cx)));
+                        let result = ready!(this.after.run(|| this.run.as_mut().poll(this.op, this.said, G::HOLDS, cx)));
                         break result.map(|value| Served::new(value, Source::Call));
                     }
                     Asked::Wait(until) => ready!(this.run.as_mut().poll_wait(until, cx)),

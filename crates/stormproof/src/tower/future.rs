@@ -2,6 +2,8 @@
 
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::task::{Context, Poll, ready};
 
 use pin_project_lite::pin_project;
@@ -46,7 +48,7 @@ impl<S: Service<Req>, Req, C, N, G> ResponseFuture<S, Req, C, N, G> {
         service: S,
         (request, copier): (Req, Copier<Req>),
     ) -> Self {
-        let source = Source { service, request: Some(request), copier };
+        let source = Source { service, asked: false, request: Some(request), copier, unready: None };
         Self { called: Called::new(policy, source, said, after) }
     }
 }
@@ -65,33 +67,62 @@ where
     }
 }
 
-/// What attempts are made of: the service, ready for the first one, and the request.
+/// What attempts are made of: a service of the request's own, and the request.
 struct Source<S, Req> {
     service: S,
+    /// Whether the service was asked to become ready and has not been called since.
+    asked: bool,
     request: Option<Req>,
     copier: Copier<Req>,
+    /// The number of the attempt whose service could not become ready within it: a hedge.
+    unready: Option<Arc<AtomicU32>>,
 }
 
 impl<S: Service<Req> + Clone, Req> Begin<Policy> for Source<S, Req> {
+    type Value = S::Response;
+    type Error = S::Error;
     type Attempt = Attempt<S, Req>;
+
+    const READIES: bool = true;
 
     fn begin(&mut self, policy: &Policy, number: u32, _: Instant) -> Attempt<S, Req> {
         let another = policy.stages().may_repeat_after(number);
         let copy = self.request.as_ref().zip(self.copier.filter(|_| another)).map(|(request, copier)| copier(request));
         // Not lost: who would need it again has been given a copy.
         let request = copy.or_else(|| self.request.take());
-        if number > 1 {
-            return Attempt::Readying { service: self.service.clone(), request };
+        if std::mem::take(&mut self.asked) {
+            return request.map_or(Attempt::Lost, |request| Attempt::Called { response: self.service.call(request) });
         }
-        request.map_or(Attempt::Lost, |request| Attempt::Called { response: self.service.call(request) })
+        Attempt::Readying {
+            service: self.service.clone(),
+            request,
+            number,
+            unready: self.unready.get_or_insert_default().clone(),
+        }
+    }
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.asked = true;
+        self.service.poll_ready(cx)
+    }
+
+    fn give_back(&mut self) {
+        // What a service has reserved goes with it; a clone has reserved nothing.
+        if std::mem::take(&mut self.asked) {
+            self.service = self.service.clone();
+        }
+    }
+
+    fn is_unready(&self, number: u32) -> bool {
+        self.unready.as_ref().is_some_and(|unready| unready.load(Ordering::Relaxed) == number)
     }
 }
 
 pin_project! {
-    /// One attempt: the service becomes ready, if it is not the one that was, and then it is called.
+    /// One attempt. The service of a hedge becomes ready first: nobody waits for that before the hedge begins.
     #[project = AttemptProjection]
     pub(super) enum Attempt<S: Service<Req>, Req> {
-        Readying { service: S, request: Option<Req> },
+        Readying { service: S, request: Option<Req>, number: u32, unready: Arc<AtomicU32> },
         Called { #[pin] response: S::Future },
         /// Not reached: an attempt that had no request.
         Lost,
@@ -106,8 +137,8 @@ impl<S: Service<Req>, Req> Future for Attempt<S, Req> {
             let called = match self.as_mut().project() {
                 AttemptProjection::Called { response } => return response.poll(cx),
                 AttemptProjection::Lost => return Poll::Pending,
-                AttemptProjection::Readying { service, request } => {
-                    ready!(service.poll_ready(cx))?;
+                AttemptProjection::Readying { service, request, number, unready } => {
+                    ready!(service.poll_ready(cx)).inspect_err(|_| unready.store(*number, Ordering::Relaxed))?;
                     request.take().map_or(Self::Lost, |request| Self::Called { response: service.call(request) })
                 }
             };

@@ -5,7 +5,6 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use stormproof_core::Verdict;
-use stormproof_core::retry::Stop;
 use tower_layer::Layer;
 use tower_service::Service;
 
@@ -135,9 +134,9 @@ where
     type Error = Error<S::Error>;
     type Future = ResponseFuture<S, Req, C, N, G>;
 
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
-        let broken = |error| Error::Failed { error, stop: Stop::NotRetryable, attempts: 0, elapsed: Duration::ZERO };
-        self.inner.poll_ready(cx).map_err(broken)
+    /// Always ready: the inner service becomes ready within the response, when the policy has admitted it.
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        Poll::Ready(Ok(()))
     }
 
     fn call(&mut self, request: Req) -> Self::Future {
@@ -147,9 +146,6 @@ where
         let options = Options { deadline: describe.deadline(&request), tokens: Some(describe.cost(&request)) };
         let said = Said { classifier: classifier.clone(), note: note.clone(), options };
         let after = After::falling_back_to(fallback.clone().into());
-        // What was ready is what is called; the clone has to become ready first.
-        let clone = self.inner.clone();
-        let ready = std::mem::replace(&mut self.inner, clone);
-        ResponseFuture::new(policy.clone(), said, after, ready, (request, copier))
+        ResponseFuture::new(policy.clone(), said, after, self.inner.clone(), (request, copier))
     }
 }

@@ -55,7 +55,10 @@ fn metrics_only_says_each_time_a_rule_begins_to_hold() {
     let calls = failures(0, 10).chain([(10, false)]).chain(failures(11, 20));
     assert_eq!(would_open(vec![consecutive], calls), [(2, "consecutive"), (13, "consecutive")]);
     let within = Trip::within(2, ms(100));
-    assert_eq!(would_open(vec![within], [0, 50, 99, 1_000, 1_001].map(|n| (n, true))), [(50, "within"), (1_001, "within")]);
+    assert_eq!(
+        would_open(vec![within], [0, 50, 99, 1_000, 1_001].map(|n| (n, true))),
+        [(50, "within"), (1_001, "within")]
+    );
     let ratio = Trip::ratio(0.5, 2, Window::Calls(4));
     let calls = failures(0, 3).chain((3..9).map(|n| (n, false))).chain(failures(9, 12));
     assert_eq!(would_open(vec![ratio], calls), [(1, "ratio"), (10, "ratio")]);
