@@ -147,7 +147,7 @@ const ARAGORA: &[Row] = &[
     row(
         ("aragora_resilience_requests", Kind::Counter),
         "name",
-        &[("breaker", "calls")],
+        &[("policy", "calls")],
         How::Grouped(&[("success", &["success"]), ("failure", &["failure", "refused"])]),
         "Requests by outcome, retries not counted; those that count neither way are left out.",
     ),

@@ -171,6 +171,8 @@ pub enum Stage {
     Latency,
     /// The limits of time.
     Timeout,
+    /// A policy as a whole.
+    Policy,
     /// A loop guard.
     LoopGuard,
     /// A journal of runs.
@@ -193,6 +195,7 @@ impl Stage {
             Self::Hedge => "hedge",
             Self::Latency => "latency",
             Self::Timeout => "timeout",
+            Self::Policy => "policy",
             Self::LoopGuard => "loop_guard",
             Self::Journal => "journal",
         }

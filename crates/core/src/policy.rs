@@ -2,6 +2,8 @@
 //!
 //! Owns which stages there are and how they are configured together. The order they run in is in [`crate::call`].
 
+mod calls;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,6 +19,8 @@ use crate::retry::{self, Retry};
 use crate::snapshot::Snapshot;
 use crate::time::Instant;
 use crate::timeout::TimedOut;
+
+pub use self::calls::Calls;
 
 /// The stages of a call. Stages are shared, so several policies can hold the same breaker, limiter or budget, and a
 /// reloaded policy keeps the state of the one before.
@@ -46,6 +50,8 @@ pub struct Policy {
     pub latency: Option<Arc<Latency>>,
     /// How often its calls ran out of time.
     pub timed_out: Arc<TimedOut>,
+    /// Number of its calls by outcome, however many attempts each had.
+    pub calls: Arc<Calls>,
 }
 
 impl Policy {
@@ -64,6 +70,7 @@ impl Policy {
             attempt_timeout: None,
             latency: None,
             timed_out: Arc::default(),
+            calls: Arc::default(),
         }
     }
 
@@ -180,6 +187,7 @@ impl Policy {
             self.budget.as_ref().map(|stage| stage.snapshot(now)),
             self.latency.as_ref().map(|stage| stage.snapshot(now)),
             self.limits_time().then(|| self.timed_out.snapshot(&self.name)),
+            Some(self.calls.snapshot(&self.name)),
         ]
         .into_iter()
         .flatten()
@@ -330,6 +338,7 @@ impl Policy {
                 Latency::update,
             )?,
             timed_out: self.timed_out.clone(),
+            calls: self.calls.clone(),
         };
         Ok((policy, wake))
     }
@@ -351,6 +360,7 @@ impl Policy {
             tokens: self.tokens.clone().filter(|_| config.tokens.is_some()),
             latency: self.latency.clone().filter(|_| measures),
             timed_out: self.timed_out.clone(),
+            calls: self.calls.clone(),
         }
     }
 }

@@ -166,11 +166,11 @@ fn a_mistake_changes_nothing() {
 
 #[cfg(feature = "serde")]
 #[test]
-fn names_used_elsewhere_are_understood() {
+fn a_table_is_a_configuration() {
     use serde::Deserialize;
     use serde::de::value::{Error, MapDeserializer};
 
-    let fields = [("max_concurrent", 20_u32), ("max_waiting", 100), ("timeout", 2)];
+    let fields = [("max_concurrent", 20_u32), ("max_queue", 100), ("queue_timeout", 2)];
     let config = Config::deserialize(MapDeserializer::<_, Error>::new(fields.into_iter())).unwrap();
     let expected = Config { max_concurrent: 20, max_queue: 100, queue_timeout: Duration::from_secs(2), adaptive: None };
     assert_eq!(config, expected);

@@ -75,6 +75,7 @@ impl Call {
             turn.policy.hedge.iter().for_each(|hedge| hedge.count_win());
             turn.emit(|| Kind::HedgeWon { attempt });
         }
+        turn.policy.calls.count(outcome);
         let stop = (outcome != Outcome::Success).then(|| self.not_retryable(turn));
         if stop.is_none() {
             self.measure(turn);

@@ -6,7 +6,7 @@ use crate::breaker::Scope;
 use crate::call::{Call, End, Phase, Step, TIMED_OUT};
 use crate::decision::{Reason, Refusal, Stage};
 use crate::event::Kind;
-use crate::outcome::Verdict;
+use crate::outcome::{Outcome, Verdict};
 use crate::permits::{Edge, Permits, Turn};
 use crate::retry::{Decision, Stop};
 use crate::time::Instant;
@@ -46,6 +46,7 @@ impl Call {
         self.gave_up(turn, stop, error);
         // An operation that failed before has failed, however its last attempt counts.
         let whole = if self.attempts > 1 { verdict } else { counted };
+        turn.policy.calls.count(Outcome::Failure);
         let end = match (refused, limit) {
             (Some(refusal), _) => End::Refused(refusal),
             (None, Some(limit)) => End::TimedOut(limit, stop),
@@ -180,6 +181,10 @@ impl Call {
     ) -> Step<'p> {
         self.lanes.first.permits.release(turn.policy, turn.edge);
         let mut verdict = Verdict::ignored(kind);
+        match end {
+            End::Refused(_) if self.attempts == 0 => turn.policy.calls.count_refused(),
+            End::Refused(_) | End::TimedOut(..) | End::Finished(_) => turn.policy.calls.count(Outcome::Failure),
+        }
         if self.attempts > 0 {
             self.gave_up(turn, stop, kind);
             verdict = Verdict::failure(kind);

@@ -88,7 +88,12 @@ fn numbers_are_taken_as_the_other_system_counts_them() {
     let calls = |outcome, count| Sample::counter("calls", "Calls.", count).label("outcome", outcome);
     let gave_up = |reason, count| Sample::counter("gave_up", "Failed.", count).label("reason", reason);
     let snapshots = [
-        stage(Stage::Breaker, "p", vec![calls("success", 7), calls("failure", 3), calls("ignored", 1)]),
+        stage(Stage::Breaker, "p", vec![calls("success", 70), calls("failure", 30), calls("ignored", 1)]),
+        stage(
+            Stage::Policy,
+            "p",
+            vec![calls("success", 7), calls("failure", 2), calls("ignored", 1), calls("refused", 1)],
+        ),
         stage(Stage::Retry, "p", vec![Sample::counter("budget_total", "Withdrawals.", 9)]),
         stage(
             Stage::Retry,

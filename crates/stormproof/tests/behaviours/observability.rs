@@ -39,6 +39,37 @@ async fn fail(policy: &Policy) {
     let _ = policy.call(|_| async { Err::<(), _>("TimeoutError") }).await;
 }
 
+/// I4, I6: requests, not attempts, with and without a breaker; and a latency summary in the preset.
+#[cfg(feature = "toml")]
+#[tokio::test(start_paused = true)]
+async fn i_4_i_6_requests_are_calls_however_many_attempts_they_had() {
+    let text = |policy: &Policy| Text::new(Exposition::Prometheus).names([Names::Aragora]).write(&policy.snapshots());
+    let requests = |policy: &Policy, outcome: &str| {
+        let text = text(policy);
+        let start = format!("aragora_resilience_requests_total{{name=\"p\",outcome=\"{outcome}\"}} ");
+        text.lines().find_map(|line| line.strip_prefix(&start)?.parse::<u32>().ok())
+    };
+    let policy = Policy::from_config("p", stormproof::preset::get("aragora").unwrap()).unwrap();
+    policy.call(|_| async { Ok::<_, &str>(()) }).await.unwrap();
+    let failed = policy.call(|_| async { Err::<(), _>("TimeoutError") }).await.unwrap_err();
+    assert_eq!(failed.attempts(), 4);
+    assert_eq!((requests(&policy, "success"), requests(&policy, "failure")), (Some(1), Some(1)));
+    fail(&policy).await; // opens after its first attempt
+    fail(&policy).await; // is refused
+    assert_eq!((requests(&policy, "success"), requests(&policy, "failure")), (Some(1), Some(3)));
+    let text = text(&policy);
+    assert!(text.contains("aragora_resilience_latency_seconds{name=\"p\",quantile=\"0.99\"} "), "{text}");
+    assert!(text.contains("aragora_resilience_latency_seconds_count{name=\"p\"} 1\n"), "{text}");
+
+    let retry = Retry::constant(ms(1)).max_retries(3);
+    for policy in [Policy::builder("p").build().unwrap(), Policy::builder("p").retry(retry).build().unwrap()] {
+        fail(&policy).await;
+        policy.call(|_| async { Ok::<_, &str>(()) }).await.unwrap();
+        policy.call_sync(|_| Ok::<_, &str>(())).run().unwrap();
+        assert_eq!((requests(&policy, "success"), requests(&policy, "failure")), (Some(2), Some(1)));
+    }
+}
+
 #[tokio::test]
 async fn t_29_a_28_listeners_are_added_after_the_fact_any_number_of_them_and_one_that_panics_breaks_nothing() {
     let clock = Clock::manual();
