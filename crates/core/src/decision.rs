@@ -282,6 +282,7 @@ impl Refusal<'_> {
             reason: self.reason,
             retry_after: self.retry_after,
             cause: self.breaker.and_then(CircuitBreaker::last_cause),
+            watched: Watched::default(),
         }
     }
 }
@@ -300,14 +301,40 @@ pub struct Refused {
     pub retry_after: Duration,
     /// The kind of the failure that opened the circuit.
     pub cause: Option<Box<str>>,
+    watched: Watched,
 }
 
+/// Lets somebody know whether a refusal is still there. Two refusals do not differ by it.
+#[derive(Clone, Debug, Default)]
+struct Watched(Option<Arc<()>>);
+
+impl PartialEq for Watched {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl Eq for Watched {}
+
 impl Refused {
+    /// What tells whether this refusal, or a copy of it, is still there.
+    #[doc(hidden)]
+    pub fn watch(&mut self) -> std::sync::Weak<()> {
+        Arc::downgrade(self.watched.0.get_or_insert_default())
+    }
+
+    /// Ends the watch: the refusal is told as a detail of something else.
+    #[doc(hidden)]
+    pub fn unwatch(&mut self) {
+        self.watched = Watched::default();
+    }
+
     /// A cache's refusal to whoever waited for another's call, which failed like this.
     #[doc(hidden)]
     pub fn joined(cache: Name, failure: &str) -> Self {
         let (stage, reason) = (Stage::Cache, Reason::JoinedFailed);
-        Self { stage, name: cache, reason, retry_after: Duration::ZERO, cause: Some(failure.into()) }
+        let (cause, watched) = (Some(failure.into()), Watched::default());
+        Self { stage, name: cache, reason, retry_after: Duration::ZERO, cause, watched }
     }
 }
 

@@ -1,6 +1,6 @@
 //! What a result means: the classifier belongs to the call, not to the policy.
 
-use stormproof_core::Verdict;
+use stormproof_core::{Reason, Verdict};
 
 use crate::error::Error;
 use crate::kind;
@@ -26,12 +26,23 @@ use crate::kind;
 pub trait Classify<T, E> {
     /// The judgement of one result.
     fn classify<'a>(&'a self, result: Result<&'a T, &'a E>) -> Verdict<'a>;
+
+    /// The judgement of an attempt that failed because a policy inside it refused: what that policy protects was not
+    /// called. Default: as any other error. [`ErrIsFailure`] ignores it, so that it is neither counted nor retried.
+    fn classify_refused<'a>(&'a self, result: Result<&'a T, &'a E>, reason: Reason) -> Verdict<'a> {
+        let _ = reason;
+        self.classify(result)
+    }
 }
 
 impl<T, E, C: Classify<T, E> + ?Sized> Classify<T, E> for &C {
     #[inline]
     fn classify<'a>(&'a self, result: Result<&'a T, &'a E>) -> Verdict<'a> {
         (**self).classify(result)
+    }
+
+    fn classify_refused<'a>(&'a self, result: Result<&'a T, &'a E>, reason: Reason) -> Verdict<'a> {
+        (**self).classify_refused(result, reason)
     }
 }
 
@@ -41,6 +52,9 @@ impl<T, E, C: Classify<T, E> + ?Sized> Classify<T, E> for &C {
 /// `TimeoutError`, `IoError.NotFound`. That of a boxed error is the first that is known in the chain of its causes, else
 /// `Error`. That of any other error is the name of its type, which must not borrow: errors with a lifetime need a classifier
 /// of their own.
+///
+/// An attempt that failed because a policy inside it refused says nothing about the callee: it is ignored and not retried,
+/// whatever type its error has by then, as long as the refusal is in it (and not its text alone).
 #[derive(Clone, Copy, Debug, Default)]
 pub struct ErrIsFailure;
 
@@ -51,6 +65,10 @@ impl<T, E: 'static> Classify<T, E> for ErrIsFailure {
             Ok(_) => Verdict::success(),
             Err(error) => Verdict::failure(kind::of(error)),
         }
+    }
+
+    fn classify_refused<'a>(&'a self, _: Result<&'a T, &'a E>, reason: Reason) -> Verdict<'a> {
+        Verdict::ignored(reason.as_str())
     }
 }
 

@@ -178,6 +178,15 @@ impl<E> Error<E> {
         }
     }
 
+    /// Ends the watch on a refusal: what it is told with is about something else.
+    pub(crate) fn unwatch(&mut self) {
+        match self {
+            Self::Refused { refused, .. } => refused.unwatch(),
+            Self::AllFailed { causes } => causes.iter_mut().for_each(Self::unwatch),
+            Self::Failed { .. } | Self::TimedOut { .. } => {}
+        }
+    }
+
     /// The refusal, if a stage refused.
     pub fn refused(&self) -> Option<&Refused> {
         match self {

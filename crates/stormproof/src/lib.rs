@@ -125,6 +125,7 @@ mod held;
 mod inherited;
 mod inside;
 mod kind;
+mod nested;
 mod run;
 mod subject;
 mod waiters;

@@ -9,7 +9,7 @@ use std::task::{Context, Poll, ready};
 use pin_project_lite::pin_project;
 use stormproof_core as core;
 use stormproof_core::retry::Stop;
-use stormproof_core::{End, Input, Instant, Outcome, Step, Ticket};
+use stormproof_core::{End, Input, Instant, Outcome, Step, Ticket, Verdict};
 
 mod attempts;
 
@@ -20,6 +20,7 @@ use crate::classify::Classify;
 use crate::clock::Sleep;
 use crate::error::Error;
 use crate::held::Held;
+use crate::nested::{self, Inner};
 use crate::policy::{DoorEdge, Policy, Shared};
 use crate::waiters;
 
@@ -38,6 +39,8 @@ pin_project! {
         number: u32,
         until: Instant,
         readying: bool,
+        // Refusals of policies inside the attempts of this round.
+        refusals: Vec<Inner>,
         #[pin]
         attempts: Attempts<Fut>,
         #[pin]
@@ -87,6 +90,7 @@ impl<P: Borrow<Policy>, Fut: Future> Run<P, Fut> {
             number: 0,
             until: Instant::FAR_FUTURE,
             readying: false,
+            refusals: Vec::new(),
             attempts: Attempts::new(),
             timer: Timer { armed: None, until: Instant::FAR_FUTURE },
         }
@@ -156,10 +160,16 @@ impl<P: Borrow<Policy>, Fut: Future> Run<P, Fut> {
                         if matches!(this.last, Some(Ok(_))) {
                             *this.last = None;
                         }
+                        this.refusals.clear();
                         this.attempts.as_mut().start(number, limit, op.begin(this.policy, number, limit));
                     }
-                    if let Poll::Ready((number, result)) = this.attempts.as_mut().poll(clock, cx) {
-                        let verdict = classifier.classify(result.as_ref());
+                    let refusals = nested::number();
+                    let polled = this.attempts.as_mut().poll(clock, cx);
+                    if nested::number() != refusals {
+                        nested::collect(refusals, this.refusals);
+                    }
+                    if let Poll::Ready((number, result)) = polled {
+                        let verdict = judge(classifier, &result, this.refusals);
                         if core.success_needs_time() || verdict.outcome != Outcome::Success || result.is_err() {
                             now = clock.now();
                         }
@@ -249,6 +259,21 @@ impl<P: Borrow<Policy>, Fut: Future> Run<P, Fut> {
     }
 }
 
+/// The judgement of a result, where these refusals were made inside the attempt.
+#[inline]
+pub(crate) fn judge<'a, T, E>(
+    classifier: &'a impl Classify<T, E>,
+    result: &'a Result<T, E>,
+    refusals: &[Inner],
+) -> Verdict<'a> {
+    let result = result.as_ref();
+    let reason = if result.is_err() && !refusals.is_empty() { nested::refused(refusals) } else { None };
+    match reason {
+        Some(reason) => classifier.classify_refused(result, reason),
+        None => classifier.classify(result),
+    }
+}
+
 /// Goes on after a wait. Apart from how a call begins, so that there only what a beginning needs is in the way.
 #[cold]
 fn resume<'p>(call: &mut core::Call, policy: &'p core::Policy, now: Instant, edge: &mut DoorEdge<'_>) -> Step<'p> {
@@ -304,8 +329,9 @@ pub(crate) fn conclude<T, E>(
     let (limit, stop) = match (end, last) {
         (End::Finished(stop), Some(error)) => return finish(call, now, Err(error), stop),
         (End::Refused(refusal), last) => {
-            let timed_out = call.timed_out();
-            return Err(Error::Refused { refused: refusal.to_refused(), last, timed_out, attempts });
+            let (mut refused, timed_out) = (refusal.to_refused(), call.timed_out());
+            nested::made(&mut refused);
+            return Err(Error::Refused { refused, last, timed_out, attempts });
         }
         (End::TimedOut(limit, stop), last) => {
             let (policy, elapsed) = (policy.name().to_string(), now.since(call.started()));

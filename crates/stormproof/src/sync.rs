@@ -15,8 +15,8 @@ use crate::error::Error;
 use crate::fallback::Falling;
 use crate::held::Held;
 use crate::policy::{DoorEdge, Policy};
-use crate::run::{conclude, finish};
-use crate::{inherited, waiters};
+use crate::run::{conclude, finish, judge};
+use crate::{inherited, nested, waiters};
 
 impl Policy {
     /// Calls the synchronous `op` through the stages, on this thread: backoffs sleep, and whoever waits for a slot or for
@@ -151,8 +151,12 @@ impl<'p> Running<'p> {
                 Step::Attempt { number, limit, .. } => {
                     self.leave();
                     drop(last.take());
+                    let (before, mut refusals) = (nested::number(), Vec::new());
                     let result = inherited::scope(clock, limit, || op(Cx::new(policy, number, limit)));
-                    let verdict = classifier.classify(result.as_ref());
+                    if nested::number() != before {
+                        nested::collect(before, &mut refusals);
+                    }
+                    let verdict = judge(classifier, &result, &refusals);
                     if core.success_needs_time() || verdict.outcome != Outcome::Success || result.is_err() {
                         now = clock.now();
                     }

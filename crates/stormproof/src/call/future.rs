@@ -104,7 +104,8 @@ where
             let result = loop {
                 match this.after.ask(this.run.policy(), &mut this.said.options, || cx.waker().clone()) {
                     Asked::Call => {
-                        let result = ready!(this.after.run(|| this.run.as_mut().poll(this.op, this.said, G::HOLDS, cx)));
+                        let result =
+                            ready!(this.after.run(|| this.run.as_mut().poll(this.op, this.said, G::HOLDS, cx)));
                         break result.map(|value| Served::new(value, Source::Call));
                     }
                     Asked::Wait(until) => ready!(this.run.as_mut().poll_wait(until, cx)),

@@ -148,6 +148,8 @@ impl<'p, T, E> Falling<'p, T, E> {
             Some(only) if causes.is_empty() => only,
             last => {
                 causes.extend(last);
+                // Why the call itself failed is what counts around it.
+                causes.iter_mut().skip(1).for_each(Error::unwatch);
                 Error::AllFailed { causes }
             }
         }
