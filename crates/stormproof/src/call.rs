@@ -11,9 +11,10 @@ use stormproof_core::{Instant, Name, Verdict};
 
 mod future;
 
+pub(crate) use future::Begin;
 pub use future::CallFuture;
 #[cfg(feature = "tower")]
-pub(crate) use future::{Begin, Called};
+pub(crate) use future::Called;
 
 use crate::answer::{Plain, Served, WithHeld, WithSource};
 #[cfg(feature = "cache")]
