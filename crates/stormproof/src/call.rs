@@ -31,18 +31,47 @@ use crate::policy::Policy;
 #[derive(Clone, Copy, Debug)]
 pub struct Cx<'p> {
     policy: &'p Policy,
-    attempt: u32,
+    nth: Nth,
     until: Instant,
 }
 
+/// Which attempt of a call it is.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Nth {
+    /// Its number, from 1.
+    pub(crate) number: u32,
+    /// Retries before it.
+    pub(crate) retries: u32,
+    is_hedge: bool,
+}
+
+impl Nth {
+    /// The attempt after this one. Without a retry between them it is a hedge.
+    #[inline]
+    pub(crate) fn next(self, number: u32, retries: u32) -> Self {
+        Self { number, retries, is_hedge: self.number > 0 && self.retries == retries }
+    }
+}
+
 impl<'p> Cx<'p> {
-    pub(crate) fn new(policy: &'p Policy, attempt: u32, until: Instant) -> Self {
-        Self { policy, attempt, until }
+    #[inline]
+    pub(crate) fn new(policy: &'p Policy, nth: Nth, until: Instant) -> Self {
+        Self { policy, nth, until }
     }
 
     /// The attempt's number, from 1.
     pub fn attempt(&self) -> u32 {
-        self.attempt
+        self.nth.number
+    }
+
+    /// Number of retries before this attempt. Hedges are none, so it may be less than the attempts before it.
+    pub fn retries(&self) -> u32 {
+        self.nth.retries
+    }
+
+    /// Whether the attempt is a hedge: started beside another one, or at once when one failed.
+    pub fn is_hedge(&self) -> bool {
+        self.nth.is_hedge
     }
 
     /// The time left until this attempt is given up; `None` for no limit.

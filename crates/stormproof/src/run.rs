@@ -15,7 +15,7 @@ mod attempts;
 
 use attempts::Attempts;
 
-use crate::call::{Begin, Hear, Said};
+use crate::call::{Begin, Hear, Nth, Said};
 use crate::classify::Classify;
 use crate::clock::Sleep;
 use crate::error::Error;
@@ -35,8 +35,8 @@ pin_project! {
         call: Option<core::Call>,
         last: Option<Fut::Output>,
         parked: Option<Ticket>,
-        // The number of the newest attempt, and when to ask the core about those that run, or about what becomes ready.
-        number: u32,
+        // The newest attempt, and when to ask the core about those that run, or about what becomes ready.
+        nth: Nth,
         until: Instant,
         readying: bool,
         // Refusals of policies inside the attempts of this round.
@@ -87,7 +87,7 @@ impl<P: Borrow<Policy>, Fut: Future> Run<P, Fut> {
             call: None,
             last: None,
             parked: None,
-            number: 0,
+            nth: Nth::default(),
             until: Instant::FAR_FUTURE,
             readying: false,
             refusals: Vec::new(),
@@ -143,25 +143,25 @@ impl<P: Borrow<Policy>, Fut: Future> Run<P, Fut> {
         }
         let mut now = if begun && this.attempts.is_empty() { clock.now() } else { call.started() };
         let mut step = if *this.readying {
-            Step::Ready { number: this.number.saturating_add(1), until: *this.until }
+            Step::Ready { number: this.nth.number.saturating_add(1), until: *this.until }
         } else if this.attempts.is_empty() {
             call.next(core, now, Input::Resume, &mut edge)
         } else {
-            Step::Attempt { number: *this.number, limit: *this.until, until: *this.until }
+            Step::Attempt { number: this.nth.number, limit: *this.until, until: *this.until }
         };
         loop {
             let until = match step {
                 Step::Attempt { number, limit, until } => {
                     *this.until = until;
-                    if *this.number != number {
-                        *this.number = number;
+                    if this.nth.number != number {
+                        *this.nth = this.nth.next(number, call.retries());
                         unpark(this.parked);
                         // An answer is let go before there can be another, with all that it holds.
                         if matches!(this.last, Some(Ok(_))) {
                             *this.last = None;
                         }
                         this.refusals.clear();
-                        this.attempts.as_mut().start(number, limit, op.begin(this.policy, number, limit));
+                        this.attempts.as_mut().start(number, limit, op.begin(this.policy, *this.nth, limit));
                     }
                     let refusals = nested::number();
                     let polled = this.attempts.as_mut().poll(clock, cx);

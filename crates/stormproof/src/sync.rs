@@ -8,7 +8,7 @@ use stormproof_core as core;
 use stormproof_core::{End, Input, Instant, Outcome, Permits, Step, Ticket};
 
 use crate::answer::{Give, Served, Source};
-use crate::call::{Asked, Calling, Cx, Hear, Options, Said};
+use crate::call::{Asked, Calling, Cx, Hear, Nth, Options, Said};
 use crate::classify::Classify;
 use crate::clock::Parked;
 use crate::error::Error;
@@ -142,7 +142,7 @@ impl<'p> Running<'p> {
         let policy = self.policy;
         let (core, clock) = (&policy.0.core, &policy.0.clock);
         let mut edge = DoorEdge(&policy.0);
-        let mut last = None;
+        let (mut last, mut nth) = (None, Nth::default());
         let mut now = self.call.started();
         let mut step = self.call.next(core, now, Input::Resume, &mut edge);
         loop {
@@ -151,8 +151,9 @@ impl<'p> Running<'p> {
                 Step::Attempt { number, limit, .. } => {
                     self.leave();
                     drop(last.take());
+                    nth = nth.next(number, self.call.retries());
                     let (before, mut refusals) = (nested::number(), Vec::new());
-                    let result = inherited::scope(clock, limit, || op(Cx::new(policy, number, limit)));
+                    let result = inherited::scope(clock, limit, || op(Cx::new(policy, nth, limit)));
                     if nested::number() != before {
                         nested::collect(before, &mut refusals);
                     }

@@ -100,3 +100,28 @@ async fn a_note_may_change_what_it_has_borrowed() {
     assert!(call.on_retry(|retry, _, _| retries = retry).await.is_err());
     assert_eq!(retries, 2);
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_attempt_knows_its_retries_and_whether_it_is_a_hedge() {
+    let retry = Retry::constant(ms(10)).jitter(Jitter::None).max_retries(1);
+    let hedged = Policy::builder("p").clock(&Clock::tokio()).retry(retry).hedge(ms(5)).build().unwrap();
+    let seen = Mutex::new(Vec::new());
+    let see = |cx: Cx<'_>| seen.lock().unwrap().push((cx.attempt(), cx.retries(), cx.is_hedge()));
+    let call = hedged.call(|cx| {
+        see(cx);
+        async {
+            tokio::time::sleep(ms(8)).await;
+            Err::<(), _>("no")
+        }
+    });
+    assert!(call.await.is_err());
+    let expected = [(1, 0, false), (2, 0, true), (3, 1, false), (4, 1, true)];
+    assert_eq!(std::mem::take(&mut *seen.lock().unwrap()), expected);
+    let policy = policy();
+    let call = policy.call(|cx| {
+        see(cx);
+        ready(Err::<(), _>("no"))
+    });
+    assert!(call.await.is_err());
+    assert_eq!(*seen.lock().unwrap(), [(1, 0, false), (2, 1, false), (3, 2, false)]);
+}

@@ -10,7 +10,7 @@ use std::task::{Context, Poll, ready};
 use pin_project_lite::pin_project;
 use stormproof_core::Instant;
 
-use super::{After, Asked, Calling, Cx, Hear, Said};
+use super::{After, Asked, Calling, Cx, Hear, Nth, Said};
 use crate::answer::{Give, Served, Source};
 use crate::classify::Classify;
 use crate::error::Error;
@@ -27,8 +27,8 @@ pub(crate) trait Begin<P> {
     /// Whether what the attempts call has to become ready.
     const READIES: bool = false;
 
-    /// The attempt with this number, which is given up at `until`.
-    fn begin(&mut self, policy: &P, number: u32, until: Instant) -> Self::Attempt;
+    /// This attempt, which is given up at `until`.
+    fn begin(&mut self, policy: &P, nth: Nth, until: Instant) -> Self::Attempt;
 
     /// Makes ready what the next attempt calls.
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
@@ -57,8 +57,8 @@ where
     type Attempt = R::IntoFuture;
 
     #[inline]
-    fn begin(&mut self, policy: &&'p Policy, number: u32, until: Instant) -> R::IntoFuture {
-        (self.0)(Cx::new(policy, number, until)).into_future()
+    fn begin(&mut self, policy: &&'p Policy, nth: Nth, until: Instant) -> R::IntoFuture {
+        (self.0)(Cx::new(policy, nth, until)).into_future()
     }
 }
 

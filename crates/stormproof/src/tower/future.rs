@@ -11,7 +11,7 @@ use stormproof_core::Instant;
 use tower_service::Service;
 
 use crate::answer::Give;
-use crate::call::{After, Begin, Called, Hear, Said};
+use crate::call::{After, Begin, Called, Hear, Nth, Said};
 use crate::classify::Classify;
 use crate::error::Error;
 use crate::policy::Policy;
@@ -85,7 +85,7 @@ impl<S: Service<Req> + Clone, Req> Begin<Policy> for Source<S, Req> {
 
     const READIES: bool = true;
 
-    fn begin(&mut self, policy: &Policy, number: u32, _: Instant) -> Attempt<S, Req> {
+    fn begin(&mut self, policy: &Policy, Nth { number, .. }: Nth, _: Instant) -> Attempt<S, Req> {
         let another = policy.stages().may_repeat_after(number);
         let copy = self.request.as_ref().zip(self.copier.filter(|_| another)).map(|(request, copier)| copier(request));
         // Not lost: who would need it again has been given a copy.
