@@ -197,10 +197,7 @@ impl CircuitBreaker {
 
     /// The transition from open to half-open, if the admission that gave `permit` made it.
     pub fn transition(&self, permit: &Permit) -> Option<Transition> {
-        if !permit.began_half_open {
-            return None;
-        }
-        self.machine.lock().history.iter().rev().find(|transition| transition.seq == permit.generation).copied()
+        permit.began_half_open.then(|| self.machine.lock().half_open(permit.generation, permit.admitted_at))
     }
 
     /// Refuses at once what [`admit`](Self::admit) would refuse, and takes nothing.

@@ -149,6 +149,22 @@ impl Machine {
         count
     }
 
+    /// The transition to half-open that began this generation; one that is no longer remembered is told with what counts
+    /// now.
+    pub(super) fn half_open(&mut self, seq: u64, at: Instant) -> Transition {
+        let kept = self.history.iter().rev().find(|transition| transition.seq == seq).copied();
+        kept.unwrap_or_else(|| Transition {
+            seq,
+            at,
+            from: State::Open,
+            to: State::HalfOpen,
+            cause: Cause::WaitOver,
+            count: self.count(at),
+            last_failure: self.last_failure,
+            open_for: Duration::ZERO,
+        })
+    }
+
     /// The time as of which the rules count.
     fn counting(&self, now: Instant) -> Instant {
         if matches!(self.phase, Phase::Closed) { now } else { self.counted_until }
