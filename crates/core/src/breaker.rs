@@ -167,17 +167,18 @@ impl CircuitBreaker {
     }
 
     /// Changes the configuration and keeps state and counts. A trip rule with another threshold goes on with what it has
-    /// counted; one that is new or looks at another window starts to count. The mode is left as an operator set it.
-    /// Returns all mistakes and changes nothing if there is one.
-    pub fn update(&self, config: Config) -> Result<(), Mistakes> {
+    /// counted; one that is new or looks at another window starts to count. A mode that an operator set stays, unless
+    /// `config` has another one than the configuration before. Returns the transition if the state changed by the mode, or
+    /// all mistakes, and nothing has changed.
+    pub fn update(&self, now: Instant, config: Config) -> Result<Option<Transition>, Mistakes> {
         let mistakes = config.validate();
         if !mistakes.is_empty() {
             return Err(mistakes.into());
         }
         let mut machine = self.machine.lock();
-        machine.reconfigure(config);
+        let transition = machine.reconfigure(now, config);
         self.publish(&machine);
-        Ok(())
+        Ok(transition)
     }
 
     /// Lets a call through or refuses it. In half-open this takes a place among the probes.

@@ -265,25 +265,31 @@ impl Config {
 
     /// The policy with stages of its own, each named like the policy, their chance seeded with `seed`.
     pub fn build(self, name: impl Into<Name>, seed: u64) -> Result<Policy, Mistakes> {
-        Policy::new(name).renewed(Instant::ZERO, &self, &Self::default(), seed).map(|(policy, _)| policy)
+        Policy::new(name).renewed(Instant::ZERO, &self, &Self::default(), seed).map(|renewed| renewed.policy)
     }
 }
 
+/// A policy with other settings, and what came of them.
+#[derive(Debug)]
+#[must_use = "who waits must be polled"]
+pub struct Renewed {
+    /// The policy.
+    pub policy: Policy,
+    /// Whom to poll, under no lock.
+    pub wake: Vec<Ticket>,
+    /// The transition of the breaker, if another mode made one.
+    pub moved: Option<breaker::Transition>,
+}
+
 impl Policy {
-    /// The policy of this name with `config`, and whom to poll afterwards; or all mistakes, and nothing has changed.
+    /// The policy of this name with `config`, and what is to be done afterwards; or all mistakes, and nothing has changed.
     ///
     /// Stages that this policy has go on: breaker, bulkhead, limiters, budget and latencies are shared by both, retries and
     /// hedges count where they counted. A shared stage gets its new settings at once, unless they are those of `before`,
     /// which were in force last: then what was changed at the stage itself since (its number of slots, its mode) stays.
-    pub fn renewed(
-        &self,
-        now: Instant,
-        config: &Config,
-        before: &Config,
-        seed: u64,
-    ) -> Result<(Self, Vec<Ticket>), Mistakes> {
+    pub fn renewed(&self, now: Instant, config: &Config, before: &Config, seed: u64) -> Result<Renewed, Mistakes> {
         Mistakes::none(config.validate())?;
-        let (name, mut wake) = (&self.name, Vec::new());
+        let (name, mut wake, mut moved) = (&self.name, Vec::new(), None);
         let needed = config.hedge.as_ref().is_some_and(hedge::Config::needs_latency).then(latency::Config::default);
         let policy = Self {
             name: name.clone(),
@@ -309,7 +315,7 @@ impl Policy {
             breaker: shared(
                 (self.breaker.as_ref(), config.breaker.clone(), before.breaker.clone()),
                 |new| CircuitBreaker::with_config(name.clone(), new).map(|stage| stage.seed(seed)),
-                CircuitBreaker::update,
+                |stage, new| stage.update(now, new).map(|transition| moved = transition),
             )?,
             bulkhead: shared(
                 (self.bulkhead.as_ref(), config.bulkhead.clone(), before.bulkhead.clone()),
@@ -340,7 +346,7 @@ impl Policy {
             timed_out: self.timed_out.clone(),
             calls: self.calls.clone(),
         };
-        Ok((policy, wake))
+        Ok(Renewed { policy, wake, moved })
     }
 
     /// The policy with those of its stages that `config` has, and the limits of time of `config`.

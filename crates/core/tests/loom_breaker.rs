@@ -34,7 +34,7 @@ fn open() -> Arc<CircuitBreaker> {
 /// The same, but two successes close it.
 fn open_until_two_succeed() -> Arc<CircuitBreaker> {
     let breaker = closed(1);
-    breaker.update(Config { success_threshold: 2, ..breaker.config() }).unwrap();
+    breaker.update(Instant::ZERO, Config { success_threshold: 2, ..breaker.config() }).unwrap();
     opened(breaker)
 }
 

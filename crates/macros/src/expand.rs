@@ -211,6 +211,13 @@ fn name_it(at: usize, argument: &mut PatType) -> Given {
 fn policy_tokens(settings: &Settings, function: &Ident, policy: &Ident) -> TokenStream {
     match &settings.elsewhere {
         Some(Elsewhere::Named(name)) => quote! {
+            ::stormproof::attribute::inventory::submit! {
+                ::stormproof::attribute::Named {
+                    policy: #name,
+                    file: ::core::file!(),
+                    line: ::core::line!(),
+                }
+            }
             let #policy = ::stormproof::Registry::global().policy(#name);
             let #policy = &#policy;
         },

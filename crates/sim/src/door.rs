@@ -87,9 +87,9 @@ fn operate(policy: &Policy, now: Instant, action: &Action, edge: &mut impl Edge)
         Action::Ask => breaker.allow_request(now).unwrap_or_default(),
         Action::Record(reply) => breaker.record(now, &reply.verdict()),
         Action::Update(config) => {
-            let updated = breaker.update(config.clone());
+            let updated = breaker.update(now, config.clone());
             assert!(updated.is_ok(), "{updated:?}");
-            None
+            updated.unwrap_or_default().map(Change::Moved)
         }
         Action::Call(_) | Action::Resize(_) | Action::Look => None,
     };

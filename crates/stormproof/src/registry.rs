@@ -204,7 +204,7 @@ impl Registry {
             && self.settings_of(name).whole.is_none()
         {
             let stages = policy.stages().config() != policy::Config::default();
-            self.tell(Kind::UnknownPolicy { name: policy.name().clone(), stages });
+            self.tell_unknown(Kind::UnknownPolicy { name: policy.name().clone(), stages });
         }
         asked.map(|asked| self.settle(asked, name)).unwrap_or_else(|_| Policy::bare(name, self.clock()))
     }
@@ -244,7 +244,8 @@ impl Registry {
     /// Sets all settings at once, as after reading a file again; see [`configure`](Self::configure).
     ///
     /// # Errors
-    /// All mistakes of all names; then nothing has changed.
+    /// All mistakes of all names, and in a strict registry of the process the names that attributes use and that have no
+    /// settings; then nothing has changed.
     pub fn apply(&self, configs: BTreeMap<String, policy::Config>) -> Result<Changes, Mistakes> {
         let of_name = |(name, config): (&String, &policy::Config)| {
             let named = |mut mistake: core::Invalid| {
@@ -254,6 +255,10 @@ impl Registry {
             config.validate().into_iter().map(named).collect::<Vec<_>>()
         };
         Mistakes::none(configs.iter().flat_map(of_name).collect())?;
+        #[cfg(feature = "macros")]
+        if self.0.strict.load(Ordering::Relaxed) && GLOBAL.get().is_some_and(|global| Arc::ptr_eq(&global.0, &self.0)) {
+            self.check_attributes_with(|name| configs.contains_key(name))?;
+        }
         let named: BTreeMap<Name, _> = configs.into_iter().map(|(name, config)| (name.into(), config)).collect();
         let names: Vec<Name> = named.keys().cloned().collect();
         let before = std::mem::replace(&mut self.settings().named, named);
@@ -266,6 +271,29 @@ impl Registry {
             })?;
         }
         Ok(changes)
+    }
+
+    /// Whether every name that `#[policy("name")]` uses anywhere in the program is that of a policy with settings.
+    ///
+    /// # Errors
+    /// The names that are not, with the places where they are used.
+    #[cfg(feature = "macros")]
+    pub fn check_attributes(&self) -> Result<(), Mistakes> {
+        self.check_attributes_with(|_| false)
+    }
+
+    #[cfg(feature = "macros")]
+    fn check_attributes_with(&self, is_known: impl Fn(&str) -> bool) -> Result<(), Mistakes> {
+        let has_settings = |slot: &Slot| slot.given.whole.is_some().then_some(());
+        let known = |name: &str| {
+            let settings = self.settings().named.contains_key(name);
+            is_known(name) || settings || self.0.names.look(name, has_settings).is_some()
+        };
+        let mistake = |named: &crate::attribute::Named| {
+            let used = format!("used by an attribute at {}:{}", named.file, named.line);
+            core::Invalid::new(named.policy, used, "the name of a policy with settings")
+        };
+        Mistakes::none(crate::attribute::unknown(known).into_iter().map(mistake).collect())
     }
 
     /// All circuit breakers with their names, in order: a copy.
@@ -448,6 +476,16 @@ impl Registry {
     /// Tells an event of the registry itself.
     pub(crate) fn tell(&self, kind: Kind) {
         self.0.listeners.tell(&Event::new(self.now(), "registry".into(), kind));
+    }
+
+    /// Tells that a name is unknown; where nobody listens, in the log at least.
+    fn tell_unknown(&self, kind: Kind) {
+        #[cfg(feature = "tracing")]
+        if !self.0.listeners.anybody() {
+            crate::events::to_tracing(&Event::new(self.now(), "registry".into(), kind));
+            return;
+        }
+        self.tell(kind);
     }
 
     fn settings(&self) -> MutexGuard<'_, Settings> {

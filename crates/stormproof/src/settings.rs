@@ -31,6 +31,10 @@ use crate::environment::Environment;
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields)]
 pub struct Settings {
+    /// The application's own tables, which are kept as they are.
+    #[serde(skip_serializing_if = "toml::Table::is_empty")]
+    #[cfg_attr(feature = "schema", schemars(with = "BTreeMap<String, serde_json::Value>"))]
+    pub app: toml::Table,
     /// The policies. Names are of letters, digits, `-`, `_` and `.`, at most 64 of them.
     pub policies: BTreeMap<String, policy::Config>,
 }

@@ -156,6 +156,67 @@ fn t_44_before_it_is_begun_it_does_nothing_and_the_old_is_dropped() {
     assert_eq!((taken, after.breaker("a").state()), (0, State::Closed));
 }
 
+fn with_mode(mode: Mode) -> stormproof::config::Config {
+    let breaker = breaker::Config { mode, ..Default::default() };
+    stormproof::config::Config { breaker: Some(breaker), ..Default::default() }
+}
+
+fn apply(registry: &Registry, mode: Mode) -> Option<Mode> {
+    registry.apply([("p".to_owned(), with_mode(mode))].into()).unwrap();
+    registry.policy("p").breaker().map(|breaker| breaker.stats().mode)
+}
+
+#[test]
+fn the_mode_of_the_file_holds_after_a_reload_and_a_restart_and_an_operators_word_until_the_file_changes() {
+    let folder = Folder::new("mode");
+    let (first, ..) = process(&folder);
+    assert_eq!(apply(&first, Mode::Normal), Some(Mode::Normal));
+    let heard = Arc::new(Mutex::new(Vec::new()));
+    let events = heard.clone();
+    first.on_event(move |event| events.lock().unwrap().push(event.kind.as_str()));
+    assert_eq!(apply(&first, Mode::ForcedOpen), Some(Mode::ForcedOpen));
+    assert_eq!(*heard.lock().unwrap(), ["circuit_opened"]);
+    assert!(first.policy("p").call_sync(|_| Ok::<_, ()>(())).run().is_err());
+    first.save().unwrap();
+    drop(first);
+
+    let (second, ..) = process(&folder);
+    assert_eq!(apply(&second, Mode::ForcedOpen), Some(Mode::ForcedOpen), "the same file");
+    second.breaker("p").set_mode(Mode::Normal);
+    assert_eq!(apply(&second, Mode::ForcedOpen), Some(Mode::Normal), "an operator said so later");
+    second.save().unwrap();
+    drop(second);
+    let (third, ..) = process(&folder);
+    assert_eq!(apply(&third, Mode::ForcedOpen), Some(Mode::Normal));
+    third.save().unwrap();
+    drop(third);
+    let (fourth, ..) = process(&folder);
+    assert_eq!(apply(&fourth, Mode::Disabled), Some(Mode::Disabled), "the file is another one");
+}
+
+#[test]
+fn a_circuit_that_opened_before_the_file_was_read_stays_open() {
+    let folder = Folder::new("after-traffic");
+    let (before, ..) = process(&folder);
+    let saved = before.breaker("a");
+    saved.allow_request().unwrap();
+    saved.record_success();
+    before.save().unwrap();
+    drop((before, saved));
+
+    let after = Registry::new();
+    fail(&after.breaker("a"), 5);
+    let inserted = CircuitBreaker::new("b");
+    fail(&inserted, 5);
+    after.persist(Config::new(folder.file())).unwrap();
+    after.insert(&inserted).unwrap();
+    assert_eq!((after.breaker("a").state(), after.breaker("b").state()), (State::Open, State::Open));
+    assert_eq!(after.breaker("a").stats().successes, 1, "the totals go on");
+    after.save().unwrap();
+    drop((after, inserted));
+    assert_eq!(process(&folder).0.breaker("a").state(), State::Open);
+}
+
 #[test]
 fn a_file_that_cannot_be_read_is_told_of_and_left_alone() {
     let folder = Folder::new("corrupt");

@@ -75,11 +75,27 @@ impl Machine {
         machine
     }
 
-    pub(super) fn reconfigure(&mut self, config: Config) {
+    /// Puts `config` in force. A mode that it changes is as new as the rest of it, and holds even if an operator had set
+    /// another one; a mode that it does not change leaves an operator's word as it is.
+    pub(super) fn reconfigure(&mut self, now: Instant, config: Config) -> Option<Transition> {
         if config.trip != self.config.trip {
             self.rules.reconfigure(&config.trip);
         }
-        self.config = config;
+        let former = std::mem::replace(&mut self.config, config);
+        let mode = self.config.mode;
+        if mode == former.mode || mode == self.mode { None } else { self.set_mode(now, mode) }
+    }
+
+    /// The mode that an operator set, if it is another one than that of the configuration.
+    fn operators_mode(&self) -> Option<Mode> {
+        (self.mode != self.config.mode).then_some(self.mode)
+    }
+
+    /// Whether there was a failure since it was made, or an operator's word holds. The configuration's word is neither.
+    pub(super) fn has_lived(&self) -> bool {
+        self.history.iter().any(|transition| transition.cause != Cause::Operator)
+            || self.last_failure.is_some()
+            || self.operators_mode().is_some()
     }
 
     /// The flags of the published word.
@@ -322,7 +338,8 @@ impl Machine {
             state,
             remaining,
             opened_in_a_row: self.opened_in_a_row,
-            mode: (self.mode != self.config.mode).then_some(self.mode),
+            mode: self.operators_mode(),
+            configured_mode: Some(self.config.mode),
             generation: self.generation,
             consecutive_failures: self.consecutive_failures,
             rules: self.rules.save(self.counting(now)),
@@ -336,10 +353,11 @@ impl Machine {
 
     /// Takes over what was saved. A half-open circuit starts its probing anew: the probes that were out are lost.
     pub(super) fn restore(&mut self, now: Instant, saved: &Saved) -> Option<Transition> {
-        let from = self.entered();
-        let opened = self.opened.saturating_add(saved.opened.min(MOST_SAVED));
+        let (from, opened) = (self.entered(), self.opened);
         self.forget();
-        self.mode = saved.mode.unwrap_or(self.mode);
+        // An operator's word holds until the configuration says something new.
+        let word = saved.mode.filter(|_| saved.configured_mode.is_none_or(|then| then == self.config.mode));
+        self.mode = word.unwrap_or(self.config.mode);
         self.generation = self.generation.max(saved.generation.min(MOST_SAVED));
         self.move_to(match (self.mode, saved.state) {
             (Mode::Normal, State::Open) => Phase::Open { until: now + saved.remaining },
@@ -350,21 +368,27 @@ impl Machine {
         self.consecutive_failures = saved.consecutive_failures;
         self.rules.restore(now, &saved.rules);
         self.counted_until = now;
-        self.would_open = self.would_open.saturating_add(saved.would_open.min(MOST_SAVED));
-        self.stale = self.stale.saturating_add(saved.stale.min(MOST_SAVED));
         self.set_cause(saved.last_cause.as_deref().unwrap_or_default());
         let to = self.entered();
         let open_for = if self.mode == Mode::ForcedOpen { Duration::MAX } else { self.remaining(now) };
         let transition = (from != to).then(|| self.note(now, from, Cause::Restored, open_for));
+        // It is not opened anew.
         self.opened = opened;
         transition
+    }
+
+    /// Goes on with the totals of a former process.
+    pub(super) fn add_totals(&mut self, saved: &Saved) {
+        self.opened = self.opened.saturating_add(saved.opened.min(MOST_SAVED));
+        self.would_open = self.would_open.saturating_add(saved.would_open.min(MOST_SAVED));
+        self.stale = self.stale.saturating_add(saved.stale.min(MOST_SAVED));
     }
 
     /// What would be lost if it were forgotten.
     pub(super) fn loss(&mut self, now: Instant) -> Loss {
         let timeout = self.config.probe_timeout();
         let in_time = |permit: &Permit| !permit.is_probe() || now.since(permit.admitted_at) < timeout;
-        if self.mode != self.config.mode || self.mode == Mode::ForcedOpen || self.questions.iter().any(in_time) {
+        if self.operators_mode().is_some() || self.mode == Mode::ForcedOpen || self.questions.iter().any(in_time) {
             return Loss::State;
         }
         match &self.phase {

@@ -36,8 +36,10 @@ pub struct Saved {
     pub remaining: Duration,
     /// It had opened so often without having closed.
     pub opened_in_a_row: u32,
-    /// The mode, if it was not the one of the configuration.
+    /// The mode, if an operator set another one than that of the configuration.
     pub mode: Option<Mode>,
+    /// The mode of the configuration.
+    pub configured_mode: Option<Mode>,
     /// Transitions so far. Those of the next process go on from here.
     pub generation: u64,
     /// Failures since the last success.
@@ -121,15 +123,18 @@ impl CircuitBreaker {
         saved
     }
 
-    /// Takes over what another process has left: once, before the first call. Returns what changed by it.
+    /// Takes over what another process has left, once. Returns what changed by it. A breaker that has had a result, or an
+    /// operator's word, keeps its state and its mode, for those are later, and takes over the totals alone.
     ///
     /// The wait goes on where it was: time between the processes is not taken off. A circuit that was half-open, or whose
     /// wait was over, lets probes through at once. What windows over time have counted counts as if it had happened now.
-    /// Totals are added to those that are there. Permits given before are of a former generation and move nothing.
+    /// Totals are added to those that are there. Permits given before the state was taken over move nothing.
     pub fn import(&self, now: Instant, saved: &Saved) -> Option<Change> {
         let mut machine = self.machine.lock();
-        let transition = machine.restore(now, saved);
         let counters = &self.counters.0;
+        let has_lived = machine.has_lived() || counters.successes.load(Ordering::Relaxed) > 0;
+        let transition = if has_lived { None } else { machine.restore(now, saved) };
+        machine.add_totals(saved);
         let counts = [
             (&counters.successes, saved.successes),
             (&counters.failures, saved.failures),

@@ -93,8 +93,9 @@ impl Pair {
                 self.adopt(transition.map(Change::Moved), expected);
             }
             Op::Update(config) => {
-                self.breaker.update((*config).clone()).unwrap();
-                self.model.update(*config);
+                let transition = self.breaker.update(now, (*config).clone()).unwrap();
+                let expected = self.model.update(*config);
+                self.adopt(transition.map(Change::Moved), expected);
             }
         }
     }

@@ -371,7 +371,7 @@ impl Model {
         Expected::Moved(Move { from, to, cause: Cause::Operator, count: self.count(), waits: (wait, wait) })
     }
 
-    pub(crate) fn update(&mut self, config: Config) {
+    pub(crate) fn update(&mut self, config: Config) -> Expected {
         let kept = self.since.iter().copied().zip(self.told.iter().copied());
         let mut old: Vec<_> = self.config.trip.iter().copied().zip(kept).collect();
         let samples = &self.samples;
@@ -383,7 +383,9 @@ impl Model {
             (rules::remembered_since(&trip, samples, since), told)
         });
         (self.since, self.told) = kept.unzip();
-        self.config = config;
+        let former = std::mem::replace(&mut self.config, config);
+        let mode = self.config.mode;
+        if mode == former.mode || mode == self.mode { Expected::Nothing } else { self.set_mode(mode) }
     }
 
     pub(crate) fn half_open(&self, began: bool) -> Expected {

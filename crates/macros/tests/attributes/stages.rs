@@ -197,3 +197,27 @@ async fn a_policy_comes_from_elsewhere() {
         .unwrap();
     assert_eq!(by_name(&Calls::default()).await, Ok(2), "a reload takes effect");
 }
+
+#[test]
+fn a_misspelt_name_is_known_from_the_start_of_the_program() {
+    #[allow(dead_code)]
+    #[policy("qoutes")]
+    async fn misspelt() -> Result<u32, ApiError> {
+        Ok(1)
+    }
+
+    let registry = Registry::global();
+    let mistakes = registry.check_attributes().unwrap_err();
+    let mistake = mistakes.iter().find(|mistake| mistake.field == "qoutes").unwrap();
+    assert!(mistake.value.contains("stages.rs:"), "{mistake}");
+
+    let config = stormproof::config::Config { deadline: Some(Duration::from_secs(1)), ..Default::default() };
+    let file = [("quotes".to_owned(), config.clone())].into();
+    registry.strict(true);
+    let refused = registry.apply(file);
+    registry.strict(false);
+    assert!(refused.unwrap_err().to_string().contains("qoutes"));
+    assert!(registry.find::<Policy>("quotes").is_none(), "nothing has changed");
+    registry.configure("qoutes", config).unwrap();
+    assert!(!registry.check_attributes().is_err_and(|mistakes| mistakes.to_string().contains("qoutes")));
+}

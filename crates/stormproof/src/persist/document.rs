@@ -105,6 +105,7 @@ mod tests {
         "remaining": 42.0,
         "opened_in_a_row": 1,
         "mode": null,
+        "configured_mode": "normal",
         "generation": 2,
         "consecutive_failures": 5,
         "rules": [

@@ -201,15 +201,16 @@ pub(super) struct Put {
 #[derive(Debug, Default)]
 pub(super) struct After {
     wake: Vec<Ticket>,
-    changes: Vec<(core::Name, Change)>,
+    changes: [Option<Change>; 2],
 }
 
 impl After {
     /// Wakes who may go on, and tells what changed, as `policy` tells it.
     pub(super) fn carry_out(self, policy: &Policy) {
         self.wake.into_iter().for_each(waiters::wake);
-        for (breaker, change) in self.changes {
-            policy.tell(core::event::Kind::of_change(&breaker, change));
+        for change in self.changes.into_iter().flatten() {
+            let breaker = policy.stages().breaker.as_ref().map_or(policy.name(), |breaker| breaker.name());
+            policy.tell(core::event::Kind::of_change(breaker, change));
         }
     }
 }
@@ -252,11 +253,11 @@ impl Slot {
             from.give(&mut present, &base.0.handles);
             before = &given.stages;
         }
-        let (kept, wake) = present.renewed(now, &given.stages, before, crate::random_seed())?;
-        let mut after = After { wake, ..After::default() };
-        if let Some(breaker) = kept.breaker.as_ref().filter(|_| !had_breaker) {
-            after.changes.extend((place.restore)(breaker).map(|change| (breaker.name().clone(), change)));
-        }
+        let core::policy::Renewed { policy: kept, wake, moved } =
+            present.renewed(now, &given.stages, before, crate::random_seed())?;
+        let new = kept.breaker.as_ref().filter(|_| !had_breaker);
+        let changes = [moved.map(Change::Moved), new.and_then(|breaker| (place.restore)(breaker))];
+        let after = After { wake, changes };
         let as_it_is = former.is_none() && from.is_some() && S::WHOLE;
         let policy = if as_it_is { base } else { base.but(kept.only(given.in_force())) };
         let used = AtomicU64::new(former.map_or(now, Self::used).as_nanos());

@@ -164,3 +164,22 @@ fn what_a_policy_may_hold_is_named_with_the_preset() {
     let found = Settings::parse("[policies.a]\nretries = 3\n").unwrap_err();
     assert!(found[0].message.contains("is unknown, allowed is one of `preset`, `deadline`, "), "{found:?}");
 }
+
+#[test]
+fn the_applications_own_tables_stand_in_the_same_file() {
+    #[derive(Debug, PartialEq, serde::Deserialize)]
+    struct Own {
+        listen: String,
+        models: Vec<String>,
+        since: Option<toml::value::Datetime>,
+    }
+    let text =
+        "[app]\nlisten = '[::]:80'\nmodels = ['a', 'b']\nsince = 2024-01-01\n[app.deep.er]\nx = 1.5\n[policies.p]\n";
+    let environment = Environment::of([("STORMPROOF_APP__LISTEN", "'[::1]:8080'")]);
+    let settings = Settings::parse_with(text, &environment).unwrap();
+    let own: Own = settings.app.clone().try_into().unwrap();
+    assert_eq!((own.listen.as_str(), own.models.len(), own.since.is_some()), ("[::1]:8080", 2, true));
+    assert_eq!(Settings::parse(&toml::to_string(&settings).unwrap()).unwrap(), settings);
+    let found = Settings::parse("[application]\nx = 1\n[policies.p]\nx = 1\n").unwrap_err();
+    assert_eq!(found.len(), 2, "everything else is looked at as before: {found:?}");
+}

@@ -53,7 +53,8 @@ impl CircuitBreaker {
         Self::from_core(core::CircuitBreaker::new(name).seed(crate::random_seed()), clock)
     }
 
-    /// Takes over what a former process has left of this breaker: once, before its first call.
+    /// Takes over what a former process has left of this breaker, once. If it has had results since, these are later: then
+    /// it takes over the totals alone.
     pub fn import(&self, saved: &breaker::Saved) {
         let change = self.stage.import(self.policy.clock().now(), saved);
         self.tell(change);
@@ -113,9 +114,12 @@ impl CircuitBreaker {
         self.tell(transition.map(Change::Moved));
     }
 
-    /// Changes the configuration and keeps state and counts, or says all that is wrong with it.
+    /// Changes the configuration and keeps state and counts, or says all that is wrong with it. A mode that an operator set
+    /// stays, unless `config` has another mode than the configuration before.
     pub fn update(&self, config: breaker::Config) -> Result<(), Mistakes> {
-        self.stage.update(config)
+        let transition = self.stage.update(self.policy.clock().now(), config)?;
+        self.tell(transition.map(Change::Moved));
+        Ok(())
     }
 
     /// The protocol without a guard: ask, call, then [`record_success`](Self::record_success) or

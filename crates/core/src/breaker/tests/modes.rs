@@ -92,12 +92,12 @@ fn an_update_keeps_the_state() {
     let breaker = breaker(|_| ());
     trip(&breaker, at(0));
     let config = Config { half_open_max_calls: 1, open_duration: ms(5), ..breaker.config() };
-    breaker.update(config.clone()).unwrap();
+    breaker.update(at(0), config.clone()).unwrap();
     assert_eq!((refusal(&breaker, at(99)), breaker.config()), ((Reason::Open, ms(1)), config));
     let _probe = breaker.admit(at(100)).unwrap();
     assert_eq!(refusal(&breaker, at(100)).0, Reason::HalfOpenLimit);
     let before = breaker.config();
-    assert_eq!(breaker.update(Config { success_threshold: 0, ..Config::default() }).unwrap_err().len(), 1);
+    assert_eq!(breaker.update(at(0), Config { success_threshold: 0, ..Config::default() }).unwrap_err().len(), 1);
     assert_eq!(breaker.config(), before);
 }
 
@@ -129,7 +129,7 @@ fn an_update_keeps_the_counts() {
         };
         assert_eq!(calls(3), None);
         let config = breaker.config();
-        breaker.update(Config { trip: vec![after], ..config }).unwrap();
+        breaker.update(at(0), Config { trip: vec![after], ..config }).unwrap();
         assert_eq!(breaker.stats(at(1)).count.failures, 3, "{after:?}");
         assert_eq!(calls(1).unwrap().cause, Cause::Tripped(after));
     }
@@ -139,7 +139,62 @@ fn an_update_keeps_the_counts() {
 fn a_rule_that_counts_something_else_starts_anew() {
     let breaker = breaker(|_| ());
     assert_eq!((fail(&breaker, at(0)), fail(&breaker, at(0))), (None, None));
-    breaker.update(Config { trip: vec![Trip::cumulative(2)], ..breaker.config() }).unwrap();
+    breaker.update(at(0), Config { trip: vec![Trip::cumulative(2)], ..breaker.config() }).unwrap();
     assert_eq!(fail(&breaker, at(0)), None);
     assert!(fail(&breaker, at(0)).is_some());
+}
+
+#[test]
+fn a_configured_mode_is_in_force_until_an_operator_says_otherwise_and_again_when_it_changes() {
+    let breaker = breaker(|_| ());
+    let update = |mode| breaker.update(at(1), Config { mode, ..breaker.config() }).unwrap();
+    let opened = update(Mode::ForcedOpen).unwrap();
+    assert_eq!((opened.to, opened.cause, breaker.mode()), (State::Open, Cause::Operator, Mode::ForcedOpen));
+    assert!(breaker.set_mode(at(2), Mode::Normal).is_some());
+    assert_eq!(update(Mode::ForcedOpen), None);
+    assert_eq!(breaker.mode(), Mode::Normal, "the operator's word is later than the configuration");
+    assert_eq!(update(Mode::MetricsOnly), None);
+    assert_eq!(breaker.mode(), Mode::MetricsOnly, "and what the configuration says anew is later still");
+    assert!(breaker.set_mode(at(3), Mode::ForcedOpen).is_some());
+    let config = Config { success_threshold: 7, ..breaker.config() };
+    assert_eq!(breaker.update(at(4), config).unwrap(), None);
+    assert_eq!(breaker.mode(), Mode::ForcedOpen);
+    assert_eq!(update(Mode::Normal).unwrap().to, State::Closed);
+}
+
+#[test]
+fn saved_state_beats_neither_the_configuration_nor_what_has_happened_since() {
+    let with = |mode| breaker(|config| config.mode = mode);
+    let saved = |configured, operator: Option<Mode>| {
+        let before = with(configured);
+        operator.map(|mode| before.set_mode(at(1), mode));
+        before.export(at(2))
+    };
+    let restored = |configured, saved: &super::super::Saved| {
+        let after = with(configured);
+        after.import(at(0), saved);
+        after.mode()
+    };
+    use Mode::{Disabled, ForcedOpen, MetricsOnly, Normal};
+    for configured in [Normal, ForcedOpen, Disabled, MetricsOnly] {
+        for then in [Normal, ForcedOpen, Disabled, MetricsOnly] {
+            assert_eq!(restored(configured, &saved(then, None)), configured, "nobody said otherwise");
+            for operator in [Normal, ForcedOpen, Disabled, MetricsOnly] {
+                let expected = if configured == then { operator } else { configured };
+                assert_eq!(restored(configured, &saved(then, Some(operator))), expected);
+            }
+        }
+    }
+
+    let (open, closed) = (breaker(|_| ()), breaker(|_| ()));
+    trip(&open, at(0));
+    let (saved_open, saved_closed) = (open.export(at(0)), closed.export(at(0)));
+    open.import(at(1), &saved_closed);
+    assert_eq!(open.state(at(1)), State::Open, "it opened after the other process had ended");
+    let mut permit = closed.admit(at(1)).unwrap();
+    closed.settle(&mut permit, at(1), &Verdict::success());
+    assert_eq!(closed.import(at(1), &saved_open), None);
+    assert_eq!((closed.state(at(1)), closed.stats(at(1)).opened), (State::Closed, 1));
+    let fresh = breaker(|_| ());
+    assert!(fresh.import(at(1), &saved_open).is_some());
 }

@@ -50,7 +50,7 @@ fn a_success_never_trips_a_rule_of_failures() {
     for trip in [Trip::cumulative as fn(u32) -> Trip, |n| Trip::within(n, ms(500))] {
         let breaker = breaker(|config| config.trip = vec![trip(3)]);
         assert_eq!((fail(&breaker, at(0)), succeed(&breaker, at(0)), fail(&breaker, at(0))), (None, None, None));
-        breaker.update(Config { trip: vec![trip(1)], ..breaker.config() }).unwrap();
+        breaker.update(at(0), Config { trip: vec![trip(1)], ..breaker.config() }).unwrap();
         assert_eq!((succeed(&breaker, at(0)), succeed(&breaker, at(0))), (None, None));
         assert!(fail(&breaker, at(0)).is_some());
     }
