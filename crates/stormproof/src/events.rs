@@ -24,7 +24,7 @@ pub(crate) use bus::sealed::Tells;
 pub(crate) use bus::tells;
 pub use bus::{EventBus, Queue, Source};
 pub use damped::{Damped, Said};
-#[cfg(feature = "serde")]
+#[cfg(all(feature = "compat", feature = "serde"))]
 pub(crate) use record::Written;
 #[cfg(feature = "serde")]
 pub use record::{Record, timestamp};
