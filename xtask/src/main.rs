@@ -12,6 +12,8 @@ mod docs;
 mod features;
 mod journal;
 mod postgres;
+#[cfg(test)]
+mod seeds;
 mod step;
 mod test;
 

@@ -68,11 +68,13 @@ pub enum Schedule {
 impl PartialEq for Schedule {
     /// Functions are equal if they have the same address; two of them that do the same may differ.
     fn eq(&self, other: &Self) -> bool {
-        match (self, other) {
-            (Self::Exponential { factor: a }, Self::Exponential { factor: b }) => a == b,
-            (Self::Linear { increment: a }, Self::Linear { increment: b }) => a == b,
-            (Self::Custom(a), Self::Custom(b)) => std::ptr::fn_addr_eq(*a, *b),
-            _ => std::mem::discriminant(self) == std::mem::discriminant(other),
+        match self {
+            Self::Exponential { factor } => matches!(other, Self::Exponential { factor: theirs } if factor == theirs),
+            Self::Linear { increment } => matches!(other, Self::Linear { increment: theirs } if increment == theirs),
+            Self::Custom(own) => matches!(other, Self::Custom(theirs) if std::ptr::fn_addr_eq(*own, *theirs)),
+            Self::Constant | Self::Fibonacci | Self::Decorrelated => {
+                std::mem::discriminant(self) == std::mem::discriminant(other)
+            }
         }
     }
 }
@@ -185,10 +187,8 @@ impl Backoff {
             }
             Schedule::Custom(delay) => delay(retry),
         };
-        match self.jitter {
-            Jitter::None => delay.min(max),
-            jitter => scale(delay.min(max), jitter.multiplier(rng.unit()), max),
-        }
+        let delay = delay.min(max);
+        if self.jitter == Jitter::None { delay } else { scale(delay, self.jitter.multiplier(rng.unit()), max) }
     }
 
     /// The bounds of [`delay`](Self::delay): what it is at least and at most, `previous` being at least and at most that.
@@ -199,11 +199,15 @@ impl Backoff {
                 let spread = previous.max(base).saturating_mul(3).saturating_sub(base);
                 base.saturating_add(scale(spread, unit, Duration::MAX))
             }
-            _ => Self { jitter: Jitter::None, ..*self }.delay(retry, previous, &Rng::new(0)),
+            Schedule::Exponential { .. }
+            | Schedule::Linear { .. }
+            | Schedule::Constant
+            | Schedule::Fibonacci
+            | Schedule::Custom(_) => Self { jitter: Jitter::None, ..*self }.delay(retry, previous, &Rng::new(0)),
         };
-        let spread = |delay: Duration, unit: f64| match self.jitter {
-            Jitter::None => delay.min(max),
-            jitter => scale(delay.min(max), jitter.multiplier(unit), max),
+        let spread = |delay: Duration, unit: f64| {
+            let delay = delay.min(max);
+            if self.jitter == Jitter::None { delay } else { scale(delay, self.jitter.multiplier(unit), max) }
         };
         (spread(delay(previous.0, 0.0), 0.0), spread(delay(previous.1, 1.0), 1.0))
     }

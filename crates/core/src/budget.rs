@@ -169,7 +169,7 @@ impl RetryBudget {
     pub fn withdraw(&self, now: Instant) -> bool {
         let mut ledger = self.ledger.0.lock();
         ledger.advance(now, &self.hot.0);
-        let allowed = ledger.remaining(&self.hot.0) > 0;
+        let allowed = ledger.remaining(ledger.calls(&self.hot.0)) > 0;
         if allowed {
             let newest = ledger.newest;
             ledger.retries[newest] += 1;
@@ -189,10 +189,11 @@ impl RetryBudget {
     pub fn stats(&self, now: Instant) -> Stats {
         let mut ledger = self.ledger.0.lock();
         ledger.advance(now, &self.hot.0);
+        let calls = ledger.calls(&self.hot.0);
         Stats {
-            calls: ledger.calls(&self.hot.0),
+            calls,
             retries: ledger.retries.iter().sum(),
-            remaining: ledger.remaining(&self.hot.0),
+            remaining: ledger.remaining(calls),
             withdrawn: ledger.withdrawn,
             denied: ledger.denied,
         }
@@ -273,8 +274,9 @@ impl Ledger {
         self.calls.iter().sum::<u64>() + hot.calls.load(Ordering::Relaxed)
     }
 
-    fn remaining(&self, hot: &Hot) -> u64 {
-        self.config.allowance(self.calls(hot)).saturating_sub(self.retries.iter().sum())
+    /// Retries and hedges that so many calls leave.
+    fn remaining(&self, calls: u64) -> u64 {
+        self.config.allowance(calls).saturating_sub(self.retries.iter().sum())
     }
 }
 

@@ -301,7 +301,7 @@ impl Call {
         let passed = match (breaker, self.scope) {
             (Some(breaker), Scope::Attempt) if may_wait => breaker.look(turn.now),
             (Some(_), Scope::Operation) if first => admit(turn, &mut self.shared),
-            _ => Ok(()),
+            (_, Scope::Attempt | Scope::Operation) => Ok(()),
         };
         match passed {
             Ok(()) => self.admit(turn),

@@ -250,7 +250,8 @@ impl Hedge {
     }
 
     pub(crate) fn count_win(&self) {
-        self.counters.won.fetch_add(1, Ordering::Relaxed);
+        // A hedge that won has started: it is counted after that, and read before it.
+        self.counters.won.fetch_add(1, Ordering::Release);
     }
 
     pub(crate) fn count_skipped(&self, why: Skipped) {
@@ -264,10 +265,11 @@ impl Hedge {
     /// What has become of hedges so far.
     pub fn stats(&self) -> Stats {
         let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let won = self.counters.won.load(Ordering::Acquire);
         Stats {
             after_delay: get(&self.counters.after_delay),
             after_failure: get(&self.counters.after_failure),
-            won: get(&self.counters.won),
+            won,
             busy: get(&self.counters.busy),
             budget_denied: get(&self.counters.budget_denied),
         }

@@ -101,7 +101,7 @@ impl Forgotten {
     /// Empties a slice for another time.
     fn take(&mut self, slice: &Slice, epoch: u64) {
         for (at, count) in slice.counts.iter().enumerate() {
-            add(&mut self.counts, at, count.swap(0, Ordering::Relaxed));
+            add(&mut self.counts, at, count.swap(0, Ordering::Acquire));
         }
         slice.epoch.store(epoch, Ordering::Release);
     }
@@ -191,15 +191,16 @@ impl Latency {
     #[inline]
     pub fn record(&self, now: Instant, took: Duration) {
         let took = nanos(took);
-        self.totals.0.count.fetch_add(1, Ordering::Relaxed);
+        // In this order, and read in the other one: whoever sees a measurement sees it in what comes before, too.
         self.totals.0.sum.fetch_add(took.saturating_add(500) / 1_000, Ordering::Relaxed);
+        self.totals.0.count.fetch_add(1, Ordering::Release);
         let width = self.width.load(Ordering::Relaxed);
         let epoch = now.as_nanos() / width;
         let slice = self.slice(epoch);
         if slice.epoch.load(Ordering::Acquire) == epoch || self.turn(slice, epoch, width) {
             // The index is below the length by construction.
             if let Some(count) = slice.counts.get(bucket(took)) {
-                count.fetch_add(1, Ordering::Relaxed);
+                count.fetch_add(1, Ordering::Release);
             }
         }
     }
@@ -227,6 +228,8 @@ impl Latency {
 
     /// What the window holds at `now`.
     pub fn recent(&self, now: Instant) -> Recent {
+        // So that no slice is begun anew meanwhile: one that is half empty gives wrong quantiles.
+        let _whole = self.forgotten.lock();
         let newest = now.as_nanos() / self.width.load(Ordering::Relaxed);
         let mut counts = [0; BUCKETS];
         for slice in &self.slices {
@@ -248,7 +251,7 @@ impl Latency {
 
     /// All that were ever recorded.
     pub fn count(&self) -> u64 {
-        self.totals.0.count.load(Ordering::Relaxed)
+        self.totals.0.count.load(Ordering::Acquire)
     }
 
     /// What all of them took together, each rounded to a microsecond.
@@ -265,7 +268,7 @@ impl Latency {
             let mut counts = forgotten.counts;
             for slice in &self.slices {
                 for (at, count) in slice.counts.iter().enumerate() {
-                    add(&mut counts, at, count.load(Ordering::Relaxed));
+                    add(&mut counts, at, count.load(Ordering::Acquire));
                 }
             }
             counts
@@ -286,9 +289,10 @@ impl Latency {
         let quantile = |(q, label)| Some((label, recent.quantile(q)?.as_secs_f64()));
         let quantiles: Vec<_> =
             [(0.5, "0.5"), (0.95, "0.95"), (0.99, "0.99")].into_iter().filter_map(quantile).collect();
-        let (sum, buckets) = (self.sum().as_secs_f64(), self.histogram());
-        // A recording under way may stand in one of them alone.
-        let count = self.count().max(buckets[LIMITS.len() - 1].1);
+        // In this order, see `record`.
+        let buckets = self.histogram();
+        let count = self.count();
+        let sum = self.sum().as_secs_f64();
         let mut samples = Sample::summary("seconds", HELP, &quantiles, sum, count);
         samples.extend(Sample::histogram("buckets_seconds", ALL, &buckets, sum, count));
         Snapshot { stage: Stage::Latency, name: self.name.clone(), samples }

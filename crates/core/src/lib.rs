@@ -3,6 +3,9 @@
 //! Nothing here sleeps, reads a clock, spawns, logs or does I/O. What depends on time takes `now`, what depends on
 //! chance takes a seed, and the answer is a decision that the edge carries out.
 
+// A new variant of one of our own enums is asked about in every match: a wildcard would answer for it, unseen.
+#![cfg_attr(not(test), warn(clippy::wildcard_enum_match_arm))]
+
 mod sync;
 
 pub mod adaptive;

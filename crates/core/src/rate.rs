@@ -332,10 +332,10 @@ impl RateLimiter {
             // Waiting does not help, so there is no time to name.
             Blocked::AboveBurst => (Reason::AboveBurst, Duration::ZERO),
         };
-        let counter = match reason {
-            Reason::RateExceeded => rate_exceeded,
-            Reason::WaitTooLong => wait_too_long,
-            _ => above_burst,
+        let counter = match *blocked {
+            Blocked::AboveBurst => above_burst,
+            Blocked::Until(_) if reason == Reason::WaitTooLong => wait_too_long,
+            Blocked::Until(_) => rate_exceeded,
         };
         counter.fetch_add(1, Ordering::Relaxed);
         Refusal { stage: Stage::Rate, name: &self.name, reason, retry_after, breaker: None }

@@ -268,8 +268,14 @@ impl Retry {
             Reason::Open => self.spread(now, wait, deadline),
             // Nobody knows how long the probes take.
             Reason::HalfOpenLimit => now + self.config.backoff.delay(retries_done, previous_delay, &self.rng).max(wait),
-            // An operator's word does not end by itself.
-            _ => return None,
+            // An operator's word does not end by itself. The rest are the refusals of other stages.
+            Reason::ForcedOpen
+            | Reason::QueueFull
+            | Reason::QueueTimeout
+            | Reason::WaitTooLong
+            | Reason::RateExceeded
+            | Reason::AboveBurst
+            | Reason::JoinedFailed => return None,
         };
         (until < deadline).then_some(until)
     }

@@ -58,3 +58,28 @@ fn who_reads_while_a_slice_is_begun_anew_sees_no_more_than_there_was() {
         assert_eq!(latency.recent(second(4)).samples(), 1);
     });
 }
+
+#[test]
+fn who_reads_while_a_slice_is_begun_anew_sees_all_of_it_or_nothing() {
+    loom::model(|| {
+        let latency = table();
+        latency.record(second(0), Duration::from_secs(3_600));
+        let other = latency.clone();
+        let thread = thread::spawn(move || other.record(second(4), Duration::ZERO));
+        let seen = latency.recent(second(3)).samples();
+        assert!(seen == 0 || seen == 2, "{seen}: half of the slice gives wrong quantiles");
+        thread.join().unwrap();
+    });
+}
+
+#[test]
+fn a_measurement_that_is_counted_is_in_the_sum() {
+    loom::model(|| {
+        let latency = table();
+        let other = latency.clone();
+        let thread = thread::spawn(move || other.record(second(0), Duration::from_secs(1)));
+        let (counted, sum) = (latency.count(), latency.sum());
+        assert!(sum >= Duration::from_secs(counted - 1));
+        thread.join().unwrap();
+    });
+}

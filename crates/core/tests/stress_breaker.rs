@@ -92,7 +92,9 @@ fn a_circuit_forced_open_while_others_look_tells_no_wait_that_there_was_not() {
     thread::scope(|scope| {
         let looking = [(); 3].map(|()| scope.spawn(look));
         force();
-        looking.into_iter().for_each(|thread| thread.join().unwrap());
+        for thread in looking {
+            thread.join().unwrap();
+        }
     });
 }
 

@@ -27,7 +27,6 @@ fn a_configuration_is_read_as_it_is_written_also_where_nothing_is_null() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn any_text_is_a_duration_or_a_mistake(text in text()) {

@@ -167,8 +167,9 @@ impl Call {
         self.lanes.first.permits.release(turn.policy, turn.edge);
         let delay = until.since(turn.now);
         turn.emit(|| Kind::HalfOpenAwaited { breaker: breaker.name().clone(), delay });
+        let step = self.back_off(turn, delay, until);
         retry.count_wait();
-        Some(self.back_off(turn, delay, until))
+        Some(step)
     }
 
     /// Ends between attempts. An operation whose attempts failed has failed; one without attempts says nothing.

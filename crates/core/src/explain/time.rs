@@ -90,7 +90,7 @@ fn waits(config: &Config, retry: &retry::Config, hints: Hints) -> Option<Duratio
     let hint = match (hints, retry.retry_after_cap) {
         (Hints::Longest, None) if retry.max_retries > 0 => return None,
         (Hints::Longest, Some(cap)) => retry.backoff.longest_upward(cap),
-        _ => Duration::ZERO,
+        (Hints::Longest | Hints::None, _) => Duration::ZERO,
     };
     let half_open = match (half_open, hints) {
         // A server's word may keep the circuit open for longer than its settings do.

@@ -146,10 +146,7 @@ impl Calls {
         let round = self.rounds.push(pair, config.max_cycle_repetitions);
         let asked = self.asked.push(prints.exact, config.max_changing_repetitions);
         let found = round.or_else(|| {
-            asked.map(|rule| match rule {
-                Rule::Cycle { rounds, .. } => Rule::Changing(rounds),
-                other => other,
-            })
+            asked.map(|rule| if let Rule::Cycle { rounds, .. } = rule { Rule::Changing(rounds) } else { rule })
         });
         (pair, found.or(novelty))
     }

@@ -54,11 +54,12 @@ impl Ladder {
         }
         self.learned = learned;
         self.found = self.found.saturating_add(1);
-        let step = match rule {
-            Rule::Limit(_) => Step::Stop,
-            _ if self.found == 1 && !never => Step::Nudge,
-            _ if self.blocks < config.max_blocks => Step::Block,
-            _ => Step::Stop,
+        let step = if !rule.is_limit() && self.found == 1 && !never {
+            Step::Nudge
+        } else if !rule.is_limit() && self.blocks < config.max_blocks {
+            Step::Block
+        } else {
+            Step::Stop
         };
         self.blocks = self.blocks.saturating_add(u32::from(step == Step::Block));
         self.last = Some((turn, step));

@@ -39,12 +39,13 @@ pub struct Stats {
 
 impl Retry {
     pub(crate) fn count_retry(&self, first: bool) {
-        self.counters.calls.fetch_add(u64::from(first), Ordering::Relaxed);
+        // What is part of something else is counted after it, and read before it.
         self.counters.retries.fetch_add(1, Ordering::Relaxed);
+        self.counters.calls.fetch_add(u64::from(first), Ordering::Release);
     }
 
     pub(crate) fn count_wait(&self) {
-        self.counters.half_open_waits.fetch_add(1, Ordering::Relaxed);
+        self.counters.half_open_waits.fetch_add(1, Ordering::Release);
     }
 
     pub(crate) fn count_stop(&self, stop: Stop) {
@@ -61,11 +62,12 @@ impl Retry {
 
     /// What has become of retries so far.
     pub fn stats(&self) -> Stats {
-        let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let get = |counter: &AtomicU64| counter.load(Ordering::Acquire);
+        let half_open_waits = get(&self.counters.half_open_waits);
         Stats {
             calls: get(&self.counters.calls),
             retries: get(&self.counters.retries),
-            half_open_waits: get(&self.counters.half_open_waits),
+            half_open_waits,
             exhausted: self.stopped(Stop::Exhausted),
             budget_denied: self.stopped(Stop::BudgetDenied),
         }

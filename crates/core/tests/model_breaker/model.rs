@@ -303,16 +303,13 @@ impl Model {
     }
 
     pub(crate) fn health_score(&self) -> f64 {
+        let (_, _, failures, threshold) = self.count();
         match (self.state(), &self.phase) {
-            (State::Open, _) => 0.0,
-            (State::Closed, _) => {
-                let (_, _, failures, threshold) = self.count();
-                1.0 - (f64::from(failures) / f64::from(threshold)).min(1.0)
-            }
+            (State::Closed, _) => 1.0 - (f64::from(failures) / f64::from(threshold)).min(1.0),
             (State::HalfOpen, Phase::HalfOpen { successes, .. }) => {
                 0.5 * (f64::from(*successes) / f64::from(self.config.success_threshold)).min(1.0)
             }
-            (State::HalfOpen, _) => 0.0,
+            (State::Open | State::HalfOpen, _) => 0.0,
         }
     }
 

@@ -141,7 +141,7 @@ fn check(scenario: &Scenario, trace: &Trace, late: Duration) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig::with_cases(300))]
 
     #[test]
     fn nothing_is_lost_whatever_happens(
