@@ -23,10 +23,11 @@ use std::time::Duration;
 
 pub use config::{Config, Mode, Scope};
 use machine::Machine;
+pub use rules::Count;
 pub use saved::{Counted, Loss, Saved};
 pub use stats::Stats;
 pub use transition::{Cause, Change, State, Transition};
-pub use trip::{Count, Trip, Window};
+pub use trip::{Trip, Window};
 
 use crate::decision::{Name, Reason, Refusal, Stage};
 use crate::invalid::Mistakes;
@@ -124,8 +125,8 @@ impl CircuitBreaker {
 
     /// A breaker with `config`, or all that is wrong with it.
     pub fn with_config(name: impl Into<Name>, config: Config) -> Result<Self, Mistakes> {
-        let mistakes = config.validate();
-        if mistakes.is_empty() { Ok(Self::build(name.into(), config)) } else { Err(mistakes.into()) }
+        Mistakes::none(config.validate())?;
+        Ok(Self::build(name.into(), config))
     }
 
     fn build(name: Name, config: Config) -> Self {
@@ -171,10 +172,7 @@ impl CircuitBreaker {
     /// `config` has another one than the configuration before. Returns the transition if the state changed by the mode, or
     /// all mistakes, and nothing has changed.
     pub fn update(&self, now: Instant, config: Config) -> Result<Option<Transition>, Mistakes> {
-        let mistakes = config.validate();
-        if !mistakes.is_empty() {
-            return Err(mistakes.into());
-        }
+        Mistakes::none(config.validate())?;
         let mut machine = self.machine.lock();
         let transition = machine.reconfigure(now, config);
         self.publish(&machine);
@@ -272,16 +270,7 @@ impl CircuitBreaker {
 
     #[cold]
     fn settle_by_machine(&self, permit: &Permit, now: Instant, verdict: &Verdict<'_>) -> Option<Change> {
-        self.settle_locked(&mut self.machine.lock(), permit, now, verdict)
-    }
-
-    fn settle_locked(
-        &self,
-        machine: &mut Machine,
-        permit: &Permit,
-        now: Instant,
-        verdict: &Verdict<'_>,
-    ) -> Option<Change> {
+        let mut machine = self.machine.lock();
         let ignored = verdict.outcome == Outcome::Failure && is_one_of(verdict.kind, &machine.config.ignore);
         let outcome = if ignored { Outcome::Ignored } else { verdict.outcome };
         if machine.mode != Mode::Disabled {
@@ -295,7 +284,7 @@ impl CircuitBreaker {
             }
         }
         let change = machine.settle(permit, now, &Verdict { outcome, ..*verdict }, &self.rng);
-        self.publish(machine);
+        self.publish(&machine);
         change
     }
 
@@ -340,9 +329,8 @@ impl CircuitBreaker {
     /// Records a result for the oldest question of the present state that has none, so that answers are matched to
     /// questions in order. Does nothing if there is no such question.
     pub fn record(&self, now: Instant, verdict: &Verdict<'_>) -> Option<Change> {
-        let mut machine = self.machine.lock();
-        let permit = machine.questions.pop_front()?;
-        self.settle_locked(&mut machine, &permit, now, verdict)
+        let mut permit = self.machine.lock().questions.pop_front()?;
+        self.settle(&mut permit, now, verdict)
     }
 
     /// Sets the mode: [`Mode::ForcedOpen`] opens until another mode is set, every other one closes. Returns the

@@ -4,7 +4,6 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use super::rules::Rules;
-use super::saved::{Loss, MOST_SAVED, Saved};
 use super::{
     ADMIT, Cause, Change, Config, Count, FORCED, HISTORY, Mode, OUTSTANDING, Permit, QUIET, State, Transition,
     UNDECIDED,
@@ -16,7 +15,7 @@ use crate::text;
 use crate::time::Instant;
 
 #[derive(Debug)]
-enum Phase {
+pub(super) enum Phase {
     Closed,
     Open { until: Instant },
     HalfOpen(Probes),
@@ -38,11 +37,11 @@ pub(super) struct Machine {
     pub(super) history: VecDeque<Transition>,
     /// Permits of the protocol without permits that have no result yet, oldest first. All are of this generation.
     pub(super) questions: VecDeque<Permit>,
-    phase: Phase,
+    pub(super) phase: Phase,
     /// Number of openings since it was last closed.
-    opened_in_a_row: u32,
+    pub(super) opened_in_a_row: u32,
     /// When it was last closed and counted.
-    counted_until: Instant,
+    pub(super) counted_until: Instant,
     /// Keeps its capacity, so that noting a failure does not allocate.
     cause: String,
 }
@@ -87,15 +86,8 @@ impl Machine {
     }
 
     /// The mode that an operator set, if it is another one than that of the configuration.
-    fn operators_mode(&self) -> Option<Mode> {
+    pub(super) fn operators_mode(&self) -> Option<Mode> {
         (self.mode != self.config.mode).then_some(self.mode)
-    }
-
-    /// Whether there was a failure since it was made, or an operator's word holds. The configuration's word is neither.
-    pub(super) fn has_lived(&self) -> bool {
-        self.history.iter().any(|transition| transition.cause != Cause::Operator)
-            || self.last_failure.is_some()
-            || self.operators_mode().is_some()
     }
 
     /// The flags of the published word.
@@ -126,7 +118,7 @@ impl Machine {
     }
 
     /// The state that the last transition led to.
-    fn entered(&self) -> State {
+    pub(super) fn entered(&self) -> State {
         match (self.mode, &self.phase) {
             (Mode::ForcedOpen, _) | (_, Phase::Open { .. }) => State::Open,
             (_, Phase::HalfOpen(_)) => State::HalfOpen,
@@ -182,7 +174,7 @@ impl Machine {
     }
 
     /// The time as of which the rules count.
-    fn counting(&self, now: Instant) -> Instant {
+    pub(super) fn counting(&self, now: Instant) -> Instant {
         if matches!(self.phase, Phase::Closed) { now } else { self.counted_until }
     }
 
@@ -287,7 +279,7 @@ impl Machine {
     }
 
     /// Keeps one cause, cut at a character boundary: however many calls are refused, it neither grows nor chains.
-    fn set_cause(&mut self, kind: &str) {
+    pub(super) fn set_cause(&mut self, kind: &str) {
         self.cause.clear();
         self.cause.push_str(text::start(kind, CAUSE_BYTES));
     }
@@ -310,7 +302,7 @@ impl Machine {
     }
 
     /// Forgets what a closed circuit starts without.
-    fn forget(&mut self) {
+    pub(super) fn forget(&mut self) {
         self.rules.clear();
         self.consecutive_failures = 0;
         self.opened_in_a_row = 0;
@@ -327,87 +319,15 @@ impl Machine {
         (from != to).then(|| self.note(now, from, Cause::Operator, open_for))
     }
 
-    /// What outlives the process, but for the totals that are not kept here.
-    pub(super) fn save(&mut self, now: Instant) -> Saved {
-        let (state, remaining) = match self.phase {
-            Phase::Closed => (State::Closed, Duration::ZERO),
-            Phase::Open { until } if now < until => (State::Open, until.since(now)),
-            Phase::Open { .. } | Phase::HalfOpen(_) => (State::HalfOpen, Duration::ZERO),
-        };
-        Saved {
-            state,
-            remaining,
-            opened_in_a_row: self.opened_in_a_row,
-            mode: self.operators_mode(),
-            configured_mode: Some(self.config.mode),
-            generation: self.generation,
-            consecutive_failures: self.consecutive_failures,
-            rules: self.rules.save(self.counting(now)),
-            opened: self.opened,
-            would_open: self.would_open,
-            stale: self.stale,
-            last_cause: self.last_cause(),
-            ..Saved::default()
-        }
-    }
-
-    /// Takes over what was saved. A half-open circuit starts its probing anew: the probes that were out are lost.
-    pub(super) fn restore(&mut self, now: Instant, saved: &Saved) -> Option<Transition> {
-        let (from, opened) = (self.entered(), self.opened);
-        self.forget();
-        // An operator's word holds until the configuration says something new.
-        let word = saved.mode.filter(|_| saved.configured_mode.is_none_or(|then| then == self.config.mode));
-        self.mode = word.unwrap_or(self.config.mode);
-        self.generation = self.generation.max(saved.generation.min(MOST_SAVED));
-        self.move_to(match (self.mode, saved.state) {
-            (Mode::Normal, State::Open) => Phase::Open { until: now + saved.remaining },
-            (Mode::Normal, State::HalfOpen) => Phase::Open { until: now },
-            (Mode::Normal, State::Closed) | (Mode::ForcedOpen | Mode::Disabled | Mode::MetricsOnly, _) => Phase::Closed,
-        });
-        self.opened_in_a_row = saved.opened_in_a_row;
-        self.consecutive_failures = saved.consecutive_failures;
-        self.rules.restore(now, &saved.rules);
-        self.counted_until = now;
-        self.set_cause(saved.last_cause.as_deref().unwrap_or_default());
-        let to = self.entered();
-        let open_for = if self.mode == Mode::ForcedOpen { Duration::MAX } else { self.remaining(now) };
-        let transition = (from != to).then(|| self.note(now, from, Cause::Restored, open_for));
-        // It is not opened anew.
-        self.opened = opened;
-        transition
-    }
-
-    /// Goes on with the totals of a former process.
-    pub(super) fn add_totals(&mut self, saved: &Saved) {
-        self.opened = self.opened.saturating_add(saved.opened.min(MOST_SAVED));
-        self.would_open = self.would_open.saturating_add(saved.would_open.min(MOST_SAVED));
-        self.stale = self.stale.saturating_add(saved.stale.min(MOST_SAVED));
-    }
-
-    /// What would be lost if it were forgotten.
-    pub(super) fn loss(&mut self, now: Instant) -> Loss {
-        let timeout = self.config.probe_timeout();
-        let in_time = |permit: &Permit| !permit.is_probe() || now.since(permit.admitted_at) < timeout;
-        if self.operators_mode().is_some() || self.mode == Mode::ForcedOpen || self.questions.iter().any(in_time) {
-            return Loss::State;
-        }
-        match &self.phase {
-            &Phase::Open { until } if now < until => Loss::State,
-            Phase::HalfOpen(probes) if probes.present(now, timeout) > 0 => Loss::State,
-            Phase::Closed if self.consecutive_failures == 0 && self.rules.spotless(now) => Loss::Nothing,
-            Phase::Closed | Phase::Open { .. } | Phase::HalfOpen(_) => Loss::Counts,
-        }
-    }
-
     /// Every move begins a generation, which fences off all permits given before.
-    fn move_to(&mut self, phase: Phase) {
+    pub(super) fn move_to(&mut self, phase: Phase) {
         self.generation += 1;
         self.questions.clear();
         self.phase = phase;
     }
 
     /// Remembers the move that was just made from `from`.
-    fn note(&mut self, now: Instant, from: State, cause: Cause, open_for: Duration) -> Transition {
+    pub(super) fn note(&mut self, now: Instant, from: State, cause: Cause, open_for: Duration) -> Transition {
         let to = self.entered();
         if to == State::Open {
             self.opened = self.opened.saturating_add(1);
@@ -425,7 +345,7 @@ impl Machine {
 /// The probes of a half-open circuit that are out, oldest first. Numbers only grow and times never go back, so that both
 /// can be searched.
 #[derive(Debug, Default)]
-struct Probes {
+pub(super) struct Probes {
     next: u64,
     out: VecDeque<(u64, Instant)>,
     successes: u32,
@@ -450,7 +370,7 @@ impl Probes {
     }
 
     /// Number of probes out whose time is not over.
-    fn present(&self, now: Instant, timeout: Duration) -> usize {
+    pub(super) fn present(&self, now: Instant, timeout: Duration) -> usize {
         self.out.len() - self.out.partition_point(|&(_, since)| now.since(since) >= timeout)
     }
 }

@@ -4,7 +4,8 @@
 
 use std::time::Duration;
 
-use super::{Change, CircuitBreaker, Mode, State, Trip};
+use super::machine::{Machine, Phase};
+use super::{Cause, Change, CircuitBreaker, Mode, Permit, State, Transition, Trip};
 use crate::sync::Ordering;
 use crate::time::Instant;
 use crate::window::Tally;
@@ -90,7 +91,7 @@ impl Counted {
     }
 }
 
-/// The largest number that is taken over, so that counting goes on without a wrap.
+/// Largest number that is taken over, so that counting goes on without a wrap.
 pub(super) const MOST_SAVED: u64 = 1 << 53;
 
 /// What would be lost if a stage were forgotten and made anew.
@@ -153,6 +154,87 @@ impl CircuitBreaker {
     /// forgets it has to know that there are none.
     pub fn loss(&self, now: Instant) -> Loss {
         self.machine.lock().loss(now)
+    }
+}
+
+impl Machine {
+    /// Whether there was a failure since it was made, or an operator's word holds. The configuration's word is neither.
+    fn has_lived(&self) -> bool {
+        self.history.iter().any(|transition| transition.cause != Cause::Operator)
+            || self.last_failure.is_some()
+            || self.operators_mode().is_some()
+    }
+
+    /// What outlives the process, but for the totals that are not kept here.
+    fn save(&mut self, now: Instant) -> Saved {
+        let (state, remaining) = match self.phase {
+            Phase::Closed => (State::Closed, Duration::ZERO),
+            Phase::Open { until } if now < until => (State::Open, until.since(now)),
+            Phase::Open { .. } | Phase::HalfOpen(_) => (State::HalfOpen, Duration::ZERO),
+        };
+        Saved {
+            state,
+            remaining,
+            opened_in_a_row: self.opened_in_a_row,
+            mode: self.operators_mode(),
+            configured_mode: Some(self.config.mode),
+            generation: self.generation,
+            consecutive_failures: self.consecutive_failures,
+            rules: self.rules.save(self.counting(now)),
+            opened: self.opened,
+            would_open: self.would_open,
+            stale: self.stale,
+            last_cause: self.last_cause(),
+            ..Saved::default()
+        }
+    }
+
+    /// Takes over what was saved. A half-open circuit starts its probing anew: the probes that were out are lost.
+    fn restore(&mut self, now: Instant, saved: &Saved) -> Option<Transition> {
+        let (from, opened) = (self.entered(), self.opened);
+        self.forget();
+        // An operator's word holds until the configuration says something new.
+        let word = saved.mode.filter(|_| saved.configured_mode.is_none_or(|then| then == self.config.mode));
+        self.mode = word.unwrap_or(self.config.mode);
+        self.generation = self.generation.max(saved.generation.min(MOST_SAVED));
+        self.move_to(match (self.mode, saved.state) {
+            (Mode::Normal, State::Open) => Phase::Open { until: now + saved.remaining },
+            (Mode::Normal, State::HalfOpen) => Phase::Open { until: now },
+            (Mode::Normal, State::Closed) | (Mode::ForcedOpen | Mode::Disabled | Mode::MetricsOnly, _) => Phase::Closed,
+        });
+        self.opened_in_a_row = saved.opened_in_a_row;
+        self.consecutive_failures = saved.consecutive_failures;
+        self.rules.restore(now, &saved.rules);
+        self.counted_until = now;
+        self.set_cause(saved.last_cause.as_deref().unwrap_or_default());
+        let to = self.entered();
+        let open_for = if self.mode == Mode::ForcedOpen { Duration::MAX } else { self.remaining(now) };
+        let transition = (from != to).then(|| self.note(now, from, Cause::Restored, open_for));
+        // It is not opened anew.
+        self.opened = opened;
+        transition
+    }
+
+    /// Goes on with the totals of a former process.
+    fn add_totals(&mut self, saved: &Saved) {
+        self.opened = self.opened.saturating_add(saved.opened.min(MOST_SAVED));
+        self.would_open = self.would_open.saturating_add(saved.would_open.min(MOST_SAVED));
+        self.stale = self.stale.saturating_add(saved.stale.min(MOST_SAVED));
+    }
+
+    /// What would be lost if it were forgotten.
+    fn loss(&mut self, now: Instant) -> Loss {
+        let timeout = self.config.probe_timeout();
+        let in_time = |permit: &Permit| !permit.is_probe() || now.since(permit.admitted_at) < timeout;
+        if self.operators_mode().is_some() || self.mode == Mode::ForcedOpen || self.questions.iter().any(in_time) {
+            return Loss::State;
+        }
+        match &self.phase {
+            &Phase::Open { until } if now < until => Loss::State,
+            Phase::HalfOpen(probes) if probes.present(now, timeout) > 0 => Loss::State,
+            Phase::Closed if self.consecutive_failures == 0 && self.rules.spotless(now) => Loss::Nothing,
+            Phase::Closed | Phase::Open { .. } | Phase::HalfOpen(_) => Loss::Counts,
+        }
     }
 }
 

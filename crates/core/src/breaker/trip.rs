@@ -194,14 +194,8 @@ impl Trip {
         }
     }
 
-    /// What the rule makes of the contents of its window.
-    fn count(&self, tally: Tally) -> Count {
-        let failures = if self.slower_than().is_some() { tally.slow } else { tally.failures };
-        Count { rule: self.as_str(), calls: tally.calls, failures, threshold: self.failures_among(tally.calls) }
-    }
-
     /// Whether the contents of its window open the circuit.
-    fn is_reached(&self, tally: Tally) -> bool {
+    pub(super) fn is_reached(&self, tally: Tally) -> bool {
         match self.parts().1 {
             Threshold::Failures(failures) => tally.failures >= failures,
             // Divided, not multiplied: 55 of 100 is the same number as 0.55, but 0.55 * 100 is more than 55.
@@ -312,143 +306,83 @@ enum Threshold {
     },
 }
 
-/// What counts against a callee: by the rule that opened the circuit, or while it is closed by the one that is nearest to
-/// opening it. Every page, log line and metric that names a number of failures has this one.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Count {
-    /// The rule in snake case, as [`Trip::as_str`] writes it.
-    pub rule: &'static str,
-    /// Calls that the rule looked at.
-    pub calls: u32,
-    /// Failures among them, or slow calls if the rule counts those, and the failed probes since the circuit opened.
-    pub failures: u32,
-    /// Number of failures that opens the circuit, see [`Trip::failures_among`].
-    pub threshold: u32,
-}
-
-impl Count {
-    /// The share of what opens the circuit: 0 is far, 1 is there.
-    pub fn nearness(&self) -> f64 {
-        (f64::from(self.failures) / f64::from(self.threshold.max(1))).min(1.0)
-    }
-}
-
-/// A rule with what it remembers of the present closed state.
+/// What a rule remembers of the present closed state.
 #[derive(Debug)]
-pub(super) struct Rule {
-    pub(super) trip: Trip,
-    memory: Memory,
-    /// Whether [`watch`](Self::watch) said that its threshold is reached.
-    told: bool,
-}
-
-#[derive(Debug)]
-enum Memory {
+pub(super) enum Memory {
     Failures { count: u32, until_success: bool },
     Times(RecentTimes),
     Calls(CountWindow),
     Buckets(TimeWindow),
 }
 
-impl Rule {
+impl Memory {
     pub(super) fn new(trip: &Trip) -> Self {
-        let memory = match trip.parts().0 {
-            Looks::InARow => Memory::Failures { count: 0, until_success: true },
-            Looks::SinceClosed => Memory::Failures { count: 0, until_success: false },
-            Looks::Within(window) => Memory::Times(RecentTimes::new(trip.failures_needed() as usize, window)),
-            Looks::Calls { window: Window::Calls(n), .. } => Memory::Calls(CountWindow::new(n as usize)),
+        match trip.parts().0 {
+            Looks::InARow => Self::Failures { count: 0, until_success: true },
+            Looks::SinceClosed => Self::Failures { count: 0, until_success: false },
+            Looks::Within(window) => Self::Times(RecentTimes::new(trip.failures_needed() as usize, window)),
+            Looks::Calls { window: Window::Calls(n), .. } => Self::Calls(CountWindow::new(n as usize)),
             Looks::Calls { window: Window::Time(time), .. } => {
-                Memory::Buckets(TimeWindow::new(time, TimeWindow::DEFAULT_BUCKETS))
+                Self::Buckets(TimeWindow::new(time, TimeWindow::DEFAULT_BUCKETS))
             }
-        };
-        Self { trip: *trip, memory, told: false }
-    }
-
-    /// The same counts under another threshold.
-    pub(super) fn with(mut self, trip: &Trip) -> Self {
-        if let Memory::Times(times) = &mut self.memory {
-            times.resize(trip.failures_needed() as usize);
         }
-        Self { trip: *trip, ..self }
     }
 
-    /// Counts one outcome. Returns whether it trips the rule: a success does so only by making up a share.
-    pub(super) fn record(&mut self, now: Instant, failed: bool, elapsed: Duration) -> bool {
-        let slow = self.trip.slower_than().is_some_and(|slow| elapsed >= slow);
-        match &mut self.memory {
-            Memory::Failures { count, .. } if failed => *count = count.saturating_add(1),
-            Memory::Failures { count, until_success: true } => *count = 0,
-            Memory::Times(times) if failed => times.record(now),
-            Memory::Failures { until_success: false, .. } | Memory::Times(_) => {}
-            Memory::Calls(window) => window.record(failed, slow),
-            Memory::Buckets(window) => window.record(now, failed, slow),
+    /// Makes room for `failures`, which trip now.
+    pub(super) fn resize(&mut self, failures: u32) {
+        match self {
+            Self::Times(times) => times.resize(failures as usize),
+            Self::Failures { .. } | Self::Calls(_) | Self::Buckets(_) => {}
         }
-        (failed || !self.trip.counts_failures()) && self.is_reached(now)
     }
 
-    /// Counts one outcome. Returns whether the rule begins to hold by it, and it is `asked` for that; one that is not tells
-    /// it after the next outcome.
-    pub(super) fn watch(&mut self, now: Instant, failed: bool, elapsed: Duration, asked: bool) -> bool {
-        // What the passing of time alone has ended can begin anew with this outcome.
-        self.told &= self.is_reached(now);
-        let begins = self.record(now, failed, elapsed) && asked && !self.told;
-        self.told = begins || self.told && self.is_reached(now);
-        begins
+    pub(super) fn record(&mut self, now: Instant, failed: bool, slow: bool) {
+        match self {
+            Self::Failures { count, .. } if failed => *count = count.saturating_add(1),
+            Self::Failures { count, until_success: true } => *count = 0,
+            Self::Times(times) if failed => times.record(now),
+            Self::Failures { until_success: false, .. } | Self::Times(_) => {}
+            Self::Calls(window) => window.record(failed, slow),
+            Self::Buckets(window) => window.record(now, failed, slow),
+        }
     }
 
-    pub(super) fn is_reached(&mut self, now: Instant) -> bool {
-        let tally = self.counts(now);
-        self.trip.is_reached(tally)
-    }
-
-    pub(super) fn count(&mut self, now: Instant) -> Count {
-        let tally = self.counts(now);
-        self.trip.count(tally)
-    }
-
-    pub(super) fn counts(&mut self, now: Instant) -> Tally {
+    pub(super) fn tally(&mut self, now: Instant) -> Tally {
         let only_failures = |n: u32| Tally { calls: n, failures: n, slow: 0 };
-        match &mut self.memory {
-            Memory::Failures { count, .. } => only_failures(*count),
-            Memory::Times(times) => only_failures(u32::try_from(times.count(now)).unwrap_or(u32::MAX)),
-            Memory::Calls(window) => window.tally(),
-            Memory::Buckets(window) => window.tally(now),
+        match self {
+            Self::Failures { count, .. } => only_failures(*count),
+            Self::Times(times) => only_failures(u32::try_from(times.count(now)).unwrap_or(u32::MAX)),
+            Self::Calls(window) => window.tally(),
+            Self::Buckets(window) => window.tally(now),
         }
     }
 
-    /// Counts as if all of it had happened now, failures first. A threshold that is reached by it was told before.
-    pub(super) fn restore(&mut self, now: Instant, saved: Tally) {
+    /// Counts as if all of it had happened now, failures first, and no more of them than can trip.
+    pub(super) fn restore(&mut self, now: Instant, saved: Tally, most: u32) {
         self.clear();
-        match &mut self.memory {
-            Memory::Failures { count, .. } => *count = saved.failures,
-            Memory::Times(times) => {
-                for _ in 0..saved.failures.min(self.trip.failures_needed()) {
-                    times.record(now);
-                }
-            }
-            Memory::Calls(window) => window.restore(saved),
-            Memory::Buckets(window) => window.restore(now, saved),
+        match self {
+            Self::Failures { count, .. } => *count = saved.failures,
+            Self::Times(times) => (0..saved.failures.min(most)).for_each(|_| times.record(now)),
+            Self::Calls(window) => window.restore(saved),
+            Self::Buckets(window) => window.restore(now, saved),
         }
-        self.told = self.is_reached(now);
     }
 
     /// Whether a success would change nothing, so that it need not be recorded.
     pub(super) fn quiet(&self) -> bool {
-        match self.memory {
-            Memory::Failures { count, until_success } => count == 0 || !until_success,
-            Memory::Times(_) => true,
-            Memory::Calls(_) | Memory::Buckets(_) => false,
+        match self {
+            Self::Failures { count, until_success } => *count == 0 || !until_success,
+            Self::Times(_) => true,
+            Self::Calls(_) | Self::Buckets(_) => false,
         }
     }
 
     pub(super) fn clear(&mut self) {
-        self.told = false;
-        match &mut self.memory {
-            Memory::Failures { count, .. } => *count = 0,
-            Memory::Times(times) => times.clear(),
-            Memory::Calls(window) => window.clear(),
-            Memory::Buckets(window) => window.clear(),
+        match self {
+            Self::Failures { count, .. } => *count = 0,
+            Self::Times(times) => times.clear(),
+            Self::Calls(window) => window.clear(),
+            Self::Buckets(window) => window.clear(),
         }
     }
 }
