@@ -8,82 +8,22 @@
 //! of a call that does not wait. Whether a rise is waiting or a slower callee is not guessed: the limit is lowered for
 //! one window. Waiting gets shorter then; a slower callee stays as slow, becomes the new baseline, and the limit goes
 //! back to where it was.
+//!
+//! Overload lowers the limit, too. An outage looks like overload and says nothing about a limit, so the limit before is
+//! kept: as soon as calls succeed again, the limit doubles with each window until it is back or too high. What a
+//! [breaker](crate::breaker) has seen to be an outage is not measured at all.
 
+mod config;
 mod window;
 
 use std::time::Duration;
 
+pub use self::config::Config;
+
 use self::window::Window;
 
-use crate::invalid::{Check, Invalid};
-use crate::outcome::{Outcome, Verdict, is_one_of};
+use crate::outcome::{Outcome, Verdict};
 use crate::time::{Instant, nanos};
-
-/// The bounds of the limit, and how it is measured.
-///
-/// ```
-/// use stormproof_core::{adaptive, bulkhead};
-///
-/// let adaptive = adaptive::Config { min: 2, max: 100, ..Default::default() };
-/// let config = bulkhead::Config { max_concurrent: 20, adaptive: Some(adaptive), ..Default::default() };
-/// assert!(config.validate().is_empty());
-/// ```
-#[derive(Clone, Debug, PartialEq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(default, deny_unknown_fields))]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-pub struct Config {
-    /// The limit never goes below: 1 to `max`. Default 1.
-    #[cfg_attr(feature = "schema", schemars(range(min = 1)))]
-    pub min: u32,
-    /// The limit never goes above: `min` to 2,147,483,647. Default 1000.
-    #[cfg_attr(feature = "schema", schemars(range(min = 1, max = 2_147_483_647)))]
-    pub max: u32,
-    /// The shortest window of measurements; the limit moves at its end. A window lasts at least five times as long as
-    /// a call. 1 ms to 1 hour. Default 1 s.
-    #[cfg_attr(feature = "serde", serde(with = "crate::time::duration"))]
-    #[cfg_attr(feature = "schema", schemars(with = "crate::time::duration::Written"))]
-    pub window: Duration,
-    /// A window goes on until so many calls have ended that began in it: 5 to 100,000. Default 20.
-    #[cfg_attr(feature = "schema", schemars(range(min = 5, max = 100_000)))]
-    pub min_samples: u32,
-    /// Kinds of failure that say the callee has too much to do: a tenth of the calls ending so lowers the limit. A
-    /// failure with a hint when to come back is one of them, whatever its kind. Default `TimeoutError`,
-    /// `RateLimitError`, `ServerError.503`, `ServerError.529`.
-    pub overload: Vec<String>,
-}
-
-impl Default for Config {
-    fn default() -> Self {
-        Self {
-            min: 1,
-            max: 1000,
-            window: Duration::from_secs(1),
-            min_samples: 20,
-            overload: ["TimeoutError", "RateLimitError", "ServerError.503", "ServerError.529"]
-                .map(String::from)
-                .to_vec(),
-        }
-    }
-}
-
-impl Config {
-    /// All mistakes; empty if there is none.
-    pub fn validate(&self) -> Vec<Invalid> {
-        let mut check = Check::default();
-        let highest = i32::MAX.unsigned_abs();
-        check.that((1..=highest).contains(&self.max), "max", self.max, "1 to 2147483647");
-        check.that(self.min >= 1 && self.min <= self.max, "min", self.min, "1 to `max`");
-        let windows = Duration::from_millis(1)..=Duration::from_secs(3600);
-        check.that(windows.contains(&self.window), "window", self.window, "1 ms to 1 hour");
-        check.that((5..=100_000).contains(&self.min_samples), "min_samples", self.min_samples, "5 to 100000");
-        check.done()
-    }
-
-    fn is_overload(&self, verdict: &Verdict<'_>) -> bool {
-        verdict.outcome == Outcome::Failure
-            && (verdict.retry_after.is_some() || is_one_of(verdict.kind, &self.overload))
-    }
-}
 
 /// What has been measured.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -99,8 +39,8 @@ pub struct Stats {
     pub windows: u64,
 }
 
-/// A window lasts so many calls at least, or it would see the short ones only.
-const CALLS_IN_A_WINDOW: u64 = 5;
+/// Minimum length of a window in calls one after another. A shorter one would see the short calls only.
+const CALLS_IN_A_WINDOW: u32 = 5;
 /// The limit was used if the bulkhead was full at one in so many ends of calls.
 const USED: u32 = 4;
 /// Less than this above the baseline: nobody waits, the limit may grow.
@@ -124,8 +64,13 @@ const PAUSE: u32 = 5;
 /// Growth in a window; faster the longer it goes well.
 const GROWTH: f64 = 0.06;
 const FASTEST_GROWTH: f64 = 0.25;
-/// The share of calls ended by overload that lowers the limit.
+/// The share of calls ended by overload that lowers the limit, and their minimum number.
 const OVERLOAD: f64 = 0.1;
+const MIN_OVERLOADED: u32 = 2;
+/// Growth in a window on the way back from overload.
+const RETURN: f64 = 2.0;
+/// Latency above the baseline, as a factor, that ends the way back. Its windows are small, and chance is large in them.
+const RETURN_QUEUE: f64 = 1.5;
 /// How much of a difference the baseline takes over in a window that proves nothing.
 const AGEING: f64 = 0.125;
 /// A fall of latency to less than this is a faster callee, not chance.
@@ -140,6 +85,8 @@ pub(crate) struct Limiter {
     baseline: Option<f64>,
     latency: f64,
     trial: Option<Trial>,
+    course: Course,
+    outage: Outage,
     streak: u32,
     descent: u32,
     pause: u32,
@@ -155,6 +102,28 @@ struct Trial {
     latency: f64,
 }
 
+/// What overload has done to the limit.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Course {
+    /// Nothing.
+    Steady,
+    /// The last window was one of overload; before the first of them the limit was this.
+    Down(f64),
+    /// Calls succeed again, and the limit goes back up to this.
+    Back(f64),
+}
+
+/// What the breaker knows of the callee.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Outage {
+    /// It is well.
+    None,
+    /// It is well again, and no window without overload has ended since.
+    Over,
+    /// It is down.
+    Present,
+}
+
 impl Limiter {
     pub(crate) fn new(config: Config, start: u32) -> Self {
         let mut limiter = Self {
@@ -163,6 +132,8 @@ impl Limiter {
             baseline: None,
             latency: 0.0,
             trial: None,
+            course: Course::Steady,
+            outage: Outage::None,
             streak: 0,
             descent: 0,
             pause: 0,
@@ -196,10 +167,35 @@ impl Limiter {
     pub(crate) fn update(&mut self, config: Config, start: Option<u32>) {
         self.config = config;
         self.trial = None;
+        if start.is_some() {
+            self.course = Course::Steady;
+        }
         self.set(start.map_or(self.limit, f64::from));
     }
 
-    /// A call that began at `began` ended; `full`: all slots were taken then. True if a window ended with it, so that
+    /// A call ended while the circuit was not closed: what was measured since the last window is of no use. True if
+    /// the limit may have moved.
+    pub(crate) fn interrupt(&mut self, now: Instant) -> bool {
+        self.window.restart(now);
+        let before = std::mem::replace(&mut self.outage, Outage::Present);
+        match (before, self.course) {
+            (Outage::Present, _) => return false,
+            // The windows of overload were the beginning of the outage.
+            (Outage::None, Course::Down(limit)) => {
+                self.course = Course::Steady;
+                self.set(limit);
+            }
+            (Outage::None, Course::Steady) => {
+                let limit = self.trial.take().map_or(self.limit, |trial| trial.limit);
+                self.set(limit);
+            }
+            // It goes down as soon as it is up: perhaps it does so under this limit.
+            (Outage::None, Course::Back(_)) | (Outage::Over, _) => self.back_off(1.0, 0.0),
+        }
+        true
+    }
+
+    /// A call that began at `began` ended; `full`: all slots were in use then. True if a window ended with it, so that
     /// the limit may have moved.
     pub(crate) fn record(&mut self, now: Instant, began: Instant, verdict: &Verdict<'_>, full: bool) -> bool {
         // What began before the window ran under another limit.
@@ -208,18 +204,32 @@ impl Limiter {
         if began < start || !(overloaded || verdict.outcome == Outcome::Success) {
             return false;
         }
-        let latency = nanos(now.since(began));
-        self.window.count(latency, overloaded, full);
-        let shortest = nanos(self.config.window).max(saturating(self.latency).saturating_mul(CALLS_IN_A_WINDOW));
-        if self.window.ended < self.config.min_samples || nanos(now.since(start)) < shortest {
+        if self.outage == Outage::Present {
+            self.outage = Outage::Over;
+        }
+        self.window.count(nanos(now.since(began)), overloaded, full);
+        let (elapsed, call) = (nanos(now.since(start)), self.window.mean().unwrap_or(self.latency));
+        let shortest = nanos(self.config.window).max(saturating(call * f64::from(CALLS_IN_A_WINDOW)));
+        if self.window.ended < self.samples() || elapsed < shortest {
             return false;
         }
-        self.decide();
+        self.decide(elapsed as f64);
         self.window.restart(now);
         true
     }
 
-    fn decide(&mut self) {
+    /// Minimum number of calls in the window. On the way back no more than there can be: a window of twenty calls, one
+    /// at a time, would be long.
+    fn samples(&self) -> u32 {
+        match self.course {
+            Course::Steady => self.config.min_samples,
+            Course::Down(_) | Course::Back(_) => {
+                self.config.min_samples.min(self.limit().saturating_mul(CALLS_IN_A_WINDOW - 1))
+            }
+        }
+    }
+
+    fn decide(&mut self, elapsed: f64) {
         self.windows = self.windows.saturating_add(1);
         self.pause = self.pause.saturating_sub(1);
         let used = self.window.full >= self.window.ended.div_ceil(USED);
@@ -227,14 +237,26 @@ impl Limiter {
         if let Some(latency) = self.window.typical() {
             self.latency = latency;
         }
-        if overload >= OVERLOAD {
-            (self.trial, self.streak, self.pause) = (None, 0, PAUSE);
-            return self.set(self.limit * (1.0 - overload).max(*LOWER.start()));
+        if overload >= OVERLOAD && self.window.overloaded >= MIN_OVERLOADED {
+            return self.back_off(overload, self.window.served(elapsed));
         }
         if self.window.succeeded == 0 {
             return;
         }
+        self.outage = Outage::None;
         let latency = self.latency;
+        if let Course::Down(goal) | Course::Back(goal) = self.course {
+            if self.course == Course::Down(goal) && self.limit * RETURN <= goal {
+                // So few calls do not wait for each other, and the callee may have come back another one.
+                self.baseline = Some(latency);
+            }
+            let queue = latency > *self.baseline.get_or_insert(latency) * RETURN_QUEUE;
+            if !queue && self.limit < goal {
+                self.course = Course::Back(goal);
+                return self.set(if used { (self.limit * RETURN).min(goal) } else { self.limit });
+            }
+            self.course = Course::Steady;
+        }
         let baseline = self.baseline.unwrap_or(latency);
         // One comes down at once to what has been seen; a difference that may be chance counts half.
         let baseline =
@@ -248,6 +270,19 @@ impl Limiter {
                 self.age(latency, baseline);
             }
         }
+    }
+
+    /// This share of the calls ended by overload, while so many calls at a time were served.
+    fn back_off(&mut self, overload: f64, served: f64) {
+        let before = match self.course {
+            Course::Steady => self.trial.take().map_or(self.limit, |trial| trial.limit),
+            Course::Down(limit) => limit,
+            // The last step was too far.
+            Course::Back(_) => self.limit / RETURN,
+        };
+        (self.course, self.streak, self.pause) = (Course::Down(before), 0, PAUSE);
+        let lowered = self.limit * (1.0 - overload).max(*LOWER.start());
+        self.set(lowered.max(served.min(self.limit)));
     }
 
     /// Whether the lower limit made calls faster.

@@ -300,6 +300,11 @@ impl CircuitBreaker {
         machine.return_place(permit);
     }
 
+    /// Whether calls pass and count as usual; takes no lock.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.published.0.word.load(Ordering::Acquire) & ADMIT != 0
+    }
+
     /// Whether `permit` is a place among the probes of the present half-open circuit.
     pub(crate) fn is_probing(&self, permit: &Permit) -> bool {
         permit.is_probe() && self.published.0.word.load(Ordering::Acquire) >> FLAG_BITS == permit.generation

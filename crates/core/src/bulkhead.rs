@@ -29,18 +29,13 @@ use crate::word::Word;
 #[must_use = "a slot stays taken until it is given to `release`"]
 pub struct Slot {
     spent: bool,
+    parked: bool,
     began: Instant,
 }
 
 impl Slot {
     const fn new() -> Self {
-        Self { spent: false, began: Instant::FAR_FUTURE }
-    }
-
-    /// The work in the slot begins: what an adaptive bulkhead measures begins here, not when the slot was taken.
-    #[inline]
-    pub const fn begin(&mut self, now: Instant) {
-        self.began = now;
+        Self { spent: false, parked: false, began: Instant::FAR_FUTURE }
     }
 }
 
@@ -88,6 +83,8 @@ struct Hot {
 struct Cold {
     state: Mutex<State>,
     queue_full: AtomicU64,
+    /// Slots whose holders wait for something else.
+    parked: AtomicU64,
 }
 
 /// Lets so many calls run at a time; the next ones wait in the order of arrival, the rest is refused.
@@ -138,7 +135,7 @@ impl Bulkhead {
             name,
             adapts,
             hot: Padded(Hot { word: Word::new(state.word()), admitted: zero() }),
-            cold: Padded(Cold { state: Mutex::new(state), queue_full: zero() }),
+            cold: Padded(Cold { state: Mutex::new(state), queue_full: zero(), parked: zero() }),
             measured: Padded(Mutex::new(measured)),
         }
     }
@@ -193,11 +190,35 @@ impl Bulkhead {
         if std::mem::replace(&mut slot.spent, true) {
             return Vec::new();
         }
+        self.unpark(slot);
         let freed = self.hot.0.word.update(|word| Ok::<_, Infallible>(word - active(word).min(1)));
         if freed.is_ok() {
             return Vec::new();
         }
         self.exclusively(State::release)
+    }
+
+    /// Notes that the work in a slot has to wait for something else until it [begins](Self::begin), such as its turn at a
+    /// rate limiter. Such a slot is not in use: a limit that others impose is no reason for an adaptive bulkhead to grow.
+    #[inline]
+    pub fn park(&self, slot: &mut Slot) {
+        if self.adapts() && !slot.spent && !std::mem::replace(&mut slot.parked, true) {
+            self.cold.0.parked.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Notes that the work in a slot begins: what an adaptive bulkhead measures begins here, not when the slot was taken.
+    #[inline]
+    pub fn begin(&self, now: Instant, slot: &mut Slot) {
+        self.unpark(slot);
+        slot.began = now;
+    }
+
+    #[inline]
+    fn unpark(&self, slot: &mut Slot) {
+        if std::mem::replace(&mut slot.parked, false) {
+            self.cold.0.parked.fetch_sub(1, Ordering::Relaxed);
+        }
     }
 
     /// Whether the number of slots moves by itself, so that [`observe`](Self::observe) has to be told of results.
@@ -207,7 +228,7 @@ impl Bulkhead {
     }
 
     /// Takes note of how the work in a slot ended, and moves the number of slots if it is adaptive and a window of
-    /// measurements ended. To be called before [`release`](Self::release). Work that did not [`begin`](Slot::begin)
+    /// measurements ended. To be called before [`release`](Self::release). Work that did not [`begin`](Self::begin)
     /// is not measured.
     #[inline]
     pub fn observe(&self, now: Instant, slot: &Slot, verdict: &Verdict<'_>) -> Option<Adjusted> {
@@ -218,10 +239,22 @@ impl Bulkhead {
 
     #[cold]
     fn measure(&self, now: Instant, began: Instant, verdict: &Verdict<'_>) -> Option<Adjusted> {
-        let full = self.hot.0.word.unlocked().is_none_or(|word| active(word) >= limit(word));
+        let (word, parked) = (self.hot.0.word.value(), self.cold.0.parked.load(Ordering::Relaxed));
+        let full = active(word).saturating_sub(parked) >= limit(word);
+        self.adjust(|limiter| limiter.record(now, began, verdict, full))
+    }
+
+    /// Takes note that work ended while the circuit of its callee was not closed. An outage says nothing about the
+    /// number of slots, so what was measured in the window under way is forgotten.
+    #[cold]
+    pub fn interrupt(&self, now: Instant) -> Option<Adjusted> {
+        self.adjust(|limiter| limiter.interrupt(now))
+    }
+
+    fn adjust(&self, change: impl FnOnce(&mut Limiter) -> bool) -> Option<Adjusted> {
         let mut measured = self.measured.0.lock();
         let limiter = measured.limiter.as_mut()?;
-        if !limiter.record(now, began, verdict, full) {
+        if !change(limiter) {
             return None;
         }
         let limit = limiter.limit();
@@ -251,7 +284,7 @@ impl Bulkhead {
 
     /// The numbers now.
     pub fn stats(&self) -> Stats {
-        let Cold { state, queue_full } = &self.cold.0;
+        let Cold { state, queue_full, parked: _ } = &self.cold.0;
         let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         let state = state.lock();
         Stats {

@@ -313,6 +313,7 @@ impl Call {
     fn admit<'p>(&mut self, turn: &mut Turn<'p, '_, impl Edge>) -> Step<'p> {
         match self.lanes.first.permits.take(turn.policy, turn.now, self.cost, self.deadline) {
             Ok(()) if self.readies => {
+                self.lanes.first.permits.park(turn.policy);
                 self.phase = Phase::Readying;
                 Step::Ready { number: self.attempts.saturating_add(1), until: self.deadline }
             }

@@ -149,6 +149,7 @@ impl Permits {
             Queue::Tokens => &policy.tokens,
         };
         let Some(limiter) = limiter else { return Ok(()) };
+        self.park(policy);
         let reservation = granted(limiter.poll(now, ticket), turn.edge)?;
         *(if queue == Queue::Requests { &mut self.rate } else { &mut self.tokens }) = Some(reservation);
         Ok(())
@@ -159,11 +160,18 @@ impl Permits {
         Self { breaker, ..Self::default() }
     }
 
+    /// What they were taken for has to wait for something else than a slot.
+    pub(crate) fn park(&mut self, policy: &Policy) {
+        if let (Some(stage), Some(slot)) = (&policy.bulkhead, &mut self.slot) {
+            stage.park(slot);
+        }
+    }
+
     /// What they were taken for begins.
     #[inline]
-    pub(crate) fn begin(&mut self, now: Instant) {
-        if let Some(slot) = &mut self.slot {
-            slot.begin(now);
+    pub(crate) fn begin(&mut self, policy: &Policy, now: Instant) {
+        if let (Some(stage), Some(slot)) = (&policy.bulkhead, &mut self.slot) {
+            stage.begin(now, slot);
         }
     }
 
@@ -206,7 +214,12 @@ impl Permits {
     #[inline]
     pub(crate) fn observe(&self, turn: &mut Turn<'_, '_, impl Edge>, verdict: &Verdict<'_>) {
         let (Some(stage), Some(slot)) = (&turn.policy.bulkhead, &self.slot) else { return };
-        let Some(Adjusted { wake, told }) = stage.observe(turn.now, slot, verdict) else { return };
+        let is_down = || turn.policy.breaker.as_ref().is_some_and(|breaker| !breaker.is_closed());
+        let adjusted = match stage.adapts() && is_down() {
+            true => stage.interrupt(turn.now),
+            false => stage.observe(turn.now, slot, verdict),
+        };
+        let Some(Adjusted { wake, told }) = adjusted else { return };
         self::wake(turn.edge, wake);
         if let Some((from, to)) = told {
             turn.emit(|| Kind::LimitChanged { bulkhead: stage.name().clone(), from, to });

@@ -24,12 +24,6 @@ impl Word {
         self.0.load(Ordering::Acquire) & LARGEST
     }
 
-    /// The value, unless it is left to the mutex's holder.
-    pub(crate) fn unlocked(&self) -> Option<u64> {
-        let word = self.0.load(Ordering::Acquire);
-        (word & LOCKED == 0).then_some(word)
-    }
-
     /// Replaces the value by what `change` makes of it. Does nothing and says `None` if that is left to the mutex's
     /// holder; does nothing and says why if `change` does not want to.
     #[inline]

@@ -127,7 +127,7 @@ fn a_limit_that_moves_and_a_reload_strand_nobody() {
         let [mut first, mut second_slot] = [(); 2].map(|()| bulkhead.try_acquire().unwrap());
         let Admission::Queued(ticket) = bulkhead.acquire(NOW) else { unreachable!() };
         let end = |number: u32| Instant::ZERO + second * number;
-        first.begin(end(1));
+        bulkhead.begin(end(1), &mut first);
         for number in 2..6 {
             assert!(bulkhead.observe(end(number), &first, &Verdict::failure("TimeoutError")).is_none());
         }

@@ -305,7 +305,7 @@ fn slots_of_an_adaptive_bulkhead_are_neither_lost_nor_doubled_by_threads() {
                         },
                         Admission::Refused(_) => continue,
                     };
-                    slot.begin(now());
+                    bulkhead.begin(now(), &mut slot);
                     assert!((2..=8).contains(&bulkhead.stats().max_concurrent));
                     settle(slot);
                 }

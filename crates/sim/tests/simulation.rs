@@ -123,6 +123,39 @@ fn an_adaptive_limit_takes_a_slower_server_for_what_it_is() {
 }
 
 #[test]
+fn an_adaptive_limit_is_back_within_twenty_windows_after_an_outage_however_long_a_call_takes() {
+    // Calls of a second, then of half a minute; outages of 600 calls one after another, and of 20.
+    for (service, fault, hours) in [(1, "unavailable@5m+10m", 1), (30, "unavailable@2h+10m", 4)] {
+        let server = ServerModel { service: Duration::from_secs(service), ..ServerModel::default() };
+        let duration = Duration::from_secs(hours * 3600);
+        let rate = 200.0 / service as f64;
+        let setup = Setup { clients: Some(200), rate, server, duration, patience: duration, ..setup(fault) };
+        let comparison = study("adaptive-outage", &setup);
+        let (_, end) = setup.fault.span(&setup).unwrap();
+        let part = |time: Duration| (time.as_nanos() / sides(&comparison)[0].width.as_nanos()) as usize;
+        // A window lasts as long as five calls.
+        let windows = |number: u32| Duration::from_secs(5 * service) * number;
+        let seen = limits(sides(&comparison)[0], part(end + windows(20)), part(end + windows(40)));
+        let mean = f64::from(seen.iter().sum::<u32>()) / seen.len() as f64;
+        assert!((mean / 20.0 - 1.0).abs() <= 0.2, "{service} s: {seen:?}");
+    }
+}
+
+#[test]
+fn an_outage_that_the_breaker_sees_does_not_move_the_limit() {
+    let server = ServerModel { service: Duration::from_secs(1), ..ServerModel::default() };
+    let setup = Setup {
+        clients: Some(200),
+        rate: 200.0,
+        server,
+        duration: Duration::from_secs(1200),
+        ..setup("unavailable@5m+10m")
+    };
+    let seen = limits(sides(&study("adaptive-outage", &setup))[1], 301, 901);
+    assert!(seen.iter().all(|limit| *limit == seen[0]), "{seen:?}");
+}
+
+#[test]
 fn a_hedge_cuts_the_tail_for_a_few_requests_more() {
     let comparison = study("hedge", &Setup { rate: 30.0, ..setup("slow-tail@0s+5m") });
     let [alone, hedged] = sides(&comparison);

@@ -9,6 +9,7 @@ use super::*;
 use crate::Rng;
 
 const SUCCESS: Verdict<'static> = Verdict::success();
+const BUSY: Verdict<'static> = Verdict::failure("ServerError.503");
 
 fn ms(millis: u64) -> Duration {
     Duration::from_millis(millis)
@@ -28,13 +29,28 @@ struct Server {
     calls: BinaryHeap<Reverse<(u64, u64)>>,
     now: u64,
     waits: Vec<u64>,
+    /// Calls that are worked on, and the most there may be: further ones are answered 503 at once.
+    working: usize,
+    most: usize,
+    /// The time of an answer that costs no work, in nanoseconds.
+    fast: u64,
 }
 
 impl Server {
     fn new(workers: usize, start: u32) -> Self {
         let workers = std::iter::repeat_n(Reverse(0), workers).collect();
         let limiter = Limiter::new(config(), start);
-        Self { limiter, rng: Rng::new(7), workers, calls: BinaryHeap::new(), now: 0, waits: Vec::new() }
+        Self {
+            limiter,
+            rng: Rng::new(7),
+            workers,
+            calls: BinaryHeap::new(),
+            now: 0,
+            waits: Vec::new(),
+            working: 0,
+            most: usize::MAX,
+            fast: 1_000_000,
+        }
     }
 
     /// Serves until so many windows have ended; the limit at the end of each.
@@ -43,6 +59,11 @@ impl Server {
         self.waits.clear();
         while limits.len() < windows {
             while self.calls.len() < self.limiter.limit() as usize {
+                if self.working >= self.most {
+                    self.calls.push(Reverse((self.now + self.fast, self.now)));
+                    continue;
+                }
+                self.working += 1;
                 let Reverse(free) = self.workers.pop().unwrap();
                 let begins = free.max(self.now);
                 let ends = begins + saturating(service(&self.rng) * 1e6).max(1);
@@ -52,11 +73,38 @@ impl Server {
             }
             let Reverse((ends, began)) = self.calls.pop().unwrap();
             self.now = ends;
-            if self.limiter.record(Instant::from_nanos(ends), Instant::from_nanos(began), &SUCCESS, true) {
+            let verdict = if ends - began == self.fast { BUSY } else { SUCCESS };
+            self.working -= usize::from(verdict == SUCCESS);
+            if self.limiter.record(Instant::from_nanos(ends), Instant::from_nanos(began), &verdict, true) {
                 limits.push(self.limiter.limit());
             }
         }
         limits
+    }
+
+    /// Answers 503 at once for so long, to as many as there may be. What was called before ends meanwhile.
+    fn is_out(&mut self, lasts: Duration, breaker: bool) {
+        let end = self.now + nanos(lasts);
+        let mut interrupted = 0;
+        while self.now < end {
+            while self.calls.len() < self.limiter.limit() as usize {
+                self.calls.push(Reverse((self.now + self.fast, self.now)));
+            }
+            let Reverse((ends, began)) = self.calls.pop().unwrap();
+            self.now = ends;
+            let (now, began) = (Instant::from_nanos(ends), Instant::from_nanos(began));
+            let verdict = if now.since(began) == Duration::from_nanos(self.fast) { BUSY } else { SUCCESS };
+            self.working -= usize::from(verdict == SUCCESS);
+            // Given a breaker: it opens at the hundredth failure, and asks once in a while.
+            if breaker && verdict == BUSY && interrupted >= 100 {
+                self.limiter.interrupt(now);
+                self.now += 1_000_000_000;
+            } else {
+                self.limiter.record(now, began, &verdict, true);
+            }
+            interrupted += usize::from(verdict == BUSY);
+        }
+        self.workers = std::iter::repeat_n(Reverse(self.now), self.workers.len()).collect();
     }
 
     /// The 99th percentile of the waits in the server's queue in milliseconds.
@@ -139,6 +187,89 @@ fn overload_lowers_the_limit_and_what_is_the_callers_fault_does_not() {
     assert!(after(Verdict::failure("Busy").retry_after(ms(1))) < 60);
     assert_eq!(after(Verdict::failure("ConnectionError")), 100);
     assert_eq!(after(Verdict::ignored("ClientError.404")), 100);
+}
+
+#[test]
+fn after_an_outage_the_limit_is_back_within_twenty_windows_however_long_a_call_takes() {
+    for (workers, seconds) in [(20, 0.1), (20, 1.0), (20, 30.0), (200, 1.0), (200, 60.0), (10, 600.0)] {
+        for breaker in [false, true] {
+            let best = u32::try_from(workers).unwrap();
+            let mut server = Server::new(workers, best);
+            server.fast = saturating(seconds * 1e7);
+            let service = |rng: &Rng| 1e3 * seconds * (0.7 + 0.6 * rng.unit());
+            server.serve(30, service);
+            let before = server.limiter.limit();
+            // Given: as long as sixty calls take, 503s that are a hundred times as fast.
+            server.is_out(Duration::from_secs_f64(seconds * 60.0), breaker);
+            if breaker {
+                assert_eq!(server.limiter.limit(), before, "{workers} workers, {seconds} s");
+            }
+            let out = server.now;
+            let limits = server.serve(20, service);
+            let time = (server.now - out) as f64 / 1e9;
+            assert!(limits.iter().any(|&limit| limit * 5 >= best * 4), "{workers} workers, {seconds} s: {limits:?}");
+            assert!(is_near(&limits[15..], best), "{workers} workers, {seconds} s: {limits:?}");
+            // A window is five calls long where there are many, and on the way back with few.
+            assert!(time <= 25.0 * 5.0 * seconds, "{time} s for calls of {seconds} s: {limits:?}");
+        }
+    }
+}
+
+#[test]
+fn an_outage_neither_hides_a_limit_that_was_too_high_nor_a_callee_that_comes_back_slower() {
+    for (learns, after) in [(0, 1.0), (30, 2.0), (30, 5.0), (30, 0.3)] {
+        let mut server = Server::new(20, 200);
+        server.fast = 10_000_000;
+        server.serve(learns, |rng| 1e3 * (0.7 + 0.6 * rng.unit()));
+        server.is_out(Duration::from_secs(60), false);
+        let limits = server.serve(25, |rng| 1e3 * after * (0.7 + 0.6 * rng.unit()));
+        assert!(is_near(&limits[20..], 20), "{learns} {after}: {limits:?}");
+    }
+}
+
+#[test]
+fn a_server_that_refuses_what_is_too_much_teaches_its_number() {
+    for (start, most) in [(200, 20), (10, 20), (1000, 7)] {
+        let mut server = Server::new(1000, start);
+        server.most = most;
+        server.serve(20, |_| 100.0);
+        let limits = server.serve(100, |_| 100.0);
+        let best = u32::try_from(most).unwrap();
+        // A step up from time to time is how more room would be found.
+        assert!(limits.iter().all(|&limit| limit * 2 >= best && limit <= best * 2), "{limits:?}");
+        let near = limits.iter().filter(|&&limit| limit.abs_diff(best) * 4 <= best).count();
+        assert!(near >= 80, "{limits:?}");
+    }
+}
+
+#[test]
+fn a_window_of_long_calls_does_not_hold_up_those_after_it() {
+    let mut limiter = Limiter::new(config(), 10);
+    let mut now = Instant::ZERO;
+    for time in [ms(60_000); 20].into_iter().chain([ms(20); 500]) {
+        limiter.record(now + time, now, &SUCCESS, true);
+        now = now + time;
+    }
+    // A window of a second has fifty of these.
+    assert!(limiter.stats().windows > 10, "{:?}", limiter.stats());
+}
+
+#[test]
+fn a_circuit_that_opens_again_and_again_teaches_that_the_limit_is_too_high() {
+    let mut limiter = Limiter::new(config(), 100);
+    let mut limits = Vec::new();
+    for round in 0..5 {
+        let now = Instant::ZERO + ms(10_000 * round);
+        for _ in 0..3 {
+            limiter.record(now + ms(1), now, &BUSY, true);
+        }
+        // Each probe that fails asks again.
+        for probe in 0..3 {
+            limiter.interrupt(now + ms(2_000 * probe));
+        }
+        limits.push(limiter.limit());
+    }
+    assert_eq!(limits, [100, 50, 25, 13, 6]);
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use crate::time::Instant;
 
-/// So many calls of a window are remembered, the latest ones.
+/// Number of calls of a window that are kept, the latest ones.
 const SAMPLES: usize = 256;
 
 #[derive(Debug)]
@@ -13,13 +13,15 @@ pub(super) struct Window {
     pub(super) succeeded: u32,
     pub(super) overloaded: u32,
     pub(super) full: u32,
+    /// What the calls that succeeded took together.
+    time: f64,
     latencies: Box<[u64; SAMPLES]>,
 }
 
 impl Window {
     pub(super) fn new() -> Self {
         let latencies = Box::new([0; SAMPLES]);
-        Self { began: None, ended: 0, succeeded: 0, overloaded: 0, full: 0, latencies }
+        Self { began: None, ended: 0, succeeded: 0, overloaded: 0, full: 0, time: 0.0, latencies }
     }
 
     pub(super) fn count(&mut self, latency: u64, overloaded: bool, full: bool) {
@@ -28,6 +30,7 @@ impl Window {
         if overloaded {
             self.overloaded = self.overloaded.saturating_add(1);
         } else {
+            self.time += latency as f64;
             self.latencies[self.succeeded as usize % SAMPLES] = latency;
             self.succeeded = self.succeeded.saturating_add(1);
         }
@@ -45,8 +48,19 @@ impl Window {
         Some((sum / count as f64).max(1.0))
     }
 
+    /// The plain mean of all that succeeded.
+    pub(super) fn mean(&self) -> Option<f64> {
+        (self.succeeded > 0).then(|| self.time / f64::from(self.succeeded))
+    }
+
+    /// The number of calls that were served at a time, on the average of the window (Little's law).
+    pub(super) fn served(&self, elapsed: f64) -> f64 {
+        // Only calls that began in the window are counted, and those of the last call's length have not ended yet.
+        self.mean().map_or(0.0, |call| self.time / (elapsed - call).max(call))
+    }
+
     pub(super) fn restart(&mut self, now: Instant) {
         self.began = Some(now);
-        (self.ended, self.succeeded, self.overloaded, self.full) = (0, 0, 0, 0);
+        (self.ended, self.succeeded, self.overloaded, self.full, self.time) = (0, 0, 0, 0, 0.0);
     }
 }

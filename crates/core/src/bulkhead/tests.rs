@@ -189,7 +189,7 @@ fn an_adaptive_bulkhead_gives_new_slots_to_those_who_wait_and_tells_of_it() {
     let mut waiting: VecDeque<Ticket> = (0..40).map(|_| queue(&bulkhead)).collect();
     for _ in 0..200 {
         for slot in &mut slots {
-            slot.begin(now);
+            bulkhead.begin(now, slot);
         }
         now = now + SECOND;
         for mut slot in std::mem::take(&mut slots) {
@@ -228,4 +228,32 @@ fn a_reload_keeps_the_limit_that_was_found() {
     let fixed = Config { max_concurrent: 3, adaptive: None, ..config };
     let _ = bulkhead.update(fixed).unwrap();
     assert_eq!((bulkhead.stats().max_concurrent, bulkhead.adapts()), (3, false));
+}
+
+#[test]
+fn a_slot_is_in_use_from_the_beginning_of_its_work_on() {
+    let adaptive = adaptive::Config { min_samples: 5, ..Default::default() };
+    let config = Config { max_concurrent: 2, adaptive: Some(adaptive), ..Default::default() };
+    for (parks, grown) in [(false, true), (true, false)] {
+        let bulkhead = Bulkhead::with_config("rate-limited", config.clone()).unwrap();
+        let mut other = bulkhead.try_acquire().unwrap();
+        if parks {
+            bulkhead.park(&mut other);
+        }
+        for call in 0..100 {
+            let now = START + SECOND * call;
+            let mut slot = bulkhead.try_acquire().unwrap();
+            bulkhead.begin(now, &mut slot);
+            let _ = bulkhead.observe(now + SECOND, &slot, &Verdict::success());
+            let _ = bulkhead.release(&mut slot);
+            // Given: what is given up while it waits does so without a trace.
+            let mut cancelled = std::mem::replace(&mut other, slot);
+            let _ = bulkhead.release(&mut cancelled);
+            other = bulkhead.try_acquire().unwrap();
+            if parks {
+                bulkhead.park(&mut other);
+            }
+        }
+        assert_eq!(bulkhead.stats().max_concurrent > 2, grown);
+    }
 }

@@ -15,7 +15,7 @@ impl Call {
     /// Step 5: an attempt begins.
     pub(super) fn run(&mut self, turn: &mut Turn<'_, '_, impl Edge>, mut permits: Permits) {
         self.attempts = self.attempts.saturating_add(1);
-        permits.begin(turn.now);
+        permits.begin(turn.policy, turn.now);
         let limit = turn.policy.attempt_timeout.map_or(self.deadline, |limit| self.deadline.min(turn.now + limit));
         self.lanes.push(Lane { number: self.attempts, started: turn.now, limit, permits });
         let hedge = turn.policy.hedge.as_ref().filter(|hedge| self.hedged < hedge.config().max_hedges);

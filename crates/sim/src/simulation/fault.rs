@@ -57,6 +57,8 @@ pub struct Weather {
     pub hangs: bool,
     /// No connection is accepted.
     pub refuses: bool,
+    /// Every call is answered 503 at once.
+    pub sheds: bool,
     /// Calls above this share of its capacity are answered 429, with a hint to come back after two seconds.
     pub throttle: Option<f64>,
     /// Share of slow calls, and the factor by which they take longer.
@@ -74,6 +76,7 @@ impl Weather {
         failing: 0.0,
         hangs: false,
         refuses: false,
+        sheds: false,
         throttle: None,
         tail: (0.0, 1.0),
         workers: 1.0,
@@ -86,10 +89,11 @@ const fn steady(name: &'static str, about: &'static str, weather: Weather) -> Ki
 }
 
 const CALM: Weather = Weather::CALM;
-const KINDS: [Kind; 12] = [
+const KINDS: [Kind; 13] = [
     steady("none", "nothing goes wrong", CALM),
     steady("outage", "calls are accepted and never answered", Weather { hangs: true, ..CALM }),
     steady("refused", "connections are refused at once", Weather { refuses: true, ..CALM }),
+    steady("unavailable", "every call is answered 503 at once", Weather { sheds: true, ..CALM }),
     steady("brown-out", "three times as slow, and three in ten fail", Weather { slowness: 3.0, failing: 0.3, ..CALM }),
     Kind {
         name: "flapping",

@@ -16,11 +16,12 @@ pub struct Preset {
 }
 
 /// The names of all, each with what it shows.
-pub const PRESETS: [(&str, &str); 5] = [
+pub const PRESETS: [(&str, &str); 6] = [
     ("retry-budget", "retries that nothing limits, and the same under a budget"),
     ("breaker", "time-outs and retries alone, and with a circuit breaker"),
     ("rate-queue", "a rate limiter that refuses, and one where callers wait in a queue"),
     ("adaptive", "a bulkhead of a hundred slots, and one that finds its number"),
+    ("adaptive-outage", "a bulkhead that finds its number, and the same behind a circuit breaker"),
     ("hedge", "one attempt after another, and a second one beside a slow one"),
 ];
 
@@ -38,6 +39,11 @@ pub fn preset(name: &str) -> Option<Preset> {
         }
         "rate-queue" => [("refuses", limited(Duration::ZERO)), ("queue", limited(Duration::from_secs(10)))],
         "adaptive" => [("100 slots", slots(None)), ("adaptive", slots(Some(adaptive::Config::default())))],
+        "adaptive-outage" => {
+            let alone = slots(Some(adaptive::Config::default()));
+            let behind = policy::Config { breaker: Some(breaker()), ..alone.clone() };
+            [("adaptive", alone), ("behind a breaker", behind)]
+        }
         "hedge" => {
             let hedge = hedge::Config { delay: hedge::Delay::percentile(0.95), ..hedge::Config::default() };
             [

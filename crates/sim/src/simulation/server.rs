@@ -95,6 +95,9 @@ impl Server {
         if weather.refuses {
             return Taken::Answered(Answer::Unreachable);
         }
+        if weather.sheds {
+            return Taken::Answered(Answer::Busy);
+        }
         if weather.hangs {
             return Taken::Lost;
         }

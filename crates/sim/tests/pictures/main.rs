@@ -25,6 +25,7 @@ const PICTURES: &[(&str, Draw)] = &[
     ("simulator/breaker.svg", studies::breaker),
     ("simulator/fairness.svg", studies::fairness),
     ("simulator/adaptive.svg", studies::adaptive),
+    ("simulator/adaptive-outage.svg", studies::adaptive_outage),
     ("simulator/hedge.svg", studies::hedge),
 ];
 

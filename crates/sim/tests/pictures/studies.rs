@@ -1,6 +1,8 @@
 //! The studies of the simulator's page: its commands, drawn.
 
-use stormproof_sim::simulation::{Setup, compare, preset, svg};
+use std::time::Duration;
+
+use stormproof_sim::simulation::{ServerModel, Setup, compare, preset, svg};
 
 fn study(name: &str, fault: &str, setup: &Setup) -> String {
     let [(one, first), (other, second)] = preset(name).unwrap().sides;
@@ -22,6 +24,13 @@ pub(crate) fn fairness() -> String {
 
 pub(crate) fn adaptive() -> String {
     study("adaptive", "fewer-workers", &Setup { rate: 2000.0, clients: Some(200), ..Setup::default() })
+}
+
+pub(crate) fn adaptive_outage() -> String {
+    let server = ServerModel { service: Duration::from_secs(1), ..ServerModel::default() };
+    let duration = Duration::from_secs(20 * 60);
+    let setup = Setup { rate: 200.0, clients: Some(200), server, duration, ..Setup::default() };
+    study("adaptive-outage", "unavailable@5m+10m", &setup)
 }
 
 pub(crate) fn hedge() -> String {

@@ -5,10 +5,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
+use stormproof::breaker::Window;
+use stormproof::config::Config;
 use stormproof::{Bulkhead, Clock, Policy, Stage, adaptive, bulkhead};
 use stormproof_sim::{Reply, Scenario};
 
-use crate::given::{S, ms, policy, run, s, slots};
+use crate::given::{S, ms, policy, run, s, slots, trips};
 
 const WINDOW: Duration = ms(200);
 
@@ -36,6 +38,44 @@ fn case_49_one_lucky_answer_does_not_collapse_the_limit() {
     let trace = run(&one_at_a_time(S));
     assert!(trace.stat(Stage::Bulkhead, "windows", "") > 15.0);
     assert!(trace.stat(Stage::Bulkhead, "max_concurrent", "") >= 8.0);
+}
+
+#[test]
+fn waiting_for_requests_or_tokens_is_no_use_of_a_slot() {
+    let limit = stormproof::rate::Config { rate: 20, burst: Some(1), max_wait: s(3600), ..Default::default() };
+    let limits: [fn(&mut Config, stormproof::rate::Config); 2] =
+        [|p, limit| p.rate = Some(limit), |p, limit| p.tokens = Some(limit)];
+    for set in limits {
+        // Given: 20 calls a second, each of 50 ms: one at a time at the callee, and a growing queue before the limit.
+        let config = policy(|p| {
+            set(p, limit.clone());
+            p.bulkhead = Some(bulkhead::Config { max_queue: 1000, queue_timeout: s(3600), ..adapts(10) });
+        });
+        let scenario = (0..600).fold(Scenario::new(config), |all, n| all.at(ms(40 * n), S.after(ms(50))));
+        let trace = run(&scenario);
+        assert!(trace.stat(Stage::Bulkhead, "windows", "") > 15.0);
+        assert_eq!(trace.stat(Stage::Bulkhead, "max_concurrent", ""), 10.0);
+    }
+}
+
+#[test]
+fn an_outage_that_the_breaker_sees_teaches_the_limit_nothing() {
+    const BUSY: Reply = Reply::fail("ServerError.503");
+    let breaker = stormproof::breaker::Config {
+        open_duration: s(2),
+        ..trips(stormproof::Trip::ratio(0.5, 100, Window::Time(s(2))))
+    };
+    let config = |breaker| policy(|p| (p.breaker, p.bulkhead) = (breaker, Some(adapts(20))));
+    let with_outage = |breaker| {
+        let calls = Scenario::new(config(breaker));
+        // Given: two calls at a time, and for a quarter of a minute nothing but 503s.
+        let at = |n: u64| if (5_000..20_000).contains(&(10 * n)) { BUSY } else { S.after(ms(20)) };
+        (0..3_000).fold(calls, |all, n| all.at(ms(10 * n), at(n)))
+    };
+    let limit = |scenario: &Scenario| run(scenario).stat(Stage::Bulkhead, "max_concurrent", "");
+    assert_eq!(limit(&with_outage(Some(breaker))), 20.0);
+    // Without one it goes down, and comes back as far as it is used.
+    assert!(limit(&with_outage(None)) >= 2.0);
 }
 
 const WORKERS: u32 = 10;
