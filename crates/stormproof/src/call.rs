@@ -148,6 +148,8 @@ pub(crate) enum Asked<T, E> {
 pub(crate) struct Options {
     pub(crate) deadline: Option<Duration>,
     pub(crate) tokens: Option<u32>,
+    /// Whether nothing is called: the call only takes what a call takes.
+    pub(crate) admission: bool,
 }
 
 impl Options {
@@ -164,6 +166,9 @@ impl Options {
         }
         if hold {
             call.keep();
+        }
+        if self.admission {
+            call.unmeasured();
         }
         call
     }
@@ -302,6 +307,13 @@ impl<'p, Op, T, E, C, N, G> Calling<'p, Op, T, E, C, N, G> {
     /// holds.
     pub fn deadline(mut self, limit: Duration) -> Self {
         self.said.options.deadline = Some(limit);
+        self
+    }
+
+    /// Calls nothing: what is measured of it is the work that follows, by who holds it.
+    pub(crate) fn admission(mut self, tokens: u32) -> Self {
+        self.said.options.tokens = Some(tokens);
+        self.said.options.admission = true;
         self
     }
 

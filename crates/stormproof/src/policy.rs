@@ -165,7 +165,7 @@ impl Policy {
     /// [`admit`](Self::admit), reserving so many tokens instead of one.
     pub async fn admit_cost(&self, tokens: u32) -> Result<Held, Error<std::convert::Infallible>> {
         let nothing = |_: Cx<'_>| std::future::ready(Ok(()));
-        self.call(nothing).cost(tokens).hold().await.map(|((), held)| held)
+        self.call(nothing).admission(tokens).hold().await.map(|((), held)| held)
     }
 
     /// The same policy for calls that must not be repeated: it shares all stages and listeners, and

@@ -236,6 +236,11 @@ impl<P: Borrow<Policy>, Fut: Future> Run<P, Fut> {
                 }
                 Step::BackOff { until } => {
                     op.give_back();
+                    // A wait of no length lets others run, too.
+                    if until <= now {
+                        cx.waker().wake_by_ref();
+                        return Poll::Pending;
+                    }
                     until
                 }
                 Step::Done(end) => {

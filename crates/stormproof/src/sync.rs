@@ -52,7 +52,7 @@ impl Policy {
 
     /// [`admit_cost`](Self::admit_cost) for a thread that may block.
     pub fn admit_cost_sync(&self, tokens: u32) -> Result<Held, Error<Infallible>> {
-        self.call_sync(|_| Ok(())).cost(tokens).hold().run().map(|((), held)| held)
+        self.call_sync(|_| Ok(())).admission(tokens).hold().run().map(|((), held)| held)
     }
 }
 

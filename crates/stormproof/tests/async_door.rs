@@ -407,3 +407,16 @@ async fn an_operation_that_panics_when_it_is_dropped_gives_everything_back() {
     assert!(std::panic::catch_unwind(AssertUnwindSafe(|| drop(call))).is_err());
     assert_eq!(bulkhead.stats().active, 0);
 }
+
+#[tokio::test]
+async fn a_wait_of_no_length_lets_other_tasks_run() {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    let other_ran = Arc::new(AtomicBool::new(false));
+    let policy = Policy::builder("p").retry(Retry::constant(Duration::ZERO).max_retries(2_000_000)).build().unwrap();
+    let ran = other_ran.clone();
+    tokio::spawn(async move { ran.store(true, Ordering::Relaxed) });
+    let call = policy.call(|_| std::future::ready(if other_ran.load(Ordering::Relaxed) { Ok(()) } else { Err("no") }));
+    assert_eq!(call.await, Ok(()), "another task ran between two attempts");
+}

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use stormproof::{Cx, Policy, Verdict, breaker, bulkhead, hedge, rate};
+use stormproof::{Clock, Cx, Policy, Verdict, breaker, bulkhead, hedge, rate};
 
 fn policy() -> Policy {
     let bulkhead = bulkhead::Config { max_concurrent: 1, max_queue: 0, ..Default::default() };
@@ -95,4 +95,22 @@ async fn an_error_gives_its_slot_back_though_the_call_was_to_hold() {
     let mut call = Box::pin(policy.call(|_| async { Err::<(), _>("down") }).hold().into_future());
     assert!(call.as_mut().await.is_err());
     assert_eq!(active(&policy), 0.0, "while the future is still there");
+}
+
+#[tokio::test(start_paused = true)]
+async fn work_that_is_held_without_an_answer_is_not_measured_as_no_time() {
+    let clock = Clock::tokio();
+    let policy = Policy::builder("tests").hedge(hedge::Delay::percentile(0.95)).clock(&clock).build().unwrap();
+    for _ in 0..20 {
+        let admitted = policy.admit().await.unwrap();
+        let (_, held) = policy.call(|_| async { Ok::<_, &str>(()) }).hold().await.unwrap();
+        let (_, blocking) = policy.call_sync(|_| Ok::<_, &str>(())).hold().run().unwrap();
+        let blocking_admitted = policy.admit_sync().unwrap();
+        tokio::time::sleep(Duration::from_secs(5)).await;
+        for held in [admitted, held, blocking, blocking_admitted] {
+            held.settle(&Verdict::success());
+        }
+    }
+    let latency = policy.stages().latency.clone().unwrap();
+    assert_eq!((latency.count(), latency.quantile(clock.now(), 0.95)), (0, None));
 }

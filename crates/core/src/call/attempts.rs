@@ -1,5 +1,7 @@
 //! Attempts side by side: how they begin, their hedges, and what ends them.
 
+use std::time::Duration;
+
 use crate::breaker::{CircuitBreaker, Scope};
 use crate::call::lanes::Lane;
 use crate::call::{Call, End, Phase, Step, TIMED_OUT};
@@ -10,6 +12,9 @@ use crate::permits::{Edge, Permits, Turn, admit};
 use crate::retry::Stop;
 use crate::time::Instant;
 use crate::timeout::Limit;
+
+/// An answer to be held that is there sooner than this was not waited for: what latencies are measured in is coarser.
+const AT_ONCE: Duration = Duration::from_micros(1);
 
 impl Call {
     /// Step 5: an attempt begins.
@@ -77,7 +82,9 @@ impl Call {
         }
         turn.policy.calls.count(outcome);
         let stop = (outcome != Outcome::Success).then(|| self.not_retryable(turn));
-        if stop.is_none() {
+        // An answer that took no time is no answer yet: what it protects is work that follows.
+        let at_once = verdict.is_none() && turn.now.since(self.lanes.first.started) < AT_ONCE;
+        if stop.is_none() && !at_once {
             self.measure(turn);
         }
         self.claim_permit();

@@ -143,7 +143,8 @@ where
         let PolicyLayer { policy, once, describe, classifier, note, fallback, .. } = &self.layer;
         let copier = describe.copier(&request);
         let policy = if copier.is_some() { policy } else { once };
-        let options = Options { deadline: describe.deadline(&request), tokens: Some(describe.cost(&request)) };
+        let (deadline, tokens) = (describe.deadline(&request), Some(describe.cost(&request)));
+        let options = Options { deadline, tokens, ..Options::default() };
         let said = Said { classifier: classifier.clone(), note: note.clone(), options };
         let after = After::falling_back_to(fallback.clone().into());
         ResponseFuture::new(policy.clone(), said, after, self.inner.clone(), (request, copier))
