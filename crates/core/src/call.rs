@@ -138,6 +138,8 @@ pub struct Call {
     keeps: bool,
     /// Whether an attempt waits until what it calls is ready.
     readies: bool,
+    /// Whether it may wait for slot, requests and tokens.
+    waits: bool,
     /// Whether attempts are measured.
     measures: bool,
     /// The limit that ended the last attempt, if it ran out of time.
@@ -192,6 +194,7 @@ impl Call {
             scope: Scope::Attempt,
             keeps: false,
             readies: false,
+            waits: true,
             measures: true,
             timed_out: None,
             cost: 1,
@@ -232,6 +235,11 @@ impl Call {
     /// waits, so it is not preceded by that step: its driver makes it ready within the attempt.
     pub fn readies(&mut self) {
         self.readies = true;
+    }
+
+    /// Waits for nothing: what is not there at once is refused.
+    pub fn at_once(&mut self) {
+        self.waits = false;
     }
 
     /// Measures no latency: nothing is called, the call is there for what it takes.
@@ -311,7 +319,8 @@ impl Call {
 
     /// Steps 2 and 3: takes what is still missing of slot, requests and tokens.
     fn admit<'p>(&mut self, turn: &mut Turn<'p, '_, impl Edge>) -> Step<'p> {
-        match self.lanes.first.permits.take(turn.policy, turn.now, self.cost, self.deadline) {
+        let until = if self.waits { self.deadline } else { turn.now };
+        match self.lanes.first.permits.take(turn.policy, turn.now, self.cost, until) {
             Ok(()) if self.readies => {
                 self.lanes.first.permits.park(turn.policy);
                 self.phase = Phase::Readying;

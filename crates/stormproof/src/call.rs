@@ -150,6 +150,8 @@ pub(crate) struct Options {
     pub(crate) tokens: Option<u32>,
     /// Whether nothing is called: the call only takes what a call takes.
     pub(crate) admission: bool,
+    /// Whether the call waits for nothing.
+    pub(crate) at_once: bool,
 }
 
 impl Options {
@@ -169,6 +171,9 @@ impl Options {
         }
         if self.admission {
             call.unmeasured();
+        }
+        if self.at_once {
+            call.at_once();
         }
         call
     }
@@ -320,6 +325,12 @@ impl<'p, Op, T, E, C, N, G> Calling<'p, Op, T, E, C, N, G> {
     /// Number of tokens to reserve for each attempt; default: 1. [`Verdict::used`] corrects it afterwards.
     pub fn cost(mut self, tokens: u32) -> Self {
         self.said.options.tokens = Some(tokens);
+        self
+    }
+
+    /// Waits for no slot, requests or tokens.
+    pub(crate) fn at_once(mut self) -> Self {
+        self.said.options.at_once = true;
         self
     }
 

@@ -114,3 +114,21 @@ async fn work_that_is_held_without_an_answer_is_not_measured_as_no_time() {
     let latency = policy.stages().latency.clone().unwrap();
     assert_eq!((latency.count(), latency.quantile(clock.now(), 0.95)), (0, None));
 }
+
+#[test]
+fn what_is_not_there_at_once_is_refused_and_nothing_is_kept() {
+    use stormproof::{Clock, RateLimiter, Reason, Retry, rate};
+    let clock = Clock::manual();
+    let config = rate::Config { rate: 1, burst: Some(2), ..Default::default() };
+    let tokens = RateLimiter::with_clock("tokens", config, &clock).unwrap();
+    let slots = bulkhead::Config { max_concurrent: 2, ..Default::default() };
+    let retry = Retry::default();
+    let policy = Policy::builder("p").clock(&clock).bulkhead(slots).tokens(&tokens).retry(retry).build().unwrap();
+    let held = policy.try_admit_cost(2).unwrap();
+    let refused = policy.try_admit_cost(1).unwrap_err();
+    assert_eq!(refused.refused().map(|refused| refused.reason), Some(Reason::WaitTooLong));
+    assert_eq!((active(&policy), tokens.stats().waiting), (1.0, 0), "the slot of the refused one is free");
+    drop(held);
+    clock.advance(std::time::Duration::from_secs(1));
+    assert!(policy.try_admit().is_ok());
+}
