@@ -80,9 +80,19 @@ fn parse(text: &str) -> Result<config::Config, Vec<Mistake>> {
     Reader::new().policies("policy").read(text, validate).map(|document| document.policy)
 }
 
-/// The mistakes of a file that may have been meant as something else, with all that there is.
+/// The mistakes of a file; with all that there is, if it may have been meant as something else: nothing in it is a setting
+/// of a policy, or like one.
 fn neither(path: &Path, mistakes: &[Mistake]) -> Unloaded {
-    let Unloaded::Invalid(mistakes) = crate::invalid(path, mistakes) else { return crate::invalid(path, mistakes) };
+    let strange = |mistake: &Mistake| {
+        let unknown = mistake.message.starts_with("is unknown") && !mistake.message.contains("Did you mean");
+        mistake.path.is_empty() || unknown && !mistake.path.contains('.')
+    };
+    let told = crate::invalid(path, mistakes);
+    let all_strange = mistakes.iter().all(strange);
+    let Unloaded::Invalid(mistakes) = told else { return told };
+    if !all_strange {
+        return Unloaded::Invalid(mistakes);
+    }
     let kinds = "one policy stands in [policy] or by itself, policies of the library stand in [policies.NAME], upstreams \
                  of the gateway in [upstreams.NAME]";
     Unloaded::Invalid(format!("{mistakes}\n{}: {kinds}", path.display()))

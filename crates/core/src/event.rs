@@ -26,7 +26,7 @@ use crate::{degrade, health, journal, loop_guard};
 pub struct Event {
     /// When.
     pub at: Instant,
-    /// The policy it happened in; for a stage used alone, that stage.
+    /// The policy it happened in; for a stage used alone, that stage. Empty for what happened to a whole registry.
     pub policy: Name,
     /// What.
     pub kind: Kind,

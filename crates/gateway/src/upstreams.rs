@@ -95,6 +95,6 @@ impl Reload {
 
     fn tell(&self, kind: Kind) {
         let clock = self.registry.clock();
-        self.feed.tell(&Event::new(clock.now(), "gateway".into(), kind), clock);
+        self.feed.tell(&Event::new(clock.now(), "".into(), kind), clock);
     }
 }

@@ -7,14 +7,15 @@
 
 mod names;
 pub(crate) mod tree;
+mod tried;
 mod wording;
 
 use std::fmt;
 
 use serde::de::DeserializeOwned;
-use stormproof_compat::aliases::BACKOFF;
+use stormproof_compat::aliases::{BACKOFF, SETTINGS};
 use stormproof_core::{Invalid, text};
-use toml::de::{DeTable, Deserializer};
+use toml::de::DeTable;
 
 use self::names::Names;
 use self::tree::{Culprit, What, locate, take_out, within};
@@ -70,7 +71,7 @@ impl std::error::Error for Mistake {}
 ///
 /// # Errors
 /// All mistakes in the order of the text, at most [`MOST`].
-pub fn read<T: DeserializeOwned>(text: &str, validate: impl FnOnce(&T) -> Vec<Invalid>) -> Result<T, Vec<Mistake>> {
+pub fn read<T: DeserializeOwned>(text: &str, validate: impl Fn(&T) -> Vec<Invalid>) -> Result<T, Vec<Mistake>> {
     Reader::new().read(text, validate)
 }
 
@@ -135,7 +136,7 @@ impl<'a> Reader<'a> {
     pub fn read<T: DeserializeOwned>(
         &self,
         text: &str,
-        validate: impl FnOnce(&T) -> Vec<Invalid>,
+        validate: impl Fn(&T) -> Vec<Invalid>,
     ) -> Result<T, Vec<Mistake>> {
         let places = Places { text, environment: self.environment };
         if text.len() > LONGEST {
@@ -153,12 +154,17 @@ impl<'a> Reader<'a> {
         let mut tree = tree.into_inner();
         let (names, mut found) = self.prepare(&mut tree, &places);
         let whole = tree.clone();
-        let (value, dropped) = deserialize(tree, span, &places, &names, &mut found);
+        let read = deserialize::<T>(tree, span, &places, &names, &mut found);
+        for (at, path) in &read.unread {
+            read.say_what_is_allowed(&mut found[*at].1.message, path, &validate);
+        }
         if self.policies.is_some() {
             for (_, mistake) in &mut found {
                 name_all(&mut mistake.message);
             }
         }
+        found.iter_mut().for_each(|(_, mistake)| suggest(mistake));
+        let Read { value, dropped, .. } = read;
         if let Some(value) = &value {
             let about_what_was_read = |mistake: &Invalid| !dropped.iter().any(|path| depends_on(mistake, path));
             found.extend(validate(value).into_iter().filter(about_what_was_read).map(|mistake| {
@@ -203,34 +209,73 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// The value, if any, and the paths of what had to be taken out for it.
-fn deserialize<T: DeserializeOwned>(
-    mut tree: DeTable<'_>,
+/// What came of reading a tree.
+struct Read<'t, T> {
+    value: Option<T>,
+    /// The tree that it was read from, and its span.
+    tree: DeTable<'t>,
+    span: std::ops::Range<usize>,
+    /// The paths of what had to be taken out, or was missing.
+    dropped: Vec<String>,
+    /// The mistakes by their numbers, and the names that lead to the values that could not be read.
+    unread: Vec<(usize, Vec<String>)>,
+}
+
+impl<T: DeserializeOwned> Read<'_, T> {
+    /// What the judge allows says more than what the parser of a number wants, but for a number that is too large for any.
+    fn say_what_is_allowed(&self, message: &mut String, path: &[String], validate: &impl Fn(&T) -> Vec<Invalid>) {
+        const ALLOWED: &str = "allowed is ";
+        if self.value.is_some()
+            && let Some(from) = message.find(ALLOWED).map(|at| at + ALLOWED.len())
+            && let Some(allowed) = tried::allowed(&self.tree, path, &message[from..], validate)
+        {
+            let is_large =
+                message.strip_prefix("is ").is_some_and(|value| value.starts_with(|c: char| c.is_ascii_digit()));
+            if !(is_large && allowed.ends_with("or more")) {
+                message.replace_range(from.., allowed);
+            }
+        }
+    }
+}
+
+/// Reads a tree, without what cannot be read and with something in place of what is missing.
+fn deserialize<'t, T: DeserializeOwned>(
+    tree: DeTable<'t>,
     span: std::ops::Range<usize>,
     places: &Places<'_>,
     names: &Names,
     found: &mut Vec<(usize, Mistake)>,
-) -> (Option<T>, Vec<String>) {
-    let mut dropped = Vec::new();
-    loop {
-        let error = match T::deserialize(Deserializer::from(toml::Spanned::new(span.clone(), tree.clone()))) {
-            Ok(value) => return (Some(value), dropped),
+) -> Read<'t, T> {
+    let mut read = Read { value: None, tree, span, dropped: Vec::new(), unread: Vec::new() };
+    while found.len() < MOST {
+        let error = match tried::read(&read.tree, &read.span) {
+            Ok(value) => {
+                read.value = Some(value);
+                break;
+            }
             Err(error) => error,
         };
-        let culprit = error.span().and_then(|span| take_out(&mut tree, &span));
+        let before = read.tree.clone();
+        let culprit = error.span().and_then(|span| take_out(&mut read.tree, &span));
         let Some(Culprit { path, at, what, emptied }) = culprit else {
             found.push(places.mistake(0, String::new(), told(error.message(), Found::Several("a table"))));
-            return (None, dropped);
+            break;
         };
         // A table that holds nothing since its contents were taken out is no mistake of its own.
         if !(emptied && error.span().is_some_and(|span| found.iter().any(|(at, _)| span.contains(at)))) {
+            read.unread.push((found.len(), path.iter().map(|key| key.get_ref().to_string()).collect()));
             found.push(places.mistake(at, names.path(&path), told(error.message(), places.found(what))));
         }
-        dropped.push(path.iter().map(|key| key.get_ref().as_ref()).collect::<Vec<_>>().join("."));
-        if found.len() >= MOST {
-            return (None, dropped);
+        let mut dropped = path.iter().map(|key| key.get_ref().as_ref()).collect::<Vec<_>>().join(".");
+        if let Some(name) = tried::missing(error.message())
+            && let Some(filled) = error.span().and_then(|table| tried::filled::<T>(&before, &table, name))
+        {
+            read.tree = filled;
+            dropped = within(&dropped, name);
         }
+        read.dropped.push(dropped);
     }
+    read
 }
 
 fn said(value: &str, allowed: &str) -> String {
@@ -246,6 +291,22 @@ fn name_all(message: &mut String) {
     }
     if message.contains("allowed is one of `max_retries`, ") {
         BACKOFF.iter().for_each(|name| message.push_str(&format!(", `{name}`")));
+    }
+}
+
+/// Adds the allowed word that is most like the one that was written, if one is.
+fn suggest(mistake: &mut Mistake) {
+    let Some((is, allowed)) = mistake.message.split_once(", allowed is ") else { return };
+    let word = match is.strip_prefix("is ") {
+        Some("unknown") => mistake.path.rsplit('.').next().unwrap_or_default(),
+        Some(value) => value.trim_matches(['"', '\'']),
+        None => return,
+    };
+    let ours: Vec<_> = allowed.split('`').skip(1).step_by(2).collect();
+    let others = SETTINGS.iter().filter(|setting| setting.names.first().is_some_and(|name| ours.contains(name)));
+    let others = others.flat_map(|setting| setting.names.iter().copied());
+    if let Some(meant) = wording::most_like(word, ours.iter().copied().chain(others)) {
+        mistake.message = format!("{}. Did you mean `{meant}`?", mistake.message);
     }
 }
 

@@ -475,7 +475,7 @@ impl Registry {
 
     /// Tells an event of the registry itself.
     pub(crate) fn tell(&self, kind: Kind) {
-        self.0.listeners.tell(&Event::new(self.now(), "registry".into(), kind));
+        self.0.listeners.tell(&Event::new(self.now(), "".into(), kind));
     }
 
     /// Tells that a name is unknown; where nobody listens, in the log at least.

@@ -47,8 +47,12 @@ fn check_explains_a_policy_that_stands_by_itself_as_simulate_tries_it() {
         assert_eq!((code, err.as_str()), (0, ""), "{out}");
         assert!(out.contains(": ok (1 policy)\n\npolicy\n  a call: 5s at most"), "{out}");
     }
+    std::fs::write(&file, "deadlin = 5\n").unwrap();
+    let (code, out, _) = said(&run(&["check", file.to_str().unwrap()]));
+    assert!(code == 1 && out.lines().count() == 1 && out.ends_with("Did you mean `deadline`?\n"), "{out}");
     std::fs::write(&file, "deadline = 'soon'\n").unwrap();
     let (code, out, _) = said(&run(&["check", file.to_str().unwrap()]));
+    assert_eq!(out.lines().count(), 1, "{out}");
     assert!(code == 1 && out.contains("policy.toml:1:12: deadline: is 'soon', allowed is a duration"), "{out}");
 }
 

@@ -1,5 +1,6 @@
 //! How retries are written in a configuration file.
 
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use super::Config;
@@ -10,7 +11,8 @@ use crate::backoff::Backoff;
 #[serde(deny_unknown_fields, default, rename = "retry")]
 pub(super) struct Document {
     max_retries: Option<u32>,
-    max_attempts: Option<u32>,
+    /// Counts the first call.
+    max_attempts: Option<NonZeroU32>,
     backoff: Backoff,
     retry_on: Vec<String>,
     never_on: Vec<String>,
@@ -25,8 +27,7 @@ impl TryFrom<Document> for Config {
     fn try_from(read: Document) -> Result<Self, Self::Error> {
         let max_retries = match (read.max_retries, read.max_attempts) {
             (Some(_), Some(_)) => return Err("`max_retries` and `max_attempts` say the same thing: set one of them"),
-            (None, Some(0)) => return Err("max_attempts is 0, allowed is 1 or more (it counts the first call)"),
-            (None, Some(attempts)) => attempts - 1,
+            (None, Some(attempts)) => attempts.get() - 1,
             (Some(retries), None) => retries,
             (None, None) => Self::DEFAULT_RETRIES,
         };

@@ -19,6 +19,9 @@ pub(crate) const NOWHERE: Range<usize> = usize::MAX..usize::MAX;
 /// span finds one of them. Offsets are below this: a text is no longer than [`LONGEST`](super::LONGEST).
 const OFFSETS: usize = 1 << 24;
 
+/// The span of what is only tried.
+pub(crate) const MADE: Range<usize> = 200 * OFFSETS..200 * OFFSETS + 1;
+
 /// The span of the name of a table that is made on the way to a value, at this depth.
 fn shadow(span: &Range<usize>, depth: usize) -> Range<usize> {
     let start = (depth % 100 + 1) * OFFSETS + span.start % OFFSETS;
@@ -112,6 +115,24 @@ pub(crate) fn put<'t>(
     table.remove(name.as_str());
     table.insert(Spanned::new(span.clone(), Cow::Owned(name)), Spanned::new(span.clone(), placed(value, span)));
     Ok(())
+}
+
+/// Puts a value into the table with this span, under a name; returns whether there is such a table.
+pub(crate) fn add<'t>(table: &mut DeTable<'t>, span: &Range<usize>, name: &str, value: &DeValue<'t>) -> bool {
+    table.iter_mut().any(|(_, inner)| add_to(inner, span, name, value))
+}
+
+fn add_to<'t>(inner: &mut Value<'t>, span: &Range<usize>, name: &str, value: &DeValue<'t>) -> bool {
+    let own = inner.span();
+    match inner.get_mut() {
+        DeValue::Table(table) if own == *span => {
+            table.insert(Spanned::new(MADE, Cow::Owned(name.to_owned())), Spanned::new(MADE, value.clone()));
+            true
+        }
+        DeValue::Table(table) => add(table, span, name, value),
+        DeValue::Array(items) => items.iter_mut().any(|item| add_to(item, span, name, value)),
+        _ => false,
+    }
 }
 
 /// The value with the span on all that is in it; names of settings get none, so that a span finds the values.

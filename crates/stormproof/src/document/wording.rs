@@ -5,7 +5,8 @@
 
 /// How what parsers say they want, or say instead, begins, and what that is to whoever writes a file. The first that fits
 /// is meant.
-const ALLOWED: [(&str, &str); 22] = [
+const ALLOWED: [(&str, &str); 23] = [
+    ("a nonzero u32", "1 or more"),
     ("u8", "a whole number from 0 to 255"),
     ("u16", "a whole number from 0 to 65535"),
     ("u32", "a whole number from 0 to 4294967295"),
@@ -65,6 +66,10 @@ pub(super) fn told(message: &str, found: Found<'_>) -> String {
         Some((_, wanted)) => (wanted, true),
         None => (message, false),
     };
+    if let (Found::Written(word), true) = (found, wanted.ends_with(" variant")) {
+        let word = word.trim_matches(['"', '\'']);
+        return format!("{value}, allowed is a table such as {{ {word} = … }}");
+    }
     if let Some((_, allowed)) = ALLOWED.iter().find(|(words, _)| wanted.starts_with(words)) {
         return format!("{value}, allowed is {allowed}");
     }
@@ -76,6 +81,38 @@ pub(super) fn told(message: &str, found: Found<'_>) -> String {
         Found::Several(_) | Found::Name => message.to_owned(),
         Found::Written(_) => format!("{value}: {message}"),
     }
+}
+
+/// The one of `words` that `word` may have been meant as.
+pub(super) fn most_like<'w>(word: &str, words: impl Iterator<Item = &'w str>) -> Option<&'w str> {
+    if word.len() > LONGEST {
+        return None;
+    }
+    let most = (word.chars().count() / 3).clamp(1, 3);
+    words
+        .map(|known| (slips(word, known), known))
+        .filter(|(slips, _)| (1..=most).contains(slips))
+        .min()
+        .map(|(_, known)| known)
+}
+
+/// Number of letters that are missing, too many, other ones, or exchanged with the next.
+fn slips(one: &str, other: &str) -> usize {
+    let (one, other): (Vec<char>, Vec<char>) = (one.to_lowercase().chars().collect(), other.chars().collect());
+    let mut rows = vec![(0..=other.len()).collect::<Vec<_>>()];
+    for (at, letter) in one.iter().enumerate() {
+        let mut row = vec![at + 1];
+        for (to, known) in other.iter().enumerate() {
+            let exchanged = at > 0 && to > 0 && one[at - 1] == *known && other[to - 1] == *letter;
+            let mut least = (rows[at][to] + usize::from(letter != known)).min(rows[at][to + 1] + 1).min(row[to] + 1);
+            if exchanged {
+                least = least.min(rows[at - 1][to - 1] + 1);
+            }
+            row.push(least);
+        }
+        rows.push(row);
+    }
+    rows.last().and_then(|row| row.last()).copied().unwrap_or_default()
 }
 
 /// What is written, on one line.

@@ -6,8 +6,8 @@ use serde::ser::{Serialize, SerializeMap, Serializer};
 use stormproof_core::event::fields::Value;
 use stormproof_core::{Event, Instant};
 
-/// An event with the time of day, to be written as one flat object: `timestamp`, `event` and `policy` first, then what
-/// belongs to its kind. Durations are in seconds.
+/// An event with the time of day, to be written as one flat object: `timestamp`, `event` and `policy` first (no
+/// `policy` where it is none's), then what belongs to its kind. Durations are in seconds.
 ///
 /// ```
 /// use std::time::{Duration, SystemTime};
@@ -52,7 +52,9 @@ impl Serialize for Record<'_> {
         let mut map = serializer.serialize_map(Some(fields.len() + 3))?;
         map.serialize_entry("timestamp", &timestamp(self.time))?;
         map.serialize_entry("event", event.event_type())?;
-        map.serialize_entry("policy", event.policy.as_str())?;
+        if !event.policy.as_str().is_empty() {
+            map.serialize_entry("policy", event.policy.as_str())?;
+        }
         for (name, value) in fields {
             map.serialize_entry(name, &Written(value))?;
         }

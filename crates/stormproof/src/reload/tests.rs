@@ -33,6 +33,7 @@ fn registry() -> (Registry, Arc<Mutex<Vec<String>>>) {
     registry.on_event(move |event| {
         let name = event.kind.as_str();
         if name.ends_with("reloaded") {
+            assert_eq!(event.policy.as_str(), "", "no policy's");
             writer.lock().unwrap().push(name.to_owned());
         }
     });
