@@ -10,6 +10,8 @@ mod circles;
 mod deep;
 mod docs;
 mod features;
+#[cfg(test)]
+mod growth;
 mod journal;
 mod postgres;
 #[cfg(test)]

@@ -115,6 +115,7 @@ struct Ledger {
 
 /// A budget at one moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Stats {
     /// First attempts in the window.
     pub calls: u64,

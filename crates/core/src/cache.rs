@@ -48,6 +48,7 @@ pub struct Config {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "snake_case"))]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[non_exhaustive]
 pub enum AfterFailure {
     /// The next answer: they go on waiting.
     Wait,
@@ -56,6 +57,17 @@ pub enum AfterFailure {
     Stale,
     /// The failure, as a refusal that names it; or what their fallbacks make of that.
     Fail,
+}
+
+impl AfterFailure {
+    /// Whether those who wait have waited long enough, if there is a stale answer for them or not.
+    pub const fn ends_waiting(self, stale: bool) -> bool {
+        match self {
+            Self::Wait => false,
+            Self::Stale => stale,
+            Self::Fail => true,
+        }
+    }
 }
 
 impl Default for Config {

@@ -28,6 +28,7 @@ use crate::time::Instant;
 /// assert!(Status::Critical.severity() > Status::Degraded.severity());
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Status {
     /// All is well.
     Healthy,

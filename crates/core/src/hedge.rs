@@ -51,6 +51,7 @@ impl From<Delay> for Config {
 ///
 /// In a configuration file a duration, or a table with the fields of [`Delay::Percentile`].
 #[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
 pub enum Delay {
     /// After a fixed time. [`Duration::MAX`]: only when an attempt fails.
     After(Duration),
@@ -115,6 +116,7 @@ const LONGEST_FRESH: Duration = Duration::from_secs(1);
 
 /// Why a hedge started.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Cause {
     /// The delay was over and no attempt was.
     Delay,

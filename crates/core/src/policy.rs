@@ -25,6 +25,7 @@ pub use self::calls::Calls;
 /// The stages of a call. Stages are shared, so several policies can hold the same breaker, limiter or budget, and a
 /// reloaded policy keeps the state of the one before.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct Policy {
     /// The policy's name.
     pub name: Name,
@@ -272,6 +273,7 @@ impl Config {
 /// A policy with other settings, and what came of them.
 #[derive(Debug)]
 #[must_use = "who waits must be polled"]
+#[non_exhaustive]
 pub struct Renewed {
     /// The policy.
     pub policy: Policy,

@@ -4,6 +4,7 @@ use crate::decision::{Name, Stage};
 
 /// A stage at one moment.
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct Snapshot {
     /// Which stage.
     pub stage: Stage,
@@ -14,6 +15,11 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
+    /// A stage's numbers.
+    pub fn new(stage: Stage, name: Name, samples: Vec<Sample>) -> Self {
+        Self { stage, name, samples }
+    }
+
     /// The value of the sample called `metric` whose label has the value `label` (empty: no label). Of a distribution,
     /// its count.
     pub fn get(&self, metric: &str, label: &str) -> Option<f64> {
@@ -28,6 +34,7 @@ impl Snapshot {
 
 /// One number of a snapshot.
 #[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct Sample {
     /// What is counted or measured, in snake case and with its unit.
     pub metric: &'static str,
@@ -45,6 +52,7 @@ pub struct Sample {
 
 /// What kind of metric a sample belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Kind {
     /// Only grows.
     Counter,
@@ -58,6 +66,7 @@ pub enum Kind {
 
 /// Which number of a metric a sample is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Part {
     /// The only one: a counter's or a gauge's.
     Value,
@@ -70,6 +79,50 @@ pub enum Part {
     Sum,
     /// How many were measured.
     Count,
+}
+
+impl Kind {
+    /// The kind in lower case, as metrics write it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Counter => "counter",
+            Self::Gauge => "gauge",
+            Self::Summary => "summary",
+            Self::Histogram => "histogram",
+        }
+    }
+
+    /// Whether a metric of this kind has such a number.
+    pub const fn has(self, part: Part) -> bool {
+        match part {
+            Part::Value => matches!(self, Self::Counter | Self::Gauge),
+            Part::Quantile(_) => matches!(self, Self::Summary),
+            Part::AtMost(_) => matches!(self, Self::Histogram),
+            Part::Sum | Part::Count => matches!(self, Self::Summary | Self::Histogram),
+        }
+    }
+}
+
+impl Part {
+    /// What the name of a metric of this kind ends in for this number.
+    pub const fn suffix(self, kind: Kind) -> &'static str {
+        match self {
+            Self::Value if matches!(kind, Kind::Counter) => "_total",
+            Self::Value | Self::Quantile(_) => "",
+            Self::AtMost(_) => "_bucket",
+            Self::Sum => "_sum",
+            Self::Count => "_count",
+        }
+    }
+
+    /// The label that tells the number from others of its distribution: `quantile` or `le`, and its value.
+    pub const fn label(self) -> Option<(&'static str, &'static str)> {
+        match self {
+            Self::Quantile(share) => Some(("quantile", share)),
+            Self::AtMost(limit) => Some(("le", limit)),
+            Self::Value | Self::Sum | Self::Count => None,
+        }
+    }
 }
 
 impl Sample {

@@ -80,6 +80,7 @@ impl Timeouts {
 
 /// Which time limit ran out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Limit {
     /// That of one attempt.
     Attempt,
@@ -98,9 +99,16 @@ impl Limit {
             Self::Inherited => "inherited",
         }
     }
-}
 
-impl Limit {
+    /// What the limit limits, in plain English: `attempt`, `call`, `call around it`.
+    pub const fn whose(self) -> &'static str {
+        match self {
+            Self::Attempt => "attempt",
+            Self::Call => "call",
+            Self::Inherited => "call around it",
+        }
+    }
+
     const ALL: [Self; 3] = [Self::Attempt, Self::Call, Self::Inherited];
 }
 

@@ -57,6 +57,7 @@ fn run(
         let window = match config.strategy {
             Rule::Ratio { window, .. } => window as usize,
             Rule::Consecutive { .. } => 100,
+            other => panic!("{other:?}"),
         };
         let latencies: Vec<_> = calls.iter().filter_map(|call| *call.as_ref().ok()?).collect();
         let last = &latencies[latencies.len().saturating_sub(window)..];

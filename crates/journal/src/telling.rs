@@ -108,7 +108,7 @@ pub(crate) fn snapshot(shared: &Shared, size: &Size) -> Snapshot {
         count("leases_lost", "Leases that could not be renewed in time.", &counters.leases_lost),
         count("store_errors", "Errors of the store.", &counters.store_errors),
     ]);
-    Snapshot { stage: Stage::Journal, name: shared.subject.name().clone(), samples }
+    Snapshot::new(Stage::Journal, shared.subject.name().clone(), samples)
 }
 
 fn seconds(time: Duration) -> f64 {

@@ -104,10 +104,7 @@ impl Breaker {
             .half_open_timeout
             .map(duration_tokens)
             .map(|limit| quote!(config.half_open_timeout = ::core::option::Option::Some(#limit);));
-        let scope = match config.scope {
-            Scope::Attempt => quote!(Attempt),
-            Scope::Operation => quote!(Operation),
-        };
+        let scope = if config.scope == Scope::Operation { quote!(Operation) } else { quote!(Attempt) };
         let config = quote!({
             let mut config = ::stormproof::breaker::Config::default();
             config.trip = ::std::vec![#(#trip),*];

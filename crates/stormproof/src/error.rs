@@ -82,7 +82,7 @@ impl<E: fmt::Display> fmt::Display for Error<E> {
             }
             Self::Refused { refused, .. } => refused.fmt(f),
             Self::TimedOut { policy, limit, attempts, elapsed, .. } => {
-                let (elapsed, whose) = (elapsed.as_secs_f64(), whose(*limit));
+                let (elapsed, whose) = (elapsed.as_secs_f64(), limit.whose());
                 write!(f, "{policy} timed out after {elapsed:.3} s (limit of the {whose}, attempts: {attempts})")
             }
             Self::AllFailed { causes } => {
@@ -103,15 +103,6 @@ impl<E: std::error::Error + 'static> std::error::Error for Error<E> {
             Self::Refused { last, .. } | Self::TimedOut { last, .. } => last.as_ref().map(|last| last as _),
             Self::AllFailed { causes } => causes.first()?.source(),
         }
-    }
-}
-
-/// What a limit is a limit of.
-const fn whose(limit: Limit) -> &'static str {
-    match limit {
-        Limit::Attempt => "attempt",
-        Limit::Call => "call",
-        Limit::Inherited => "call around it",
     }
 }
 

@@ -12,7 +12,7 @@ mod tests;
 use std::fmt::Write;
 
 use stormproof_core::Snapshot;
-use stormproof_core::snapshot::{Kind, Part};
+use stormproof_core::snapshot::Kind;
 
 use families::{Families, Family, Series};
 #[cfg(feature = "compat")]
@@ -171,18 +171,12 @@ impl Text {
     }
 
     fn write_family(&self, text: &mut String, family: &Family<'_>) -> std::fmt::Result {
-        let kind = match family.kind {
-            Kind::Counter => "counter",
-            Kind::Gauge => "gauge",
-            Kind::Summary => "summary",
-            Kind::Histogram => "histogram",
-        };
         let open = self.exposition == Exposition::OpenMetrics;
         // What ends in `_total` is the family in one format, and a number of the family in the other.
         let total = if family.kind == Kind::Counter && !open { "_total" } else { "" };
         let name = &family.name;
         writeln!(text, "# HELP {name}{total} {}", escape(family.help, open))?;
-        writeln!(text, "# TYPE {name}{total} {kind}")?;
+        writeln!(text, "# TYPE {name}{total} {}", family.kind.as_str())?;
         if open && name.ends_with("_seconds") {
             writeln!(text, "# UNIT {name} seconds")?;
         }
@@ -194,21 +188,9 @@ impl Text {
 }
 
 fn write_series(text: &mut String, family: &Family<'_>, series: &Series<'_>) -> std::fmt::Result {
-    let suffix = match (family.kind, series.part) {
-        (Kind::Counter, _) => "_total",
-        (_, Part::AtMost(_)) => "_bucket",
-        (_, Part::Sum) => "_sum",
-        (_, Part::Count) => "_count",
-        (_, Part::Value | Part::Quantile(_)) => "",
-    };
-    let edge = match series.part {
-        Part::Quantile(share) => Some(("quantile", share)),
-        Part::AtMost(limit) => Some(("le", limit)),
-        _ => None,
-    };
-    write!(text, "{}{suffix}", family.name)?;
+    write!(text, "{}{}", family.name, series.part.suffix(family.kind))?;
     let mut before = '{';
-    for (label, value) in series.labels().chain(edge) {
+    for (label, value) in series.labels().chain(series.part.label()) {
         write!(text, "{before}{label}=\"{}\"", escape(value, true))?;
         before = ',';
     }

@@ -205,14 +205,18 @@ impl Policy {
     /// ```
     #[must_use]
     pub fn once(&self) -> Self {
-        self.but(core::Policy { retry: None, hedge: None, ..self.0.core.clone() })
+        let mut stages = self.0.core.clone();
+        (stages.retry, stages.hedge) = (None, None);
+        self.but(stages)
     }
 
     /// The same policy for calls whose time is limited elsewhere: it shares all stages and listeners, and has neither
     /// `deadline` nor `attempt_timeout`.
     #[must_use]
     pub fn untimed(&self) -> Self {
-        self.but(core::Policy { deadline: None, attempt_timeout: None, ..self.0.core.clone() })
+        let mut stages = self.0.core.clone();
+        (stages.deadline, stages.attempt_timeout) = (None, None);
+        self.but(stages)
     }
 
     /// The name.

@@ -233,7 +233,7 @@ impl<T> WorkQueue<T> {
             Sample::gauge("in_flight", "Items a worker is at.", stats.in_flight as f64),
             Sample::gauge("capacity", "Items that may wait.", stats.capacity.into()),
         ];
-        Snapshot { stage: Stage::Queue, name: self.name().clone(), samples }
+        Snapshot::new(Stage::Queue, self.name().clone(), samples)
     }
 }
 

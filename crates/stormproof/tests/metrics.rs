@@ -167,7 +167,7 @@ fn any_snapshot() -> impl Strategy<Value = Snapshot> {
             ];
             samples.extend(Sample::summary("latency_seconds", "Time.", &[("0.5", number), ("0.99", number)], 1.5, all));
             samples.extend(Sample::histogram("duration_seconds", "Time.", &[("0.5", all / 2), ("1.0", all)], 1.5, all));
-            Snapshot { stage, name: name.into(), samples }
+            Snapshot::new(stage, name.into(), samples)
         },
     )
 }

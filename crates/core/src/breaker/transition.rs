@@ -109,6 +109,7 @@ impl Cause {
 
 /// What a result changed.
 #[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
 pub enum Change {
     /// The state.
     Moved(Transition),

@@ -23,6 +23,7 @@ use crate::decision::Name;
 /// ```
 #[derive(Clone, Debug, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[non_exhaustive]
 pub struct Response<T> {
     /// How much is missing.
     pub degradation_level: Level,
@@ -35,6 +36,7 @@ pub struct Response<T> {
 /// A part of an answer.
 #[derive(Clone, Debug, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[non_exhaustive]
 pub struct Component<T> {
     /// Whether it answered, in whatever way.
     pub success: bool,
@@ -51,6 +53,7 @@ pub struct Component<T> {
 /// What became of the parts in numbers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[non_exhaustive]
 pub struct Metadata {
     /// All parts.
     pub total_components: u32,

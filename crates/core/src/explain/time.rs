@@ -7,6 +7,7 @@ use crate::retry;
 
 /// How long something takes at most.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Bound {
     /// So long.
     Within(Duration),

@@ -26,6 +26,7 @@ pub const ERROR_BYTES: usize = 200;
     serde(rename_all = "snake_case", deny_unknown_fields)
 )]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[non_exhaustive]
 pub enum Strategy {
     /// Unhealthy from one share of failures on, healthy again below a smaller one. In between nothing changes.
     Ratio {
@@ -126,6 +127,7 @@ impl Config {
 
 /// An error that a component had.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct RecentError {
     /// When.
     pub at: Instant,

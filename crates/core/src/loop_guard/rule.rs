@@ -4,6 +4,7 @@ use std::fmt;
 
 /// The six types of loop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum LoopType {
     /// The same is tried again and again, or fails again and again.
     InfiniteRetry,

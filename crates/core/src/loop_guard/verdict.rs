@@ -133,6 +133,7 @@ pub(super) enum Moment {
 /// The steps that follow detections, in this order. None leads back to an earlier one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "snake_case"))]
+#[non_exhaustive]
 pub enum Step {
     /// Something is said to the model.
     Nudge,

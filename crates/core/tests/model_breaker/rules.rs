@@ -26,6 +26,7 @@ pub(crate) fn counts(trip: &Trip, seen: &[Sample], now: Instant) -> Tally {
             let bucket = |at: Instant| at.as_nanos() / width;
             seen.iter().filter(|sample| bucket(now) - bucket(sample.at) <= 10).collect()
         }
+        other => panic!("{other:?}"),
     };
     match *trip {
         Trip::Consecutive(_) => failures(seen.iter().rev().take_while(|sample| sample.failed).count()),

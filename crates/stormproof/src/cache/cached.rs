@@ -8,7 +8,7 @@ use stormproof_core::flight::Place;
 use stormproof_core::retry::Stop;
 use stormproof_core::{Instant, Limit, Refused, Ticket};
 
-use super::{AfterFailure, Cache, count};
+use super::{Cache, count};
 use crate::answer::{Served, Source};
 use crate::call::{Asked, Calling, Options};
 use crate::error::Error;
@@ -185,13 +185,10 @@ where
             Ok(value) if self.cache.store(&seat, value.clone(), epoch) => inner.flights.land(&seat.key, seat.ticket),
             // Not kept: whoever waits for it finds nothing. Dropping the seat hands over.
             Ok(_) => return,
-            Err(failure) => match inner.config.after_failure {
-                AfterFailure::Wait => return,
-                AfterFailure::Stale if self.cache.get(&seat.key).is_none() => return,
-                AfterFailure::Stale | AfterFailure::Fail => {
-                    inner.flights.fail(&seat.key, seat.ticket, failure, inner.clock.now())
-                }
-            },
+            Err(failure) if inner.config.after_failure.ends_waiting(self.cache.get(&seat.key).is_some()) => {
+                inner.flights.fail(&seat.key, seat.ticket, failure, inner.clock.now())
+            }
+            Err(_) => return,
         };
         woken.into_iter().for_each(waiters::wake);
     }

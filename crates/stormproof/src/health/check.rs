@@ -136,7 +136,7 @@ impl CheckReport {
             Sample::gauge("consecutive_failures", "Failures since the last success.", self.consecutive_failures.into()),
             Sample::gauge("seconds", "How long the last check took.", self.latency.as_secs_f64()),
         ];
-        Snapshot { stage: Stage::HealthCheck, name, samples }
+        Snapshot::new(Stage::HealthCheck, name, samples)
     }
 
     /// Takes a finding over. Returns the change worth telling.

@@ -137,9 +137,7 @@ impl<'a> Families<'a> {
     /// Adds a number, unless it stands there already: a stage that several policies share comes with each of them.
     fn put(&mut self, family: usize, name_label: &'static str, name: &'a Name, kind: Kind, sample: Sample) {
         let Some(family) = self.all.get_mut(family) else { return };
-        if family.kind != kind
-            || !fits(kind, sample.part)
-            || family.written.contains(&(name, sample.label, sample.part))
+        if family.kind != kind || !kind.has(sample.part) || family.written.contains(&(name, sample.label, sample.part))
         {
             return;
         }
@@ -158,14 +156,6 @@ impl<'a> Families<'a> {
 impl<'a> Family<'a> {
     fn new(name: String, kind: Kind, help: &'a str) -> Self {
         Self { name, kind, help, series: Vec::new(), names: HashSet::new(), written: HashSet::new() }
-    }
-}
-
-fn fits(kind: Kind, part: Part) -> bool {
-    match kind {
-        Kind::Counter | Kind::Gauge => part == Part::Value,
-        Kind::Summary => matches!(part, Part::Quantile(_) | Part::Sum | Part::Count),
-        Kind::Histogram => matches!(part, Part::AtMost(_) | Part::Sum | Part::Count),
     }
 }
 

@@ -30,7 +30,7 @@ pub(super) fn apply<'a>(how: &How, samples: impl Iterator<Item = &'a Sample>) ->
         How::Coded(codes) => {
             let code = |sample: &Sample| {
                 let code = codes.iter().find(|(state, _)| *state == labelled(sample) && sample.value > 0.5);
-                code.map(|&(_, code)| Sample { label: None, value: code, ..*sample })
+                code.map(|&(_, code)| alone(*sample, None, code))
             };
             samples.filter_map(code).take(1).collect()
         }
@@ -40,6 +40,12 @@ pub(super) fn apply<'a>(how: &How, samples: impl Iterator<Item = &'a Sample>) ->
 }
 
 fn sum<'a>(samples: impl Iterator<Item = &'a Sample>, label: Option<(&'static str, &'static str)>) -> Vec<Sample> {
-    let sum = samples.copied().reduce(|all, sample| Sample { value: all.value + sample.value, ..all });
-    sum.map(|sum| Sample { label, part: Part::Value, ..sum }).into_iter().collect()
+    let sum = samples.copied().reduce(|all, sample| alone(all, None, all.value + sample.value));
+    sum.map(|sum| alone(sum, label, sum.value)).into_iter().collect()
+}
+
+/// The only number of a metric, in place of this one.
+fn alone(mut sample: Sample, label: Option<(&'static str, &'static str)>, value: f64) -> Sample {
+    (sample.label, sample.part, sample.value) = (label, Part::Value, value);
+    sample
 }

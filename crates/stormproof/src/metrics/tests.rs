@@ -11,7 +11,7 @@ fn breakers<const N: usize>(names: [&str; N]) -> [Snapshot; N] {
 }
 
 fn stage(stage: Stage, name: &str, samples: Vec<Sample>) -> Snapshot {
-    Snapshot { stage, name: name.into(), samples }
+    Snapshot::new(stage, name.into(), samples)
 }
 
 fn under(names: Names, snapshots: &[Snapshot]) -> String {

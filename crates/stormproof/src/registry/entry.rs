@@ -253,7 +253,7 @@ impl Slot {
             from.give(&mut present, &base.0.handles);
             before = &given.stages;
         }
-        let core::policy::Renewed { policy: kept, wake, moved } =
+        let core::policy::Renewed { policy: kept, wake, moved, .. } =
             present.renewed(now, &given.stages, before, crate::random_seed())?;
         let new = kept.breaker.as_ref().filter(|_| !had_breaker);
         let changes = [moved.map(Change::Moved), new.and_then(|breaker| (place.restore)(breaker))];

@@ -149,7 +149,7 @@ fn t_87_the_metrics_stand_under_every_name_as_soon_as_a_stage_has_the_number() {
 
     let breaker = CircuitBreaker::new("openai");
     let system = Degradation::new("system");
-    let of = |stage, samples| Snapshot { stage, name: "openai".into(), samples };
+    let of = |stage, samples| Snapshot::new(stage, "openai".into(), samples);
     let retries = of(Stage::Retry, vec![Sample::counter("retries", "Retries.", 45)]);
     let mut latency = Sample::summary("seconds", "Time.", &[("0.99", 0.5)], 9.0, 20);
     latency.extend(Sample::histogram("buckets_seconds", "Time.", &[("1.0", 20)], 9.0, 20));

@@ -144,6 +144,7 @@ impl Agent {
                 Step::Stop => return true,
                 Step::Block => {}
                 Step::Nudge => carried_out.push(*call),
+                other => panic!("{other:?}"),
             }
         }
         // The last one asked for answers first.
