@@ -126,6 +126,7 @@ pub enum Input<'v> {
 /// assert!(matches!(done, Step::Done(End::Finished(None))));
 /// ```
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a wish of its driver, independent of the others")]
 pub struct Call {
     started: Instant,
     /// The call's own deadline, and the one that holds: a call around it may leave less.
@@ -391,9 +392,9 @@ impl Call {
         }
         let first = &mut self.lanes.first;
         if first.number == 0 {
-            first.permits.release(policy, edge)
+            first.permits.release(policy, edge);
         } else {
-            first.permits.abandon(policy, edge)
+            first.permits.abandon(policy, edge);
         }
         Permits::of(self.shared.take()).abandon(policy, edge);
         self.phase = Phase::Ended;

@@ -215,9 +215,10 @@ impl Permits {
     pub(crate) fn observe(&self, turn: &mut Turn<'_, '_, impl Edge>, verdict: &Verdict<'_>) {
         let (Some(stage), Some(slot)) = (&turn.policy.bulkhead, &self.slot) else { return };
         let is_down = || turn.policy.breaker.as_ref().is_some_and(|breaker| !breaker.is_closed());
-        let adjusted = match stage.adapts() && is_down() {
-            true => stage.interrupt(turn.now),
-            false => stage.observe(turn.now, slot, verdict),
+        let adjusted = if stage.adapts() && is_down() {
+            stage.interrupt(turn.now)
+        } else {
+            stage.observe(turn.now, slot, verdict)
         };
         let Some(Adjusted { wake, told }) = adjusted else { return };
         self::wake(turn.edge, wake);

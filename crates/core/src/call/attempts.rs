@@ -81,7 +81,7 @@ impl Call {
             turn.emit(|| Kind::HedgeWon { attempt });
         }
         turn.policy.calls.count(outcome);
-        let stop = (outcome != Outcome::Success).then(|| self.not_retryable(turn));
+        let stop = (outcome != Outcome::Success).then(|| Self::not_retryable(turn));
         // An answer that took no time is no answer yet: what it protects is work that follows.
         let at_once = verdict.is_none() && turn.now.since(self.lanes.first.started) < AT_ONCE;
         if stop.is_none() && !at_once {

@@ -86,7 +86,7 @@ impl Call {
     /// Why an answer that is neither success nor failure is the last one. It is counted like a failure that is not retried,
     /// but nobody is told: it is not rare, and nothing failed.
     #[cold]
-    pub(super) fn not_retryable(&self, turn: &Turn<'_, '_, impl Edge>) -> Stop {
+    pub(super) fn not_retryable(turn: &Turn<'_, '_, impl Edge>) -> Stop {
         let Some(retry) = &turn.policy.retry else { return Stop::NoRetry };
         retry.count_stop(Stop::NotRetryable);
         Stop::NotRetryable

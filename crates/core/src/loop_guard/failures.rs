@@ -116,7 +116,7 @@ impl Kind {
                 let begins = |known: &&str| {
                     start.get(..known.len()).is_some_and(|start| start.eq_ignore_ascii_case(known.as_bytes()))
                 };
-                if BEGINNINGS.iter().any(|known| begins(&known)) {
+                if BEGINNINGS.iter().any(begins) {
                     Self::Error
                 } else if text.lines().rev().filter(|line| !line.trim().is_empty()).take(3).any(reports_failure) {
                     Self::Failure

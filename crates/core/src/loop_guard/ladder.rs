@@ -37,8 +37,8 @@ pub(super) struct Ladder {
 
 impl Ladder {
     /// What follows from a detection. Further ones in the same turn take the same step, as the model has read nothing yet.
-    pub(super) fn climb(&mut self, found: Found<'_>, config: &Config) -> (Detection, bool) {
-        let Found { rule, subject, turn, learned } = found;
+    pub(super) fn climb(&mut self, found: &Found<'_>, config: &Config) -> (Detection, bool) {
+        let Found { rule, subject, turn, learned } = *found;
         let subject = subject.map(|name| Name::from(text::start(name, LONGEST_NAME)));
         // Going on would wait for ever, or be one too many.
         let never = matches!(rule, Rule::Circle | Rule::Crowd(_));

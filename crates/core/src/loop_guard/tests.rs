@@ -192,6 +192,7 @@ fn one_turn_is_one_count_and_one_step() {
 
 #[test]
 fn whether_a_call_failed_in_the_same_way_is_judged_by_progress() {
+    const FAILURE: &str = "test result: FAILED. 3 passed; 1 failed";
     let rounds = |test: &dyn Fn(usize) -> Result<&'static str, &'static str>, fixes: usize| {
         let guard = LoopGuard::new("run");
         found_at((0..40).map(|n| {
@@ -200,7 +201,6 @@ fn whether_a_call_failed_in_the_same_way_is_judged_by_progress() {
             call_at(&guard, NOW, "test", "{}", test(n))
         }))
     };
-    const FAILURE: &str = "test result: FAILED. 3 passed; 1 failed";
     let found = Some((6, Rule::Error(6)));
     assert_eq!(rounds(&|_| Err(FAILURE), 100), found);
     assert_eq!(rounds(&|_| Ok(FAILURE), 100), found, "the same, said in another way");

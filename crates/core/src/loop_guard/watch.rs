@@ -351,7 +351,7 @@ impl Memory {
             Found::Rule { rule, subject, earlier } => (rule, subject, earlier),
         };
         let found = ladder::Found { rule, subject, turn: self.now.number, learned: self.calls.learned };
-        let (detection, new) = self.ladder.climb(found, config);
+        let (detection, new) = self.ladder.climb(&found, config);
         if !new && detection.step == Step::Nudge {
             // The model is nudged once a turn.
             return Report { at, verdict: Verdict::Allow, detected: None, near };

@@ -164,6 +164,7 @@ fn a_configured_mode_is_in_force_until_an_operator_says_otherwise_and_again_when
 
 #[test]
 fn saved_state_beats_neither_the_configuration_nor_what_has_happened_since() {
+    use Mode::{Disabled, ForcedOpen, MetricsOnly, Normal};
     let with = |mode| breaker(|config| config.mode = mode);
     let saved = |configured, operator: Option<Mode>| {
         let before = with(configured);
@@ -175,7 +176,6 @@ fn saved_state_beats_neither_the_configuration_nor_what_has_happened_since() {
         after.import(at(0), saved);
         after.mode()
     };
-    use Mode::{Disabled, ForcedOpen, MetricsOnly, Normal};
     for configured in [Normal, ForcedOpen, Disabled, MetricsOnly] {
         for then in [Normal, ForcedOpen, Disabled, MetricsOnly] {
             assert_eq!(restored(configured, &saved(then, None)), configured, "nobody said otherwise");
