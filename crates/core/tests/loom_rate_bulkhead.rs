@@ -223,7 +223,7 @@ fn a_caller_that_queues_while_a_permit_is_refunded_is_not_stranded() {
         let other = {
             let limiter = limiter.clone();
             thread::spawn(move || {
-                let woken = limiter.release(&mut taken).into_iter().collect();
+                let woken = limiter.release(&mut taken);
                 follow_all(&limiter, woken).len()
             })
         };
@@ -249,7 +249,7 @@ fn a_refund_finds_the_new_head_when_the_old_one_gives_up() {
             let limiter = limiter.clone();
             thread::spawn(move || {
                 let woken = limiter.release(&mut taken);
-                woken.filter(|&ticket| ticket != first).map_or(0, |next| follow_all(&limiter, vec![next]).len())
+                follow_all(&limiter, woken.into_iter().filter(|&ticket| ticket != first).collect()).len()
             })
         };
         let woken = limiter.cancel(first);
@@ -268,11 +268,10 @@ fn an_update_and_an_admission_happen_one_after_the_other() {
             thread::spawn(move || limiter.try_acquire(NOW, 1).is_ok())
         };
         let slower = rate::Config { rate: 1, per: Duration::from_secs(60), burst: Some(2), ..Default::default() };
-        assert_eq!(limiter.update(NOW, slower), Ok(None));
+        assert_eq!(limiter.update(NOW, slower), Ok(vec![]));
         assert!(other.join().unwrap());
-        // One permit is used at the new interval, whichever came first; the update itself may cost a nanosecond.
-        let used = limiter.peek(NOW, 2);
-        assert!(used >= Duration::from_secs(60) && used <= Duration::from_nanos(60_000_000_001), "{used:?}");
+        // One permit is used at the new interval, whichever came first.
+        assert_eq!(limiter.peek(NOW, 2), Duration::from_secs(60));
     });
 }
 
@@ -286,9 +285,8 @@ fn an_update_and_a_refund_happen_one_after_the_other() {
             thread::spawn(move || limiter.settle(NOW, &mut taken, 1))
         };
         let faster = rate::Config { rate: 1_000, burst: Some(2), ..Default::default() };
-        assert_eq!(limiter.update(NOW, faster), Ok(None));
-        assert_eq!(other.join().unwrap(), None);
-        let used = limiter.peek(NOW, 2);
-        assert!(used >= Duration::from_millis(1) && used <= Duration::from_nanos(1_000_001), "{used:?}");
+        assert_eq!(limiter.update(NOW, faster), Ok(vec![]));
+        assert_eq!(other.join().unwrap(), []);
+        assert_eq!(limiter.peek(NOW, 2), Duration::from_millis(1));
     });
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::state::Pace;
+use super::bucket::Pace;
 use crate::invalid::{Check, Invalid};
 use crate::time::nanos;
 

@@ -1,194 +1,230 @@
-//! The arithmetic of the rate and the queue, one caller at a time.
+//! The queue before the bucket, one caller at a time.
 
 use std::collections::VecDeque;
 
+use super::bucket::{Bucket, Pace};
 use super::{Config, Reservation};
 use crate::decision::Ticket;
-use crate::sync::{AtomicU64, Ordering};
-use crate::time::{Instant, nanos};
-use crate::word;
-
-/// The latest arrival time there is, 292 years after the origin. From then on nothing is limited.
-const LATEST: u64 = word::LARGEST;
-
-/// `now` in the word's range.
-#[inline]
-pub(super) fn within_range(now: Instant) -> u64 {
-    now.as_nanos().min(LATEST)
-}
-
-/// The arrival time after `need` was taken at `now`.
-#[inline]
-pub(super) fn charged(tat: u64, now: u64, need: u64) -> u64 {
-    tat.max(now).saturating_add(need).min(LATEST)
-}
-
-/// A configuration in nanoseconds, as the arithmetic needs it.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Pace {
-    pub(super) burst: u64,
-    /// Between permits.
-    pub(super) interval: u64,
-    /// How far the arrival time may be ahead: `burst` intervals.
-    pub(super) window: u64,
-}
-
-impl Pace {
-    pub(super) fn of(config: &Config) -> Self {
-        let burst = u64::from(config.burst.unwrap_or(config.rate));
-        let interval = nanos(config.per).div_ceil(u64::from(config.rate.max(1)));
-        Self { burst, interval, window: burst.saturating_mul(interval) }
-    }
-
-    /// The time in which `permits` come.
-    #[inline]
-    pub(super) const fn need(self, permits: u64) -> u64 {
-        permits.saturating_mul(self.interval)
-    }
-
-    /// The instant at which `need` may be taken from a bucket that is full at `tat`.
-    #[inline]
-    pub(super) const fn turn(self, tat: u64, need: u64) -> u64 {
-        tat.saturating_add(need).saturating_sub(self.window)
-    }
-}
-
-/// The [`Pace`] where the fast path reads it.
-#[derive(Debug)]
-pub(super) struct SharedPace {
-    burst: AtomicU64,
-    interval: AtomicU64,
-    window: AtomicU64,
-}
-
-impl SharedPace {
-    pub(super) fn new(pace: Pace) -> Self {
-        let Pace { burst, interval, window } = pace;
-        Self { burst: AtomicU64::new(burst), interval: AtomicU64::new(interval), window: AtomicU64::new(window) }
-    }
-
-    /// May mix an old value with a new one while an update runs. Who acts on it does so by exchanging the word, which
-    /// then fails: the update locked the word before its first store (release here, acquire there) and changes it.
-    #[inline]
-    pub(super) fn load(&self) -> Pace {
-        let get = |value: &AtomicU64| value.load(Ordering::Acquire);
-        Pace { burst: get(&self.burst), interval: get(&self.interval), window: get(&self.window) }
-    }
-
-    pub(super) fn store(&self, pace: Pace) {
-        self.burst.store(pace.burst, Ordering::Release);
-        self.interval.store(pace.interval, Ordering::Release);
-        self.window.store(pace.window, Ordering::Release);
-    }
-}
+use crate::time::nanos;
 
 #[derive(Clone, Copy, Debug)]
 struct Waiter {
     ticket: Ticket,
     cost: u32,
+    /// Sum of the costs of all who came before it and left the queue or stand ahead of it.
+    ahead: u64,
+    /// When its time in the queue is over.
+    end: u64,
+    /// When it will poll by itself.
+    polls: u64,
 }
 
 /// What the mutex guards.
 #[derive(Debug)]
 pub(super) struct State {
-    /// The word without its flag; valid only within `exclusively` and `look`.
-    pub(super) tat: u64,
     pub(super) config: Config,
-    pub(super) pace: Pace,
+    pub(super) bucket: Bucket,
     /// In the order of arrival, hence of tickets.
     queue: VecDeque<Waiter>,
-    /// The permits that all in the queue want.
+    /// Sum of the costs of all who queued and of all who left, since the queue was last empty.
     queued: u64,
+    left: u64,
+    /// Permits of callers that have left the queue with them and have not asked since.
+    granted: Vec<(Ticket, Reservation)>,
+    /// Whom to poll.
+    woken: Vec<Ticket>,
+    pub(super) allowed: u64,
+    pub(super) rate_exceeded: u64,
+    pub(super) wait_too_long: u64,
+    pub(super) above_burst: u64,
+}
+
+/// Why a caller cannot pass now.
+#[derive(Debug)]
+pub(super) enum Blocked {
+    /// It costs more than the burst.
+    AboveBurst,
+    /// Its turn comes then.
+    Until(u64),
+}
+
+/// What a queued caller is told.
+pub(super) enum Answer {
+    Granted(Reservation),
+    /// Nothing happens before this.
+    Waits(u64),
+    /// Its time was over; its turn would have come then.
+    Over(u64),
 }
 
 impl State {
     pub(super) fn new(config: Config) -> Self {
-        Self { tat: 0, pace: Pace::of(&config), config, queue: VecDeque::new(), queued: 0 }
+        Self {
+            bucket: Bucket::new(&config),
+            config,
+            queue: VecDeque::new(),
+            queued: 0,
+            left: 0,
+            granted: Vec::new(),
+            woken: Vec::new(),
+            allowed: 0,
+            rate_exceeded: 0,
+            wait_too_long: 0,
+            above_burst: 0,
+        }
     }
 
     pub(super) fn waiting(&self) -> usize {
         self.queue.len()
     }
 
-    pub(super) fn head(&self) -> Option<Ticket> {
-        self.queue.front().map(|waiter| waiter.ticket)
+    /// Whom to poll, besides whoever asks.
+    pub(super) fn woken(&mut self, asking: Option<Ticket>) -> Vec<Ticket> {
+        let mut woken = std::mem::take(&mut self.woken);
+        woken.retain(|&ticket| Some(ticket) != asking);
+        woken
     }
 
     /// When a newcomer would pass, behind all who wait.
-    pub(super) fn turn_behind_all(&self, now: u64, cost: u32) -> u64 {
-        self.pace.turn(self.tat.max(now), self.pace.need(self.queued.saturating_add(cost.into())))
+    #[inline]
+    pub(super) fn turn(&self, now: u64, cost: u32) -> u64 {
+        if self.queue.is_empty() {
+            return self.bucket.turn(now, 0, cost.into());
+        }
+        self.bucket.queued_turn(self.queued - self.left, cost.into()).max(now)
     }
 
     /// Takes `cost` for a newcomer.
+    #[inline]
     pub(super) fn admit(&mut self, now: u64, cost: u32) -> Result<Reservation, Blocked> {
-        if u64::from(cost) > self.pace.burst {
+        if cost == 0 {
+            self.allowed = self.allowed.saturating_add(1);
+            return Ok(Reservation { cost, settled: false, charge: 0 });
+        }
+        if u64::from(cost) > self.bucket.pace.burst {
             return Err(Blocked::AboveBurst);
         }
-        let turn = self.turn_behind_all(now, cost);
-        if !self.queue.is_empty() || turn > now {
+        if !self.queue.is_empty() {
+            self.advance(now);
+        }
+        let turn = self.turn(now, cost);
+        if turn > now || !self.queue.is_empty() {
             return Err(Blocked::Until(turn));
         }
-        Ok(self.take(now, cost))
-    }
-
-    /// The head's permits once its turn has come, or when that is. `None`: `ticket` is not the head.
-    pub(super) fn grant(&mut self, now: u64, ticket: Ticket) -> Option<Result<Reservation, u64>> {
-        let &Waiter { cost, .. } = self.queue.front().filter(|head| head.ticket == ticket)?;
-        // Who queued before the burst shrank below its cost passes when the bucket is full, and owes the rest.
-        let need = self.pace.need(cost.into()).min(self.pace.window);
-        let turn = self.pace.turn(self.tat, need);
-        if turn > now {
-            return Some(Err(turn));
-        }
-        self.remove(0);
-        Some(Ok(self.take(now, cost)))
-    }
-
-    fn take(&mut self, now: u64, cost: u32) -> Reservation {
-        self.tat = charged(self.tat, now, self.pace.need(cost.into()));
-        Reservation::new(cost)
+        self.allowed = self.allowed.saturating_add(1);
+        Ok(self.bucket.take(now, cost))
     }
 
     /// Queues a caller that would pass at `turn`, unless that is too late for it.
     pub(super) fn enqueue(&mut self, now: u64, cost: u32, turn: u64, deadline: u64) -> Option<Ticket> {
-        if turn >= deadline || turn.saturating_sub(now) > nanos(self.config.max_wait) {
+        let end = now.saturating_add(nanos(self.config.max_wait));
+        if turn >= deadline || turn > end {
             return None;
         }
-        let ticket = Ticket::next();
-        self.queue.push_back(Waiter { ticket, cost });
+        let (ticket, ahead) = (Ticket::next(), self.queued);
+        self.queue.push_back(Waiter { ticket, cost, ahead, end: end.min(deadline), polls: turn });
         self.queued = self.queued.saturating_add(cost.into());
         Some(ticket)
     }
 
-    /// Takes a caller out of the queue and returns the new head, if there is one.
-    pub(super) fn leave(&mut self, ticket: Ticket) -> Option<Ticket> {
-        let position = self.queue.binary_search_by_key(&ticket, |waiter| waiter.ticket).ok()?;
-        self.remove(position);
-        if position == 0 { self.head() } else { None }
-    }
-
-    fn remove(&mut self, position: usize) {
-        if let Some(waiter) = self.queue.remove(position) {
-            self.queued = self.queued.saturating_sub(waiter.cost.into());
+    /// Lets all pass whose turn has come, in order and whoever asks, and ends the waits at the head of the queue whose
+    /// time was over before.
+    pub(super) fn advance(&mut self, now: u64) {
+        while let Some(&head) = self.queue.front() {
+            let turn = self.turn_of(&head);
+            let is_over = head.end <= now && head.end < turn;
+            if !is_over && turn > now {
+                // It may know of a later turn only.
+                if turn < head.polls {
+                    self.queue[0].polls = turn;
+                    self.wake(head.ticket);
+                }
+                return;
+            }
+            self.remove(0);
+            if is_over {
+                self.wait_too_long = self.wait_too_long.saturating_add(1);
+            } else {
+                self.granted.push((head.ticket, self.bucket.take_late(now, head.cost)));
+                self.wake(head.ticket);
+            }
         }
     }
 
-    /// Goes over to `config`. What is used up stays used up, as a number of permits.
-    pub(super) fn change(&mut self, now: u64, config: Config) {
-        let pace = Pace::of(&config);
-        let used = u128::from(self.tat.saturating_sub(now)) * u128::from(pace.interval);
-        let used = u64::try_from(used.div_ceil(u128::from(self.pace.interval.max(1)))).unwrap_or(LATEST);
-        let tat = charged(0, now, used);
-        // A caller that acts on the former pace must find the word changed: a nanosecond more is enough.
-        self.tat = if tat == self.tat { charged(tat, now, 1) } else { tat };
-        (self.config, self.pace) = (config, pace);
+    fn wake(&mut self, ticket: Ticket) {
+        if self.woken.last() != Some(&ticket) {
+            self.woken.push(ticket);
+        }
     }
-}
 
-/// Why a caller cannot pass now.
-pub(super) enum Blocked {
-    /// It costs more than the burst.
-    AboveBurst,
-    /// Its turn comes then.
-    Until(u64),
+    /// Answers a queued caller. `None`: it is not known (any more).
+    pub(super) fn poll(&mut self, now: u64, ticket: Ticket) -> Option<Answer> {
+        self.advance(now);
+        if let Some(reservation) = self.collect(ticket) {
+            self.allowed = self.allowed.saturating_add(1);
+            return Some(Answer::Granted(reservation));
+        }
+        let place = self.place(ticket)?;
+        let waiter = self.queue[place];
+        let turn = self.turn_of(&waiter);
+        if waiter.end <= now {
+            self.remove(place);
+            self.wait_too_long = self.wait_too_long.saturating_add(1);
+            self.advance(now);
+            return Some(Answer::Over(turn));
+        }
+        self.queue[place].polls = turn.min(waiter.end);
+        Some(Answer::Waits(turn.min(waiter.end)))
+    }
+
+    /// Forgets a queued caller; what it had been granted goes to those behind it.
+    pub(super) fn leave(&mut self, ticket: Ticket) {
+        if let Some(reservation) = self.collect(ticket) {
+            self.give_back(reservation.charge, reservation.cost);
+        } else if let Some(place) = self.place(ticket) {
+            self.remove(place);
+        }
+        self.advance(self.bucket.taken());
+    }
+
+    pub(super) fn give_back(&mut self, charge: u64, permits: u32) {
+        self.bucket.give_back(charge, permits, !self.queue.is_empty());
+    }
+
+    /// Goes over to `config`.
+    pub(super) fn change(&mut self, now: u64, config: Config) {
+        self.advance(now);
+        self.bucket.change(now, Pace::of(&config), !self.queue.is_empty());
+        self.config = config;
+        self.advance(now);
+    }
+
+    fn turn_of(&self, waiter: &Waiter) -> u64 {
+        self.bucket.queued_turn(waiter.ahead - self.left, waiter.cost.into())
+    }
+
+    fn collect(&mut self, ticket: Ticket) -> Option<Reservation> {
+        let place = self.granted.iter().position(|(granted, _)| *granted == ticket)?;
+        Some(self.granted.remove(place).1)
+    }
+
+    fn place(&self, ticket: Ticket) -> Option<usize> {
+        self.queue.binary_search_by_key(&ticket, |waiter| waiter.ticket).ok()
+    }
+
+    /// Takes a caller out of the queue; those behind it move up.
+    fn remove(&mut self, place: usize) {
+        let Some(Waiter { cost, .. }) = self.queue.remove(place) else { return };
+        if place == 0 {
+            self.left += u64::from(cost);
+        } else {
+            self.queued -= u64::from(cost);
+            for behind in self.queue.iter_mut().skip(place) {
+                behind.ahead -= u64::from(cost);
+            }
+        }
+        if self.queue.is_empty() {
+            (self.queued, self.left) = (0, 0);
+        }
+    }
 }

@@ -22,9 +22,9 @@ fn queue(limiter: &RateLimiter, now: Instant, cost: u32) -> Ticket {
 }
 
 /// Whom the granted caller wakes, or until when it waits.
-fn granted(limiter: &RateLimiter, now: Instant, ticket: Ticket) -> Result<Option<Ticket>, Instant> {
+fn granted(limiter: &RateLimiter, now: Instant, ticket: Ticket) -> Result<Vec<Ticket>, Instant> {
     match limiter.poll(now, ticket) {
-        (Progress::Granted(_), woken) => Ok(woken.first().copied()),
+        (Progress::Granted(_), woken) => Ok(woken),
         (Progress::Waiting { until }, _) => Err(until),
         (Progress::Refused(refusal), _) => unreachable!("{refusal:?}"),
     }
@@ -56,10 +56,11 @@ fn a_hundred_callers_at_once_pass_in_order_the_last_after_nine_seconds() {
         admissions.into_iter().filter_map(|a| if let Admission::Queued(t) = a { Some(t) } else { None }).collect();
     assert_eq!(waiting.len(), 90);
     let mut now = START;
-    for (place, &ticket) in waiting.iter().enumerate() {
-        let (Progress::Waiting { until }, _) = limiter.poll(now, ticket) else { unreachable!() };
-        now = until;
-        assert_eq!(granted(&limiter, now, ticket), Ok(waiting.get(place + 1).copied()));
+    // Each knows its own turn from the beginning, and has to wake nobody.
+    let turns: Vec<_> = waiting.iter().map(|&ticket| granted(&limiter, now, ticket).unwrap_err()).collect();
+    for (&ticket, &turn) in waiting.iter().zip(&turns) {
+        now = turn;
+        assert_eq!(granted(&limiter, now, ticket), Ok(vec![]));
     }
     assert_eq!(now.since(START), 9 * SECOND);
     assert_eq!(limiter.stats(now).allowed, 100);
@@ -93,7 +94,7 @@ fn a_cost_above_the_burst_is_refused_as_such_and_a_cost_of_nothing_always_passes
     assert_eq!(limiter.try_acquire(START, 21).unwrap_err().reason, Reason::AboveBurst);
     assert_eq!(limiter.peek(START, 21), Duration::MAX);
     let mut all = limiter.try_acquire(START, 20).unwrap();
-    assert_eq!(limiter.settle(START, &mut all, u32::MAX), None);
+    assert_eq!(limiter.settle(START, &mut all, u32::MAX), []);
     assert!(limiter.try_acquire(START, 0).is_ok());
     assert_eq!(limiter.peek(START, 0), Duration::ZERO);
 }
@@ -137,7 +138,7 @@ fn nobody_passes_those_who_wait_and_a_cancelled_place_is_given_back() {
     assert_eq!(limiter.cancel(second), []);
     assert_eq!(limiter.cancel(first), [third]);
     assert_eq!(limiter.cancel(first), []);
-    assert_eq!(granted(&limiter, soon, third), Ok(None));
+    assert_eq!(granted(&limiter, soon, third), Ok(vec![]));
     assert_eq!(drain(&limiter, soon), 2);
 }
 
@@ -146,8 +147,8 @@ fn a_refund_wakes_the_head() {
     let limiter = limiter(10, 10);
     let mut reservation = limiter.try_acquire(START, 10).unwrap();
     let head = queue(&limiter, START, 4);
-    assert_eq!(limiter.release(&mut reservation), Some(head));
-    assert_eq!(granted(&limiter, START, head), Ok(None));
+    assert_eq!(limiter.release(&mut reservation), [head]);
+    assert_eq!(granted(&limiter, START, head), Ok(vec![]));
 }
 
 #[test]
@@ -156,10 +157,10 @@ fn an_update_keeps_what_is_used_up_and_wakes_the_head() {
     assert!(limiter.try_acquire(START, 10).is_ok());
     let head = queue(&limiter, START, 1);
     let faster = Config { rate: 1_000, burst: Some(20), ..Config::default() };
-    assert_eq!(limiter.update(START, faster.clone()).unwrap(), Some(head));
+    assert_eq!(limiter.update(START, faster.clone()).unwrap(), [head]);
     assert_eq!(limiter.config(), faster);
-    assert_eq!(limiter.stats(START).available, 10);
-    assert_eq!(granted(&limiter, START, head), Ok(None));
+    assert_eq!(limiter.stats(START).available, 9, "one of the ten that are there now is the head's");
+    assert_eq!(granted(&limiter, START, head), Ok(vec![]));
     assert_eq!(drain(&limiter, START), 9);
 }
 
@@ -169,10 +170,10 @@ fn who_waits_for_more_than_a_shrunken_burst_passes_when_it_is_full() {
     assert!(limiter.try_acquire(START, 10).is_ok());
     let head = queue(&limiter, START, 8);
     let smaller = Config { rate: 10, burst: Some(5), ..Config::default() };
-    assert_eq!(limiter.update(START, smaller).unwrap(), Some(head));
+    assert_eq!(limiter.update(START, smaller).unwrap(), [], "its turn comes later now");
     let full = granted(&limiter, START, head).unwrap_err();
     assert_eq!(full.since(START).as_millis(), 1_000);
-    assert_eq!(granted(&limiter, full, head), Ok(None));
+    assert_eq!(granted(&limiter, full, head), Ok(vec![]));
     assert_eq!(limiter.stats(full).owed, 3);
 }
 
@@ -224,4 +225,183 @@ fn a_table_is_a_configuration() {
     let fields = [("rate", 25_u32), ("per", 2), ("max_wait", 3)];
     let config = Config::deserialize(MapDeserializer::<_, Error>::new(fields.into_iter())).unwrap();
     assert_eq!(config, Config { rate: 25, per: 2 * SECOND, burst: None, max_wait: 3 * SECOND });
+}
+
+/// How many permits so many callers get in 10 s who ask again at once, with timers that keep whole milliseconds.
+fn passed_in_ten_seconds(limiter: &RateLimiter, callers: usize, cost: u32) -> u64 {
+    const GRAIN: u64 = 1_000_000;
+    let ask = |now| match limiter.acquire(now, cost, Instant::FAR_FUTURE) {
+        Admission::Queued(ticket) => Some((now, ticket)),
+        _ => None,
+    };
+    let mut waiting: Vec<(Instant, Ticket)> = Vec::new();
+    let (mut now, mut passed) = (Instant::ZERO, 0);
+    while now < Instant::ZERO + 10 * SECOND {
+        for (due, ticket) in std::mem::take(&mut waiting) {
+            match if due <= now { granted(limiter, now, ticket) } else { Err(due) } {
+                Ok(_) => passed += u64::from(cost),
+                Err(turn) => waiting.push((Instant::from_nanos(turn.as_nanos().next_multiple_of(GRAIN)), ticket)),
+            }
+        }
+        while waiting.len() < callers {
+            match ask(now) {
+                Some(place) => waiting.push(place),
+                None => passed += u64::from(cost),
+            }
+        }
+        let next = waiting.iter().map(|(due, _)| *due).min().unwrap();
+        now = next.max(now);
+    }
+    passed
+}
+
+#[test]
+fn coarse_timers_lose_nothing_of_the_rate() {
+    for (rate, burst, cost) in [(300, 1, 1), (1_500, 1, 1), (5_000, 1, 1), (5_000, 3, 3), (100_000, 7_000, 7_000)] {
+        for callers in [1, 3, 50] {
+            let passed = passed_in_ten_seconds(&limiter(rate, burst), callers, cost);
+            let expected = u64::from(rate) * 10;
+            let (least, most) = (expected - expected / 200 - 7_000.min(expected / 10), expected + expected / 200);
+            let most = most + u64::from(burst) * 2;
+            assert!((least..=most).contains(&passed), "{callers} callers get {passed} of {expected}");
+        }
+    }
+}
+
+#[test]
+fn a_long_pause_lets_no_flood_pass() {
+    for (rate, burst, most) in [(10, 1, 2), (10, 10, 11), (1_000, 1, 11), (1_000, 500, 501)] {
+        let config = Config { rate, burst: Some(burst), max_wait: 3_600 * SECOND, ..Config::default() };
+        let limiter = RateLimiter::with_config("tests", config).unwrap();
+        assert_eq!(drain(&limiter, START), burst as usize);
+        let waiting: Vec<_> = (0..6_000).map(|_| queue(&limiter, START, 1)).collect();
+        let later = START + 60 * SECOND;
+        assert_eq!(waiting.iter().filter(|&&ticket| granted(&limiter, later, ticket).is_ok()).count(), most);
+        assert_eq!(limiter.stats(later).waiting, 6_000 - most);
+    }
+}
+
+#[test]
+fn a_head_that_is_not_polled_holds_up_nobody() {
+    let limiter = limiter(10, 1);
+    assert_eq!(drain(&limiter, START), 1);
+    let (unpolled, second) = (queue(&limiter, START, 1), queue(&limiter, START, 1));
+    // Each knows its own turn, and whoever polls lets those before it pass.
+    let turn = granted(&limiter, START, second).unwrap_err();
+    assert_eq!(turn.since(START), Duration::from_millis(200));
+    assert_eq!(granted(&limiter, turn, second), Ok(vec![unpolled]));
+    // A newcomer passes as well, and the sleeper keeps what was its own.
+    let third = queue(&limiter, turn, 1);
+    assert!(limiter.try_acquire(turn + SECOND, 1).is_ok());
+    assert_eq!(limiter.stats(turn + SECOND).waiting, 0);
+    assert_eq!(granted(&limiter, turn + SECOND, unpolled), Ok(vec![third]));
+}
+
+#[test]
+fn a_refund_lets_those_behind_a_sleeper_pass_too() {
+    let limiter = limiter(10, 10);
+    let mut reserved = limiter.try_acquire(START, 10).unwrap();
+    let waiting = [queue(&limiter, START, 4), queue(&limiter, START, 4), queue(&limiter, START, 4)];
+    assert_eq!(limiter.release(&mut reserved), waiting, "the third learns its new turn");
+    assert_eq!(granted(&limiter, START, waiting[1]), Ok(vec![]));
+    assert_eq!(granted(&limiter, START, waiting[2]), Err(START + Duration::from_millis(200)));
+}
+
+#[test]
+fn a_wait_ends_when_its_time_is_over() {
+    let config = Config { rate: 10, burst: Some(10), max_wait: 2 * SECOND, ..Config::default() };
+    let limiter = RateLimiter::with_config("tests", config.clone()).unwrap();
+    let mut reserved = limiter.try_acquire(START, 10).unwrap();
+    let (unpolled, waiting) = (queue(&limiter, START, 1), queue(&limiter, START, 1));
+    // When: a call was far dearer than thought.
+    let _ = limiter.settle(START, &mut reserved, 10_000);
+    let end = START + 2 * SECOND;
+    assert_eq!(granted(&limiter, START, waiting), Err(end));
+    // Then: both waits end, also that of the one who does not ask.
+    let refusal = |now, ticket| match limiter.poll(now, ticket) {
+        (Progress::Refused(refusal), _) => (refusal.reason, refusal.retry_after),
+        other => unreachable!("{other:?}"),
+    };
+    assert_eq!(refusal(end, waiting), (Reason::WaitTooLong, 997 * SECOND + Duration::from_millis(100)));
+    assert_eq!((limiter.stats(end).waiting, limiter.stats(end).refused), (0, 2));
+    assert_eq!(refusal(end + SECOND, unpolled).0, Reason::WaitTooLong);
+
+    // The same when the rate becomes slower.
+    let limiter = RateLimiter::with_config("tests", config.clone()).unwrap();
+    assert_eq!(drain(&limiter, START), 10);
+    let waiting = queue(&limiter, START, 1);
+    let slower = Config { rate: 1, per: 3_600 * SECOND, ..config };
+    assert_eq!(limiter.update(START, slower).unwrap(), []);
+    assert_eq!(granted(&limiter, START, waiting), Err(end));
+    assert_eq!(refusal(end, waiting).0, Reason::WaitTooLong);
+}
+
+#[test]
+fn who_was_due_in_time_passes_however_late_it_asks() {
+    let config = Config { rate: 10, burst: Some(1), max_wait: SECOND, ..Config::default() };
+    let limiter = RateLimiter::with_config("tests", config).unwrap();
+    assert_eq!(drain(&limiter, START), 1);
+    let sleeper = queue(&limiter, START, 1);
+    assert_eq!(granted(&limiter, START + 3_600 * SECOND, sleeper), Ok(vec![]));
+}
+
+#[test]
+fn an_update_to_the_same_changes_nothing() {
+    let limiter = limiter(10, 10);
+    for now in [Instant::ZERO, Instant::ZERO + SECOND] {
+        let _ = limiter.update(now, limiter.config()).unwrap();
+        assert_eq!(limiter.stats(now).available, 10);
+    }
+    let config = Config { rate: 1, burst: Some(1), max_wait: SECOND / 2, ..Config::default() };
+    let limiter = RateLimiter::with_config("tests", config.clone()).unwrap();
+    assert_eq!(drain(&limiter, START), 1);
+    let _ = limiter.update(START, Config { max_wait: SECOND, ..config }).unwrap();
+    let waiting = queue(&limiter, START, 1);
+    assert_eq!(granted(&limiter, START, waiting), Err(START + SECOND));
+}
+
+#[test]
+fn a_hundred_thousand_updates_lose_less_than_a_nanosecond() {
+    let limiter = limiter(3, 3);
+    assert!(limiter.try_acquire(START, 2).is_ok());
+    for round in 0..100_000 {
+        let rate = [7_000_003, 3][round % 2];
+        let _ = limiter.update(START, Config { rate, burst: Some(3), ..Config::default() }).unwrap();
+    }
+    let left = limiter.peek(START, 3);
+    assert!(left.abs_diff(Duration::from_nanos(666_666_668)) <= Duration::from_nanos(1_000), "{left:?}");
+}
+
+#[test]
+fn what_is_given_back_late_lets_no_more_than_the_burst_pass() {
+    // The bucket has been full since: there is nothing to give back.
+    let limiter = limiter(10, 10);
+    let mut early = limiter.try_acquire(START, 10).unwrap();
+    let later = START + Duration::from_millis(1_500);
+    assert_eq!(drain(&limiter, later), 10);
+    let _ = limiter.release(&mut early);
+    assert_eq!(drain(&limiter, later), 0);
+
+    // It would have been full: what came then would have been lost.
+    for settles in [false, true] {
+        let limiter = super::tests::limiter(10, 10);
+        let (mut first, mut second) = (limiter.try_acquire(START, 5).unwrap(), limiter.try_acquire(START, 5).unwrap());
+        let later = START + Duration::from_millis(900);
+        assert_eq!(drain(&limiter, later), 9);
+        let _ = if settles { limiter.settle(later, &mut first, 0) } else { limiter.release(&mut first) };
+        let _ = limiter.release(&mut second);
+        assert_eq!(drain(&limiter, later), 1, "as if the first ten had never been taken");
+    }
+
+    // It was never full: all comes back, however late.
+    let limiter = super::tests::limiter(10, 10);
+    let mut slow = limiter.try_acquire(START, 8).unwrap();
+    let mut now = START;
+    for _ in 0..500 {
+        let _ = limiter.try_acquire(now, 2);
+        now = now + Duration::from_millis(200);
+    }
+    let before = limiter.stats(now).available;
+    let _ = limiter.settle(now, &mut slow, 3);
+    assert_eq!(limiter.stats(now).available, before + 5);
 }
