@@ -214,23 +214,22 @@ impl RetryBudget {
         Snapshot { stage: Stage::Retry, name: self.name.clone(), samples }
     }
 
-    /// Changes the configuration. Counts stay, unless the window's length changes: then the window begins anew.
+    /// Changes the configuration. Counts stay; where the window's length changes, what was counted in the former window
+    /// counts for a whole new one.
     ///
     /// # Errors
     /// All mistakes in `config`; then nothing changes.
     pub fn update(&self, config: Config) -> Result<(), Mistakes> {
-        let mistakes = config.validate();
-        if !mistakes.is_empty() {
-            return Err(mistakes.into());
-        }
+        Mistakes::none(config.validate())?;
         let mut ledger = self.ledger.0.lock();
         if ledger.config.window == config.window {
             ledger.config = config;
         } else {
-            let (withdrawn, denied) = (ledger.withdrawn, ledger.denied);
-            *ledger = Ledger { withdrawn, denied, ..Ledger::new(config) };
-            self.hot.0.calls.store(0, Ordering::Relaxed);
-            // In the past, so that whoever comes next advances the new ledger to the present.
+            let (mut renewed, retries) = (Ledger::new(config), ledger.retries.iter().sum());
+            renewed.epoch = ledger.epoch.saturating_mul(ledger.width) / renewed.width;
+            renewed.calls[0] = ledger.calls.iter().sum::<u64>() + self.hot.0.calls.swap(0, Ordering::Relaxed);
+            renewed.retries[0] = retries;
+            *ledger = Ledger { withdrawn: ledger.withdrawn, denied: ledger.denied, ..renewed };
             self.hot.0.end.store(ledger.end(), Ordering::Release);
         }
         Ok(())

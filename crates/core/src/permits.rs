@@ -107,6 +107,13 @@ pub struct Permits {
     pub(crate) tokens: Option<Reservation>,
 }
 
+impl From<Reservation> for Permits {
+    /// Tokens alone.
+    fn from(tokens: Reservation) -> Self {
+        Self { tokens: Some(tokens), ..Self::default() }
+    }
+}
+
 impl Permits {
     /// Steps 2 and 3 of the fixed order: takes the slot, requests and tokens that are not there yet, or queues for them if
     /// there is time `until` later.

@@ -203,7 +203,7 @@ impl Edge for Woken {
 }
 
 #[test]
-fn a_head_of_the_queue_that_runs_out_of_time_wakes_the_next() {
+fn a_head_of_the_queue_that_runs_out_of_time_moves_the_next_up() {
     let tokens = rate::Config { rate: 10, burst: Some(10), ..Default::default() };
     let policy = policy(policy::Config { tokens: Some(tokens), ..Default::default() });
     let limiter = policy.tokens.as_ref().unwrap();
@@ -213,12 +213,13 @@ fn a_head_of_the_queue_that_runs_out_of_time_wakes_the_next() {
     head.cost(1);
     next.cost(1);
     assert!(matches!(head.next(&policy, at(0), Input::Resume, &mut edge), Step::Queued { .. }));
-    let Step::Queued { ticket, until } = next.next(&policy, at(0), Input::Resume, &mut edge) else { panic!() };
-    assert_eq!(until, Instant::FAR_FUTURE);
+    let Step::Queued { until, .. } = next.next(&policy, at(0), Input::Resume, &mut edge) else { panic!() };
+    assert_eq!(until, at(200), "each waiter knows its own turn");
     // A debt puts off the turn that was computed for the head.
     let _ = limiter.settle(at(0), &mut dear, 20);
     assert!(matches!(head.next(&policy, at(200), Input::Resume, &mut edge), Step::Done(End::TimedOut(..))));
-    assert_eq!(edge.0, [ticket]);
+    let Step::Queued { until, .. } = next.next(&policy, at(200), Input::Resume, &mut edge) else { panic!() };
+    assert_eq!(until, at(1_100), "it has the turn of the head that left");
 }
 
 /// A policy of which everything can be seen to be taken.

@@ -1,15 +1,15 @@
 //! Putting a policy together.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use stormproof_core as core;
-use stormproof_core::{Invalid, Mistakes, Name, RetryBudget, breaker, budget, bulkhead, hedge, latency, rate, retry};
+use stormproof_core::{Invalid, Mistakes, Name, breaker, budget, bulkhead, hedge, latency, rate, retry};
 
 use crate::clock::Clock;
 use crate::events::EventBus;
 use crate::policy::{Handles, Policy};
-use crate::stages::{Bulkhead, CircuitBreaker, RateLimiter};
+use crate::stages::{Bulkhead, CircuitBreaker, RateLimiter, RetryBudget};
 
 /// A stage for a policy: one of its own from a configuration, or one that others share.
 #[derive(Debug)]
@@ -55,7 +55,7 @@ macro_rules! part {
 part!(breaker::Config, CircuitBreaker);
 part!(bulkhead::Config, Bulkhead);
 part!(rate::Config, RateLimiter);
-part!(budget::Config, Arc<RetryBudget>);
+part!(budget::Config, RetryBudget);
 
 /// Puts a policy together; see [`Policy::builder`]. What is not set does not run.
 #[derive(Debug)]
@@ -67,7 +67,7 @@ pub struct Builder {
     bulkhead: Option<Bulkhead>,
     rate: Option<RateLimiter>,
     tokens: Option<RateLimiter>,
-    budget: Option<Arc<RetryBudget>>,
+    budget: Option<RetryBudget>,
     clock: Option<Clock>,
     seed: Option<u64>,
     buses: Vec<EventBus>,
@@ -126,7 +126,7 @@ impl Builder {
     }
 
     /// Limits what all retries and hedges together may cost. Default: no limit.
-    pub fn budget(mut self, budget: impl Into<Part<budget::Config, Arc<RetryBudget>>>) -> Self {
+    pub fn budget(mut self, budget: impl Into<Part<budget::Config, RetryBudget>>) -> Self {
         (self.own.budget, self.budget) = budget.into().split();
         self
     }
@@ -196,7 +196,7 @@ impl Builder {
         core.bulkhead = self.bulkhead.as_ref().map(|stage| stage.core().clone()).or(core.bulkhead);
         core.rate = self.rate.as_ref().map(|stage| stage.core().clone()).or(core.rate);
         core.tokens = self.tokens.as_ref().map(|stage| stage.core().clone()).or(core.tokens);
-        core.budget = self.budget.or(core.budget);
+        core.budget = self.budget.as_ref().map(|stage| stage.core().clone()).or(core.budget);
         let handles = Handles {
             breaker: self.breaker.map_or_else(OnceLock::new, OnceLock::from),
             bulkhead: self.bulkhead.map_or_else(OnceLock::new, OnceLock::from),

@@ -48,7 +48,7 @@ pub use held::Held;
 pub use interrupted::Interrupted;
 pub use policy::Policy;
 pub use retry::Retry;
-pub use stages::{Bulkhead, CircuitBreaker, RateLimiter};
+pub use stages::{Bulkhead, CircuitBreaker, RateLimiter, RetryBudget};
 #[cfg(feature = "macros")]
 pub use stormproof_macros::{circuit_breaker, policy, retry, with_fallback, with_timeout};
 
@@ -111,7 +111,7 @@ pub use clock::{Clock, Joined};
 // The nouns of the core.
 pub use stormproof_core::retry::Stop;
 pub use stormproof_core::{
-    Backoff, Event, Instant, Invalid, Jitter, Limit, Mistakes, Name, Outcome, Reason, Refused, RetryBudget, Snapshot,
+    Backoff, Event, Instant, Invalid, Jitter, Limit, Mistakes, Name, Outcome, Reason, Refused, Snapshot,
     Stage, Timeouts, Trip, Verdict, adaptive, backoff, breaker, budget, bulkhead, event, explain, hedge, journal,
     latency, outcome, policy as config, rate, snapshot,
 };

@@ -70,9 +70,11 @@ macro_rules! stage {
 use stage;
 
 mod breaker;
+mod budget;
 mod bulkhead;
 mod limiter;
 
 pub use breaker::CircuitBreaker;
+pub use budget::RetryBudget;
 pub use bulkhead::Bulkhead;
 pub use limiter::RateLimiter;

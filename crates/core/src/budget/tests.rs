@@ -43,10 +43,23 @@ fn an_update_keeps_the_counts_of_a_window_that_stays() {
     let config = Config { ratio: 1.0, ..budget.config() };
     assert_eq!(budget.update(config), Ok(()));
     assert_eq!(budget.remaining(at(1)), 9);
-    assert_eq!(budget.update(Config { window: Duration::from_secs(1), ..config }), Ok(()));
-    assert_eq!((budget.stats(at(1)).calls, budget.stats(at(1)).withdrawn), (0, 1));
-    budget.deposit(at(1));
-    assert_eq!((budget.remaining(at(1)), budget.remaining(at(3))), (1, 0));
+}
+
+#[test]
+fn another_window_begins_with_the_counts_of_the_former_one() {
+    let budget = budget(0.5, 1);
+    (0..10).for_each(|_| budget.deposit(at(15)));
+    assert_eq!((0..20).filter(|_| budget.withdraw(at(15))).count(), 6);
+    for window in [60, 10, 60, 10] {
+        let window = Duration::from_secs(window);
+        assert_eq!(budget.update(Config { window, ..budget.config() }), Ok(()));
+        assert_eq!((budget.stats(at(15)).calls, budget.stats(at(15)).retries), (10, 6));
+        assert!(!budget.withdraw(at(15)), "no second set of retries");
+    }
+    budget.deposit(at(15));
+    budget.deposit(at(15));
+    assert!(budget.withdraw(at(15)));
+    assert_eq!((budget.stats(at(27)).calls, budget.remaining(at(27))), (0, 1));
 }
 
 #[test]

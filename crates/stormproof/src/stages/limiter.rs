@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use stormproof_core as core;
-use stormproof_core::{Mistakes, Name, rate};
+use stormproof_core::{Mistakes, Name, Refused, rate};
 
 use crate::clock::Clock;
 use crate::error::Error;
@@ -22,7 +22,7 @@ use crate::waiters;
 ///
 /// let limiter = RateLimiter::with_config("anthropic", rate::Config { rate: 10, burst: Some(20), ..Default::default() })?;
 /// limiter.acquire(1).await?; // waits if it must
-/// assert!(limiter.try_acquire(1)); // does not wait
+/// limiter.try_acquire(1)?; // does not wait, and says when to come again
 /// # Ok(())
 /// # }
 /// ```
@@ -50,8 +50,9 @@ impl RateLimiter {
         self.reserve(cost).await.map(drop)
     }
 
-    /// Waits until `cost` is allowed, and reserves it: settle what comes back with [`Verdict::used`](core::Verdict::used) to correct the cost,
-    /// or release it to give the cost back. Dropped, the cost stays taken.
+    /// Waits until `cost` is allowed, and reserves it. Settle what comes back with
+    /// [`Verdict::used`](core::Verdict::used) to correct the cost, or release it to give the cost back. Dropped, the cost
+    /// stays taken.
     pub async fn reserve(&self, cost: u32) -> Result<Held, Error<Infallible>> {
         self.policy.admit_cost(cost).await
     }
@@ -66,9 +67,13 @@ impl RateLimiter {
         self.policy.admit_cost_sync(cost)
     }
 
-    /// Takes `cost` if that is allowed now.
-    pub fn try_acquire(&self, cost: u32) -> bool {
-        self.stage.try_acquire(self.policy.clock().now(), cost).is_ok()
+    /// Reserves `cost` if that is allowed now, as [`reserve`](Self::reserve) does; else says why not, and in
+    /// [`Refused::retry_after`] when it would be. It neither waits nor blocks, so it is for asynchronous and for
+    /// synchronous callers.
+    pub fn try_acquire(&self, cost: u32) -> Result<Held, Refused> {
+        let taken = self.stage.try_acquire(self.policy.clock().now(), cost);
+        let reservation = taken.map_err(|refusal| refusal.to_refused())?;
+        Ok(Held::new(self.policy.clone(), reservation.into()))
     }
 
     /// How long a caller would have to wait for `cost` now; takes nothing. [`Duration::MAX`]

@@ -53,11 +53,11 @@ fn t_71_a_cancelled_waiter_frees_its_place() {
 fn t_72_try_peek_and_acquire_are_three_methods() {
     let clock = Clock::manual();
     let limiter = RateLimiter::with_clock("l", per_second(10, 5), &clock).unwrap();
-    assert!(limiter.try_acquire(2));
+    assert!(limiter.try_acquire(2).is_ok());
     assert_eq!(limiter.peek(5), ms(200), "3 are there, 5 are wanted, 10 come a second");
-    assert!(limiter.try_acquire(3) && !limiter.try_acquire(1));
+    assert!(limiter.try_acquire(3).is_ok() && limiter.try_acquire(1).is_err());
     clock.advance(ms(100));
-    assert!(limiter.try_acquire(1) && !limiter.try_acquire(1));
+    assert!(limiter.try_acquire(1).is_ok() && limiter.try_acquire(1).is_err());
     clock.advance(s(3_600));
     assert_eq!(limiter.stats().available, 5, "refilled up to the burst");
     assert_eq!(limiter.peek(6), Duration::MAX);

@@ -197,7 +197,7 @@ fn a_part_of_a_policy_and_a_name_that_looks_like_it_are_two() {
         registry.configure(other, requests.clone()).unwrap();
         let (own, others) = (registry.policy("x").tokens().unwrap(), registry.policy(other).rate().unwrap());
         assert_eq!((own.config().burst, others.config().burst), (Some(5), Some(9)));
-        assert!(others.try_acquire(9) && own.try_acquire(5));
+        assert!(others.try_acquire(9).is_ok() && own.try_acquire(5).is_ok());
         registry.remove("x");
     }
     let names: std::collections::HashSet<_> = registry.snapshots().into_iter().map(|one| one.name).collect();
@@ -259,21 +259,21 @@ fn what_is_owed_is_not_forgotten() {
     let (clock, limits) = (Clock::manual(), Limits { max_keys: 2, ..Default::default() });
     let a_day = rate::Config { rate: 1_000, per: s(86_400), burst: Some(1_000), ..Default::default() };
     let keys = KeyedLimiters::with_clock("k", a_day.clone(), limits, &clock).unwrap();
-    assert!(keys.get("a").try_acquire(1_000));
+    assert!(keys.get("a").try_acquire(1_000).is_ok());
     clock.advance(s(3_700));
     for other in 0..100 {
         keys.get(&other.to_string());
     }
-    assert!(!keys.get("a").try_acquire(1_000), "the day is not over");
+    assert!(keys.get("a").try_acquire(1_000).is_err(), "the day is not over");
     clock.advance(s(86_400));
-    assert!(keys.get("a").try_acquire(1_000));
+    assert!(keys.get("a").try_acquire(1_000).is_ok());
 
     let both = policy(|p| {
         p.retry = Some(each_second(0));
         p.tokens = Some(a_day);
     });
     let keys = KeyedPolicies::with_clock("k", both, limits, &clock).unwrap();
-    assert!(keys.get("a").tokens().unwrap().try_acquire(1));
+    assert!(keys.get("a").tokens().unwrap().try_acquire(1).is_ok());
     clock.advance(s(80));
     keys.get("b");
     assert_eq!(keys.get("c").name().as_str(), "k/c", "the free one goes");
