@@ -111,9 +111,9 @@ pub use clock::{Clock, Joined};
 // The nouns of the core.
 pub use stormproof_core::retry::Stop;
 pub use stormproof_core::{
-    Backoff, Event, Instant, Invalid, Jitter, Limit, Mistakes, Name, Outcome, Reason, Refused, Snapshot,
-    Stage, Timeouts, Trip, Verdict, adaptive, backoff, breaker, budget, bulkhead, event, explain, hedge, journal,
-    latency, outcome, policy as config, rate, snapshot,
+    Backoff, Event, Instant, Invalid, Jitter, Limit, Mistakes, Name, Outcome, Reason, Refused, Snapshot, Stage,
+    Timeouts, Trip, Verdict, adaptive, backoff, breaker, budget, bulkhead, event, explain, hedge, journal, latency,
+    outcome, policy as config, rate, snapshot,
 };
 
 // How calls are carried out.
