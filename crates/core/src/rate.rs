@@ -243,7 +243,7 @@ impl RateLimiter {
         let stats = self.stats(now);
         let refused =
             |count: u64, reason: Reason| Sample::counter("refused", REFUSED, count).label("reason", reason.as_str());
-        let state = self.state.0.lock();
+        let locked = self.state.0.lock();
         Snapshot {
             stage: Stage::Rate,
             name: self.name.clone(),
@@ -253,9 +253,9 @@ impl RateLimiter {
                 Sample::gauge("burst", "The most permits that are saved up.", stats.burst.into()),
                 Sample::gauge("waiting", "Calls waiting for permits.", stats.waiting as f64),
                 Sample::counter("allowed", "Calls that passed.", stats.allowed),
-                refused(state.rate_exceeded, Reason::RateExceeded),
-                refused(state.wait_too_long, Reason::WaitTooLong),
-                refused(state.above_burst, Reason::AboveBurst),
+                refused(locked.rate_exceeded, Reason::RateExceeded),
+                refused(locked.wait_too_long, Reason::WaitTooLong),
+                refused(locked.above_burst, Reason::AboveBurst),
             ],
         }
     }
