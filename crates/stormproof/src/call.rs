@@ -143,6 +143,9 @@ pub(crate) enum Asked<T, E> {
     Ended(Result<Served<T>, Error<E>>),
 }
 
+/// The answer of a call, or the fallbacks that it goes on with.
+pub(crate) type Ended<'p, T, E> = Result<Result<Served<T>, Error<E>>, Box<Falling<'p, T, E>>>;
+
 /// The numbers of one call.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Options {
@@ -223,6 +226,7 @@ impl<'p, T, E> After<'p, T, E> {
     }
 
     /// An earlier answer of the call's cache.
+    #[cfg_attr(not(feature = "cache"), expect(clippy::unused_self, reason = "without caches there is none to ask"))]
     pub(crate) fn kept(&self) -> Option<Served<T>> {
         #[cfg(feature = "cache")]
         return self.cache.as_ref()?.kept();
@@ -237,7 +241,7 @@ impl<'p, T, E> After<'p, T, E> {
         result: Result<Served<T>, Error<E>>,
         policy: &Policy,
         classifier: &impl Classify<T, E>,
-    ) -> Result<Result<Served<T>, Error<E>>, Box<Falling<'p, T, E>>> {
+    ) -> Ended<'p, T, E> {
         #[cfg(feature = "cache")]
         if let Some(cache) = &mut self.cache {
             match &result {

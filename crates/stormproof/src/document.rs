@@ -163,7 +163,9 @@ impl<'a> Reader<'a> {
                 name_all(&mut mistake.message);
             }
         }
-        found.iter_mut().for_each(|(_, mistake)| suggest(mistake));
+        for (_, mistake) in &mut found {
+            suggest(mistake);
+        }
         let Read { value, dropped, .. } = read;
         if let Some(value) = &value {
             let about_what_was_read = |mistake: &Invalid| !dropped.iter().any(|path| depends_on(mistake, path));
@@ -290,7 +292,9 @@ fn name_all(message: &mut String) {
         *message = message.replace(POLICY, "allowed is one of `preset`, `deadline`, ");
     }
     if message.contains("allowed is one of `max_retries`, ") {
-        BACKOFF.iter().for_each(|name| message.push_str(&format!(", `{name}`")));
+        for name in BACKOFF {
+            message.extend([", `", name, "`"]);
+        }
     }
 }
 

@@ -118,7 +118,7 @@ impl Environment {
                 Value::Count | Value::CountOrZero | Value::Secret => format!("{number:.0}"),
             };
             let family = self.families.entry(variable.family).or_default();
-            family.push_str(&format!("{} = {toml}\n", variable.sets));
+            family.extend([variable.sets, " = ", &toml, "\n"]);
         }
     }
 

@@ -157,7 +157,9 @@ impl Listeners {
     /// Sends what `others` hear to all buses that this is attached to.
     pub(crate) fn share_buses(&self, others: &Self) {
         let buses = self.read().buses.clone();
-        buses.iter().for_each(|bus| others.attach(bus));
+        for bus in &buses {
+            others.attach(bus);
+        }
     }
 
     /// Whether only listeners that are kept here may have a reason to keep what is told of: there are callbacks, or buses

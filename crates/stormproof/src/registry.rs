@@ -161,8 +161,7 @@ impl Registry {
         let config = self.settings_of(name).stages.breaker.clone().unwrap_or_default();
         // Settings are looked at when they are given; a breaker there is in any case.
         self.ask(name, Some(CircuitBreaker::alone(config)), Manner::AsItIs, None)
-            .map(|asked| self.settle(asked, name))
-            .unwrap_or_else(|_| CircuitBreaker::on(name, self.clock()))
+            .map_or_else(|_| CircuitBreaker::on(name, self.clock()), |asked| Self::settle(asked, name))
     }
 
     /// The circuit breaker of the policy called `name`, made with `config` if there is none. If there is one with other
@@ -206,7 +205,7 @@ impl Registry {
             let stages = policy.stages().config() != policy::Config::default();
             self.tell_unknown(Kind::UnknownPolicy { name: policy.name().clone(), stages });
         }
-        asked.map(|asked| self.settle(asked, name)).unwrap_or_else(|_| Policy::bare(name, self.clock()))
+        asked.map_or_else(|_| Policy::bare(name, self.clock()), |asked| Self::settle(asked, name))
     }
 
     /// The policy called `name`, made with `config` if there is none, like [`breaker_with`](Self::breaker_with).
@@ -226,7 +225,7 @@ impl Registry {
         }
         let config = stage.as_policy().stages().config();
         let asked = self.ask(&name, Some(config), Manner::With, Some(stage))?;
-        Ok(self.settle(asked, &name))
+        Ok(Self::settle(asked, &name))
     }
 
     /// Sets how the policy called `name` and its stages are to be. What is there keeps its state and its counts; calls
@@ -259,9 +258,9 @@ impl Registry {
         if self.0.strict.load(Ordering::Relaxed) && GLOBAL.get().is_some_and(|global| Arc::ptr_eq(&global.0, &self.0)) {
             self.check_attributes_with(|name| configs.contains_key(name))?;
         }
-        let named: BTreeMap<Name, _> = configs.into_iter().map(|(name, config)| (name.into(), config)).collect();
-        let names: Vec<Name> = named.keys().cloned().collect();
-        let before = std::mem::replace(&mut self.settings().named, named);
+        let given: BTreeMap<Name, _> = configs.into_iter().map(|(name, config)| (name.into(), config)).collect();
+        let names: Vec<Name> = given.keys().cloned().collect();
+        let before = std::mem::replace(&mut self.settings().named, given);
         let missing = before.into_keys().filter(|name| names.binary_search(name).is_err()).collect();
         let mut changes = Changes { missing, ..Changes::default() };
         for name in &names {
@@ -372,7 +371,7 @@ impl Registry {
 
     fn find_or_make_with<S: Entry>(&self, name: &str, config: S::Config) -> Result<S, Error> {
         let asked = self.ask(name, Some(S::alone(config)), Manner::With, None)?;
-        Ok(self.settle(asked, name))
+        Ok(Self::settle(asked, name))
     }
 
     /// Asks for `name`, which is made or changed as [`Slot::put`] does it: under the lock of the names, and what is to be
@@ -436,7 +435,7 @@ impl Registry {
     }
 
     /// Does what is to be done after a name was asked for, under no lock.
-    fn settle<S: Entry>(&self, asked: Asked<S>, name: &str) -> S {
+    fn settle<S: Entry>(asked: Asked<S>, name: &str) -> S {
         let Asked { given, policy, after, contradiction, .. } = asked;
         after.carry_out(&policy);
         if let Some(differs) = contradiction {
@@ -456,7 +455,7 @@ impl Registry {
             (Some(_), _) => changes.unchanged.push(name.into()),
             (None, _) => changes.added.push(name.into()),
         }
-        self.settle(asked, name);
+        Self::settle(asked, name);
         Ok(())
     }
 

@@ -116,6 +116,7 @@ impl<P: Borrow<Policy>, Fut: Future> Run<P, Fut> {
 
     /// Begins each attempt by `op`. With `hold` the call is left as it is when its last attempt ends with a value.
     #[inline]
+    #[expect(clippy::too_many_lines, reason = "one arm for each step of the core")]
     pub(crate) fn poll<Op, C, N, T, E>(
         self: Pin<&mut Self>,
         op: &mut Op,

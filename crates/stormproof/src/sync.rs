@@ -69,7 +69,7 @@ where
         let (result, permits) = self.make(&mut thread);
         let result = match self.after.ended(result, policy, &self.said.classifier) {
             Ok(result) => result,
-            Err(falling) => self.fall_back(falling, thread),
+            Err(falling) => self.fall_back(*falling, thread),
         };
         result.map(|served| G::give(served, &self.said.classifier, || Held::new(policy.clone(), permits)))
     }
@@ -95,11 +95,7 @@ where
 
     /// Goes through the fallbacks; what of them waits blocks the thread.
     #[cold]
-    fn fall_back(
-        &self,
-        mut falling: Box<Falling<'p, T, E>>,
-        thread: Option<Arc<Parked>>,
-    ) -> Result<Served<T>, Error<E>> {
+    fn fall_back(&self, mut falling: Falling<'p, T, E>, thread: Option<Arc<Parked>>) -> Result<Served<T>, Error<E>> {
         let clock = self.policy.clock();
         let thread = thread.unwrap_or_else(|| clock.parked());
         let waker = Waker::from(thread.clone());

@@ -183,12 +183,11 @@ where
         let inner = &self.cache.0;
         let woken = match result {
             Ok(value) if self.cache.store(&seat, value.clone(), epoch) => inner.flights.land(&seat.key, seat.ticket),
-            // Not kept: whoever waits for it finds nothing. Dropping the seat hands over.
-            Ok(_) => return,
             Err(failure) if inner.config.after_failure.ends_waiting(self.cache.get(&seat.key).is_some()) => {
                 inner.flights.fail(&seat.key, seat.ticket, failure, inner.clock.now())
             }
-            Err(_) => return,
+            // Nothing is told to those who wait: dropping the seat lets one of them lead.
+            Ok(_) | Err(_) => return,
         };
         woken.into_iter().for_each(waiters::wake);
     }

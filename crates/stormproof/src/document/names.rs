@@ -64,7 +64,7 @@ impl Names {
                 }
                 of_backoff.push((key, value));
             } else if !unsaid {
-                self.take(table, name, path, key, value);
+                self.take(table, name, path, &key, value);
             }
         }
         if !of_backoff.is_empty() {
@@ -82,7 +82,7 @@ impl Names {
     }
 
     /// Puts one setting into `table` under our name, unless it is there already.
-    fn take<'t>(&mut self, table: &mut DeTable<'t>, name: &str, path: &str, key: Key<'t>, value: Value<'t>) {
+    fn take<'t>(&mut self, table: &mut DeTable<'t>, name: &str, path: &str, key: &Key<'t>, value: Value<'t>) {
         let word = key.get_ref().to_string();
         let at = if key.span() == NOWHERE { value.span().start } else { key.span().start };
         let is_beside = self.beside.contains(&key.span().start);
@@ -95,7 +95,7 @@ impl Names {
         let excluded = excluded_by(name, &ours).iter().find_map(|rival| table.get_key_value(*rival));
         let rival = excluded.or_else(|| table.get_key_value(ours.as_ref()));
         if let Some((rival, there)) = rival.map(|(rival, there)| (rival.clone(), place(rival, there))) {
-            if place(&key, &value) < self.environment || there >= self.environment {
+            if place(key, &value) < self.environment || there >= self.environment {
                 let mut other = self.word(&rival);
                 if is_beside && !self.beside.contains(&rival.span().start) {
                     other.insert_str(0, "backoff.");

@@ -59,7 +59,7 @@ pub fn refusal(style: Style, refused: &Refused, time: SystemTime) -> Option<Line
         _ => "refused",
     };
     if style == Style::Stormproof {
-        let fields = Fields { event, policy: &refused.name, fields: &fields_of(refused), time };
+        let fields = Object { event, policy: &refused.name, fields: &fields_of(refused), time };
         return Some(Line { level: Level::Error, text: json(&fields) });
     }
     first_line(style, event, &Facts::of_fields(fields_of(refused)).at(time))
@@ -111,7 +111,7 @@ fn first_line(style: Style, event: &str, facts: &Facts<'_>) -> Option<Line> {
 /// (in how many seconds).
 pub fn suppressed(suppressed: &Suppressed, time: SystemTime) -> String {
     let fields = [("suppressed", Value::Number(suppressed.count)), ("over", Value::Time(suppressed.over))];
-    json(&Fields { event: suppressed.event_type, policy: &suppressed.policy, fields: &fields, time })
+    json(&Object { event: suppressed.event_type, policy: &suppressed.policy, fields: &fields, time })
 }
 
 fn level_of(event: &Event) -> Level {
@@ -123,14 +123,14 @@ fn level_of(event: &Event) -> Level {
 }
 
 /// A JSON object in the manner of a [`Record`].
-struct Fields<'a> {
+struct Object<'a> {
     event: &'a str,
     policy: &'a str,
     fields: &'a [Field<'a>],
     time: SystemTime,
 }
 
-impl Serialize for Fields<'_> {
+impl Serialize for Object<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(None)?;
         map.serialize_entry("timestamp", &timestamp(self.time))?;

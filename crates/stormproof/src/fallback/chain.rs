@@ -48,6 +48,9 @@ impl<'p, T, E> Given<'p, T, E> {
 
 type Make<'p, T, E> = dyn FnOnce(&Error<E>) -> Given<'p, T, E> + Send + 'p;
 
+/// Whether a failure is one for the fallbacks.
+pub(crate) type Wants<'p, E> = dyn Fn(&Error<E>) -> bool + Send + 'p;
+
 /// One fallback, or a condition for all of them.
 pub(crate) enum Step<'p, T, E> {
     Value(T),
@@ -57,7 +60,7 @@ pub(crate) enum Step<'p, T, E> {
     #[cfg_attr(not(feature = "cache"), expect(dead_code, reason = "it is a cache that makes it"))]
     Kept,
     /// The chain is for these failures only.
-    Only(Box<dyn Fn(&Error<E>) -> bool + Send + 'p>),
+    Only(Box<Wants<'p, E>>),
 }
 
 impl<T, E> Step<'_, T, E> {

@@ -177,7 +177,7 @@ pub(super) fn with_settings_of(config: &policy::Config, settings: &policy::Confi
 /// The stages of `config` that `other` has, too.
 fn common(config: &policy::Config, other: &policy::Config) -> policy::Config {
     fn if_both<C>(own: Option<C>, other: Option<C>) -> Option<C> {
-        own.filter(|_| other.is_some())
+        own.zip(other).map(|(own, _)| own)
     }
     stagewise!(config, other, if_both)
 }
@@ -287,11 +287,19 @@ impl Slot {
         let (core, handles) = (&self.policy.0.core, &self.policy.0.handles);
         Arc::strong_count(&self.policy.0) > 1
             || Arc::strong_count(handles) > 1
-            || is_shared(&self.kept.breaker, &core.breaker, handles.breaker.get().map(CircuitBreaker::policy))
-            || is_shared(&self.kept.bulkhead, &core.bulkhead, handles.bulkhead.get().map(Bulkhead::policy))
-            || is_shared(&self.kept.rate, &core.rate, handles.rate.get().map(RateLimiter::policy))
-            || is_shared(&self.kept.tokens, &core.tokens, handles.tokens.get().map(RateLimiter::policy))
-            || is_shared(&self.kept.budget, &core.budget, None)
+            || is_shared(
+                self.kept.breaker.as_ref(),
+                core.breaker.as_ref(),
+                handles.breaker.get().map(CircuitBreaker::policy),
+            )
+            || is_shared(
+                self.kept.bulkhead.as_ref(),
+                core.bulkhead.as_ref(),
+                handles.bulkhead.get().map(Bulkhead::policy),
+            )
+            || is_shared(self.kept.rate.as_ref(), core.rate.as_ref(), handles.rate.get().map(RateLimiter::policy))
+            || is_shared(self.kept.tokens.as_ref(), core.tokens.as_ref(), handles.tokens.get().map(RateLimiter::policy))
+            || is_shared(self.kept.budget.as_ref(), core.budget.as_ref(), None)
     }
 
     /// Whether it may be that only its own listeners hold it: one that captures what it listens to is such a handle.
@@ -329,8 +337,8 @@ impl Slot {
 }
 
 /// Whether a stage is known in more places than the entry: there it is kept, in the policy, and in its handle twice.
-fn is_shared<T>(kept: &Option<Arc<T>>, in_force: &Option<Arc<T>>, handle: Option<&Policy>) -> bool {
+fn is_shared<T>(kept: Option<&Arc<T>>, in_force: Option<&Arc<T>>, handle: Option<&Policy>) -> bool {
     let own = 1 + usize::from(in_force.is_some()) + if handle.is_some() { 2 } else { 0 };
-    kept.as_ref().is_some_and(|stage| Arc::strong_count(stage) > own)
+    kept.is_some_and(|stage| Arc::strong_count(stage) > own)
         || handle.is_some_and(|handle| Arc::strong_count(&handle.0) > 1)
 }

@@ -125,11 +125,11 @@ impl<S: Entry> Keyed<S> {
             None => self.put(&self.name_of(key), None).map(|put| Some(put.slot)),
         };
         // Settings are looked at whenever they are given.
-        let Ok(made) = self.0.keys.change(key, now, make, S::of) else { return self.others() };
-        if made.first_too_many {
+        let Ok(changed) = self.0.keys.change(key, now, make, S::of) else { return self.others() };
+        if changed.first_too_many {
             self.tell_too_many();
         }
-        made.read.flatten().unwrap_or_else(|| self.others())
+        changed.read.flatten().unwrap_or_else(|| self.others())
     }
 
     /// The stage of `key` if it has one of its own. Does not count as a use.

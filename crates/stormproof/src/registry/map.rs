@@ -137,8 +137,8 @@ impl Map {
         if !room && self.bounds.strict {
             return Ok(Changed { read: None, first_too_many });
         }
-        let made = make(self.read(part).get(name))?;
-        if let Some(slot) = made {
+        let put = make(self.read(part).get(name))?;
+        if let Some(slot) = put {
             let replaced = self.write(part).insert(Name::from(name), slot);
             self.len.fetch_add(usize::from(replaced.is_none()), Ordering::Relaxed);
             dropped.slots.extend(replaced);
