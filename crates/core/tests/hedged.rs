@@ -36,7 +36,7 @@ fn drive(policy: &Policy, begun: Instant, mut takes: impl FnMut(u32) -> Duration
                 input = Input::Resume;
             }
             Step::Queued { until, .. } | Step::BackOff { until } | Step::Ready { until, .. } => {
-                (now, input) = (until, Input::Resume)
+                (now, input) = (until, Input::Resume);
             }
             Step::Done(_) => return (now, call.attempts()),
         }

@@ -184,7 +184,7 @@ pub fn is_idempotent(method: &Method) -> bool {
 /// ```
 pub fn kinds() -> impl Iterator<Item = &'static str> {
     let statuses = (400..600).filter_map(|status| StatusCode::from_u16(status).ok());
-    statuses.map(kind).chain(Error::ALL.iter().filter(|error| !error.is_callers_fault()).map(|error| error.kind()))
+    statuses.map(kind).chain(Error::ALL.iter().filter(|error| !error.is_callers_fault()).map(Failure::kind))
 }
 
 /// The kind of a status: a word for its class, a dot, the number.

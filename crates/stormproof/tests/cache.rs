@@ -558,10 +558,10 @@ async fn a_leader_that_nobody_polls_holds_nobody_up() {
         Ok::<_, &str>(1)
     };
     let mut unpolled = Box::pin(policy.call(op).cached(&answers, "a").into_future());
-    poll_fn(|cx| Poll::Ready(assert!(unpolled.as_mut().poll(cx).is_pending()))).await;
+    assert!(poll_fn(|cx| Poll::Ready(unpolled.as_mut().poll(cx).is_pending())).await);
     // The one that would be next is left, too.
     let mut next = Box::pin(policy.call(op).cached(&answers, "a").into_future());
-    poll_fn(|cx| Poll::Ready(assert!(next.as_mut().poll(cx).is_pending()))).await;
+    assert!(poll_fn(|cx| Poll::Ready(next.as_mut().poll(cx).is_pending())).await);
     let call = || policy.call(op).cached(&answers, "a");
     let (one, two, three) = tokio::join!(call(), call(), call());
     assert_eq!((one, two, three), (Ok(1), Ok(1), Ok(1)));

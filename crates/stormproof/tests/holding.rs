@@ -103,8 +103,8 @@ async fn work_that_is_held_without_an_answer_is_not_measured_as_no_time() {
     let policy = Policy::builder("tests").hedge(hedge::Delay::percentile(0.95)).clock(&clock).build().unwrap();
     for _ in 0..20 {
         let admitted = policy.admit().await.unwrap();
-        let (_, held) = policy.call(|_| async { Ok::<_, &str>(()) }).hold().await.unwrap();
-        let (_, blocking) = policy.call_sync(|_| Ok::<_, &str>(())).hold().run().unwrap();
+        let ((), held) = policy.call(|_| async { Ok::<_, &str>(()) }).hold().await.unwrap();
+        let ((), blocking) = policy.call_sync(|_| Ok::<_, &str>(())).hold().run().unwrap();
         let blocking_admitted = policy.admit_sync().unwrap();
         tokio::time::sleep(Duration::from_secs(5)).await;
         for held in [admitted, held, blocking, blocking_admitted] {

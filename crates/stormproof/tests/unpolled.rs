@@ -32,24 +32,24 @@ fn one_slot(queue_timeout: Duration) -> Bulkhead {
 async fn a_slot_passes_an_unpolled_head_of_the_queue() {
     // Given: a head that was polled once, and one behind it that waits.
     let slots = one_slot(ms(5_000));
-    let held = slots.acquire().await.unwrap();
+    let holder = slots.acquire().await.unwrap();
     let mut head = pin!(slots.acquire());
     assert!(!poll_once(head.as_mut()));
     let other = slots.clone();
     let behind = tokio::spawn(async move { timed(other.acquire()).await });
     tokio::time::sleep(ms(100)).await;
     // When: the slot comes free.
-    drop(held);
+    drop(holder);
     // Then: the one behind has it, and the head after that.
     let (got, waited) = behind.await.unwrap();
     assert!(waited <= ms(120), "{waited:?}");
     drop(got.unwrap());
     drop(head.await.unwrap());
     // A newcomer has it as well.
-    let held = slots.acquire().await.unwrap();
+    let holder = slots.acquire().await.unwrap();
     let mut head = pin!(slots.acquire());
     assert!(!poll_once(head.as_mut()));
-    drop(held);
+    drop(holder);
     let (got, waited) = timed(slots.acquire()).await;
     assert!(got.is_ok() && waited <= ms(20), "{waited:?}");
 }
@@ -57,11 +57,11 @@ async fn a_slot_passes_an_unpolled_head_of_the_queue() {
 #[tokio::test(start_paused = true)]
 async fn an_unpolled_wait_for_a_slot_ends_by_itself() {
     let slots = one_slot(ms(500));
-    let held = slots.acquire().await.unwrap();
+    let holder = slots.acquire().await.unwrap();
     let mut head = pin!(slots.acquire());
     assert!(!poll_once(head.as_mut()));
     tokio::time::sleep(ms(1_000)).await;
-    drop(held);
+    drop(holder);
     let (got, waited) = timed(slots.acquire()).await;
     assert!(got.is_ok() && waited <= ms(20), "{waited:?}");
     assert!(matches!(head.await, Err(Error::Refused { refused, .. }) if refused.reason == Reason::QueueTimeout));
@@ -159,8 +159,8 @@ fn threads_pass_an_unpolled_head() {
 #[tokio::test(start_paused = true)]
 async fn what_is_taken_at_once_can_be_corrected_or_given_back() {
     let limiter = limiter(rate::Config { rate: 10, ..Default::default() });
-    let held = limiter.try_acquire(10).unwrap();
-    held.settle(&Verdict::success().used(4));
+    let holder = limiter.try_acquire(10).unwrap();
+    holder.settle(&Verdict::success().used(4));
     assert_eq!(limiter.stats().available, 6);
     limiter.try_acquire(6).unwrap().release();
     assert_eq!(limiter.stats().available, 6);

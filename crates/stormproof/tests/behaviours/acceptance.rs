@@ -243,14 +243,14 @@ async fn c_16_a_retry_without_a_wait_is_told_too() {
             }
         })
         .on_retry(|retry, result, _| {
-            noted.borrow_mut().push((retry, result.unwrap().copied().unwrap_err().to_owned()))
+            noted.borrow_mut().push((retry, result.unwrap().copied().unwrap_err().to_owned()));
         });
     assert_eq!(call.await.unwrap_err().attempts(), 4);
     assert_eq!(*noted.borrow(), [(1, 1), (3, 3)], "the second attempt came to nothing that could be shown");
     noted.borrow_mut().clear();
     let call = policy.call_sync(|cx| Err::<(), _>(cx.attempt()));
     let call = call.on_retry(|retry, result, _| {
-        noted.borrow_mut().push((retry, result.unwrap().copied().unwrap_err().to_owned()))
+        noted.borrow_mut().push((retry, result.unwrap().copied().unwrap_err().to_owned()));
     });
     assert_eq!(call.run().unwrap_err().attempts(), 4);
     assert_eq!(*noted.borrow(), [(1, 1), (2, 2), (3, 3)]);

@@ -101,7 +101,7 @@ fn everything(deadline: u64) -> config::Config {
         p.bulkhead = Some(slots(9, 9));
         p.rate = Some(per_second(100, 100));
         p.tokens = Some(per_second(100, 100));
-        p.latency = Some(Default::default());
+        p.latency = Some(stormproof::latency::Config::default());
     })
 }
 
@@ -230,7 +230,7 @@ fn a_key_in_flight_is_not_forgotten_after_an_update() {
     let (clock, limits) = (Clock::manual(), Limits { max_keys: 1, ..Default::default() });
     let config = |open| {
         policy(|p| {
-            p.breaker = Some(stormproof::breaker::Config { open_duration: s(open), ..trips(Trip::consecutive(1)) })
+            p.breaker = Some(stormproof::breaker::Config { open_duration: s(open), ..trips(Trip::consecutive(1)) });
         })
     };
     let keys = KeyedPolicies::with_clock("k", config(60), limits, &clock).unwrap();

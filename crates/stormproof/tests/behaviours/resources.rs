@@ -207,7 +207,7 @@ async fn ends<T>(work: impl Future<Output = T>) -> T {
 async fn a_lease_while_a_close_waits_is_refused_and_not_waited_for() {
     let (resource, closed, _mark) = resource();
     let first = resource.lease().await.unwrap();
-    let closer = tokio::spawn({
+    let waits_for_it = tokio::spawn({
         let resource = resource.clone();
         async move { resource.close().await }
     });
@@ -215,7 +215,7 @@ async fn a_lease_while_a_close_waits_is_refused_and_not_waited_for() {
     assert!(ends(resource.lease()).await.is_err());
     assert!(ends(resource.clone().scope(|_| async {})).await.is_err());
     drop(first);
-    assert_eq!((ends(closer).await.unwrap(), count(&closed)), (Ok(()), 1));
+    assert_eq!((ends(waits_for_it).await.unwrap(), count(&closed)), (Ok(()), 1));
 
     let (resource, closed, _mark) = self::resource();
     let first = resource.lease().await.unwrap();
@@ -273,7 +273,7 @@ async fn a_task_that_gives_its_executor_tasks_runs_them_in_place_at_capacity() {
                 (one, inner.map(0..5_u32, leaf).await)
             }
         });
-        for (n, result) in (0..).zip(ends(outer).await) {
+        for (n, result) in (0..).zip(Box::pin(ends(outer)).await) {
             let (one, five) = result.unwrap();
             assert_eq!(one, Ok(Ok(n)));
             let expected = (0..5).map(|n| if n == 3 { Err(TaskError::Panicked("assertion".into())) } else { Ok(n) });
@@ -293,7 +293,7 @@ async fn executors_that_share_a_bulkhead_run_each_others_tasks_in_place() {
     let (outer, inner) = (Executor::with_bulkhead(&shared), Executor::with_bulkhead(&shared));
     let began = tokio::time::Instant::now();
     let nested = outer.execute(async move { inner.execute(async { 7 }).await });
-    assert_eq!((ends(nested).await, began.elapsed()), (Ok(Ok(7)), Duration::ZERO));
+    assert_eq!((Box::pin(ends(nested)).await, began.elapsed()), (Ok(Ok(7)), Duration::ZERO));
 }
 
 #[tokio::test(start_paused = true)]
@@ -304,6 +304,6 @@ async fn a_task_that_shuts_its_executor_down_ends_by_itself() {
         let cancelled = same.shutdown(Duration::MAX).await;
         (cancelled, same.execute(async {}).await)
     });
-    assert_eq!(ends(task).await, Ok((0, Err(TaskError::ShutDown))));
+    assert_eq!(Box::pin(ends(task)).await, Ok((0, Err(TaskError::ShutDown))));
     assert_eq!(ends(executor.shutdown(Duration::MAX)).await, 0);
 }

@@ -29,10 +29,13 @@ fn case_51_retry_around_a_breaker_that_opens() {
     assert_eq!(trace.event_names(), ["circuit_opened", "call_failed"]);
 }
 
+/// What makes a policy refuse.
+type Change = fn(&mut config::Config);
+
 /// What ended last, and who refuses what would have come next: the caller can see both.
 #[test]
 fn a_refused_retry_says_whether_the_attempt_before_it_ran_out_of_time() {
-    let refusals: [(&str, fn(&mut config::Config)); 3] = [
+    let refusals: [(&str, Change); 3] = [
         ("breaker", |p| p.breaker = Some(trips(Trip::consecutive(1)))),
         ("rate", |p| p.rate = Some(rate::Config { max_wait: s(0), per: s(60), ..per_second(1, 1) })),
         ("both", |p| {
