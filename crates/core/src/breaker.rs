@@ -23,8 +23,8 @@ use std::time::Duration;
 
 pub use config::{Config, Mode, Scope};
 use machine::Machine;
-pub use rules::Count;
-pub use saved::{Counted, Loss, Saved};
+pub use rules::{Count, Counted};
+pub use saved::{Loss, Saved};
 pub use stats::Stats;
 pub use transition::{Cause, Change, State, Transition};
 pub use trip::{Trip, Window};
@@ -233,7 +233,7 @@ impl CircuitBreaker {
     #[inline]
     fn refuse(&self, reason: Reason, retry_after: Duration) -> Refusal<'_> {
         self.counters.0.refused.fetch_add(1, Ordering::Relaxed);
-        Refusal { stage: Stage::Breaker, name: &self.name, reason, retry_after, breaker: Some(self) }
+        Refusal { stage: Stage::Breaker, name: &self.name, reason, retry_after, cause: Some(self) }
     }
 
     #[cold]

@@ -5,8 +5,6 @@ use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::breaker::CircuitBreaker;
-
 /// The name of a policy or of a stage: cheap to clone, compared by its text.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Name(Arc<str>);
@@ -257,6 +255,12 @@ impl Reason {
     }
 }
 
+/// A stage that knows why it refuses.
+pub(crate) trait LastCause: fmt::Debug {
+    /// The kind of the last failure.
+    fn last_cause(&self) -> Option<Box<str>>;
+}
+
 /// A refusal that borrows from the stage which refused: costs nothing to make. [`Refusal::to_refused`] makes it an
 /// error that can travel.
 #[derive(Clone, Copy, Debug)]
@@ -269,8 +273,8 @@ pub struct Refusal<'a> {
     pub reason: Reason,
     /// When another try could pass at the earliest, from now; zero when that depends on others, not on time.
     pub retry_after: Duration,
-    /// The breaker that refused, which knows the last failure.
-    pub(crate) breaker: Option<&'a CircuitBreaker>,
+    /// The stage that refused, if it knows the last failure.
+    pub(crate) cause: Option<&'a dyn LastCause>,
 }
 
 impl Refusal<'_> {
@@ -281,7 +285,7 @@ impl Refusal<'_> {
             name: self.name.clone(),
             reason: self.reason,
             retry_after: self.retry_after,
-            cause: self.breaker.and_then(CircuitBreaker::last_cause),
+            cause: self.cause.and_then(LastCause::last_cause),
             watched: Watched::default(),
         }
     }

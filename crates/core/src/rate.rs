@@ -297,7 +297,7 @@ impl RateLimiter {
 
     fn refusal(&self, reason: Reason, now: Instant, turn: u64) -> Refusal<'_> {
         let retry_after = Instant::from_nanos(turn).since(now);
-        Refusal { stage: Stage::Rate, name: &self.name, reason, retry_after, breaker: None }
+        Refusal { stage: Stage::Rate, name: &self.name, reason, retry_after, cause: None }
     }
 }
 

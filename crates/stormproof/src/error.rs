@@ -137,7 +137,7 @@ impl<E> Error<E> {
     /// # let policy = stormproof::Policy::builder("p").build().unwrap();
     /// let error = policy.call(|_| async { Err::<(), BoxError>("broken".into()) }).await.unwrap_err();
     /// let error: BoxError = error.into_boxed();
-    /// assert_eq!(error.source().unwrap().to_string(), "broken");
+    /// assert!(error.to_string().starts_with("broken"));
     /// # }
     /// ```
     pub fn into_boxed(self) -> Box<dyn std::error::Error + Send + Sync>

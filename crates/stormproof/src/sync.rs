@@ -24,7 +24,8 @@ impl Policy {
     /// on a thread that may block (`tokio::task::spawn_blocking`).
     ///
     /// ```
-    ///     /// use stormproof::{Policy, Retry};
+    /// use std::time::Duration;
+    /// use stormproof::{Policy, Retry};
     ///
     /// let policy = Policy::builder("disk").retry(Retry::constant(Duration::from_millis(1))).build().expect("valid");
     /// let answer = policy.call_sync(|cx| if cx.attempt() < 3 { Err("not yet") } else { Ok(42) }).run();

@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use super::saved::Counted;
 use super::trip::{Memory, Trip};
 use crate::time::Instant;
 use crate::window::Tally;
@@ -26,6 +25,32 @@ impl Count {
     /// The share of what opens the circuit: 0 is far, 1 is there.
     pub fn nearness(&self) -> f64 {
         (f64::from(self.failures) / f64::from(self.threshold.max(1))).min(1.0)
+    }
+}
+
+/// What a trip rule had counted.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[non_exhaustive]
+pub struct Counted {
+    /// The rule.
+    pub rule: Trip,
+    /// Calls.
+    pub calls: u32,
+    /// Failures among them.
+    pub failures: u32,
+    /// Slow ones among them.
+    pub slow: u32,
+}
+
+impl Counted {
+    fn new(rule: Trip, tally: Tally) -> Self {
+        let Tally { calls, failures, slow } = tally;
+        Self { rule, calls, failures, slow }
+    }
+
+    fn tally(&self) -> Tally {
+        Tally { calls: self.calls, failures: self.failures, slow: self.slow }
     }
 }
 

@@ -5,10 +5,9 @@
 use std::time::Duration;
 
 use super::machine::{Machine, Phase};
-use super::{Cause, Change, CircuitBreaker, Mode, Permit, State, Transition, Trip};
+use super::{Cause, Change, CircuitBreaker, Counted, Mode, Permit, State, Transition};
 use crate::sync::Ordering;
 use crate::time::Instant;
-use crate::window::Tally;
 
 /// The state of a breaker, to be taken over by the breaker of the same name in another process.
 ///
@@ -63,32 +62,6 @@ pub struct Saved {
     pub would_open: u64,
     /// Kind of the last failure.
     pub last_cause: Option<Box<str>>,
-}
-
-/// What a trip rule had counted.
-#[derive(Clone, Copy, Debug, PartialEq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
-#[non_exhaustive]
-pub struct Counted {
-    /// The rule.
-    pub rule: Trip,
-    /// Calls.
-    pub calls: u32,
-    /// Failures among them.
-    pub failures: u32,
-    /// Slow ones among them.
-    pub slow: u32,
-}
-
-impl Counted {
-    pub(super) fn new(rule: Trip, tally: Tally) -> Self {
-        let Tally { calls, failures, slow } = tally;
-        Self { rule, calls, failures, slow }
-    }
-
-    pub(super) fn tally(&self) -> Tally {
-        Tally { calls: self.calls, failures: self.failures, slow: self.slow }
-    }
 }
 
 /// Largest number that is taken over, so that counting goes on without a wrap.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{CircuitBreaker, Count, Mode, State, Transition};
-use crate::decision::Stage;
+use crate::decision::{LastCause, Stage};
 use crate::snapshot::{Sample, Snapshot};
 use crate::sync::{AtomicU64, Ordering};
 use crate::time::Instant;
@@ -60,6 +60,12 @@ impl Stats {
     }
 }
 
+impl LastCause for CircuitBreaker {
+    fn last_cause(&self) -> Option<Box<str>> {
+        self.machine.lock().last_cause()
+    }
+}
+
 impl CircuitBreaker {
     /// The state at `now`: half-open as soon as the wait is over, though only an admission makes it so.
     pub fn state(&self, now: Instant) -> State {
@@ -83,7 +89,7 @@ impl CircuitBreaker {
 
     /// The kind of the last failure.
     pub fn last_cause(&self) -> Option<Box<str>> {
-        self.machine.lock().last_cause()
+        LastCause::last_cause(self)
     }
 
     /// The last transitions, oldest first, at most [`HISTORY`](super::HISTORY).
