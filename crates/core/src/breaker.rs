@@ -61,7 +61,7 @@ pub struct CircuitBreaker {
     machine: Mutex<Machine>,
 }
 
-/// What a call reads without the lock. Written only under it. Each decision follows from one of the fields alone, so that
+/// State that a call reads without the lock. Written only under it. Each decision follows from one of the fields alone, so that
 /// a reader between two stores cannot combine an old value with a new one.
 #[derive(Debug)]
 struct Published {
@@ -123,7 +123,7 @@ impl CircuitBreaker {
         Self::build(name.into(), Config::default())
     }
 
-    /// A breaker with `config`, or all that is wrong with it.
+    /// A breaker with `config`, or all mistakes in it.
     pub fn with_config(name: impl Into<Name>, config: Config) -> Result<Self, Mistakes> {
         Mistakes::none(config.validate())?;
         Ok(Self::build(name.into(), config))
@@ -161,7 +161,7 @@ impl CircuitBreaker {
         self.machine.lock().config.clone()
     }
 
-    /// What one outcome is in a policy that retries, as configured now.
+    /// The scope of one outcome in a policy that retries, as configured now.
     #[inline]
     pub fn scope(&self) -> Scope {
         if self.published.0.scope.load(Ordering::Relaxed) == 0 { Scope::Attempt } else { Scope::Operation }

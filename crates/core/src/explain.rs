@@ -47,7 +47,7 @@ pub struct Explanation {
     pub attempts: u64,
     /// The circuit breaker.
     pub circuit: Option<Circuit>,
-    /// How far retries can amplify a load.
+    /// Amplification of a load by retries.
     pub amplification: Option<Amplification>,
     /// The limit of requests.
     pub requests: Option<Pace>,
@@ -55,27 +55,27 @@ pub struct Explanation {
     pub tokens: Option<Pace>,
     /// Calls at a time.
     pub slots: Option<Slots>,
-    /// What is allowed, but seldom meant.
+    /// Combinations that are allowed, but seldom meant.
     pub warnings: Vec<Warning>,
 }
 
-/// How far retries under a budget can amplify a load of which everything fails.
+/// Amplification of a load of which everything fails, by retries under a budget.
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Amplification {
     /// Attempts for each call, at most: one and the budget's ratio.
     pub factor: f64,
-    /// So many retries more in each window begun.
+    /// Number of further retries in each window begun.
     pub floor: u32,
     /// The window.
     pub window: Duration,
 }
 
-/// How many calls may be under way at a time.
+/// Number of calls that may be under way at a time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Slots {
-    /// So many, for as long as the number does not move by itself.
+    /// The number, for as long as it does not move by itself.
     pub first: u32,
     /// The least and the most that it moves to, if it does.
     pub adaptive: Option<(u32, u32)>,

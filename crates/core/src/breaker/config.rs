@@ -6,7 +6,7 @@ use super::Trip;
 use crate::backoff::{Backoff, Jitter};
 use crate::invalid::{Check, Invalid};
 
-/// How a circuit breaker behaves.
+/// Settings of a circuit breaker.
 ///
 /// ```
 /// use std::time::Duration;
@@ -55,13 +55,13 @@ pub struct Config {
     pub half_open_timeout: Option<Duration>,
     /// Kinds of failure that say nothing about the callee and are ignored, each with its particular ones. Default: none.
     pub ignore: Vec<String>,
-    /// What one outcome is in a policy that retries. Default: each attempt.
+    /// Scope of one outcome in a policy that retries. Default: each attempt.
     pub scope: Scope,
     /// The mode to start in. Default: normal.
     pub mode: Mode,
 }
 
-/// What a breaker counts in a policy that retries.
+/// Scope of one outcome that a breaker counts, in a policy that retries.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "snake_case"))]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]

@@ -7,13 +7,13 @@ use serde::de::{self, Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 
 use super::Trip;
 
-/// How rules are written, for the schema.
+/// Form of the rules in a file, for the schema.
 #[cfg(feature = "schema")]
 #[derive(schemars::JsonSchema)]
 #[schemars(untagged)]
 #[expect(dead_code, reason = "only its schema is wanted")]
 pub(super) enum OneOrMany {
-    /// So many failures in a row.
+    /// Number of failures in a row.
     Consecutive(#[schemars(range(min = 1))] u32),
     /// One rule.
     One(Trip),

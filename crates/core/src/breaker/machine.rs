@@ -40,7 +40,7 @@ pub(super) struct Machine {
     pub(super) phase: Phase,
     /// Number of openings since it was last closed.
     pub(super) opened_in_a_row: u32,
-    /// When it was last closed and counted.
+    /// Last time at which it was closed and counted.
     pub(super) counted_until: Instant,
     /// Keeps its capacity, so that noting a failure does not allocate.
     cause: String,
@@ -126,7 +126,7 @@ impl Machine {
         }
     }
 
-    /// When an open circuit lets probes through, [`Instant::FAR_FUTURE`] while an operator holds it open.
+    /// Time at which an open circuit lets probes through, [`Instant::FAR_FUTURE`] while an operator holds it open.
     pub(super) fn open_until(&self) -> Option<Instant> {
         match (self.mode, &self.phase) {
             (Mode::ForcedOpen, _) => Some(Instant::FAR_FUTURE),
@@ -147,7 +147,7 @@ impl Machine {
         }
     }
 
-    /// What counts against the callee. A window over time does not empty while the circuit is open: what opened it stays
+    /// Count against the callee. A window over time does not empty while the circuit is open: what opened it stays
     /// until it closes, and a failed probe adds to it.
     pub(super) fn count(&mut self, now: Instant) -> Count {
         let mut count = self.rules.nearest(self.counting(now));

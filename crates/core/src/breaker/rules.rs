@@ -6,7 +6,7 @@ use super::trip::{Memory, Trip};
 use crate::time::Instant;
 use crate::window::Tally;
 
-/// What counts against a callee: by the rule that opened the circuit, or while it is closed by the one that is nearest to
+/// Count against a callee: by the rule that opened the circuit, or while it is closed by the one that is nearest to
 /// opening it. Every page, log line and metric that names a number of failures has this one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
@@ -28,7 +28,7 @@ impl Count {
     }
 }
 
-/// What a trip rule had counted.
+/// Contents of the window of a trip rule.
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
@@ -102,7 +102,7 @@ impl Rules {
         self.0.iter().filter_map(|rule| rule.trip.slower_than()).any(|slow| elapsed >= slow)
     }
 
-    /// What the rule counts that holds, or that is nearest to it; the first of several.
+    /// Count of the rule that holds, or that is nearest to it; the first of several.
     pub(super) fn nearest(&mut self, now: Instant) -> Count {
         let counts = self.0.iter_mut().map(|rule| (rule.holds(now), rule.count(now)));
         let nearer = |best: (bool, Count), next: (bool, Count)| {
@@ -112,7 +112,7 @@ impl Rules {
         counts.reduce(nearer).map_or_else(Count::default, |(_, count)| count)
     }
 
-    /// What each rule counts now.
+    /// Contents of each rule's window now.
     pub(super) fn save(&mut self, now: Instant) -> Vec<Counted> {
         self.0.iter_mut().map(|rule| Counted::new(rule.trip, rule.memory.tally(now))).collect()
     }

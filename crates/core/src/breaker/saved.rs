@@ -31,10 +31,10 @@ use crate::time::Instant;
 pub struct Saved {
     /// The state. Half-open, too, if the wait was over and nobody had probed yet.
     pub state: State,
-    /// What was left of the wait; in a file in seconds.
+    /// Rest of the open wait; in a file in seconds.
     #[cfg_attr(feature = "serde", serde(with = "seconds"))]
     pub remaining: Duration,
-    /// It had opened so often without having closed.
+    /// Number of openings since it was last closed.
     pub opened_in_a_row: u32,
     /// The mode, if an operator set another one than that of the configuration.
     pub mode: Option<Mode>,
@@ -44,7 +44,7 @@ pub struct Saved {
     pub generation: u64,
     /// Failures since the last success.
     pub consecutive_failures: u32,
-    /// What each trip rule had counted.
+    /// Contents of the window of each trip rule.
     pub rules: Vec<Counted>,
     /// Successful calls.
     pub successes: u64,
@@ -67,19 +67,19 @@ pub struct Saved {
 /// Largest number that is taken over, so that counting goes on without a wrap.
 pub(super) const MOST_SAVED: u64 = 1 << 53;
 
-/// What would be lost if a stage were forgotten and made anew.
+/// Loss if a stage is forgotten and made anew.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Loss {
     /// Nothing but totals: a new one would decide the same.
     Nothing,
-    /// What it has counted.
+    /// Its counts.
     Counts,
     /// An open circuit, an operator's word, or places of calls in flight.
     State,
 }
 
 impl CircuitBreaker {
-    /// What outlives this process.
+    /// The state that outlives this process.
     pub fn export(&self, now: Instant) -> Saved {
         // The totals under the same lock, so that they belong to the state beside them.
         let mut machine = self.machine.lock();
@@ -123,7 +123,7 @@ impl CircuitBreaker {
         transition.map(Change::Moved)
     }
 
-    /// What would be lost if this breaker were forgotten. Ordinary calls in flight leave no trace in a breaker: whoever
+    /// The loss if this breaker is forgotten. Ordinary calls in flight leave no trace in a breaker: whoever
     /// forgets it has to know that there are none.
     pub fn loss(&self, now: Instant) -> Loss {
         self.machine.lock().loss(now)
@@ -138,7 +138,7 @@ impl Machine {
             || self.operators_mode().is_some()
     }
 
-    /// What outlives the process, but for the totals that are not kept here.
+    /// The state that outlives the process, without the totals that are not kept here.
     fn save(&mut self, now: Instant) -> Saved {
         let (state, remaining) = match self.phase {
             Phase::Closed => (State::Closed, Duration::ZERO),
@@ -195,7 +195,7 @@ impl Machine {
         self.stale = self.stale.saturating_add(saved.stale.min(MOST_SAVED));
     }
 
-    /// What would be lost if it were forgotten.
+    /// The loss if it is forgotten.
     fn loss(&mut self, now: Instant) -> Loss {
         let timeout = self.config.probe_timeout();
         let in_time = |permit: &Permit| !permit.is_probe() || now.since(permit.admitted_at) < timeout;

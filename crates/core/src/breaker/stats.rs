@@ -8,7 +8,7 @@ use crate::snapshot::{Sample, Snapshot};
 use crate::sync::{AtomicU64, Ordering};
 use crate::time::Instant;
 
-/// What a breaker has counted, at one moment.
+/// Numbers of a breaker at one moment.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Stats {
@@ -30,7 +30,7 @@ pub struct Stats {
     pub consecutive_failures: u32,
     /// Successes since the last failure.
     pub consecutive_successes: u64,
-    /// What counts against the callee.
+    /// Count against the callee.
     pub count: Count,
     /// Successful probes of the present half-open state.
     pub half_open_successes: u32,
@@ -40,13 +40,13 @@ pub struct Stats {
     pub opened: u64,
     /// Number of times a trip rule began to hold in the mode [`MetricsOnly`](Mode::MetricsOnly).
     pub would_open: u64,
-    /// How long until probes pass; zero unless open.
+    /// Time until probes pass; zero unless open.
     pub remaining: Duration,
-    /// When the state last changed.
+    /// Time of the last change of state.
     pub last_change: Option<Instant>,
-    /// When a call last failed.
+    /// Time of the last failure.
     pub last_failure: Option<Instant>,
-    /// When a call last succeeded.
+    /// Time of the last success.
     pub last_success: Option<Instant>,
     /// Kind of the last failure.
     pub last_cause: Option<Box<str>>,
@@ -82,7 +82,7 @@ impl CircuitBreaker {
         self.machine.lock().remaining(now)
     }
 
-    /// When probes will pass, if the circuit is open; [`Instant::FAR_FUTURE`] while an operator holds it open.
+    /// Time at which probes will pass, if the circuit is open; [`Instant::FAR_FUTURE`] while an operator holds it open.
     pub fn open_until(&self, now: Instant) -> Option<Instant> {
         self.machine.lock().open_until().filter(|until| now < *until)
     }
@@ -115,7 +115,7 @@ impl CircuitBreaker {
         }
     }
 
-    /// What the breaker has counted.
+    /// The numbers now.
     pub fn stats(&self, now: Instant) -> Stats {
         let counter = |c: &AtomicU64| c.load(Ordering::Relaxed);
         let mut machine = self.machine.lock();

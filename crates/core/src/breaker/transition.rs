@@ -54,11 +54,11 @@ pub struct Transition {
     pub to: State,
     /// Why.
     pub cause: Cause,
-    /// What counts against the callee after it.
+    /// Count against the callee after it.
     pub count: Count,
-    /// When a call last failed.
+    /// Time of the last failure.
     pub last_failure: Option<Instant>,
-    /// How long it stays open; zero unless it opened, [`Duration::MAX`] while forced.
+    /// Time for which it stays open; zero unless it opened, [`Duration::MAX`] while forced.
     pub open_for: Duration,
 }
 
@@ -107,7 +107,7 @@ impl Cause {
     }
 }
 
-/// What a result changed.
+/// Change by a result.
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum Change {

@@ -32,57 +32,57 @@ use crate::window::{CountWindow, RecentTimes, Tally, TimeWindow};
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub enum Trip {
-    /// So many failures in a row; a success starts again from zero.
+    /// Number of failures in a row; a success starts again from zero.
     Consecutive(#[cfg_attr(feature = "schema", schemars(range(min = 1)))] u32),
-    /// So many failures since the circuit was last closed, whatever succeeded in between.
+    /// Number of failures since the circuit was last closed, whatever succeeded in between.
     Cumulative(#[cfg_attr(feature = "schema", schemars(range(min = 1)))] u32),
-    /// So many failures within a stretch of time, exactly.
+    /// Number of failures within a stretch of time, exact.
     Within {
-        /// How many.
+        /// Number of failures that opens.
         #[cfg_attr(feature = "schema", schemars(range(min = 1, max = 65_536)))]
         failures: u32,
-        /// Within how long.
+        /// Length of the stretch of time.
         #[cfg_attr(feature = "serde", serde(with = "crate::time::duration"))]
         #[cfg_attr(feature = "schema", schemars(with = "crate::time::duration::Written"))]
         window: Duration,
     },
-    /// A share of failures among the calls in a window, once it holds enough of them.
+    /// Share of failures among the calls in a window, once it holds enough of them.
     Ratio {
-        /// The share that opens, above 0 and at most 1; reaching it opens.
+        /// Share that opens, above 0 and at most 1; reaching it opens.
         #[cfg_attr(feature = "schema", schemars(range(max = 1.0), extend("exclusiveMinimum" = 0)))]
         ratio: f64,
-        /// With fewer calls in the window there is no ratio yet.
+        /// Smallest number of calls in the window that has a ratio.
         #[cfg_attr(feature = "schema", schemars(range(min = 1)))]
         minimum_calls: u32,
-        /// Which calls count.
+        /// Calls that count.
         window: Window,
     },
-    /// A share of slow calls, whatever their outcome. A slow probe counts as failed.
+    /// Share of slow calls, whatever their outcome. A slow probe counts as failed.
     Slow {
-        /// The share that opens, above 0 and at most 1; reaching it opens.
+        /// Share that opens, above 0 and at most 1; reaching it opens.
         #[cfg_attr(feature = "schema", schemars(range(max = 1.0), extend("exclusiveMinimum" = 0)))]
         ratio: f64,
         /// A call that takes this long or longer is slow.
         #[cfg_attr(feature = "serde", serde(with = "crate::time::duration"))]
         #[cfg_attr(feature = "schema", schemars(with = "crate::time::duration::Written"))]
         slower_than: Duration,
-        /// With fewer calls in the window there is no ratio yet.
+        /// Smallest number of calls in the window that has a ratio.
         #[cfg_attr(feature = "schema", schemars(range(min = 1)))]
         minimum_calls: u32,
-        /// Which calls count.
+        /// Calls that count.
         window: Window,
     },
 }
 
-/// Which calls a ratio is taken of.
+/// Calls of which a ratio is taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "snake_case"))]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub enum Window {
-    /// The last so many calls, exactly.
+    /// Number of last calls, exact.
     Calls(#[cfg_attr(feature = "schema", schemars(range(min = 1, max = 1_000_000)))] u32),
-    /// The calls of the last so long, in ten buckets: a sample counts for at least this long and at most a tenth more.
+    /// Stretch of time up to now, in ten buckets: a sample counts for at least this long and at most a tenth more.
     #[cfg_attr(feature = "serde", serde(with = "crate::time::duration"))]
     #[cfg_attr(feature = "schema", schemars(with = "crate::time::duration::Written"))]
     Time(Duration),
@@ -125,7 +125,7 @@ impl Trip {
         }
     }
 
-    /// What the rule is made of.
+    /// The two parts of the rule.
     const fn parts(&self) -> (Looks, Threshold) {
         match *self {
             Self::Consecutive(failures) => (Looks::InARow, Threshold::Failures(failures)),
@@ -246,7 +246,7 @@ fn check_ratio(check: &mut Check, trip: &Trip, ratio: f64, minimum_calls: u32, w
     }
 }
 
-/// When the rule opens the circuit, in plain English.
+/// The condition under which the rule opens the circuit, in plain English.
 impl fmt::Display for Trip {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let needed = self.failures_needed();
@@ -283,7 +283,7 @@ fn percent(ratio: f64) -> f64 {
     if rounded > 0.0 { rounded } else { ratio * 100.0 }
 }
 
-/// What a rule looks at. Rules that look at the same differ in their threshold alone.
+/// The calls a rule looks at. Rules that look at the same differ in their threshold alone.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Looks {
     /// Failures since the last success.
@@ -296,7 +296,7 @@ enum Looks {
     Calls { window: Window, slower_than: Option<Duration> },
 }
 
-/// How much of what a rule looks at opens the circuit.
+/// The part of them that opens the circuit.
 #[derive(Clone, Copy, Debug)]
 enum Threshold {
     Failures(u32),
@@ -307,7 +307,7 @@ enum Threshold {
     },
 }
 
-/// What a rule remembers of the present closed state.
+/// A rule's memory of the present closed state.
 #[derive(Debug)]
 pub(super) enum Memory {
     Failures { count: u32, until_success: bool },

@@ -10,29 +10,29 @@ use crate::policy::Config;
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Circuit {
-    /// When it opens: the first of these.
+    /// Rules that open it, whichever is first.
     pub opens: Vec<Opening>,
-    /// What one outcome is: an attempt, or an operation with all its retries.
+    /// Scope of one outcome: an attempt, or an operation with all its retries.
     pub scope: Scope,
     /// The mode it starts in; it acts in [`Mode::Normal`] only.
     pub mode: Mode,
-    /// How long it stays open at the shortest and at the longest the first time, jitter included.
+    /// Shortest and longest time for which it stays open the first time, jitter included.
     pub open_for: (Duration, Duration),
-    /// How long at the longest, when it opens again and again without having closed.
+    /// Longest time, when it opens again and again without having closed.
     pub open_at_most: Duration,
-    /// So many successful probes close it.
+    /// Number of successful probes that close it.
     pub successes: u32,
-    /// So many probes at a time; `u32::MAX` for no limit.
+    /// Maximum number of probes at a time; `u32::MAX` for no limit.
     pub probes: u32,
 }
 
-/// When one rule opens the circuit.
+/// One rule that opens the circuit.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Opening {
     /// The rule.
     pub rule: Trip,
-    /// So many failures (for [`Trip::Slow`]: slow calls) are needed at least.
+    /// Smallest number of failures (for [`Trip::Slow`]: of slow calls) that opens.
     pub failures: u32,
     /// With calls that never answer, all begun at once: how long until it opens. `None`: a call that hangs does not
     /// fail, so it never does.
@@ -60,7 +60,7 @@ impl Circuit {
     }
 }
 
-/// How long something that never answers takes to be counted as one failure.
+/// Time after which something that never answers is counted as one failure.
 pub(super) fn hung(config: &Config, scope: Scope) -> Option<Duration> {
     match scope {
         Scope::Attempt => [config.attempt_timeout, config.deadline].into_iter().flatten().min(),

@@ -5,11 +5,11 @@ use std::time::Duration;
 use crate::policy::Config;
 use crate::retry;
 
-/// How long something takes at most.
+/// Longest time that something takes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Bound {
-    /// So long.
+    /// This long.
     Within(Duration),
     /// There is no limit, and this is why.
     Unbounded(Vec<Unbounded>),
@@ -36,7 +36,7 @@ pub enum Unbounded {
     Hint,
 }
 
-/// What servers say by Retry-After.
+/// Waits that servers ask for by Retry-After.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Hints {
     None,

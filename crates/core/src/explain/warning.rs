@@ -139,7 +139,7 @@ fn circuit(config: &Config, found: &mut Vec<Warning>) {
     }
 }
 
-/// How many calls the limit of requests lets into a window, at most. The window is kept in ten buckets, so it may reach
+/// Maximum number of calls that the limit of requests lets into a window. The window is kept in ten buckets, so it may reach
 /// back for a tenth longer.
 fn possible_in(config: &Config, window: Duration) -> Option<u64> {
     let limit = config.rate.as_ref()?;
