@@ -200,7 +200,7 @@ impl Limiter {
     pub(crate) fn record(&mut self, now: Instant, began: Instant, verdict: &Verdict<'_>, full: bool) -> bool {
         // What began before the window ran under another limit.
         let start = *self.window.began.get_or_insert(began.min(now));
-        let overloaded = self.config.is_overload(verdict);
+        let overloaded = verdict.is_overload(&self.config.overload);
         if began < start || !(overloaded || verdict.outcome == Outcome::Success) {
             return false;
         }

@@ -368,7 +368,7 @@ impl Bulkhead {
 
     /// When a slot comes free depends on others, so no time is named.
     fn refusal(&self, reason: Reason) -> Refusal<'_> {
-        Refusal { stage: Stage::Bulkhead, name: &self.name, reason, retry_after: Duration::ZERO, cause: None }
+        Refusal::new(Stage::Bulkhead, &self.name, reason)
     }
 
     fn change(&self, change: impl FnOnce(&Config) -> Config) -> Result<Vec<Ticket>, Mistakes> {

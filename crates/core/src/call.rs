@@ -3,6 +3,7 @@
 //! ```text
 //! deadline of the whole call
 //! └ retry and hedge, under a budget
+//!   ├ 0 throttle: would the callee refuse anyway?     takes nothing
 //!   ├ 1 breaker: look, refuse at once if open        takes nothing
 //!   ├ 2 bulkhead: a slot, or a bounded FIFO queue     may wait
 //!   ├ 3 rate limit: requests, then tokens             may wait, refused early if the wait passes the deadline
@@ -29,7 +30,7 @@ use std::time::Duration;
 use crate::breaker::{Permit, Scope};
 use crate::decision::{Refusal, Ticket};
 use crate::outcome::{Outcome, Verdict};
-use crate::permits::{Edge, Missing, Permits, Queue, Turn, Waiting, admit};
+use crate::permits::{Edge, Missing, Permits, Queue, Turn, Waiting, admit, ask};
 use crate::policy::Policy;
 use crate::retry::Stop;
 use crate::time::Instant;
@@ -296,7 +297,7 @@ impl Call {
         }
     }
 
-    /// Begins a round with step 1: look at the breaker; with one for the whole operation, take its permit.
+    /// Begins a round with steps 0 and 1: ask the throttle and look at the breaker; with one for the whole operation, take its permit.
     fn begin<'p>(&mut self, turn: &mut Turn<'p, '_, impl Edge>) -> Step<'p> {
         if turn.now >= self.deadline {
             return self.out_of_time(turn);
@@ -307,6 +308,9 @@ impl Call {
         }
         let Policy { breaker, bulkhead, rate, tokens, .. } = turn.policy;
         let may_wait = bulkhead.is_some() || rate.is_some() || tokens.is_some();
+        if let Err(refusal) = ask(turn, &mut self.lanes.first.permits) {
+            return self.refused(turn, refusal);
+        }
         let passed = match (breaker, self.scope) {
             (Some(breaker), Scope::Attempt) if may_wait => breaker.look(turn.now),
             (Some(_), Scope::Operation) if first => admit(turn, &mut self.shared),

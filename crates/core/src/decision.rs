@@ -145,6 +145,8 @@ pub enum Progress<'a, T> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Stage {
+    /// The adaptive throttle.
+    Throttle,
     /// The circuit breaker.
     Breaker,
     /// The bulkhead.
@@ -181,6 +183,7 @@ impl Stage {
     /// The stage in lower case, as events and metrics write it.
     pub const fn as_str(self) -> &'static str {
         match self {
+            Self::Throttle => "throttle",
             Self::Breaker => "breaker",
             Self::Bulkhead => "bulkhead",
             Self::Rate => "rate",
@@ -204,6 +207,8 @@ impl Stage {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Reason {
+    /// The callee accepts too few requests, and chance has chosen this one.
+    Throttled,
     /// The circuit is open, its wait not yet over.
     Open,
     /// The circuit is half-open, and all its probes are out.
@@ -228,6 +233,7 @@ impl Reason {
     /// The reason in snake case, as events and metrics write it.
     pub const fn as_str(self) -> &'static str {
         match self {
+            Self::Throttled => "throttled",
             Self::Open => "open",
             Self::HalfOpenLimit => "half_open_limit",
             Self::ForcedOpen => "forced_open",
@@ -242,6 +248,7 @@ impl Reason {
 
     const fn text(self) -> &'static str {
         match self {
+            Self::Throttled => "the callee refuses most requests, so this one was not made",
             Self::Open => "the circuit is open",
             Self::HalfOpenLimit => "the circuit is half-open and its probes are out",
             Self::ForcedOpen => "the circuit is held open",
@@ -275,6 +282,13 @@ pub struct Refusal<'a> {
     pub retry_after: Duration,
     /// The stage that refused, if it knows the last failure.
     pub(crate) cause: Option<&'a dyn LastCause>,
+}
+
+impl<'a> Refusal<'a> {
+    /// A refusal of a stage whose answer depends on others, not on time.
+    pub(crate) const fn new(stage: Stage, name: &'a Name, reason: Reason) -> Self {
+        Self { stage, name, reason, retry_after: Duration::ZERO, cause: None }
+    }
 }
 
 impl Refusal<'_> {

@@ -1,7 +1,7 @@
 //! What differs between two configurations, field by field.
 
 use crate::policy::Config;
-use crate::{breaker, budget, bulkhead, hedge, latency, rate, retry};
+use crate::{breaker, budget, bulkhead, hedge, latency, rate, retry, throttle};
 
 macro_rules! differences {
     ($($config:ty { $($field:ident),* $(,)? })*) => {$(
@@ -29,13 +29,26 @@ differences! {
     hedge::Config { delay, max_hedges }
     budget::Config { ratio, floor, window }
     latency::Config { window }
+    throttle::Config { multiplier, min_requests, max_refused, window, overload }
 }
 
 impl Config {
     /// The settings in which `given` differs, as text: `breaker.open_duration is 60s, given 30s`. Of a stage that only
     /// one of them has, the name of the stage alone.
     pub fn differences(&self, given: &Self) -> Vec<String> {
-        let Self { deadline, attempt_timeout, retry, hedge, budget, breaker, bulkhead, rate, tokens, latency } = self;
+        let Self {
+            deadline,
+            attempt_timeout,
+            retry,
+            hedge,
+            budget,
+            throttle,
+            breaker,
+            bulkhead,
+            rate,
+            tokens,
+            latency,
+        } = self;
         let limits =
             [("deadline", *deadline, given.deadline), ("attempt_timeout", *attempt_timeout, given.attempt_timeout)];
         let differing = limits.into_iter().filter(|(_, is, given)| is != given);
@@ -44,6 +57,7 @@ impl Config {
         found.extend(of_stage("retry", retry.as_ref(), given.retry.as_ref(), retry::Config::differences));
         found.extend(of_stage("hedge", hedge.as_ref(), given.hedge.as_ref(), hedge::Config::differences));
         found.extend(of_stage("budget", budget.as_ref(), given.budget.as_ref(), budget::Config::differences));
+        found.extend(of_stage("throttle", throttle.as_ref(), given.throttle.as_ref(), throttle::Config::differences));
         found.extend(of_stage("breaker", breaker.as_ref(), given.breaker.as_ref(), breaker::Config::differences));
         found.extend(of_stage("bulkhead", bulkhead.as_ref(), given.bulkhead.as_ref(), bulkhead::Config::differences));
         found.extend(of_stage("rate", rate.as_ref(), given.rate.as_ref(), rate::Config::differences));

@@ -18,7 +18,7 @@ use crate::hedge;
 use crate::retry::Stop;
 use crate::time::Instant;
 use crate::timeout::Limit;
-use crate::{degrade, health, journal, loop_guard};
+use crate::{degrade, health, journal, loop_guard, throttle};
 
 /// Something that happened.
 #[derive(Clone, Debug, PartialEq)]
@@ -88,7 +88,14 @@ pub enum Kind {
         /// What was counted, and by which rule.
         count: Count,
     },
-    /// A bulkhead or rate limiter refused. (A breaker's refusals are counted: they are not rare.)
+    /// A throttle began to refuse, or refuses nothing any more.
+    Throttle {
+        /// The throttle.
+        throttle: Name,
+        /// Which of the two.
+        change: throttle::Change,
+    },
+    /// A bulkhead or rate limiter refused. (Refusals of a breaker and a throttle are counted: they are not rare.)
     Refused {
         /// Which kind of stage.
         stage: Stage,
@@ -250,8 +257,10 @@ impl Kind {
             Self::Health { transition, .. } if transition.to == Status::Degraded => Category::Warning,
             Self::Degradation { shift, .. } if shift.to > shift.from => Category::Warning,
             Self::LoopDetected { detection, .. } if detection.step == loop_guard::Step::Stop => Category::Error,
+            Self::Throttle { change: throttle::Change::Began { .. }, .. } => Category::Warning,
             Self::Journal(told) => told.category(),
             Self::Circuit { .. }
+            | Self::Throttle { .. }
             | Self::RetryAttempted { .. }
             | Self::HedgeStarted { .. }
             | Self::HedgeWon { .. }
@@ -290,6 +299,7 @@ impl Kind {
             | Self::CircuitWouldOpen { .. }
             | Self::FallbackUsed(_) => true,
             Self::Circuit { .. }
+            | Self::Throttle { .. }
             | Self::LimitChanged { .. }
             | Self::RegisteredTwice { .. }
             | Self::UnknownPolicy { .. }
@@ -314,6 +324,8 @@ impl Kind {
                 State::Closed => "circuit_closed",
             },
             Self::CircuitWouldOpen { .. } => "circuit_would_open",
+            Self::Throttle { change: throttle::Change::Began { .. }, .. } => "throttle_began",
+            Self::Throttle { change: throttle::Change::Ended { .. }, .. } => "throttle_ended",
             Self::Refused { stage: Stage::Rate, .. } => "rate_limited",
             Self::Refused { stage: Stage::Bulkhead, .. } => "bulkhead_rejected",
             Self::Refused { .. } => "refused",

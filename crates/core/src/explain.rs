@@ -49,6 +49,8 @@ pub struct Explanation {
     pub circuit: Option<Circuit>,
     /// Amplification of a load by retries.
     pub amplification: Option<Amplification>,
+    /// The adaptive throttle.
+    pub throttle: Option<Throttled>,
     /// The limit of requests.
     pub requests: Option<Pace>,
     /// The limit of tokens.
@@ -69,6 +71,20 @@ pub struct Amplification {
     pub floor: u32,
     /// The window.
     pub window: Duration,
+}
+
+/// When a throttle refuses, and how much.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct Throttled {
+    /// Share of accepted requests below which it refuses.
+    pub below: f64,
+    /// Number of requests in the window below which it refuses nothing.
+    pub min_requests: u32,
+    /// The window.
+    pub window: Duration,
+    /// Maximum share of requests that it refuses.
+    pub at_most: f64,
 }
 
 /// Number of calls that may be under way at a time.
@@ -108,6 +124,12 @@ impl Config {
                 factor: 1.0 + budget.ratio,
                 floor: budget.floor,
                 window: budget.window,
+            }),
+            throttle: self.throttle.as_ref().map(|throttle| Throttled {
+                below: throttle.multiplier.recip(),
+                min_requests: throttle.min_requests,
+                window: throttle.window,
+                at_most: throttle.max_refused,
             }),
             requests: self.rate.as_ref().map(pace),
             tokens: self.tokens.as_ref().map(pace),

@@ -37,6 +37,7 @@ mod rng;
 pub mod snapshot;
 #[doc(hidden)]
 pub mod text;
+pub mod throttle;
 pub mod time;
 mod timeout;
 pub mod window;
@@ -62,5 +63,6 @@ pub use rate::RateLimiter;
 pub use retry::Retry;
 pub use rng::Rng;
 pub use snapshot::Snapshot;
+pub use throttle::Throttle;
 pub use time::Instant;
 pub use timeout::{Limit, Timeouts};

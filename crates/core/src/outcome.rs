@@ -35,6 +35,8 @@ pub struct Verdict<'a> {
     pub open_for: Option<Duration>,
     /// What was really used of the tokens that were reserved; `None`: as reserved.
     pub used: Option<u32>,
+    /// Whether the callee has too much to do; `None` leaves it to the lists of kinds, and to a hint when to come back.
+    pub overload: Option<bool>,
     /// The kind of failure, for lists, events and refusals: a word such as `TimeoutError`, or words joined by dots from
     /// the general to the particular (`ConnectionError.ConnectionReset`). Empty for a success.
     pub kind: &'a str,
@@ -42,7 +44,7 @@ pub struct Verdict<'a> {
 
 impl<'a> Verdict<'a> {
     const fn new(outcome: Outcome, kind: &'a str) -> Self {
-        Self { outcome, retry: None, retry_after: None, open_for: None, used: None, kind }
+        Self { outcome, retry: None, retry_after: None, open_for: None, used: None, overload: None, kind }
     }
 
     /// A success.
@@ -83,7 +85,23 @@ impl<'a> Verdict<'a> {
         self.used = Some(tokens);
         self
     }
+
+    /// Sets whether the callee has too much to do.
+    pub const fn overload(mut self, overload: bool) -> Self {
+        self.overload = Some(overload);
+        self
+    }
+
+    /// Whether the callee has too much to do: as it says itself, or a failure with a hint or of one of these `kinds`.
+    pub fn is_overload(&self, kinds: &[String]) -> bool {
+        self.overload.unwrap_or_else(|| {
+            self.outcome == Outcome::Failure && (self.retry_after.is_some() || is_one_of(self.kind, kinds))
+        })
+    }
 }
+
+/// The kinds of failure that mean overload unless others are configured.
+pub(crate) const OVERLOAD: [&str; 4] = ["TimeoutError", "RateLimitError", "ServerError.503", "ServerError.529"];
 
 /// Whether `kind` is, or is a particular case of, one of `names`.
 ///

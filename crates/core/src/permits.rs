@@ -101,6 +101,8 @@ impl Queue {
 /// Plain data without a destructor: the edge wraps it in a guard.
 #[derive(Debug, Default)]
 pub struct Permits {
+    /// Whether a throttle has let it pass and does not know its answer yet.
+    pub(crate) asked: bool,
     pub(crate) breaker: Option<Permit>,
     pub(crate) slot: Option<Slot>,
     pub(crate) rate: Option<Reservation>,
@@ -209,9 +211,23 @@ impl Permits {
         self.spend(turn.policy, turn.edge);
     }
 
-    /// Corrects the tokens to what was really used, if that is known.
+    /// Tells the throttle how the callee answered. `None`: with an answer that is judged later.
+    #[inline]
+    pub(crate) fn answer(&mut self, turn: &Turn<'_, '_, impl Edge>, verdict: Option<&Verdict<'_>>) {
+        if std::mem::take(&mut self.asked)
+            && let Some(throttle) = &turn.policy.throttle
+        {
+            match verdict {
+                Some(verdict) => throttle.settle(turn.now, verdict),
+                None => throttle.accept(turn.now),
+            }
+        }
+    }
+
+    /// Tells the throttle, and corrects the tokens to what was really used, if that is known.
     #[inline]
     pub(crate) fn correct(&mut self, turn: &mut Turn<'_, '_, impl Edge>, verdict: &Verdict<'_>) {
+        self.answer(turn, Some(verdict));
         if let (Some(used), Some(stage), Some(tokens)) = (verdict.used, &turn.policy.tokens, &mut self.tokens) {
             wake(turn.edge, stage.settle(turn.now, tokens, used));
         }
@@ -245,6 +261,7 @@ impl Permits {
 
     /// Gives everything back after something was called but has no result (cancelled, hung up): it counts neither way.
     pub fn abandon(&mut self, policy: &Policy, edge: &mut impl Edge) {
+        self.asked = false;
         if let (Some(stage), Some(mut permit)) = (&policy.breaker, self.breaker.take()) {
             stage.release(&mut permit);
         }
@@ -263,8 +280,20 @@ impl Permits {
 
     /// Whether nothing is held.
     pub fn is_empty(&self) -> bool {
-        self.breaker.is_none() && self.slot.is_none() && self.rate.is_none() && self.tokens.is_none()
+        !self.asked && self.breaker.is_none() && self.slot.is_none() && self.rate.is_none() && self.tokens.is_none()
     }
+}
+
+/// Stage 0 of the fixed order: asks the throttle.
+#[inline]
+pub(crate) fn ask<'p>(turn: &mut Turn<'p, '_, impl Edge>, permits: &mut Permits) -> Result<(), Refusal<'p>> {
+    let Some(throttle) = &turn.policy.throttle else { return Ok(()) };
+    let (answer, change) = throttle.ask(turn.now);
+    if let Some(change) = change {
+        turn.emit(|| Kind::Throttle { throttle: throttle.name().clone(), change });
+    }
+    permits.asked = answer.is_ok();
+    answer
 }
 
 /// Step 4 of the fixed order: takes the breaker's permit.

@@ -17,6 +17,7 @@ use crate::latency::{self, Latency};
 use crate::rate::{self, RateLimiter};
 use crate::retry::{self, Retry};
 use crate::snapshot::Snapshot;
+use crate::throttle::{self, Throttle};
 use crate::time::Instant;
 use crate::timeout::TimedOut;
 
@@ -37,6 +38,8 @@ pub struct Policy {
     pub hedge: Option<Arc<Hedge>>,
     /// What all retries and hedges together may cost.
     pub budget: Option<Arc<RetryBudget>>,
+    /// Refuses what the callee would refuse anyway.
+    pub throttle: Option<Arc<Throttle>>,
     /// Stops calling what has been failing.
     pub breaker: Option<Arc<CircuitBreaker>>,
     /// How many may be at it at once.
@@ -64,6 +67,7 @@ impl Policy {
             retry: None,
             hedge: None,
             budget: None,
+            throttle: None,
             breaker: None,
             bulkhead: None,
             rate: None,
@@ -96,6 +100,7 @@ impl Policy {
             hedge: self.hedge.as_ref().map(|stage| stage.config()),
             latency: self.own_latency().map(Latency::config),
             budget: self.budget.as_ref().map(|stage| stage.config()),
+            throttle: self.throttle.as_ref().map(|stage| stage.config()),
             breaker: self.breaker.as_ref().map(|stage| stage.config()),
             bulkhead: self.bulkhead.as_ref().map(|stage| stage.config()),
             rate: self.rate.as_ref().map(|stage| stage.config()),
@@ -119,6 +124,7 @@ impl Policy {
         self.breaker.is_some()
             || self.tokens.is_some()
             || self.hedge.is_some()
+            || self.throttle.is_some()
             || self.latency.is_some()
             || self.bulkhead.as_ref().is_some_and(|stage| stage.adapts())
     }
@@ -179,6 +185,7 @@ impl Policy {
     /// The stages as data.
     pub fn snapshots(&self, now: Instant) -> Vec<Snapshot> {
         [
+            self.throttle.as_ref().map(|stage| stage.snapshot(now)),
             self.breaker.as_ref().map(|stage| stage.snapshot(now)),
             self.bulkhead.as_ref().map(|stage| stage.snapshot()),
             self.rate.as_ref().map(|stage| stage.snapshot(now)),
@@ -228,6 +235,8 @@ pub struct Config {
     pub hedge: Option<hedge::Config>,
     /// The budget of retries and hedges. Default: none.
     pub budget: Option<budget::Config>,
+    /// The adaptive throttle. Default: none.
+    pub throttle: Option<throttle::Config>,
     /// The circuit breaker. Default: none.
     pub breaker: Option<breaker::Config>,
     /// The bulkhead. Default: none.
@@ -256,6 +265,7 @@ impl Config {
         check.part("retry", self.retry.as_ref().map_or_else(Vec::new, retry::Config::validate));
         check.part("hedge", self.hedge.as_ref().map_or_else(Vec::new, hedge::Config::validate));
         check.part("budget", self.budget.as_ref().map_or_else(Vec::new, budget::Config::validate));
+        check.part("throttle", self.throttle.as_ref().map_or_else(Vec::new, throttle::Config::validate));
         check.part("breaker", self.breaker.as_ref().map_or_else(Vec::new, breaker::Config::validate));
         check.part("bulkhead", self.bulkhead.as_ref().map_or_else(Vec::new, bulkhead::Config::validate));
         check.part("rate", self.rate.as_ref().map_or_else(Vec::new, rate::Config::validate));
@@ -314,6 +324,11 @@ impl Policy {
                 |new| RetryBudget::new(name.clone(), new),
                 RetryBudget::update,
             )?,
+            throttle: shared(
+                (self.throttle.as_ref(), config.throttle.clone(), before.throttle.clone()),
+                |new| Throttle::with_config(name.clone(), new).map(|stage| stage.seed(seed)),
+                Throttle::update,
+            )?,
             breaker: shared(
                 (self.breaker.as_ref(), config.breaker.clone(), before.breaker.clone()),
                 |new| CircuitBreaker::with_config(name.clone(), new).map(|stage| stage.seed(seed)),
@@ -362,6 +377,7 @@ impl Policy {
             retry: self.retry.clone().filter(|_| config.retry.is_some()),
             hedge: self.hedge.clone().filter(|_| config.hedge.is_some()),
             budget: self.budget.clone().filter(|_| config.budget.is_some()),
+            throttle: self.throttle.clone().filter(|_| config.throttle.is_some()),
             breaker: self.breaker.clone().filter(|_| config.breaker.is_some()),
             bulkhead: self.bulkhead.clone().filter(|_| config.bulkhead.is_some()),
             rate: self.rate.clone().filter(|_| config.rate.is_some()),

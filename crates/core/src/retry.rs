@@ -275,7 +275,8 @@ impl Retry {
             | Reason::WaitTooLong
             | Reason::RateExceeded
             | Reason::AboveBurst
-            | Reason::JoinedFailed => return None,
+            | Reason::JoinedFailed
+            | Reason::Throttled => return None,
         };
         (until < deadline).then_some(until)
     }

@@ -151,12 +151,13 @@ impl<'a, T, E: Into<Failed> + 'static> Operation<'a, T, E> {
     }
 
     fn judge(&self, error: E) -> Judged<E> {
-        let Verdict { outcome, retry, retry_after, open_for, used, kind } = self.classifier.classify(Err(&error));
+        let Verdict { outcome, retry, retry_after, open_for, used, overload, kind } =
+            self.classifier.classify(Err(&error));
         let kind = kind.to_owned();
         let failed: Failed = error.into();
         // What is final is not tried again.
         let retry = retry.or(failed.is_kept().then_some(false));
-        let verdict = Verdict { outcome, retry, retry_after, open_for, used, kind: "" };
+        let verdict = Verdict { outcome, retry, retry_after, open_for, used, overload, kind: "" };
         Judged { why: Why::Failed(failed), verdict, kind, of: PhantomData }
     }
 }

@@ -156,6 +156,19 @@ fn an_outage_that_the_breaker_sees_does_not_move_the_limit() {
 }
 
 #[test]
+fn a_throttle_lets_through_what_the_server_can_do() {
+    let comparison = study("throttle", &Setup { rate: 140.0, ..setup("surge") });
+    let [without, with] = sides(&comparison);
+    assert_eq!(without.recovered, None);
+    assert!(with.recovered.unwrap() <= Duration::from_secs(35));
+    assert!(with.success_rate() > 0.55 && without.success_rate() < 0.2);
+    assert!(with.wasted_share() < 0.15, "{}", with.wasted_share());
+    // At most nine in ten are refused.
+    let least = with.bins[60..120].iter().map(|bin| f64::from(bin.attempts) / f64::from(bin.calls)).fold(1.0, f64::min);
+    assert!(least > 0.03, "{least}");
+}
+
+#[test]
 fn a_hedge_cuts_the_tail_for_a_few_requests_more() {
     let comparison = study("hedge", &Setup { rate: 30.0, ..setup("slow-tail@0s+5m") });
     let [alone, hedged] = sides(&comparison);

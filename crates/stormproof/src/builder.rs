@@ -4,12 +4,12 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use stormproof_core as core;
-use stormproof_core::{Invalid, Mistakes, Name, breaker, budget, bulkhead, hedge, latency, rate, retry};
+use stormproof_core::{Invalid, Mistakes, Name, breaker, budget, bulkhead, hedge, latency, rate, retry, throttle};
 
 use crate::clock::Clock;
 use crate::events::EventBus;
 use crate::policy::{Handles, Policy};
-use crate::stages::{Bulkhead, CircuitBreaker, RateLimiter, RetryBudget};
+use crate::stages::{Bulkhead, CircuitBreaker, RateLimiter, RetryBudget, Throttle};
 
 /// A stage for a policy: one of its own from a configuration, or one that others share.
 #[derive(Debug)]
@@ -56,6 +56,7 @@ part!(breaker::Config, CircuitBreaker);
 part!(bulkhead::Config, Bulkhead);
 part!(rate::Config, RateLimiter);
 part!(budget::Config, RetryBudget);
+part!(throttle::Config, Throttle);
 
 /// Puts a policy together; see [`Policy::builder`]. What is not set does not run.
 #[derive(Debug)]
@@ -68,6 +69,7 @@ pub struct Builder {
     rate: Option<RateLimiter>,
     tokens: Option<RateLimiter>,
     budget: Option<RetryBudget>,
+    throttle: Option<Throttle>,
     clock: Option<Clock>,
     seed: Option<u64>,
     buses: Vec<EventBus>,
@@ -83,6 +85,7 @@ impl Builder {
             rate: None,
             tokens: None,
             budget: None,
+            throttle: None,
             clock: None,
             seed: None,
             buses: Vec::new(),
@@ -128,6 +131,12 @@ impl Builder {
     /// Limits what all retries and hedges together may cost. Default: no limit.
     pub fn budget(mut self, budget: impl Into<Part<budget::Config, RetryBudget>>) -> Self {
         (self.own.budget, self.budget) = budget.into().split();
+        self
+    }
+
+    /// Refuses a share of the calls that the callee would refuse anyway. Default: none.
+    pub fn throttle(mut self, throttle: impl Into<Part<throttle::Config, Throttle>>) -> Self {
+        (self.own.throttle, self.throttle) = throttle.into().split();
         self
     }
 
@@ -197,6 +206,7 @@ impl Builder {
         core.rate = self.rate.as_ref().map(|stage| stage.core().clone()).or(core.rate);
         core.tokens = self.tokens.as_ref().map(|stage| stage.core().clone()).or(core.tokens);
         core.budget = self.budget.as_ref().map(|stage| stage.core().clone()).or(core.budget);
+        core.throttle = self.throttle.as_ref().map(|stage| stage.core().clone()).or(core.throttle);
         let handles = Handles {
             breaker: self.breaker.map_or_else(OnceLock::new, OnceLock::from),
             bulkhead: self.bulkhead.map_or_else(OnceLock::new, OnceLock::from),

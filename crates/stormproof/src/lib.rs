@@ -48,7 +48,7 @@ pub use held::Held;
 pub use interrupted::Interrupted;
 pub use policy::Policy;
 pub use retry::Retry;
-pub use stages::{Bulkhead, CircuitBreaker, RateLimiter, RetryBudget};
+pub use stages::{Bulkhead, CircuitBreaker, RateLimiter, RetryBudget, Throttle};
 #[cfg(feature = "macros")]
 pub use stormproof_macros::{circuit_breaker, policy, retry, with_fallback, with_timeout};
 
@@ -113,7 +113,7 @@ pub use stormproof_core::retry::Stop;
 pub use stormproof_core::{
     Backoff, Event, Instant, Invalid, Jitter, Limit, Mistakes, Name, Outcome, Reason, Refused, Snapshot, Stage,
     Timeouts, Trip, Verdict, adaptive, backoff, breaker, budget, bulkhead, event, explain, hedge, journal, latency,
-    outcome, policy as config, rate, snapshot,
+    outcome, policy as config, rate, snapshot, throttle,
 };
 
 // How calls are carried out.
@@ -148,6 +148,7 @@ mod pages {
         Retry: "docs/src/patterns/retry.md",
         Hedge: "docs/src/patterns/hedge.md",
         Budget: "docs/src/patterns/budget.md",
+        ThrottlePage: "docs/src/patterns/throttle.md",
         Rate: "docs/src/patterns/rate.md",
         Bulkhead: "docs/src/patterns/bulkhead.md",
         Adaptive: "docs/src/patterns/adaptive.md",

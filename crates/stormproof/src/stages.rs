@@ -73,8 +73,10 @@ mod breaker;
 mod budget;
 mod bulkhead;
 mod limiter;
+mod throttle;
 
 pub use breaker::CircuitBreaker;
 pub use budget::RetryBudget;
 pub use bulkhead::Bulkhead;
 pub use limiter::RateLimiter;
+pub use throttle::Throttle;

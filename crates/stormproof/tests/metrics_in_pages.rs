@@ -8,7 +8,7 @@ use std::path::Path;
 use stormproof::degrade::Degradation;
 use stormproof::{
     Cache, HealthChecker, HealthTracker, LoopGuard, Policy, Retry, Snapshot, WorkQueue, adaptive, breaker, budget,
-    bulkhead, cache, hedge, latency, metrics, queue, rate,
+    bulkhead, cache, hedge, latency, metrics, queue, rate, throttle,
 };
 
 #[tokio::test]
@@ -24,6 +24,7 @@ async fn pages_of_patterns_name_the_metrics_there_are() {
 async fn snapshots() -> Vec<Snapshot> {
     let policy = Policy::builder("p")
         .attempt_timeout(std::time::Duration::from_secs(1))
+        .throttle(throttle::Config::default())
         .breaker(breaker::Config::default())
         .bulkhead(bulkhead::Config { adaptive: Some(adaptive::Config::default()), ..Default::default() })
         .rate(rate::Config::default())

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::invalid::{Check, Invalid};
-use crate::outcome::{Outcome, Verdict, is_one_of};
+use crate::outcome;
 
 /// The bounds of the limit, and how it is measured.
 ///
@@ -45,9 +45,7 @@ impl Default for Config {
             max: 1000,
             window: Duration::from_secs(1),
             min_samples: 20,
-            overload: ["TimeoutError", "RateLimitError", "ServerError.503", "ServerError.529"]
-                .map(String::from)
-                .to_vec(),
+            overload: outcome::OVERLOAD.map(String::from).to_vec(),
         }
     }
 }
@@ -62,11 +60,8 @@ impl Config {
         let windows = Duration::from_millis(1)..=Duration::from_secs(3600);
         check.that(windows.contains(&self.window), "window", self.window, "1 ms to 1 hour");
         check.that((5..=100_000).contains(&self.min_samples), "min_samples", self.min_samples, "5 to 100000");
+        let kinds = !self.overload.iter().any(String::is_empty);
+        check.that(kinds, "overload", format_args!("{:?}", self.overload), "kinds of failure, none of them empty");
         check.done()
-    }
-
-    pub(super) fn is_overload(&self, verdict: &Verdict<'_>) -> bool {
-        verdict.outcome == Outcome::Failure
-            && (verdict.retry_after.is_some() || is_one_of(verdict.kind, &self.overload))
     }
 }

@@ -8,7 +8,7 @@ use crate::call::{Call, End, Phase, Step, TIMED_OUT};
 use crate::event::Kind;
 use crate::hedge::{Cause, Skipped};
 use crate::outcome::{Outcome, Verdict};
-use crate::permits::{Edge, Permits, Turn, admit};
+use crate::permits::{Edge, Permits, Turn, admit, ask};
 use crate::retry::Stop;
 use crate::time::Instant;
 use crate::timeout::Limit;
@@ -90,7 +90,12 @@ impl Call {
         self.claim_permit();
         match verdict {
             Some(verdict) => self.lanes.first.permits.settle_all(turn, verdict),
-            None => self.keeps = true,
+            None => {
+                if self.measures {
+                    self.lanes.first.permits.answer(turn, None);
+                }
+                self.keeps = true;
+            }
         }
         self.close(turn, stop)
     }
@@ -235,6 +240,7 @@ impl Call {
 
     /// Takes what an attempt needs, in the order of every attempt, or in part: whoever calls gives it back.
     fn take_at_once(&mut self, turn: &mut Turn<'_, '_, impl Edge>, permits: &mut Permits) -> Result<(), Skipped> {
+        ask(turn, permits).map_err(|_| Skipped::Busy)?;
         let policy = turn.policy;
         let breaker = policy.breaker.as_ref().filter(|_| self.scope == Scope::Attempt);
         breaker.map_or(Ok(()), |breaker| breaker.look(turn.now)).map_err(|_| Skipped::Busy)?;

@@ -145,8 +145,8 @@ impl Call {
         {
             return step;
         }
-        // A breaker's refusals are counted: they are not rare.
-        if refusal.stage != Stage::Breaker {
+        // Refusals of these are counted: they are not rare.
+        if !matches!(refusal.stage, Stage::Breaker | Stage::Throttle) {
             turn.emit(|| Kind::of_refusal(&refusal));
         }
         self.stop_outside(turn, Stop::Refused, refusal.reason.as_str(), End::Refused(refusal))

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::{Category, Event, Kind};
 use crate::breaker::{Count, State, Transition};
+use crate::throttle;
 
 /// The value of a field.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -102,6 +103,16 @@ impl<'a> Fields<'a> {
             Kind::CircuitWouldOpen { breaker, count } => {
                 self.text("breaker", breaker);
                 self.count(count);
+            }
+            Kind::Throttle { throttle, change } => {
+                self.text("throttle", throttle);
+                match *change {
+                    throttle::Change::Began { requests, accepts } => {
+                        self.number("requests", requests);
+                        self.number("accepts", accepts);
+                    }
+                    throttle::Change::Ended { refused } => self.number("refused", refused),
+                }
             }
             Kind::Refused { stage, name, reason, retry_after } => {
                 self.text("stage", stage.as_str());

@@ -248,3 +248,12 @@ fn nonsense_gives_numbers_too() {
     };
     assert!(!config.explain().to_string().is_empty());
 }
+
+#[test]
+fn a_throttle_says_from_which_share_on_it_refuses() {
+    let throttle = crate::throttle::Config { multiplier: 1.5, window: secs(60), ..Default::default() };
+    let text = policy::Config { throttle: Some(throttle), ..Default::default() }.explain().to_string();
+    let expected = "throttle: refuses calls while fewer than 66.667 % of them are accepted, at most 90 %\n  \
+                    counted over 60s, with 10 requests or more";
+    assert!(text.contains(expected), "{text}");
+}

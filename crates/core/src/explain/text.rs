@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use super::{Amplification, Bound, Circuit, Explanation, Opening, Pace, Slots, Unbounded, Warning};
+use super::{Amplification, Bound, Circuit, Explanation, Opening, Pace, Slots, Throttled, Unbounded, Warning};
 use crate::breaker::{Mode, Scope};
 
 impl fmt::Display for Explanation {
@@ -40,6 +40,14 @@ impl fmt::Display for Explanation {
                 rounded(factor)
             )?;
             write!(f, "{window:?}, if everything fails")?;
+        }
+        if let Some(Throttled { below, min_requests, window, at_most }) = self.throttle {
+            let [below, at_most] = [below, at_most].map(|share| rounded(share * 100.0));
+            write!(
+                f,
+                "\nthrottle: refuses calls while fewer than {below} % of them are accepted, at most {at_most} %"
+            )?;
+            write!(f, "\n  counted over {window:?}, with {min_requests} requests or more")?;
         }
         if let Some(circuit) = &self.circuit {
             write!(f, "\n{circuit}")?;

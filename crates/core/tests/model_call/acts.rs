@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 use stormproof_core::breaker::{self, Mode, Scope};
-use stormproof_core::{Backoff, Jitter, Trip, Verdict, budget, bulkhead, hedge, policy, rate, retry};
+use stormproof_core::{Backoff, Jitter, Trip, Verdict, budget, bulkhead, hedge, policy, rate, retry, throttle};
 
 /// What happens next, as far as it can; `usize` chooses among the calls to which it can happen.
 #[derive(Clone, Debug)]
@@ -160,9 +160,14 @@ pub(crate) fn config() -> impl Strategy<Value = policy::Config> {
     });
     let delay = prop_oneof![3 => ms(0..30).prop_map(hedge::Delay::After), 1 => percentile];
     let hedge = (delay, 1u32..4).prop_map(|(delay, max_hedges)| hedge::Config { delay, max_hedges });
-    let limits = (maybe(ms(1..300)), maybe(ms(1..60)), maybe(hedge));
+    let throttle = (1.0..2.0, 1u32..20).prop_map(|(multiplier, min_requests)| throttle::Config {
+        multiplier,
+        min_requests,
+        ..Default::default()
+    });
+    let limits = (maybe(ms(1..300)), maybe(ms(1..60)), maybe(hedge), maybe(throttle));
     (limits, maybe(retry), maybe(budget), maybe(breaker()), maybe(bulkhead), maybe(limiter()), maybe(limiter()))
-        .prop_map(|((deadline, attempt_timeout, hedge), retry, budget, breaker, bulkhead, rate, tokens)| {
+        .prop_map(|((deadline, attempt_timeout, hedge, throttle), retry, budget, breaker, bulkhead, rate, tokens)| {
             policy::Config {
                 deadline,
                 attempt_timeout,
@@ -170,6 +175,7 @@ pub(crate) fn config() -> impl Strategy<Value = policy::Config> {
                 retry,
                 hedge,
                 latency: None,
+                throttle,
                 breaker,
                 bulkhead,
                 rate,

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use stormproof_core::{Backoff, Jitter, Trip, adaptive, breaker, budget, bulkhead, hedge, policy, rate, retry};
+use stormproof_core::{
+    Backoff, Jitter, Trip, adaptive, breaker, budget, bulkhead, hedge, policy, rate, retry, throttle,
+};
 
 /// Two policies, each with its name, and what the comparison shows.
 #[derive(Clone, Debug)]
@@ -16,9 +18,10 @@ pub struct Preset {
 }
 
 /// The names of all, each with what it shows.
-pub const PRESETS: [(&str, &str); 6] = [
+pub const PRESETS: [(&str, &str); 7] = [
     ("retry-budget", "retries that nothing limits, and the same under a budget"),
     ("breaker", "time-outs and retries alone, and with a circuit breaker"),
+    ("throttle", "time-outs and retries alone, and with an adaptive throttle"),
     ("rate-queue", "a rate limiter that refuses, and one where callers wait in a queue"),
     ("adaptive", "a bulkhead of a hundred slots, and one that finds its number"),
     ("adaptive-outage", "a bulkhead that finds its number, and the same behind a circuit breaker"),
@@ -36,6 +39,10 @@ pub fn preset(name: &str) -> Option<Preset> {
         "breaker" => {
             let with = policy::Config { breaker: Some(breaker()), ..retrying() };
             [("no breaker", retrying()), ("breaker", with)]
+        }
+        "throttle" => {
+            let with = policy::Config { throttle: Some(throttle::Config::default()), ..retrying() };
+            [("no throttle", retrying()), ("throttle", with)]
         }
         "rate-queue" => [("refuses", limited(Duration::ZERO)), ("queue", limited(Duration::from_secs(10)))],
         "adaptive" => [("100 slots", slots(None)), ("adaptive", slots(Some(adaptive::Config::default())))],

@@ -26,6 +26,7 @@ const PICTURES: &[(&str, Draw)] = &[
     ("simulator/fairness.svg", studies::fairness),
     ("simulator/adaptive.svg", studies::adaptive),
     ("simulator/adaptive-outage.svg", studies::adaptive_outage),
+    ("simulator/throttle.svg", studies::throttle),
     ("simulator/hedge.svg", studies::hedge),
 ];
 

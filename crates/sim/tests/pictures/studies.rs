@@ -33,6 +33,10 @@ pub(crate) fn adaptive_outage() -> String {
     study("adaptive-outage", "unavailable@5m+10m", &setup)
 }
 
+pub(crate) fn throttle() -> String {
+    study("throttle", "surge", &Setup { rate: 140.0, ..Setup::default() })
+}
+
 pub(crate) fn hedge() -> String {
     study("hedge", "slow-tail@0s+5m", &Setup { rate: 30.0, ..Setup::default() })
 }

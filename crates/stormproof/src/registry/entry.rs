@@ -144,7 +144,7 @@ impl Given {
 /// A configuration without limits of time, each stage made of those of two others.
 macro_rules! stagewise {
     ($a:expr, $b:expr, $stage:expr) => {
-        stagewise!($a, $b, $stage; retry hedge budget breaker bulkhead rate tokens latency)
+        stagewise!($a, $b, $stage; retry hedge budget throttle breaker bulkhead rate tokens latency)
     };
     ($a:expr, $b:expr, $stage:expr; $($field:ident)*) => {
         policy::Config {
@@ -300,6 +300,7 @@ impl Slot {
             || is_shared(self.kept.rate.as_ref(), core.rate.as_ref(), handles.rate.get().map(RateLimiter::policy))
             || is_shared(self.kept.tokens.as_ref(), core.tokens.as_ref(), handles.tokens.get().map(RateLimiter::policy))
             || is_shared(self.kept.budget.as_ref(), core.budget.as_ref(), None)
+            || is_shared(self.kept.throttle.as_ref(), core.throttle.as_ref(), None)
     }
 
     /// Whether it may be that only its own listeners hold it: one that captures what it listens to is such a handle.

@@ -26,8 +26,9 @@ impl<B: Body> Give<Response<B>> for InBody {
         classifier: &impl Classify<Response<B>, E>,
         held: impl FnOnce() -> Held,
     ) -> Self::Output {
-        let Verdict { outcome, retry, retry_after, open_for, used, .. } = classifier.classify(Ok(&served.value));
-        let verdict = Verdict { outcome, retry, retry_after, open_for, used, kind: "" };
+        let Verdict { outcome, retry, retry_after, open_for, used, overload, .. } =
+            classifier.classify(Ok(&served.value));
+        let verdict = Verdict { outcome, retry, retry_after, open_for, used, overload, kind: "" };
         served.value.map(|body| HeldBody::new(body, held(), verdict))
     }
 }

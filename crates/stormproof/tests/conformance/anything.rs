@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 use stormproof::breaker::{Mode, Scope};
-use stormproof::{Backoff, Stage, Trip, breaker, bulkhead, config, hedge, latency, rate};
+use stormproof::{Backoff, Stage, Trip, breaker, bulkhead, config, hedge, latency, rate, throttle};
 use stormproof_sim::trace::stat;
 use stormproof_sim::{Action, Call, CoreDoor, Door, End, Reply, Scenario, Trace};
 
@@ -81,10 +81,16 @@ fn config() -> impl Strategy<Value = config::Config> {
     });
     let delay = prop_oneof![short().prop_map(hedge::Delay::After), percentile];
     let hedge = (delay, 1..4_u32).prop_map(|(delay, max_hedges)| hedge::Config { delay, max_hedges });
-    let limits = (option(short()), option(short()), option(Just(latency::Config::default())));
+    let throttle = (1.0..2.0, 0..6_u32).prop_map(|(multiplier, min_requests)| throttle::Config {
+        multiplier,
+        min_requests,
+        window: ms(800),
+        ..Default::default()
+    });
+    let limits = (option(short()), option(short()), option(Just(latency::Config::default())), option(throttle));
     let stages = (option(breaker), option(bulkhead), option(rate), option(tokens), option(retry), option(hedge));
     (limits, stages).prop_map(|(limits, (breaker, bulkhead, rate, tokens, retry, hedge))| {
-        let (deadline, attempt_timeout, latency) = limits;
+        let (deadline, attempt_timeout, latency, throttle) = limits;
         let positive = |limit: Duration| limit.max(ms(1));
         config::Config {
             deadline: deadline.map(positive),
@@ -92,6 +98,7 @@ fn config() -> impl Strategy<Value = config::Config> {
             budget: (retry.is_some() || hedge.is_some()).then(|| budget(0.2, 3)),
             retry,
             hedge,
+            throttle,
             breaker,
             bulkhead,
             rate,

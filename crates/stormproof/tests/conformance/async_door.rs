@@ -65,6 +65,9 @@ impl Stages {
         if let Some(budget) = config.budget {
             builder = builder.budget(budget);
         }
+        if let Some(throttle) = config.throttle {
+            builder = builder.throttle(throttle);
+        }
         if let Some(breaker) = &breaker {
             builder = builder.breaker(breaker);
         }

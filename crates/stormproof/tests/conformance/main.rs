@@ -23,6 +23,7 @@ mod rate_and_bulkhead;
 mod reload;
 mod retry;
 mod sync_door;
+mod throttle;
 mod timeout;
 #[cfg(feature = "tower")]
 mod tower_door;
