@@ -56,6 +56,21 @@ impl Bulkhead {
         self.policy.admit_sync()
     }
 
+    /// Takes a slot now or not at all, and never one that somebody waits for.
+    ///
+    /// ```
+    /// # use stormproof::{Bulkhead, Reason, bulkhead};
+    /// let one = bulkhead::Config { max_concurrent: 1, ..Default::default() };
+    /// let bulkhead = Bulkhead::with_config("gpu", one).unwrap();
+    /// let slot = bulkhead.try_acquire().unwrap();
+    /// assert_eq!(bulkhead.try_acquire().unwrap_err().refused().unwrap().reason, Reason::QueueFull);
+    /// drop(slot);
+    /// assert!(bulkhead.try_acquire().is_ok());
+    /// ```
+    pub fn try_acquire(&self) -> Result<Held, Error<Infallible>> {
+        self.policy.try_admit()
+    }
+
     /// Active, queued and refused callers.
     pub fn stats(&self) -> bulkhead::Stats {
         self.stage.stats()
