@@ -143,7 +143,7 @@ const FIELDS: &[(&str, &str, &[Value])] = &[
     ("", "deadline", &[("0", "more than zero"), (MAX, FINE), ("nan", DURATION), ("-1", DURATION), ("-0.5", DURATION)]),
     ("", "attempt_timeout", &[("0", "more than zero"), (MAX, FINE), ("nan", DURATION), ("-1", DURATION)]),
     ("retry", "max_retries", &[("0", FINE), (MAX_U32, FINE), (MAX, "u32"), ("nan", "u32"), ("-1", "u32")]),
-    ("retry", "max_attempts", &[("0", "1 or more"), ("1", FINE), (MAX_U32, FINE), ("-1", "u32")]),
+    ("retry", "max_attempts", &[("0", "nonzero u32"), ("1", FINE), (MAX_U32, FINE), ("-1", "u32")]),
     ("retry", "retry_on", &[("[]", FINE), ("[\"\"]", "none of them empty")]),
     ("retry", "never_on", &[("[]", FINE), ("[\"\"]", "none of them empty")]),
     ("retry", "retry_after_cap", &[("0", FINE), (MAX, FINE), ("nan", DURATION), ("-1", DURATION)]),
