@@ -257,10 +257,9 @@ impl Kind {
             Self::Health { transition, .. } if transition.to == Status::Degraded => Category::Warning,
             Self::Degradation { shift, .. } if shift.to > shift.from => Category::Warning,
             Self::LoopDetected { detection, .. } if detection.step == loop_guard::Step::Stop => Category::Error,
-            Self::Throttle { change: throttle::Change::Began { .. }, .. } => Category::Warning,
             Self::Journal(told) => told.category(),
             Self::Circuit { .. }
-            | Self::Throttle { .. }
+            | Self::Throttle { change: throttle::Change::Ended { .. }, .. }
             | Self::RetryAttempted { .. }
             | Self::HedgeStarted { .. }
             | Self::HedgeWon { .. }
@@ -271,6 +270,7 @@ impl Kind {
             | Self::UnknownPolicy { stages: true, .. }
             | Self::Degradation { .. } => Category::Info,
             Self::CircuitWouldOpen { .. }
+            | Self::Throttle { change: throttle::Change::Began { .. }, .. }
             | Self::LoopDetected { .. }
             | Self::LoopLimitNear { .. }
             | Self::FallbackUsed(_)

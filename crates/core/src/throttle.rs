@@ -125,6 +125,7 @@ impl Throttle {
     /// Asks whether a request may be made, and returns what changed by the question. A request that may be made counts
     /// when it is [settled](Self::settle); one that is never settled counts neither way.
     #[inline]
+    #[expect(clippy::cast_possible_truncation, reason = "each half of the word is a number of 32 bits")]
     pub fn ask(&self, now: Instant) -> (Result<(), Refusal<'_>>, Option<Change>) {
         let Hot { counts, end, multiplier } = &self.hot.0;
         let counts = counts.load(Ordering::Relaxed);

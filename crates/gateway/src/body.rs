@@ -21,7 +21,7 @@ pub(crate) const STALLED: &str = "TimeoutError.Stalled";
 /// What the gateway sends: an upstream's body, or words of its own.
 #[derive(Debug)]
 pub(crate) enum Reply {
-    Upstream(Stream),
+    Upstream(Box<Stream>),
     Own(Full<Bytes>),
 }
 
@@ -37,7 +37,7 @@ impl Body for Reply {
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
         match self.get_mut() {
-            Self::Upstream(stream) => Pin::new(stream).poll_frame(cx),
+            Self::Upstream(stream) => Pin::new(&mut **stream).poll_frame(cx),
             Self::Own(text) => Pin::new(text).poll_frame(cx).map_err(|never| match never {}),
         }
     }

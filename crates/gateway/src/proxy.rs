@@ -177,7 +177,7 @@ impl Proxy {
         parts.version = Version::HTTP_11;
         let verdict = upstream.statuses.verdict(parts.status);
         let stream = Stream::new(incoming, held, verdict, upstream.stall_timeout, self.feed.clone());
-        Response::from_parts(parts, Reply::Upstream(stream))
+        Response::from_parts(parts, Reply::Upstream(Box::new(stream)))
     }
 }
 

@@ -88,14 +88,13 @@ impl Call {
             self.measure(turn);
         }
         self.claim_permit();
-        match verdict {
-            Some(verdict) => self.lanes.first.permits.settle_all(turn, verdict),
-            None => {
-                if self.measures {
-                    self.lanes.first.permits.answer(turn, None);
-                }
-                self.keeps = true;
+        if let Some(verdict) = verdict {
+            self.lanes.first.permits.settle_all(turn, verdict);
+        } else {
+            if self.measures {
+                self.lanes.first.permits.answer(turn, None);
             }
+            self.keeps = true;
         }
         self.close(turn, stop)
     }

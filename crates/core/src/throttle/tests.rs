@@ -47,7 +47,7 @@ fn the_share_that_is_refused_is_the_probability_and_refusals_count_as_requests()
     answer(&throttle, at(0), 120, 30);
     let refused = (0..1_000).filter(|_| throttle.ask(at(1)).0.is_err()).count();
     let stats = throttle.stats(at(1));
-    assert_eq!((stats.refused, stats.requests), (refused as u64, 120 + refused as u32));
+    assert_eq!((stats.refused, u64::from(stats.requests)), (refused as u64, 120 + refused as u64));
     // Each refusal makes the next more likely, up to nine in ten.
     assert!((800..=900).contains(&refused), "{refused}");
 }

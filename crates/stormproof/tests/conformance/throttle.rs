@@ -54,7 +54,7 @@ fn any_answer_but_overload_is_an_accept() {
 fn it_is_asked_first_and_what_others_refuse_counts_neither_way() {
     // Given: an open circuit.
     let open = throttled(|p| p.breaker = Some(trips(Trip::consecutive(1)))).at(s(0), BUSY);
-    let trace = run(&open.every(ms(1), [S; 200]));
+    let trace = run(&open.every(ms(1), std::iter::repeat_n(S, 200)));
     assert_eq!(counts(&trace), [1.0, 0.0, 0.0]);
     // Given: a full bulkhead, and a caller that gives up.
     let full = throttled(|p| p.bulkhead = Some(slots(1, 1))).at(s(0), Call::of([S.after(s(5))]).cancel_at(s(3)));
@@ -64,7 +64,7 @@ fn it_is_asked_first_and_what_others_refuse_counts_neither_way() {
         p.throttle = Some(throttle::Config { max_refused: 0.99, ..Default::default() });
         p.breaker = Some(trips(Trip::consecutive(1_000)));
     });
-    let trace = run(&both.every(ms(1), [BUSY; 1_200]));
+    let trace = run(&both.every(ms(1), std::iter::repeat_n(BUSY, 1_200)));
     let ends =
         trace.calls.iter().filter(|call| matches!(&call.end, End::Refused { stage, .. } if *stage != Stage::Throttle));
     assert_eq!(ends.count(), 0);
