@@ -90,7 +90,7 @@ impl Model {
     fn shortest_interval(&self) -> i128 {
         let intervals = self.events.iter().filter_map(|(_, event)| match event {
             Event::Changed { interval, .. } => Some(*interval),
-            _ => None,
+            Event::Taken { .. } => None,
         });
         intervals.min().unwrap_or(self.interval)
     }
