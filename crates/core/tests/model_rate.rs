@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use proptest::prelude::*;
+use proptest::test_runner::RngSeed;
 use stormproof_core::rate::{Config, Reservation};
 use stormproof_core::{Admission, Instant, Progress, RateLimiter, Reason, Ticket};
 
@@ -405,8 +406,16 @@ impl Pair {
     }
 }
 
+/// The gate tries the same histories each time; `PROPTEST_RNG_SEED` and `PROPTEST_CASES` give others.
+fn histories() -> ProptestConfig {
+    let given = ProptestConfig::default();
+    let cases = given.cases.max(1_000);
+    let rng_seed = if given.rng_seed == RngSeed::Random { RngSeed::Fixed(1) } else { given.rng_seed };
+    ProptestConfig { cases, rng_seed, ..given }
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(1_000))]
+    #![proptest_config(histories())]
 
     #[test]
     fn behaves_like_a_bucket_and_a_list(

@@ -109,7 +109,8 @@ impl Bucket {
     pub(super) fn owe(&mut self, now: u64, permits: u32) {
         let tat = self.tat(now);
         self.charge(tat, now, permits);
-        self.note(tat.saturating_sub(self.taken));
+        // Rounded down, as `tat` is rounded up: no more than was used may come back.
+        self.note(tat.saturating_sub(self.taken).saturating_sub(u64::from(self.fraction > 0)));
     }
 
     /// Takes `cost` for a queued caller whose turn has come. What it comes too late by is not lost for those behind it,
