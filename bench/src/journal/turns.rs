@@ -190,7 +190,7 @@ impl Place {
                 result
             }
             Engine::Postgres => {
-                let database: Database = self.server.database()?;
+                let database = Database::of(&self.server)?;
                 work(database.url())
             }
         }
