@@ -195,8 +195,14 @@ impl CircuitBreaker {
     }
 
     /// The transition from open to half-open, if the admission that gave `permit` made it.
+    #[inline]
     pub fn transition(&self, permit: &Permit) -> Option<Transition> {
-        permit.began_half_open.then(|| self.machine.lock().half_open(permit.generation, permit.admitted_at))
+        permit.began_half_open.then(|| self.half_open(permit))
+    }
+
+    #[cold]
+    fn half_open(&self, permit: &Permit) -> Transition {
+        self.machine.lock().half_open(permit.generation, permit.admitted_at)
     }
 
     /// Refuses at once what [`admit`](Self::admit) would refuse, and takes nothing.

@@ -278,19 +278,18 @@ impl Call {
     #[inline]
     pub fn next<'p>(&mut self, policy: &'p Policy, now: Instant, input: Input<'_>, edge: &mut impl Edge) -> Step<'p> {
         let turn = &mut Turn { policy, now, edge };
-        match (self.phase, input) {
+        match (self.phase, &input) {
             (Phase::Idle, _) if now >= self.until => self.begin(turn),
             (Phase::Attempting, Input::Finished(number, verdict)) => {
-                self.finished(turn, number, verdict.outcome, Some(&verdict))
+                self.finished(turn, *number, verdict.outcome, Some(verdict))
             }
-            (Phase::Attempting, Input::Answered(number, outcome)) => self.finished(turn, number, outcome, None),
-            (Phase::Attempting, Input::Unready(number)) => self.unready(turn, number),
+            (Phase::Attempting, Input::Answered(number, outcome)) => self.answered(turn, *number, *outcome),
+            (Phase::Attempting, Input::Unready(number)) => self.unready(turn, *number),
             (Phase::Attempting, Input::Resume) => self.go_on(turn),
             (Phase::Idle, _) => Step::BackOff { until: self.until },
             (Phase::Queued(queue, ticket), _) => self.poll(turn, queue, ticket),
             (Phase::Readying, Input::Unready(_)) => self.never_ready(turn),
-            (Phase::Readying, _) if now >= self.deadline => self.out_of_time(turn),
-            (Phase::Readying, _) => self.start(turn),
+            (Phase::Readying, _) => self.ready(turn),
             (Phase::Expiring(number), _) => self.expired(turn, number),
             (Phase::Closing(stop), _) => self.drop_loser(turn, stop),
             (Phase::Ended, _) => Step::Done(End::Finished(None)),
@@ -298,6 +297,7 @@ impl Call {
     }
 
     /// Begins a round with steps 0 and 1: ask the throttle and look at the breaker; with one for the whole operation, take its permit.
+    #[inline]
     fn begin<'p>(&mut self, turn: &mut Turn<'p, '_, impl Edge>) -> Step<'p> {
         if turn.now >= self.deadline {
             return self.out_of_time(turn);
@@ -323,6 +323,7 @@ impl Call {
     }
 
     /// Steps 2 and 3: takes what is still missing of slot, requests and tokens.
+    #[inline]
     fn admit<'p>(&mut self, turn: &mut Turn<'p, '_, impl Edge>) -> Step<'p> {
         let until = if self.waits { self.deadline } else { turn.now };
         match self.lanes.first.permits.take(turn.policy, turn.now, self.cost, until) {
@@ -354,7 +355,14 @@ impl Call {
         }
     }
 
+    /// What is to be called is ready.
+    #[cold]
+    fn ready<'p>(&mut self, turn: &mut Turn<'p, '_, impl Edge>) -> Step<'p> {
+        if turn.now >= self.deadline { self.out_of_time(turn) } else { self.start(turn) }
+    }
+
     /// Steps 4 and 5: takes the permit and begins.
+    #[inline(always)]
     fn start<'p>(&mut self, turn: &mut Turn<'p, '_, impl Edge>) -> Step<'p> {
         if self.scope == Scope::Attempt
             && let Err(refusal) = admit(turn, &mut self.lanes.first.permits.breaker)
@@ -367,8 +375,8 @@ impl Call {
             budget.deposit(turn.now);
         }
         (self.hedged, self.not_before) = (0, Instant::ZERO);
-        let permits = std::mem::take(&mut self.lanes.first.permits);
-        self.run(turn, permits);
+        let limit = self.count(turn);
+        self.lanes.first.begin(turn, self.attempts, limit);
         self.wait()
     }
 

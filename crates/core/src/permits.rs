@@ -5,12 +5,13 @@
 
 use crate::Ticket;
 use crate::breaker::{Change, Permit};
-use crate::bulkhead::{Adjusted, Slot};
+use crate::bulkhead::{Adjusted, Bulkhead, Slot};
 use crate::decision::{Admission, Progress, Refusal};
 use crate::event::{Event, Kind};
 use crate::outcome::Verdict;
 use crate::policy::Policy;
 use crate::rate::Reservation;
+use crate::throttle::Throttle;
 use crate::time::Instant;
 
 /// What the core asks of whoever carries out its steps.
@@ -198,8 +199,11 @@ impl Permits {
 
     #[inline]
     pub(crate) fn settle_breaker(&mut self, turn: &mut Turn<'_, '_, impl Edge>, verdict: &Verdict<'_>) {
-        let (Some(stage), Some(mut permit)) = (&turn.policy.breaker, self.breaker.take()) else { return };
-        if let Some(change) = stage.settle(&mut permit, turn.now, verdict) {
+        // Settled where it is: moved, it would be copied through memory that was written a moment ago.
+        let (Some(stage), Some(permit)) = (&turn.policy.breaker, &mut self.breaker) else { return };
+        let change = stage.settle(permit, turn.now, verdict);
+        self.breaker = None;
+        if let Some(change) = change {
             turn.emit(|| Kind::of_change(stage.name(), change));
         }
     }
@@ -236,17 +240,10 @@ impl Permits {
     /// Tells an adaptive bulkhead how the work in the slot ended.
     #[inline]
     pub(crate) fn observe(&self, turn: &mut Turn<'_, '_, impl Edge>, verdict: &Verdict<'_>) {
-        let (Some(stage), Some(slot)) = (&turn.policy.bulkhead, &self.slot) else { return };
-        let is_down = || turn.policy.breaker.as_ref().is_some_and(|breaker| !breaker.is_closed());
-        let adjusted = if stage.adapts() && is_down() {
-            stage.interrupt(turn.now)
-        } else {
-            stage.observe(turn.now, slot, verdict)
-        };
-        let Some(Adjusted { wake, told }) = adjusted else { return };
-        self::wake(turn.edge, wake);
-        if let Some((from, to)) = told {
-            turn.emit(|| Kind::LimitChanged { bulkhead: stage.name().clone(), from, to });
+        if let (Some(stage), Some(slot)) = (&turn.policy.bulkhead, &self.slot)
+            && stage.adapts()
+        {
+            measure(turn, stage, slot, verdict);
         }
     }
 
@@ -254,8 +251,10 @@ impl Permits {
     #[inline]
     fn spend(&mut self, policy: &Policy, edge: &mut impl Edge) {
         (self.rate, self.tokens) = (None, None);
-        if let (Some(stage), Some(mut slot)) = (&policy.bulkhead, self.slot.take()) {
-            wake(edge, stage.release(&mut slot));
+        if let (Some(stage), Some(slot)) = (&policy.bulkhead, &mut self.slot) {
+            let woken = stage.release(slot);
+            self.slot = None;
+            wake(edge, woken);
         }
     }
 
@@ -287,7 +286,18 @@ impl Permits {
 /// Stage 0 of the fixed order: asks the throttle.
 #[inline]
 pub(crate) fn ask<'p>(turn: &mut Turn<'p, '_, impl Edge>, permits: &mut Permits) -> Result<(), Refusal<'p>> {
-    let Some(throttle) = &turn.policy.throttle else { return Ok(()) };
+    match &turn.policy.throttle {
+        None => Ok(()),
+        Some(throttle) => ask_throttle(turn, throttle, permits),
+    }
+}
+
+#[inline(never)]
+fn ask_throttle<'p>(
+    turn: &mut Turn<'p, '_, impl Edge>,
+    throttle: &'p Throttle,
+    permits: &mut Permits,
+) -> Result<(), Refusal<'p>> {
     let (answer, change) = throttle.ask(turn.now);
     if let Some(change) = change {
         turn.emit(|| Kind::Throttle { throttle: throttle.name().clone(), change });
@@ -306,6 +316,18 @@ pub(crate) fn admit<'p>(turn: &mut Turn<'p, '_, impl Edge>, permit: &mut Option<
         }
     }
     Ok(())
+}
+
+/// Tells an adaptive bulkhead how the work in `slot` ended.
+#[cold]
+fn measure(turn: &mut Turn<'_, '_, impl Edge>, bulkhead: &Bulkhead, slot: &Slot, verdict: &Verdict<'_>) {
+    let is_down = turn.policy.breaker.as_ref().is_some_and(|breaker| !breaker.is_closed());
+    let adjusted = if is_down { bulkhead.interrupt(turn.now) } else { bulkhead.observe(turn.now, slot, verdict) };
+    let Some(Adjusted { wake, told }) = adjusted else { return };
+    self::wake(turn.edge, wake);
+    if let Some((from, to)) = told {
+        turn.emit(|| Kind::LimitChanged { bulkhead: bulkhead.name().clone(), from, to });
+    }
 }
 
 /// What a queue has granted, or how the wait goes on. Wakes the callers whose turn has come.

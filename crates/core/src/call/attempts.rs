@@ -17,22 +17,24 @@ use crate::timeout::Limit;
 const AT_ONCE: Duration = Duration::from_micros(1);
 
 impl Call {
-    /// Step 5: an attempt begins.
-    pub(super) fn run(&mut self, turn: &mut Turn<'_, '_, impl Edge>, mut permits: Permits) {
+    /// Counts an attempt that begins now and plans the next hedge. Returns when the attempt is given up.
+    #[inline]
+    pub(super) fn count(&mut self, turn: &Turn<'_, '_, impl Edge>) -> Instant {
         self.attempts = self.attempts.saturating_add(1);
-        permits.begin(turn.policy, turn.now);
         let limit = turn.policy.attempt_timeout.map_or(self.deadline, |limit| self.deadline.min(turn.now + limit));
-        self.lanes.push(Lane { number: self.attempts, started: turn.now, limit, permits });
         let hedge = turn.policy.hedge.as_ref().filter(|hedge| self.hedged < hedge.config().max_hedges);
         let due = hedge.map(|hedge| turn.now + hedge.delay(turn.now, turn.policy.latency.as_deref()));
         self.hedge_at = due.unwrap_or(Instant::FAR_FUTURE).max(self.not_before);
+        limit
     }
 
     /// Waits for what comes first: the end of an attempt, its limit, or the next hedge.
+    #[inline]
     pub(super) fn wait<'p>(&mut self) -> Step<'p> {
         self.phase = Phase::Attempting;
-        let (mut newest, mut until) = (&self.lanes.first, self.hedge_at);
-        for lane in self.lanes.iter() {
+        let mut newest = &self.lanes.first;
+        let mut until = self.hedge_at.min(newest.limit);
+        for lane in self.lanes.beside() {
             newest = if lane.number > newest.number { lane } else { newest };
             until = until.min(lane.limit);
         }
@@ -52,7 +54,19 @@ impl Call {
         self.wait()
     }
 
+    /// An attempt has an answer that is judged later.
+    #[inline(never)]
+    pub(super) fn answered<'p>(
+        &mut self,
+        turn: &mut Turn<'p, '_, impl Edge>,
+        number: u32,
+        outcome: Outcome,
+    ) -> Step<'p> {
+        self.finished(turn, number, outcome, None)
+    }
+
     /// An attempt ended by itself. Without a verdict it has an answer that is judged later.
+    #[inline(always)]
     pub(super) fn finished<'p>(
         &mut self,
         turn: &mut Turn<'p, '_, impl Edge>,
@@ -69,6 +83,7 @@ impl Call {
 
     /// The first attempt of the list has the answer that counts: a success, or one that no other attempt could better. The
     /// others have lost.
+    #[inline]
     fn win<'p>(
         &mut self,
         turn: &mut Turn<'p, '_, impl Edge>,
@@ -100,6 +115,7 @@ impl Call {
     }
 
     /// Ends the call, once those that lost are dropped.
+    #[inline]
     fn close<'p>(&mut self, turn: &mut Turn<'p, '_, impl Edge>, stop: Option<Stop>) -> Step<'p> {
         let Some(lane) = self.lanes.last() else {
             return self.end(turn, &Verdict::ignored(""), End::Finished(stop));
@@ -170,6 +186,7 @@ impl Call {
     }
 
     /// The first attempt of the list failed: for what is settled as `counted`, for what follows as `verdict`.
+    #[cold]
     fn fail<'p>(
         &mut self,
         turn: &mut Turn<'p, '_, impl Edge>,
@@ -230,7 +247,9 @@ impl Call {
             permits.observe(turn, failed);
         }
         self.hedged += 1;
-        self.run(turn, permits);
+        let (limit, mut lane) = (self.count(turn), Lane { permits, ..Lane::default() });
+        lane.begin(turn, self.attempts, limit);
+        self.lanes.push(lane);
         let (attempt, cause) = (self.attempts, if failed.is_some() { Cause::Failure } else { Cause::Delay });
         hedge.count_start(cause);
         turn.emit(|| Kind::HedgeStarted { attempt, cause });

@@ -194,6 +194,7 @@ impl Call {
     }
 
     /// Ends. A permit that attempts shared and none has used is that of the whole operation, or in nobody's way.
+    #[inline]
     pub(super) fn end<'p>(
         &mut self,
         turn: &mut Turn<'p, '_, impl Edge>,

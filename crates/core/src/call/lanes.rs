@@ -1,6 +1,6 @@
 //! The attempts of a call that are under way, as one small list.
 
-use crate::permits::Permits;
+use crate::permits::{Edge, Permits, Turn};
 use crate::time::Instant;
 
 /// One attempt, and what was taken for it.
@@ -20,6 +20,15 @@ impl Default for Lane {
     }
 }
 
+impl Lane {
+    /// An attempt begins here, with the permits that are here.
+    #[inline]
+    pub(super) fn begin(&mut self, turn: &Turn<'_, '_, impl Edge>, number: u32, limit: Instant) {
+        (self.number, self.started, self.limit) = (number, turn.now, limit);
+        self.permits.begin(turn.policy, turn.now);
+    }
+}
+
 /// Attempts under way. The first place is there always, further ones only beside an attempt in it: a call without hedges
 /// needs no memory of its own.
 #[derive(Debug, Default)]
@@ -36,6 +45,12 @@ impl Lanes {
 
     pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Lane> {
         std::iter::once(&mut self.first).chain(&mut self.beside)
+    }
+
+    /// Those beside the first.
+    #[inline]
+    pub(super) fn beside(&self) -> &[Lane] {
+        &self.beside
     }
 
     /// One of those beside the first.

@@ -142,12 +142,12 @@ impl Bucket {
     /// before, what was taken since is all used up still.
     #[inline]
     fn note(&mut self, used: u64) {
-        let lower = self.lows.partition_point(|low| low.used < used);
-        let recent = self.lows.last().is_some_and(|low| self.taken - low.at <= low.used);
-        if lower < self.lows.len() || !recent {
-            self.lows.truncate(lower.min(LOWS - 1));
-            self.lows.push(Low { at: self.taken, used, charge: self.charges });
+        if self.lows.last().is_some_and(|low| low.used < used && self.taken - low.at <= low.used) {
+            return;
         }
+        let lower = self.lows.partition_point(|low| low.used < used);
+        self.lows.truncate(lower.min(LOWS - 1));
+        self.lows.push(Low { at: self.taken, used, charge: self.charges });
     }
 
     /// Gives back `permits` of what was taken by `charge`, as if they had never been taken. Without them the bucket would have
