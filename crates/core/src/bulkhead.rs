@@ -28,14 +28,23 @@ use crate::word::Word;
 #[derive(Debug)]
 #[must_use = "a slot stays taken until it is given to `release`"]
 pub struct Slot {
-    spent: bool,
-    parked: bool,
+    stay: Stay,
     began: Instant,
+}
+
+/// What becomes of a slot. As wide as what stands beside it: a slot is copied for each call, and in whole words.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u64)]
+enum Stay {
+    Held,
+    /// Its holder waits for something else.
+    Parked,
+    Released,
 }
 
 impl Slot {
     const fn new() -> Self {
-        Self { spent: false, parked: false, began: Instant::FAR_FUTURE }
+        Self { stay: Stay::Held, began: Instant::FAR_FUTURE }
     }
 }
 
@@ -187,10 +196,11 @@ impl Bulkhead {
     /// the one behind it. Only the first release of a slot has an effect.
     #[inline]
     pub fn release(&self, slot: &mut Slot) -> Vec<Ticket> {
-        if std::mem::replace(&mut slot.spent, true) {
+        if slot.stay == Stay::Released {
             return Vec::new();
         }
         self.unpark(slot);
+        slot.stay = Stay::Released;
         let freed = self.hot.0.word.update(|word| Ok::<_, Infallible>(word - active(word).min(1)));
         if freed.is_ok() {
             return Vec::new();
@@ -202,7 +212,8 @@ impl Bulkhead {
     /// rate limiter. Such a slot is not in use: a limit that others impose is no reason for an adaptive bulkhead to grow.
     #[inline]
     pub fn park(&self, slot: &mut Slot) {
-        if self.adapts() && !slot.spent && !std::mem::replace(&mut slot.parked, true) {
+        if self.adapts() && slot.stay == Stay::Held {
+            slot.stay = Stay::Parked;
             self.cold.0.parked.fetch_add(1, Ordering::Relaxed);
         }
     }
@@ -216,7 +227,8 @@ impl Bulkhead {
 
     #[inline]
     fn unpark(&self, slot: &mut Slot) {
-        if std::mem::replace(&mut slot.parked, false) {
+        if slot.stay == Stay::Parked {
+            slot.stay = Stay::Held;
             self.cold.0.parked.fetch_sub(1, Ordering::Relaxed);
         }
     }
@@ -232,7 +244,7 @@ impl Bulkhead {
     /// is not measured.
     #[inline]
     pub fn observe(&self, now: Instant, slot: &Slot, verdict: &Verdict<'_>) -> Option<Adjusted> {
-        (self.adapts() && !slot.spent && slot.began != Instant::FAR_FUTURE)
+        (self.adapts() && slot.stay != Stay::Released && slot.began != Instant::FAR_FUTURE)
             .then(|| self.measure(now, slot.began, verdict))
             .flatten()
     }

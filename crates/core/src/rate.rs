@@ -33,9 +33,18 @@ use crate::time::Instant;
 #[must_use = "a call that is not made should give its permits back by `release`"]
 pub struct Reservation {
     cost: u32,
-    settled: bool,
+    bill: Bill,
     /// Number of the charge that took them.
     charge: u64,
+}
+
+/// Whether the number of permits may still be corrected. As wide as what stands beside it, so that a reservation is copied
+/// in whole words.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+enum Bill {
+    Open,
+    Settled,
 }
 
 impl Reservation {
@@ -178,8 +187,8 @@ impl RateLimiter {
     /// to poll.
     #[inline]
     pub fn settle(&self, now: Instant, reservation: &mut Reservation, used: u32) -> Vec<Ticket> {
-        let Reservation { cost, settled, charge } = reservation;
-        if std::mem::replace(settled, true) || used == *cost {
+        let Reservation { cost, bill, charge } = reservation;
+        if std::mem::replace(bill, Bill::Settled) == Bill::Settled || used == *cost {
             return Vec::new();
         }
         self.correct(now, *cost, *charge, used)

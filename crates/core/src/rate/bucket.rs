@@ -1,6 +1,6 @@
 //! The bucket: the arithmetic of the rate, in nanoseconds.
 
-use super::{Config, Reservation};
+use super::{Bill, Config, Reservation};
 use crate::time::nanos;
 
 /// Lateness that is credited whatever the burst: 10 ms, which the timers of every platform keep.
@@ -35,7 +35,7 @@ impl Pace {
     /// The instant at which `permits` may be taken from a bucket that is full at `tat`. More than the burst may be taken
     /// when it is full: by one who queued before the burst was made smaller, and who then owes the rest.
     #[inline]
-    fn turn(self, tat: u64, permits: u64) -> u64 {
+    pub(super) fn turn(self, tat: u64, permits: u64) -> u64 {
         tat.saturating_sub(self.window - self.need(permits).min(self.window))
     }
 
@@ -97,17 +97,20 @@ impl Bucket {
         self.pace.turn(self.tat.saturating_add(self.pace.need(ahead)), permits)
     }
 
-    /// Takes `cost` for a newcomer.
+    /// Takes `cost` for a newcomer, whose arrival time is `tat`.
     #[inline]
-    pub(super) fn take(&mut self, now: u64, cost: u32) -> Reservation {
-        self.owe(now, cost);
-        Reservation { cost, settled: false, charge: self.charges }
+    pub(super) fn take(&mut self, tat: u64, now: u64, cost: u32) -> Reservation {
+        self.spend(tat, now, cost);
+        Reservation { cost, bill: Bill::Open, charge: self.charges }
     }
 
     /// Takes `permits` however many there are: what is missing is owed.
-    #[inline]
     pub(super) fn owe(&mut self, now: u64, permits: u32) {
-        let tat = self.tat(now);
+        self.spend(self.tat(now), now, permits);
+    }
+
+    #[inline]
+    fn spend(&mut self, tat: u64, now: u64, permits: u32) {
         self.charge(tat, now, permits);
         // Rounded down, as `tat` is rounded up: no more than was used may come back.
         self.note(tat.saturating_sub(self.taken).saturating_sub(u64::from(self.fraction > 0)));
@@ -119,7 +122,7 @@ impl Bucket {
         let earliest = now.saturating_sub(self.pace.credit());
         let late = earliest.saturating_sub(self.pace.turn(self.tat, cost.into()));
         self.charge(self.tat.saturating_add(late), now, cost);
-        Reservation { cost, settled: false, charge: self.charges }
+        Reservation { cost, bill: Bill::Open, charge: self.charges }
     }
 
     #[inline]

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use super::bucket::{Bucket, Pace};
-use super::{Config, Reservation};
+use super::{Bill, Config, Reservation};
 use crate::decision::Ticket;
 use crate::time::nanos;
 
@@ -99,7 +99,7 @@ impl State {
     pub(super) fn admit(&mut self, now: u64, cost: u32) -> Result<Reservation, Blocked> {
         if cost == 0 {
             self.allowed = self.allowed.saturating_add(1);
-            return Ok(Reservation { cost, settled: false, charge: 0 });
+            return Ok(Reservation { cost, bill: Bill::Open, charge: 0 });
         }
         if u64::from(cost) > self.bucket.pace.burst {
             return Err(Blocked::AboveBurst);
@@ -107,12 +107,16 @@ impl State {
         if !self.queue.is_empty() {
             self.advance(now);
         }
-        let turn = self.turn(now, cost);
-        if turn > now || !self.queue.is_empty() {
+        if !self.queue.is_empty() {
+            return Err(Blocked::Until(self.turn(now, cost)));
+        }
+        let tat = self.bucket.tat(now);
+        let turn = self.bucket.pace.turn(tat, cost.into());
+        if turn > now {
             return Err(Blocked::Until(turn));
         }
         self.allowed = self.allowed.saturating_add(1);
-        Ok(self.bucket.take(now, cost))
+        Ok(self.bucket.take(tat, now, cost))
     }
 
     /// Queues a caller that would pass at `turn`, unless that is too late for it.

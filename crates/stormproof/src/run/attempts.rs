@@ -49,8 +49,7 @@ impl<Fut: Future> Attempts<Fut> {
             (*this.number, *this.limit) = (number, limit);
             this.first.set(Some(attempt));
         } else {
-            let beside = this.beside.get_or_insert_with(|| Box::new(Beside(Vec::new())));
-            beside.0.push(Boxed { number, limit, attempt: Box::pin(attempt) });
+            start_beside(this.beside, number, limit, attempt);
         }
     }
 
@@ -84,6 +83,12 @@ impl<Fut: Future> Attempts<Fut> {
         this.first.set(None);
         *this.beside = None;
     }
+}
+
+#[cold]
+fn start_beside<Fut>(beside: &mut Option<Box<Beside<Fut>>>, number: u32, limit: Instant, attempt: Fut) {
+    let beside = beside.get_or_insert_with(|| Box::new(Beside(Vec::new())));
+    beside.0.push(Boxed { number, limit, attempt: Box::pin(attempt) });
 }
 
 #[cold]
