@@ -363,6 +363,7 @@ impl Call {
 
     /// Steps 4 and 5: takes the permit and begins.
     #[inline(always)]
+    #[expect(clippy::inline_always, reason = "asked in one hot place; the other one is cold")]
     fn start<'p>(&mut self, turn: &mut Turn<'p, '_, impl Edge>) -> Step<'p> {
         if self.scope == Scope::Attempt
             && let Err(refusal) = admit(turn, &mut self.lanes.first.permits.breaker)

@@ -67,6 +67,7 @@ impl Call {
 
     /// An attempt ended by itself. Without a verdict it has an answer that is judged later.
     #[inline(always)]
+    #[expect(clippy::inline_always, reason = "asked in one hot place; the other one is an answer that is held")]
     pub(super) fn finished<'p>(
         &mut self,
         turn: &mut Turn<'p, '_, impl Edge>,
