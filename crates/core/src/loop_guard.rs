@@ -37,6 +37,11 @@ use crate::time::{Instant, nanos};
 use verdict::Moment;
 use watch::{Found, Memory, crossed};
 
+/// The time between two moments of a run, in nanoseconds since it began.
+fn since(now: u64, then: u64) -> Duration {
+    Duration::from_nanos(now.saturating_sub(then))
+}
+
 /// What a turn of the model came to.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Turn<'a> {

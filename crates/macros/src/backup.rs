@@ -4,7 +4,7 @@ use proc_macro2::{Span, TokenStream};
 use quote::quote;
 use syn::{Error, Expr, Result};
 
-use crate::settings::{Argument, Attribute, Mistakes};
+use crate::attribute::{Argument, Attribute, Mistakes};
 
 /// What answers when the function fails.
 pub(crate) struct Backup {

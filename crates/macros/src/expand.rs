@@ -6,8 +6,9 @@ use syn::spanned::Spanned as _;
 use syn::visit::{self, Visit};
 use syn::{Error, FnArg, Ident, ItemFn, Pat, PatIdent, PatType, Receiver, ReceiverKind, Result, ReturnType, Type};
 
+use crate::attribute::Mistakes;
 use crate::literal::duration_tokens;
-use crate::settings::{Elsewhere, Mistakes, Settings};
+use crate::settings::{Elsewhere, Settings};
 
 /// An argument: its name in the signature, the pattern the body knows it by, and its type.
 struct Given {

@@ -3,8 +3,9 @@
 //! They are used through `stormproof`, feature `macros`, and decide nothing themselves: an attribute becomes calls of that
 //! crate. What is written in it is checked when the function is compiled, by the code that checks it anywhere else.
 //!
-//! Owns the grammar of the attributes (`settings`) and what they expand to (`expand`).
+//! Owns the grammar of the attributes (`attribute`, `settings`) and what they expand to (`expand`).
 
+mod attribute;
 mod backup;
 mod expand;
 mod literal;
@@ -14,7 +15,7 @@ mod stages;
 use proc_macro::TokenStream;
 use syn::ItemFn;
 
-use crate::settings::Attribute;
+use crate::attribute::Attribute;
 
 /// Stops calling a function that has been failing.
 ///

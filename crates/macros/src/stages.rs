@@ -8,8 +8,8 @@ use stormproof_core::{Backoff, Invalid, Jitter, retry};
 use syn::spanned::Spanned;
 use syn::{Error, Expr, Result};
 
+use crate::attribute::{Argument, Attribute, Mistakes, twice};
 use crate::literal::{self, duration_tokens};
-use crate::settings::{Argument, Attribute, Mistakes, twice};
 
 /// The tables of a file that have an attribute's settings.
 const BREAKER: &[&str] = &["breaker"];

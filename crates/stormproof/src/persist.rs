@@ -4,112 +4,25 @@
 //! `file.rs`, what stands in it in `document.rs`.
 
 mod document;
+mod error;
 mod file;
 mod saver;
+mod state;
 
-use std::collections::BTreeMap;
-use std::path::PathBuf;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::PoisonError;
 use std::time::{Duration, SystemTime};
 
+use stormproof_core as core;
 use stormproof_core::breaker::Change;
-use stormproof_core::{self as core, Name};
 
 use crate::registry::Registry;
 use document::{Document, Kept};
+pub use error::Error;
 use file::StateFile;
 pub use saver::Saver;
-
-/// Where the state is kept, and for how long.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Config {
-    /// The file, or a link to it. Beside it stand `<file>.lock` and, while it is written, `<file>.tmp`.
-    pub path: PathBuf,
-    /// What is older is not taken over, by the time of day. Default: 72 h.
-    pub stale_after: Duration,
-}
-
-impl Config {
-    /// The file at `path`, kept for 72 hours.
-    pub fn new(path: impl Into<PathBuf>) -> Self {
-        Self { path: path.into(), stale_after: Duration::from_secs(72 * 3_600) }
-    }
-}
-
-/// Why the state could not be read or written. Whatever it is, the file is as it was.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum Error {
-    /// The system refused.
-    #[error("cannot {doing} {}: {error}", path.display())]
-    Io {
-        /// What was tried.
-        doing: &'static str,
-        /// With which file.
-        path: PathBuf,
-        /// The kind of refusal.
-        kind: std::io::ErrorKind,
-        /// What the system said.
-        error: String,
-    },
-    /// Another registry, here or in another process, keeps its state there.
-    #[error("{} is in use by another registry or process: give each a file of its own", path.display())]
-    InUse {
-        /// The file.
-        path: PathBuf,
-    },
-    /// This registry keeps its state already.
-    #[error("this registry already keeps its state in {}", path.display())]
-    Already {
-        /// Where.
-        path: PathBuf,
-    },
-    /// The file holds something else.
-    #[error(
-        "{} is not a readable state file: {what}; delete it or move it away to start without it, it was left as it is",
-        path.display()
-    )]
-    Corrupt {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong, with line and column.
-        what: String,
-    },
-    /// The file was written by a later version of this library.
-    #[error(
-        "{} has the format version {found}, this program knows {known}: run the version that wrote it, or delete it or \
-         move it away to start without it, it was left as it is",
-        path.display()
-    )]
-    Newer {
-        /// The file.
-        path: PathBuf,
-        /// Its version.
-        found: u64,
-        /// The latest version that is known.
-        known: u64,
-    },
-}
-
-/// What a registry knows of its file.
-#[derive(Debug, Default)]
-pub(crate) struct Persistence {
-    file: Mutex<Option<Open>>,
-    /// Breakers of a former process that nobody has asked for yet.
-    left: Mutex<BTreeMap<Name, Kept>>,
-}
-
-#[derive(Debug)]
-struct Open {
-    file: StateFile,
-    config: Config,
-}
-
-impl Persistence {
-    fn lock_left(&self) -> MutexGuard<'_, BTreeMap<Name, Kept>> {
-        self.left.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
+pub use state::Config;
+use state::Open;
+pub(crate) use state::Persistence;
 
 impl Registry {
     /// Keeps the circuit breakers in a file from now on: takes over what a former process left there, and writes at each

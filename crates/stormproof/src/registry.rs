@@ -8,6 +8,8 @@ mod config;
 mod entry;
 mod keyed;
 mod map;
+#[cfg(feature = "macros")]
+mod named;
 mod target;
 
 use std::collections::{BTreeMap, HashSet};
@@ -30,6 +32,9 @@ use entry::sealed::Kept;
 use entry::{After, Ask, Given, Place, Slot};
 pub use keyed::{Keyed, KeyedBreakers, KeyedBulkheads, KeyedLimiters, KeyedPolicies, Limits};
 use map::{Bounds, Map};
+#[cfg(feature = "macros")]
+#[doc(hidden)]
+pub use named::Named;
 pub use target::{NoTarget, target};
 
 /// Policies, circuit breakers, bulkheads and rate limiters by name. Cheap to clone; clones are the same registry.
@@ -288,11 +293,11 @@ impl Registry {
             let settings = self.settings().named.contains_key(name);
             is_known(name) || settings || self.0.names.look(name, has_settings).is_some()
         };
-        let mistake = |named: &crate::attribute::Named| {
+        let mistake = |named: &Named| {
             let used = format!("used by an attribute at {}:{}", named.file, named.line);
             core::Invalid::new(named.policy, used, "the name of a policy with settings")
         };
-        Mistakes::none(crate::attribute::unknown(known).into_iter().map(mistake).collect())
+        Mistakes::none(named::unknown(known).into_iter().map(mistake).collect())
     }
 
     /// All circuit breakers with their names, in order: a copy.

@@ -7,7 +7,7 @@ use super::config::Config;
 use super::mask::both;
 use super::recent::Recent;
 use super::rule::{Limit, Rule};
-use super::watch::since;
+use super::since;
 
 /// So many waits are remembered; of more the oldest are forgotten.
 const MOST_WAITS: usize = 1_024;

@@ -5,7 +5,7 @@ use super::mask::{Prints, both};
 use super::recent::Recent;
 use super::rounds::{Novelty, Rounds};
 use super::rule::Rule;
-use super::watch::since;
+use super::since;
 use crate::text;
 
 /// Longest part of a result that is kept, in bytes.

@@ -6,7 +6,7 @@
 use super::config::Config;
 use super::recent::Recent;
 use super::rule::Rule;
-use super::watch::since;
+use super::since;
 use crate::text;
 
 /// Number of tools, and of calls that failed, which are told apart.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::config::Poll;
 use super::recent::Recent;
-use super::watch::since;
+use super::since;
 
 /// So many things are polled at once.
 const MOST: usize = 256;

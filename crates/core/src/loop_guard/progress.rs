@@ -3,7 +3,7 @@
 use super::config::Config;
 use super::recent::Recent;
 use super::rule::Rule;
-use super::watch::since;
+use super::since;
 
 /// So many states of the work are told apart.
 const MOST: usize = 64;

@@ -22,11 +22,6 @@ use crate::time::Instant;
 /// Number of ids of things that are remembered.
 const MOST_IDS: usize = 2_048;
 
-/// The time between two moments of a run, in nanoseconds since it began.
-pub(super) fn since(now: u64, then: u64) -> Duration {
-    Duration::from_nanos(now.saturating_sub(then))
-}
-
 /// All that is remembered of a run. Times are nanoseconds of the time it took so far.
 #[derive(Clone, Debug)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]

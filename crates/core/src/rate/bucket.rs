@@ -1,7 +1,6 @@
 //! The bucket: the arithmetic of the rate, in nanoseconds.
 
 use super::{Bill, Config, Reservation};
-use crate::time::nanos;
 
 /// Lateness that is credited whatever the burst: 10 ms, which the timers of every platform keep.
 const GRAIN: u64 = 10_000_000;
@@ -22,7 +21,7 @@ pub(super) struct Pace {
 impl Pace {
     pub(super) fn of(config: &Config) -> Self {
         let burst = u64::from(config.burst.unwrap_or(config.rate));
-        let interval = nanos(config.per).div_ceil(u64::from(config.rate.max(1))).max(1);
+        let interval = config.interval();
         Self { burst, interval, window: burst.saturating_mul(interval) }
     }
 

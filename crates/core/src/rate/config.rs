@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use super::bucket::Pace;
 use crate::invalid::{Check, Invalid};
 use crate::time::nanos;
 
@@ -52,6 +51,11 @@ impl Default for Config {
 }
 
 impl Config {
+    /// Time between permits, in nanoseconds.
+    pub(super) fn interval(&self) -> u64 {
+        nanos(self.per).div_ceil(u64::from(self.rate.max(1))).max(1)
+    }
+
     /// All mistakes; empty if there is none.
     pub fn validate(&self) -> Vec<Invalid> {
         let mut check = Check::default();
@@ -65,7 +69,7 @@ impl Config {
             "1 up to 10 for each microsecond of `per`",
         );
         if let Some(burst) = self.burst {
-            let fits = burst >= 1 && Pace::of(self).window <= LONGEST_REFILL;
+            let fits = burst >= 1 && u64::from(burst).saturating_mul(self.interval()) <= LONGEST_REFILL;
             check.that(fits, "burst", burst, "1 up to what ten years at this rate bring");
         }
         check.done()

@@ -47,6 +47,13 @@ fn park(at_most: Duration) {
 }
 
 impl Clock {
+    /// Blocks the thread for so long on this clock. On a [stepping](Self::stepping) clock it takes no real time; on a
+    /// [manual](Self::manual) one, until another thread moves it on.
+    pub fn sleep(&self, time: Duration) {
+        let (until, parked) = (self.now() + time, self.parked());
+        while self.block_until(until, &parked) < until {}
+    }
+
     /// What wakes the present thread when it waits on this clock.
     pub(crate) fn parked(&self) -> Arc<Parked> {
         let place = match &self.0 {
@@ -82,7 +89,7 @@ impl Clock {
                 manual.lock().now < until
             }
             Source::Stepping(stepping) => match &parked.place {
-                Some((_, place)) => stepping.wait(*place, until, parked),
+                Some((_, place)) => stepping.wait(*place, until, || parked.take_woken()),
                 None => false,
             },
         };

@@ -9,7 +9,6 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use stormproof_core::Instant;
 
-use super::parked::Parked;
 use super::{Clock, Source};
 
 /// Who waits: a thread, for as long as it makes one call.
@@ -89,17 +88,17 @@ impl Stepping {
         self.passed.notify_all();
     }
 
-    /// Waits until `until` or until it is woken, which it says.
-    pub(super) fn wait(&self, place: Place, until: Instant, parked: &Parked) -> bool {
+    /// Waits until `until` or until it is woken, which it says and which `take_woken` knows.
+    pub(super) fn wait(&self, place: Place, until: Instant, take_woken: impl Fn() -> bool) -> bool {
         let mut state = self.lock();
         // Under the lock: who wakes it from now on finds it in the queue.
-        if parked.take_woken() {
+        if take_woken() {
             return true;
         }
         state.enqueue(place, until);
         state.pass();
         self.until_chosen(state, place);
-        parked.take_woken()
+        take_woken()
     }
 
     fn until_chosen(&self, mut state: MutexGuard<'_, State>, place: Place) {
@@ -148,13 +147,6 @@ impl Clock {
             work()
         });
         Joined { thread, end: joined }
-    }
-
-    /// Blocks the thread for so long on this clock. On a [stepping](Self::stepping) clock it takes no real time; on a
-    /// [manual](Self::manual) one, until another thread moves it on.
-    pub fn sleep(&self, time: std::time::Duration) {
-        let (until, parked) = (self.now() + time, self.parked());
-        while self.block_until(until, &parked) < until {}
     }
 }
 

@@ -10,7 +10,51 @@ use stormproof_core::{Instant, Outcome};
 
 use super::HealthTracker;
 use crate::call::Cx;
-use crate::classify::Classify;
+use crate::classify::{Classify, ErrIsFailure};
+
+impl HealthTracker {
+    /// Feeds the tracker from an operation that a policy calls: each attempt with its own time, also one that ran out of
+    /// time. An attempt that is given up for another reason counts neither way.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use stormproof::{HealthTracker, Policy};
+    ///
+    /// let (policy, tracker) = (Policy::builder("openai").build()?, HealthTracker::new("openai"));
+    /// policy.call(tracker.follow(|_| async { Ok::<_, std::io::Error>(42) })).await?;
+    /// assert_eq!(tracker.status().calls, 1);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn follow<'p, F, Fut, T, E>(
+        &self,
+        op: F,
+    ) -> impl FnMut(Cx<'p>) -> Followed<'p, Fut, ErrIsFailure> + use<'p, F, Fut, T, E>
+    where
+        F: FnMut(Cx<'p>) -> Fut,
+        Fut: Future<Output = Result<T, E>>,
+        E: 'static,
+    {
+        self.follow_with(op, ErrIsFailure)
+    }
+
+    /// [`follow`](Self::follow) with the classifier that judges the call, so that both count alike. What it ignores
+    /// counts neither way; a failure is noted by its kind, not by its text.
+    pub fn follow_with<'p, F, Fut, T, E, C>(
+        &self,
+        mut op: F,
+        classifier: C,
+    ) -> impl FnMut(Cx<'p>) -> Followed<'p, Fut, C> + use<'p, F, Fut, T, E, C>
+    where
+        F: FnMut(Cx<'p>) -> Fut,
+        Fut: Future<Output = Result<T, E>>,
+        C: Classify<T, E> + Clone,
+    {
+        let tracker = self.clone();
+        move |cx| Followed::new(op(cx), cx, classifier.clone(), tracker.clone())
+    }
+}
 
 pin_project! {
     /// An attempt whose end a tracker is told. Made by [`HealthTracker::follow`].

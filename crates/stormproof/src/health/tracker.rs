@@ -1,6 +1,5 @@
 //! A tracker that several share, with a clock and listeners.
 
-use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,9 +8,6 @@ use stormproof_core::Snapshot;
 use stormproof_core::event::Kind;
 use stormproof_core::health::{Config, Report, Transition};
 
-use super::Followed;
-use crate::call::Cx;
-use crate::classify::{Classify, ErrIsFailure};
 use crate::clock::Clock;
 use crate::events::Listener;
 use crate::subject::Live;
@@ -67,48 +63,6 @@ impl HealthTracker {
     pub fn reset(&self) {
         let change = self.0.core.reset(self.0.subject.now());
         self.tell(change);
-    }
-
-    /// Feeds the tracker from an operation that a policy calls: each attempt with its own time, also one that ran out of
-    /// time. An attempt that is given up for another reason counts neither way.
-    ///
-    /// ```
-    /// # #[tokio::main(flavor = "current_thread")]
-    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    /// use stormproof::{HealthTracker, Policy};
-    ///
-    /// let (policy, tracker) = (Policy::builder("openai").build()?, HealthTracker::new("openai"));
-    /// policy.call(tracker.follow(|_| async { Ok::<_, std::io::Error>(42) })).await?;
-    /// assert_eq!(tracker.status().calls, 1);
-    /// # Ok(())
-    /// # }
-    /// ```
-    pub fn follow<'p, F, Fut, T, E>(
-        &self,
-        op: F,
-    ) -> impl FnMut(Cx<'p>) -> Followed<'p, Fut, ErrIsFailure> + use<'p, F, Fut, T, E>
-    where
-        F: FnMut(Cx<'p>) -> Fut,
-        Fut: Future<Output = Result<T, E>>,
-        E: 'static,
-    {
-        self.follow_with(op, ErrIsFailure)
-    }
-
-    /// [`follow`](Self::follow) with the classifier that judges the call, so that both count alike. What it ignores
-    /// counts neither way; a failure is noted by its kind, not by its text.
-    pub fn follow_with<'p, F, Fut, T, E, C>(
-        &self,
-        mut op: F,
-        classifier: C,
-    ) -> impl FnMut(Cx<'p>) -> Followed<'p, Fut, C> + use<'p, F, Fut, T, E, C>
-    where
-        F: FnMut(Cx<'p>) -> Fut,
-        Fut: Future<Output = Result<T, E>>,
-        C: Classify<T, E> + Clone,
-    {
-        let tracker = self.clone();
-        move |cx| Followed::new(op(cx), cx, classifier.clone(), tracker.clone())
     }
 
     /// Calls `listener` with each change of health, once: at once, under no lock. A listener that panics is passed over.
