@@ -48,12 +48,16 @@ fn counted(contender: &Contender, calls: u64) {
 
 fn under_callgrind(case: &str, contender: &str, calls: u64) -> Result<u64, String> {
     let program = std::env::current_exe().map_err(|error| error.to_string())?;
+    // A file of its own: in place of a device, /dev/null as well, callgrind would put a new file.
+    let profile = std::env::temp_dir().join(format!("stormproof-callgrind-{}", std::process::id()));
     let output = Command::new("valgrind")
-        .args(["--tool=callgrind", "--callgrind-out-file=/dev/null", "--toggle-collect=*instructions*counted*"])
+        .args(["--tool=callgrind", "--toggle-collect=*instructions*counted*"])
+        .arg(format!("--callgrind-out-file={}", profile.display()))
         .arg(program)
         .args([FLAG, case, contender, &calls.to_string()])
-        .output()
-        .map_err(|error| format!("valgrind: {error}"))?;
+        .output();
+    let _ = std::fs::remove_file(profile);
+    let output = output.map_err(|error| format!("valgrind: {error}"))?;
     let said = String::from_utf8_lossy(&output.stderr);
     let collected = said.lines().find_map(|line| line.split("Collected :").nth(1));
     let counted = collected.and_then(|count| count.trim().parse().ok());
