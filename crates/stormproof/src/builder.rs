@@ -58,6 +58,13 @@ part!(rate::Config, RateLimiter);
 part!(budget::Config, RetryBudget);
 part!(throttle::Config, Throttle);
 
+impl Policy {
+    /// Starts a policy without stages.
+    pub fn builder(name: impl Into<Name>) -> Builder {
+        Builder::new(name.into())
+    }
+}
+
 /// Puts a policy together; see [`Policy::builder`]. What is not set does not run.
 #[derive(Debug)]
 #[must_use = "a builder does nothing until it is built"]
@@ -208,13 +215,18 @@ impl Builder {
         core.budget = self.budget.as_ref().map(|stage| stage.core().clone()).or(core.budget);
         core.throttle = self.throttle.as_ref().map(|stage| stage.core().clone()).or(core.throttle);
         let handles = Handles {
-            breaker: self.breaker.map_or_else(OnceLock::new, OnceLock::from),
-            bulkhead: self.bulkhead.map_or_else(OnceLock::new, OnceLock::from),
-            rate: self.rate.map_or_else(OnceLock::new, OnceLock::from),
-            tokens: self.tokens.map_or_else(OnceLock::new, OnceLock::from),
+            breaker: handle(breaker),
+            bulkhead: handle(bulkhead),
+            rate: handle(rate),
+            tokens: handle(tokens),
         };
         let policy = Policy::with_handles(core, clock, handles);
         self.buses.iter().for_each(|bus| bus.attach(&policy));
         Ok(policy)
     }
+}
+
+/// What the handle of a stage from outside holds.
+fn handle(stage: Option<&Policy>) -> OnceLock<Policy> {
+    stage.cloned().map_or_else(OnceLock::new, OnceLock::from)
 }

@@ -17,7 +17,6 @@ use stormproof_core::{Instant, Mistakes, Name, Snapshot};
 
 use crate::clock::Clock;
 
-pub(crate) use cached::Ask;
 pub use stormproof_core::cache::{AfterFailure, Config, Decision, Stats};
 
 /// Answers by key, each with its age. Cheap to clone; clones share the answers.

@@ -9,6 +9,7 @@ use std::time::Duration;
 use stormproof_core as core;
 use stormproof_core::{Instant, Name, Verdict};
 
+mod admission;
 mod future;
 
 pub(crate) use future::Begin;
@@ -17,8 +18,6 @@ pub use future::CallFuture;
 pub(crate) use future::Called;
 
 use crate::answer::{Plain, Served, WithHeld, WithSource};
-#[cfg(feature = "cache")]
-use crate::cache::Ask;
 use crate::classify::{ByFn, Classify, ErrIsFailure};
 use crate::error::Error;
 use crate::fallback::{Chain, Fallback, Falling, Given};
@@ -85,6 +84,24 @@ impl<'p> Cx<'p> {
     }
 }
 
+impl Policy {
+    /// Calls `op` through the stages. The operation is made anew for each attempt, from its own context.
+    ///
+    /// A value that the classifier judges a failure is retried like an error; after the last attempt it comes back as the
+    /// `Ok` it is. It is kept until the next attempt starts: if that is refused, or the time runs out before it, the value
+    /// comes back in place of the refusal, which is told as an event. Nested calls inherit the deadline as long as they run in the same task: what is spawned does not.
+    ///
+    /// Dropping the returned future at any point gives back whatever was taken. An operation that panics does the same.
+    #[inline]
+    pub fn call<'p, F, R, T, E>(&'p self, op: F) -> Calling<'p, F, T, E>
+    where
+        F: FnMut(Cx<'p>) -> R,
+        R: IntoFuture<Output = Result<T, E>>,
+    {
+        Calling::new(self, op)
+    }
+}
+
 /// What hears of retries: a closure, see [`Calling::on_retry`], or `()` where nobody does.
 pub trait Hear<T, E> {
     /// Hears that `result` (`None`: the attempt ran out of time) is followed by another attempt, the `retry`-th (from 1),
@@ -141,6 +158,22 @@ pub(crate) enum Asked<T, E> {
     #[cfg_attr(not(feature = "cache"), expect(dead_code, reason = "as above"))]
     /// It has come to its end already.
     Ended(Result<Served<T>, Error<E>>),
+}
+
+/// What a call asks of its cache, whatever the cache's keys are.
+#[cfg(feature = "cache")]
+pub(crate) trait Ask<T> {
+    /// What the call does next. To be asked again when it has waited.
+    fn ask(&mut self, policy: &Policy, options: &mut Options, waker: &Waker) -> Asked<T, std::convert::Infallible>;
+
+    /// What tells a call that others may wait for from other calls.
+    fn leads(&self) -> Option<usize>;
+
+    /// Keeps the value of a call that succeeded, or hears of what kind its failure is, and lets those that wait know.
+    fn ended(&mut self, result: Result<&T, &str>);
+
+    /// An earlier answer that may be served after a failure.
+    fn kept(&self) -> Option<Served<T>>;
 }
 
 /// The answer of a call, or the fallbacks that it goes on with.

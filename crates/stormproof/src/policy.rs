@@ -1,7 +1,5 @@
 //! A policy with a clock and listeners: what calls are made through.
 
-use std::convert::Infallible;
-use std::future::IntoFuture;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -9,13 +7,8 @@ use stormproof_core as core;
 use stormproof_core::{Edge, Event, Instant, Mistakes, Name, Snapshot, Ticket};
 use tokio::sync::broadcast;
 
-use crate::builder::Builder;
-use crate::call::{Calling, Cx};
 use crate::clock::Clock;
-use crate::error::Error;
-use crate::events::{self, Listener, Listeners, Tells};
-use crate::held::Held;
-use crate::stages::{Bulkhead, CircuitBreaker, RateLimiter};
+use crate::events::{self, Listener, Listeners};
 use crate::waiters;
 
 /// The stages a call passes, with a clock and listeners. Cheap to clone; clones are the same policy.
@@ -41,6 +34,8 @@ use crate::waiters;
 #[derive(Clone, Debug)]
 pub struct Policy(pub(crate) Arc<Shared>);
 
+events::tells!(Policy, 0.listeners);
+
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) core: core::Policy,
@@ -52,22 +47,23 @@ pub(crate) struct Shared {
     pub(crate) handles: Arc<Handles>,
 }
 
-/// The handles of a policy's stages, each made when it is first asked for, unless the stage came from outside.
+/// What the handles of a policy's stages hold: for each a policy with that stage alone, made when the handle is first asked
+/// for, unless the stage came from outside.
 #[derive(Debug, Default)]
 pub(crate) struct Handles {
-    pub(crate) breaker: OnceLock<CircuitBreaker>,
-    pub(crate) bulkhead: OnceLock<Bulkhead>,
-    pub(crate) rate: OnceLock<RateLimiter>,
-    pub(crate) tokens: OnceLock<RateLimiter>,
+    pub(crate) breaker: OnceLock<Policy>,
+    pub(crate) bulkhead: OnceLock<Policy>,
+    pub(crate) rate: OnceLock<Policy>,
+    pub(crate) tokens: OnceLock<Policy>,
 }
 
 impl Handles {
     /// The listeners of those stages that `core` has.
     fn listeners(&self, core: &core::Policy) -> impl Iterator<Item = &Listeners> {
-        let breaker = core.breaker.as_ref().and_then(|_| Some(&self.breaker.get()?.policy().0.listeners));
-        let bulkhead = core.bulkhead.as_ref().and_then(|_| Some(&self.bulkhead.get()?.policy().0.listeners));
-        let rate = core.rate.as_ref().and_then(|_| Some(&self.rate.get()?.policy().0.listeners));
-        let tokens = core.tokens.as_ref().and_then(|_| Some(&self.tokens.get()?.policy().0.listeners));
+        let breaker = core.breaker.as_ref().and_then(|_| Some(&self.breaker.get()?.0.listeners));
+        let bulkhead = core.bulkhead.as_ref().and_then(|_| Some(&self.bulkhead.get()?.0.listeners));
+        let rate = core.rate.as_ref().and_then(|_| Some(&self.rate.get()?.0.listeners));
+        let tokens = core.tokens.as_ref().and_then(|_| Some(&self.tokens.get()?.0.listeners));
         // One limiter may be both.
         let tokens = tokens.filter(|tokens| !rate.is_some_and(|rate| rate.is(tokens)));
         [breaker, bulkhead, rate, tokens].into_iter().flatten()
@@ -80,32 +76,7 @@ impl Shared {
     }
 }
 
-/// A stage's handle, and the same of a stage in `stages`, which may have more than the policy lets calls through.
-macro_rules! handles {
-    ($($(#[$doc:meta])* $field:ident, $within:ident: $stage:ident;)*) => {$(
-        $(#[$doc])*
-        pub fn $field(&self) -> Option<$stage> {
-            self.$within(&self.0.core)
-        }
-
-        pub(crate) fn $within(&self, stages: &core::Policy) -> Option<$stage> {
-            let stage = stages.$field.as_ref()?;
-            let handle = self.0.handles.$field.get_or_init(|| {
-                let handle = $stage::on_core(stage, self.clock());
-                self.0.listeners.share_buses(handle.listeners());
-                handle
-            });
-            Some(handle.clone())
-        }
-    )*};
-}
-
 impl Policy {
-    /// Starts a policy without stages.
-    pub fn builder(name: impl Into<Name>) -> Builder {
-        Builder::new(name.into())
-    }
-
     /// A policy from a configuration, or all that is wrong with it.
     pub fn from_config(name: impl Into<Name>, config: core::policy::Config) -> Result<Self, Mistakes> {
         config.build(name, crate::random_seed()).map(|core| Self::from_core(core, Clock::system()))
@@ -129,66 +100,6 @@ impl Policy {
     /// Without any stage.
     pub(crate) fn bare(name: impl Into<Name>, clock: &Clock) -> Self {
         Self::from_core(core::Policy::new(name), clock.clone())
-    }
-
-    /// Calls `op` through the stages. The operation is made anew for each attempt, from its own context.
-    ///
-    /// A value that the classifier judges a failure is retried like an error; after the last attempt it comes back as the
-    /// `Ok` it is. It is kept until the next attempt starts: if that is refused, or the time runs out before it, the value
-    /// comes back in place of the refusal, which is told as an event. Nested calls inherit the deadline as long as they run in the same task: what is spawned does not.
-    ///
-    /// Dropping the returned future at any point gives back whatever was taken. An operation that panics does the same.
-    #[inline]
-    pub fn call<'p, F, R, T, E>(&'p self, op: F) -> Calling<'p, F, T, E>
-    where
-        F: FnMut(Cx<'p>) -> R,
-        R: IntoFuture<Output = Result<T, E>>,
-    {
-        Calling::new(self, op)
-    }
-
-    /// Takes what a call would take and holds it, without calling: for something that ends later or elsewhere.
-    ///
-    /// ```
-    /// # #[tokio::main(flavor = "current_thread")]
-    /// # async fn main() {
-    /// # use stormproof::{Policy, Verdict};
-    /// # let policy = Policy::builder("tool").build().unwrap();
-    /// let held = policy.admit().await.expect("nothing refuses");
-    /// // … use what is protected …
-    /// held.settle(&Verdict::success()); // dropping it instead counts neither way
-    /// # }
-    /// ```
-    pub async fn admit(&self) -> Result<Held, Error<Infallible>> {
-        self.admit_cost(1).await
-    }
-
-    /// [`admit`](Self::admit), reserving so many tokens instead of one.
-    pub async fn admit_cost(&self, tokens: u32) -> Result<Held, Error<Infallible>> {
-        let nothing = |_: Cx<'_>| std::future::ready(Ok(()));
-        self.call(nothing).admission(tokens).hold().await.map(|((), held)| held)
-    }
-
-    /// [`admit`](Self::admit) without waiting: what is not there at once is refused.
-    ///
-    /// ```
-    /// # use stormproof::{Policy, Reason, bulkhead};
-    /// let slots = bulkhead::Config { max_concurrent: 1, ..Default::default() };
-    /// let policy = Policy::builder("tool").bulkhead(slots).build().unwrap();
-    /// let held = policy.try_admit().unwrap();
-    /// assert_eq!(policy.try_admit().unwrap_err().refused().unwrap().reason, Reason::QueueFull);
-    /// drop(held);
-    /// assert!(policy.try_admit().is_ok());
-    /// ```
-    pub fn try_admit(&self) -> Result<Held, Error<Infallible>> {
-        self.try_admit_cost(1)
-    }
-
-    /// [`try_admit`](Self::try_admit), reserving so many tokens instead of one.
-    pub fn try_admit_cost(&self, tokens: u32) -> Result<Held, Error<Infallible>> {
-        let once = self.once();
-        let call = once.call_sync(|_| Ok(())).cost(tokens).hold();
-        call.at_once().run().map(|((), held)| held)
     }
 
     /// The same policy for calls that must not be repeated: it shares all stages and listeners, and
@@ -227,17 +138,6 @@ impl Policy {
     /// The stages, as the core has them.
     pub fn stages(&self) -> &core::Policy {
         &self.0.core
-    }
-
-    handles! {
-        /// The circuit breaker, if it has one: the same handle each time, with listeners of its own.
-        breaker, breaker_in: CircuitBreaker;
-        /// The bulkhead, if it has one; see [`breaker`](Self::breaker).
-        bulkhead, bulkhead_in: Bulkhead;
-        /// The limit of requests, if it has one; see [`breaker`](Self::breaker).
-        rate, rate_in: RateLimiter;
-        /// The limit of tokens, if it has one; see [`breaker`](Self::breaker).
-        tokens, tokens_in: RateLimiter;
     }
 
     /// The clock.

@@ -55,14 +55,21 @@ macro_rules! stage {
             }
 
             fn from_core(stage: core::$stage, clock: &Clock) -> Self {
-                Self::on_core(&Arc::new(stage), clock)
+                let stage = Arc::new(stage);
+                Self { policy: Self::alone(&stage, clock), stage }
             }
 
-            /// A handle of `stage`, with listeners of its own.
-            pub(crate) fn on_core(stage: &Arc<core::$stage>, clock: &Clock) -> Self {
+            /// The handle that holds `policy`.
+            pub(super) fn of(policy: &Policy) -> Option<Self> {
+                let stage = policy.0.core.$field.clone()?;
+                Some(Self { policy: policy.clone(), stage })
+            }
+
+            /// A policy with `stage` alone, and listeners of its own.
+            pub(super) fn alone(stage: &Arc<core::$stage>, clock: &Clock) -> Policy {
                 let mut policy = core::Policy::new(stage.name().clone());
                 policy.$field = Some(stage.clone());
-                Self { policy: Policy::from_core(policy, clock.clone()), stage: stage.clone() }
+                Policy::from_core(policy, clock.clone())
             }
         }
     };
@@ -80,3 +87,40 @@ pub use budget::RetryBudget;
 pub use bulkhead::Bulkhead;
 pub use limiter::RateLimiter;
 pub use throttle::Throttle;
+
+use stormproof_core as core;
+
+use crate::policy::Policy;
+
+/// A stage's handle, and the same of a stage in `stages`, which may have more than the policy lets calls through.
+macro_rules! handles {
+    ($($(#[$doc:meta])* $field:ident, $within:ident: $stage:ident;)*) => {$(
+        $(#[$doc])*
+        pub fn $field(&self) -> Option<$stage> {
+            self.$within(&self.0.core)
+        }
+
+        pub(crate) fn $within(&self, stages: &core::Policy) -> Option<$stage> {
+            let stage = stages.$field.as_ref()?;
+            let alone = self.0.handles.$field.get_or_init(|| {
+                let alone = $stage::alone(stage, self.clock());
+                self.0.listeners.share_buses(&alone.0.listeners);
+                alone
+            });
+            $stage::of(alone)
+        }
+    )*};
+}
+
+impl Policy {
+    handles! {
+        /// The circuit breaker, if it has one: the same handle each time, with listeners of its own.
+        breaker, breaker_in: CircuitBreaker;
+        /// The bulkhead, if it has one; see [`breaker`](Self::breaker).
+        bulkhead, bulkhead_in: Bulkhead;
+        /// The limit of requests, if it has one; see [`breaker`](Self::breaker).
+        rate, rate_in: RateLimiter;
+        /// The limit of tokens, if it has one; see [`breaker`](Self::breaker).
+        tokens, tokens_in: RateLimiter;
+    }
+}

@@ -10,7 +10,7 @@ use stormproof_core::{Instant, Limit, Refused, Ticket};
 
 use super::{Cache, count};
 use crate::answer::{Served, Source};
-use crate::call::{Asked, Calling, Options};
+use crate::call::{Ask, Asked, Calling, Options};
 use crate::error::Error;
 use crate::policy::Policy;
 use crate::{inherited, inside, waiters};
@@ -32,21 +32,6 @@ impl<'p, Op, T, E, C, N, G> Calling<'p, Op, T, E, C, N, G> {
         self.after.chain.kept();
         self
     }
-}
-
-/// What a call asks of its cache, whatever the cache's keys are.
-pub(crate) trait Ask<T> {
-    /// What the call does next. To be asked again when it has waited.
-    fn ask(&mut self, policy: &Policy, options: &mut Options, waker: &Waker) -> Asked<T, Infallible>;
-
-    /// What tells a call that others may wait for from other calls.
-    fn leads(&self) -> Option<usize>;
-
-    /// Keeps the value of a call that succeeded, or hears of what kind its failure is, and lets those that wait know.
-    fn ended(&mut self, result: Result<&T, &str>);
-
-    /// An earlier answer that may be served after a failure.
-    fn kept(&self) -> Option<Served<T>>;
 }
 
 /// A call's place at its cache.

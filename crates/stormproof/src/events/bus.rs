@@ -9,7 +9,6 @@ use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::{RecvError, TryRecvError};
 
 use super::{Listeners, Subscription};
-use crate::policy::Policy;
 
 /// The events of all policies that are attached. Cheap to clone; clones are the same bus.
 ///
@@ -113,8 +112,6 @@ macro_rules! tells {
     ($source:ty, $($path:tt)+) => { $crate::events::tells!([] $source, $($path)+); };
 }
 pub(crate) use tells;
-
-tells!(Policy, 0.listeners);
 
 /// Events of a bus that wait to be read; dropping it ends the subscription.
 pub struct Queue {

@@ -68,7 +68,7 @@ macro_rules! kept {
             fn give(&self, stages: &mut core::Policy, handles: &Handles) {
                 stages.$field = Some(self.core().clone());
                 // It is empty: there was no such stage.
-                let _ = handles.$field.set(self.clone());
+                let _ = handles.$field.set(self.policy().clone());
             }
         }
     )*};
@@ -287,18 +287,10 @@ impl Slot {
         let (core, handles) = (&self.policy.0.core, &self.policy.0.handles);
         Arc::strong_count(&self.policy.0) > 1
             || Arc::strong_count(handles) > 1
-            || is_shared(
-                self.kept.breaker.as_ref(),
-                core.breaker.as_ref(),
-                handles.breaker.get().map(CircuitBreaker::policy),
-            )
-            || is_shared(
-                self.kept.bulkhead.as_ref(),
-                core.bulkhead.as_ref(),
-                handles.bulkhead.get().map(Bulkhead::policy),
-            )
-            || is_shared(self.kept.rate.as_ref(), core.rate.as_ref(), handles.rate.get().map(RateLimiter::policy))
-            || is_shared(self.kept.tokens.as_ref(), core.tokens.as_ref(), handles.tokens.get().map(RateLimiter::policy))
+            || is_shared(self.kept.breaker.as_ref(), core.breaker.as_ref(), handles.breaker.get())
+            || is_shared(self.kept.bulkhead.as_ref(), core.bulkhead.as_ref(), handles.bulkhead.get())
+            || is_shared(self.kept.rate.as_ref(), core.rate.as_ref(), handles.rate.get())
+            || is_shared(self.kept.tokens.as_ref(), core.tokens.as_ref(), handles.tokens.get())
             || is_shared(self.kept.budget.as_ref(), core.budget.as_ref(), None)
             || is_shared(self.kept.throttle.as_ref(), core.throttle.as_ref(), None)
     }
@@ -337,9 +329,9 @@ impl Slot {
     }
 }
 
-/// Whether a stage is known in more places than the entry: there it is kept, in the policy, and in its handle twice.
+/// Whether a stage is known in more places than the entry: there it is kept, in the policy, and in what its handle holds.
 fn is_shared<T>(kept: Option<&Arc<T>>, in_force: Option<&Arc<T>>, handle: Option<&Policy>) -> bool {
-    let own = 1 + usize::from(in_force.is_some()) + if handle.is_some() { 2 } else { 0 };
+    let own = 1 + usize::from(in_force.is_some()) + usize::from(handle.is_some());
     kept.is_some_and(|stage| Arc::strong_count(stage) > own)
         || handle.is_some_and(|handle| Arc::strong_count(&handle.0) > 1)
 }
