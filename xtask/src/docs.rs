@@ -136,6 +136,30 @@ mod tests {
         }
     }
 
+    /// Width of the book's column, in characters of code.
+    const COLUMN: usize = 100;
+
+    #[test]
+    fn code_fits_into_its_column() {
+        let mut wide = Vec::new();
+        for page in pages(&step::root().unwrap().join("docs/src")) {
+            let mut block = None;
+            for (number, line) in fs::read_to_string(&page).unwrap().lines().enumerate() {
+                match (line.trim_start().strip_prefix("```"), block.is_some()) {
+                    (Some(language), false) => block = Some(language == "text"),
+                    (Some(_), true) => block = None,
+                    (None, _) => {}
+                }
+                // What a program prints is as it is; what is hidden takes no room.
+                let shown = block == Some(false) && !line.trim_start().starts_with("# ");
+                if shown && line.chars().count() > COLUMN {
+                    wide.push(format!("{}:{}: {line}", page.display(), number + 1));
+                }
+            }
+        }
+        assert!(wide.is_empty(), "{wide:#?}");
+    }
+
     #[test]
     fn every_page_is_in_the_summary() {
         let book = step::root().unwrap().join("docs/src");
