@@ -75,7 +75,7 @@ fn parse(text: &str) -> Result<config::Config, Vec<Mistake>> {
         };
         return Reader::new().policies("").read(text, judge);
     }
-    let within = |mistake: Invalid| Invalid::new(format!("policy.{}", mistake.field), mistake.value, mistake.allowed);
+    let within = |mistake: Invalid| mistake.under("policy");
     let validate = |document: &Document| document.policy.validate().into_iter().map(within).collect();
     Reader::new().policies("policy").read(text, validate).map(|document| document.policy)
 }

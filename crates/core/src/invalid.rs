@@ -28,6 +28,20 @@ impl Invalid {
     pub fn new(field: impl Into<String>, value: impl Into<String>, allowed: &'static str) -> Self {
         Self { field: field.into(), value: value.into(), allowed }
     }
+
+    /// The same mistake as one of the part `name` of a whole, before whose fields it stands.
+    ///
+    /// ```
+    /// use stormproof_core::Invalid;
+    ///
+    /// let mistake = Invalid::new("rate", "0", "1 or more").under("tokens");
+    /// assert_eq!(mistake.to_string(), "tokens.rate is 0, allowed is 1 or more");
+    /// ```
+    #[must_use]
+    pub fn under(mut self, name: &str) -> Self {
+        self.field = if self.field.is_empty() { name.to_owned() } else { format!("{name}.{}", self.field) };
+        self
+    }
 }
 
 /// Everything that is wrong with a configuration.
@@ -89,11 +103,7 @@ impl Check {
 
     /// Takes over the mistakes of a part, its name before each field.
     pub(crate) fn part(&mut self, name: &str, mistakes: Vec<Invalid>) {
-        self.0.extend(mistakes.into_iter().map(|mut mistake| {
-            mistake.field =
-                if mistake.field.is_empty() { name.to_owned() } else { format!("{name}.{}", mistake.field) };
-            mistake
-        }));
+        self.0.extend(mistakes.into_iter().map(|mistake| mistake.under(name)));
     }
 
     pub(crate) fn done(self) -> Vec<Invalid> {

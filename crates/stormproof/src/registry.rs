@@ -252,11 +252,7 @@ impl Registry {
     /// settings; then nothing has changed.
     pub fn apply(&self, configs: BTreeMap<String, policy::Config>) -> Result<Changes, Mistakes> {
         let of_name = |(name, config): (&String, &policy::Config)| {
-            let named = |mut mistake: core::Invalid| {
-                mistake.field = format!("{name}.{}", mistake.field);
-                mistake
-            };
-            config.validate().into_iter().map(named).collect::<Vec<_>>()
+            config.validate().into_iter().map(|mistake| mistake.under(name)).collect::<Vec<_>>()
         };
         Mistakes::none(configs.iter().flat_map(of_name).collect())?;
         #[cfg(feature = "macros")]

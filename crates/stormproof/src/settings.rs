@@ -113,10 +113,7 @@ impl Settings {
                 let allowed = "a name of at most 64 letters, digits, `-`, `_` and `.`";
                 found.push(Invalid::new(&*path, format!("{name:?}"), allowed));
             }
-            found.extend(policy.validate().into_iter().map(|mut mistake| {
-                mistake.field = format!("{path}.{}", mistake.field);
-                mistake
-            }));
+            found.extend(policy.validate().into_iter().map(|mistake| mistake.under(&path)));
         }
         found
     }

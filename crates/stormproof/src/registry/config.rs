@@ -45,10 +45,7 @@ impl Config {
         if self.max_entries == 0 {
             found.push(Invalid::new("max_entries", "0", "1 or more"));
         }
-        found.extend(self.defaults.validate().into_iter().map(|mut mistake| {
-            mistake.field = format!("defaults.{}", mistake.field);
-            mistake
-        }));
+        found.extend(self.defaults.validate().into_iter().map(|mistake| mistake.under("defaults")));
         found
     }
 }
