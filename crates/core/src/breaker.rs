@@ -347,16 +347,21 @@ impl CircuitBreaker {
     /// Sets the mode: [`Mode::ForcedOpen`] opens until another mode is set, every other one closes. Returns the
     /// transition if the state changed by it.
     pub fn set_mode(&self, now: Instant, mode: Mode) -> Option<Transition> {
+        self.put_into(now, |_| mode)
+    }
+
+    /// Ends an operator's mode, so that the configured one holds, and forgets windows, waits and the last cause. The circuit
+    /// closes, unless it is configured to be held open. The totals in [`Stats`] stay, as metrics need them to.
+    pub fn reset(&self, now: Instant) -> Option<Transition> {
+        self.put_into(now, |config| config.mode)
+    }
+
+    fn put_into(&self, now: Instant, mode: impl FnOnce(&Config) -> Mode) -> Option<Transition> {
         let mut machine = self.machine.lock();
+        let mode = mode(&machine.config);
         let transition = machine.set_mode(now, mode);
         self.publish(&machine);
         transition
-    }
-
-    /// Closes the circuit in normal mode and forgets windows, waits and the last cause. The totals in [`Stats`] stay, as
-    /// metrics need them to.
-    pub fn reset(&self, now: Instant) -> Option<Transition> {
-        self.set_mode(now, Mode::Normal)
     }
 
     /// Publishes what calls may decide without the lock. The caller holds it.

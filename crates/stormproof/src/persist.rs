@@ -95,7 +95,10 @@ impl Registry {
 
     /// Gives `breaker` what a former process left of it, while it is being put among the registry's.
     pub(crate) fn take_over(&self, breaker: &core::CircuitBreaker) -> Option<Change> {
-        let kept = self.persistence().lock_left().remove(breaker.name())?;
+        let mut kept = self.persistence().lock_left().remove(breaker.name())?;
+        if let Some(ago) = &mut kept.breaker.last_failure_ago {
+            *ago = ago.saturating_add(Duration::from_secs(unix_now().saturating_sub(kept.saved_at)));
+        }
         breaker.import(self.clock().now(), &kept.breaker)
     }
 }

@@ -149,7 +149,7 @@ impl Facts<'static> {
             .number("probes", stats.half_open_calls)
             .number("probe_successes", stats.half_open_successes)
             .number("changes", history.len() as u64)
-            .ago("last_failure_ago", now, stats.last_failure)
+            .span("last_failure_ago", stats.last_failure_ago)
             .ago("last_success_ago", now, stats.last_success)
             .ago("last_change_ago", now, stats.last_change)
             .ago("used_ago", now, Some(used));

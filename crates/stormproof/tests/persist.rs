@@ -77,6 +77,8 @@ fn t_43_the_state_goes_on_in_the_next_process() {
     assert_eq!((stats.state, stats.remaining), (State::Open, s(42)), "time between is not taken off");
     assert_eq!((stats.failures, stats.refused, stats.opened), (5, 1, 1));
     assert_eq!(stats.last_cause.as_deref(), Some("TimeoutError"));
+    let ago = stats.last_failure_ago.unwrap();
+    assert!(s(18) <= ago && ago <= s(78), "with the time between the processes: {ago:?}");
     assert!(open.history()[0].seq > history[0].seq, "the order of transitions goes on");
     clock.advance(s(42));
     assert_eq!(open.state(), State::HalfOpen);

@@ -34,6 +34,8 @@ pub(super) struct Machine {
     /// Number of successes at the last failure.
     pub(super) successes_at_failure: u64,
     pub(super) last_failure: Option<Instant>,
+    /// Last failure in a former process: when its state was taken over, and how long before.
+    pub(super) former_failure: Option<(Instant, Duration)>,
     pub(super) history: VecDeque<Transition>,
     /// Permits of the protocol without permits that have no result yet, oldest first. All are of this generation.
     pub(super) questions: VecDeque<Permit>,
@@ -63,6 +65,7 @@ impl Machine {
             stale: 0,
             successes_at_failure: 0,
             last_failure: None,
+            former_failure: None,
             history: VecDeque::new(),
             questions: VecDeque::new(),
             phase: Phase::Closed,
@@ -169,8 +172,15 @@ impl Machine {
             cause: Cause::WaitOver,
             count: self.count(at),
             last_failure: self.last_failure,
+            last_failure_ago: self.last_failure_ago(at),
             open_for: Duration::ZERO,
         })
+    }
+
+    /// Time since the last failure, in a former process as well.
+    pub(super) fn last_failure_ago(&self, now: Instant) -> Option<Duration> {
+        let former = self.former_failure.map(|(at, before)| now.since(at).saturating_add(before));
+        self.last_failure.map(|at| now.since(at)).or(former)
     }
 
     /// The time as of which the rules count.
@@ -335,8 +345,9 @@ impl Machine {
         if self.history.len() == HISTORY {
             self.history.pop_front();
         }
-        let (count, last_failure) = (self.count(now), self.last_failure);
-        let transition = Transition { seq: self.generation, at: now, from, to, cause, count, last_failure, open_for };
+        let (count, last_failure, last_failure_ago) = (self.count(now), self.last_failure, self.last_failure_ago(now));
+        let seq = self.generation;
+        let transition = Transition { seq, at: now, from, to, cause, count, last_failure, last_failure_ago, open_for };
         self.history.push_back(transition);
         transition
     }

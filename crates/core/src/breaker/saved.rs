@@ -62,6 +62,9 @@ pub struct Saved {
     pub would_open: u64,
     /// Kind of the last failure.
     pub last_cause: Option<Box<str>>,
+    /// Time since the last failure.
+    #[cfg_attr(feature = "serde", serde(with = "crate::time::duration::option"))]
+    pub last_failure_ago: Option<Duration>,
 }
 
 /// Largest number that is taken over, so that counting goes on without a wrap.
@@ -158,6 +161,7 @@ impl Machine {
             would_open: self.would_open,
             stale: self.stale,
             last_cause: self.last_cause(),
+            last_failure_ago: self.last_failure_ago(now),
             ..Saved::default()
         }
     }
@@ -180,6 +184,7 @@ impl Machine {
         self.rules.restore(now, &saved.rules);
         self.counted_until = now;
         self.set_cause(saved.last_cause.as_deref().unwrap_or_default());
+        self.former_failure = saved.last_failure_ago.map(|before| (now, before));
         let to = self.entered();
         let open_for = if self.mode == Mode::ForcedOpen { Duration::MAX } else { self.remaining(now) };
         let transition = (from != to).then(|| self.note(now, from, Cause::Restored, open_for));

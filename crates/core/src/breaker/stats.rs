@@ -44,8 +44,10 @@ pub struct Stats {
     pub remaining: Duration,
     /// Time of the last change of state.
     pub last_change: Option<Instant>,
-    /// Time of the last failure.
+    /// Time of the last failure in this process.
     pub last_failure: Option<Instant>,
+    /// Time since the last failure, in a former process as well.
+    pub last_failure_ago: Option<Duration>,
     /// Time of the last success.
     pub last_success: Option<Instant>,
     /// Kind of the last failure.
@@ -139,6 +141,7 @@ impl CircuitBreaker {
             remaining: machine.remaining(now),
             last_change: machine.history.back().map(|transition| transition.at),
             last_failure: machine.last_failure,
+            last_failure_ago: machine.last_failure_ago(now),
             last_success: counter(&self.counters.0.last_success).checked_sub(1).map(Instant::from_nanos),
             last_cause: machine.last_cause(),
         }

@@ -56,8 +56,10 @@ pub struct Transition {
     pub cause: Cause,
     /// Count against the callee after it.
     pub count: Count,
-    /// Time of the last failure.
+    /// Time of the last failure in this process.
     pub last_failure: Option<Instant>,
+    /// Time since the last failure, in a former process as well.
+    pub last_failure_ago: Option<Duration>,
     /// Time for which it stays open; zero unless it opened, [`Duration::MAX`] while forced.
     pub open_for: Duration,
 }

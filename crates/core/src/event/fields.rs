@@ -218,8 +218,8 @@ impl<'a> Fields<'a> {
         } else {
             self.number("failures", transition.count.failures);
         }
-        if let Some(at) = transition.last_failure {
-            self.time("last_failure_ago", transition.at.since(at));
+        if let Some(ago) = transition.last_failure_ago {
+            self.time("last_failure_ago", ago);
         }
         if !transition.open_for.is_zero() {
             self.time("open_for", transition.open_for);

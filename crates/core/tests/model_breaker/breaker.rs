@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use proptest::prelude::*;
-use stormproof_core::breaker::{Change, Config, Count, HISTORY, Mode, Permit, Transition};
+use stormproof_core::breaker::{Change, Config, Count, HISTORY, Permit, Transition};
 use stormproof_core::{CircuitBreaker, Instant};
 
 use crate::model::{Counted, Expected, Given, Model, Move, Phase};
@@ -81,7 +81,7 @@ impl Pair {
                 self.adopt(transition.map(Change::Moved), expected);
             }
             Op::Reset => {
-                let (transition, expected) = (self.breaker.reset(now), self.model.set_mode(Mode::Normal));
+                let (transition, expected) = (self.breaker.reset(now), self.model.set_mode(self.model.config.mode));
                 self.adopt(transition.map(Change::Moved), expected);
             }
             Op::Update(config) => {

@@ -125,7 +125,8 @@ mod tests {
         "stale": 0,
         "opened": 1,
         "would_open": 0,
-        "last_cause": "TimeoutError"
+        "last_cause": "TimeoutError",
+        "last_failure_ago": "18s"
       }
     }
   }
@@ -133,6 +134,16 @@ mod tests {
 "#;
         assert_eq!(text, expected);
         assert_eq!(parse(text.as_bytes()), Ok(document()));
+    }
+
+    #[test]
+    fn a_file_without_the_time_of_the_last_failure_is_read() {
+        let text = String::from_utf8(document().to_text().unwrap()).unwrap();
+        let former = text.replace(",\n        \"last_failure_ago\": \"18s\"", "");
+        assert_ne!(former, text);
+        let (read, mut expected) = (parse(former.as_bytes()).unwrap(), some_breaker());
+        expected.last_failure_ago = None;
+        assert_eq!(read.breakers[&Name::from("openai")].breaker, expected);
     }
 
     #[test]

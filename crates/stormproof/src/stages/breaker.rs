@@ -103,9 +103,11 @@ impl CircuitBreaker {
         })
     }
 
-    /// Closes the circuit in normal mode and forgets windows and waits.
+    /// Ends an operator's mode, so that the configured one holds, and forgets windows and waits. The circuit closes, unless
+    /// it is configured to be held open.
     pub fn reset(&self) {
-        self.set_mode(Mode::Normal);
+        let transition = self.stage.reset(self.policy.clock().now());
+        self.tell(transition.map(Change::Moved));
     }
 
     /// Hands the decision to an operator, or back.

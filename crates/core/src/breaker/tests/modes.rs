@@ -17,6 +17,18 @@ fn forced_open_stays_past_every_wait() {
 }
 
 #[test]
+fn a_reset_ends_an_operators_mode_and_not_the_configured_one() {
+    for mode in [Mode::Normal, Mode::ForcedOpen, Mode::Disabled, Mode::MetricsOnly] {
+        for operators in [Mode::Normal, Mode::ForcedOpen, Mode::Disabled, Mode::MetricsOnly] {
+            let breaker = breaker(|config| config.mode = mode);
+            breaker.set_mode(at(1), operators);
+            breaker.reset(at(2));
+            assert_eq!((breaker.mode(), breaker.export(at(3)).mode), (mode, None), "{operators:?}");
+        }
+    }
+}
+
+#[test]
 fn disabled_passes_all_and_records_nothing() {
     let breaker = breaker(|config| config.mode = Mode::Disabled);
     for _ in 0..10 {

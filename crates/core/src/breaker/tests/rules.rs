@@ -77,6 +77,23 @@ fn a_saved_count_larger_than_the_window_fills_it_once() {
 }
 
 #[test]
+fn the_time_of_the_last_failure_outlives_the_process() {
+    let before = breaker(|_| ());
+    trip(&before, at(10));
+    let saved = before.export(at(15));
+    assert_eq!(saved.last_failure_ago, Some(ms(5)));
+    let after = breaker(|_| ());
+    let opened = moved(after.import(at(1), &saved)).unwrap();
+    assert_eq!((opened.last_failure, opened.last_failure_ago), (None, Some(ms(5))));
+    let ago = |now| after.stats(at(now)).last_failure_ago;
+    assert_eq!((ago(1), ago(4)), (Some(ms(5)), Some(ms(8))));
+    assert_eq!(after.export(at(4)).last_failure_ago, ago(4), "the process after the next knows it, too");
+    after.reset(at(4));
+    fail(&after, at(6));
+    assert_eq!(ago(7), Some(ms(1)));
+}
+
+#[test]
 fn whatever_was_saved_is_taken_over_within_bounds() {
     let rules = vec![Trip::consecutive(3), Trip::within(3, ms(50)), Trip::ratio(0.5, 2, Window::Time(ms(100)))];
     let counted = |rule| Counted { rule, calls: u32::MAX, failures: u32::MAX, slow: u32::MAX };
