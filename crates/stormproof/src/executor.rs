@@ -12,6 +12,7 @@ use std::time::Duration;
 use stormproof_core::{Mistakes, Name, Refused, bulkhead};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
+use tokio::task::coop::consume_budget;
 
 use crate::caught::{caught, text};
 use crate::clock::Clock;
@@ -187,6 +188,8 @@ impl Executor {
     where
         Fut: Future<Output: Send + 'static> + Send + 'static,
     {
+        // Tasks that find a slot at once let others run, too.
+        consume_budget().await;
         // From here on a shutdown waits for `phase` to be dropped; whatever came before is seen below.
         let mut phase = self.0.phase.subscribe();
         if *phase.borrow() != Phase::Open {

@@ -20,6 +20,7 @@ use stormproof_core::snapshot::Sample;
 use stormproof_core::{Mistakes, Name, Snapshot, Stage};
 use tokio::sync::TryAcquireError;
 use tokio::task::JoinSet;
+use tokio::task::coop::consume_budget;
 
 use crate::caught::{caught, text};
 use crate::clock::Clock;
@@ -153,6 +154,8 @@ impl<T> WorkQueue<T> {
         mut too_late: impl FnMut(&mut Context<'_>) -> Poll<()>,
     ) -> Result<(), PutError<T>> {
         let shared = &*self.0.shared;
+        // Before anything is taken, so that being dropped here loses nothing.
+        consume_budget().await;
         let place = match shared.places.try_acquire() {
             Err(TryAcquireError::NoPermits) => {
                 let mut waiting = pin!(shared.places.acquire());
@@ -275,6 +278,8 @@ impl<T: Send + 'static> WorkQueue<T> {
                         let _ = catch_unwind(AssertUnwindSafe(|| (job.1)(error)));
                     }
                     drop(under_way);
+                    // Work that never waits lets other tasks run, too.
+                    consume_budget().await;
                 }
             });
         }
