@@ -165,6 +165,17 @@ fn an_update_keeps_what_is_used_up_and_wakes_the_head() {
 }
 
 #[test]
+fn a_higher_rate_brings_the_burst_that_follows_it_at_once() {
+    let config = |rate| Config { rate, ..Config::default() };
+    let limiter = RateLimiter::with_config("tests", config(10)).unwrap();
+    assert!(limiter.try_acquire(START, 10).is_ok());
+    limiter.update(START, config(100)).unwrap();
+    assert_eq!(drain(&limiter, START), 90);
+    limiter.update(START, config(10)).unwrap();
+    assert_eq!(limiter.stats(START).owed, 90, "and a lower one takes it back");
+}
+
+#[test]
 fn who_waits_for_more_than_a_shrunken_burst_passes_when_it_is_full() {
     let limiter = limiter(10, 10);
     assert!(limiter.try_acquire(START, 10).is_ok());
