@@ -144,6 +144,8 @@ pub struct Call {
     waits: bool,
     /// Whether attempts are measured.
     measures: bool,
+    /// Whether hedges may run beside an attempt.
+    hedges: bool,
     /// The limit that ended the last attempt, if it ran out of time.
     timed_out: Option<Limit>,
     cost: u32,
@@ -198,6 +200,7 @@ impl Call {
             readies: false,
             waits: true,
             measures: true,
+            hedges: true,
             timed_out: None,
             cost: 1,
             attempts: 0,
@@ -242,6 +245,11 @@ impl Call {
     /// Waits for nothing: what is not there at once is refused.
     pub fn at_once(&mut self) {
         self.waits = false;
+    }
+
+    /// Makes one attempt at a time: no hedge, whatever the policy says.
+    pub fn alone(&mut self) {
+        self.hedges = false;
     }
 
     /// Measures no latency: nothing is called, the call is there for what it takes.

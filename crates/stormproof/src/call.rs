@@ -7,18 +7,20 @@ use std::task::Waker;
 use std::time::Duration;
 
 use stormproof_core as core;
-use stormproof_core::{Instant, Name, Verdict};
+use stormproof_core::{Instant, Name};
 
 mod admission;
 mod future;
+mod lent;
 
 pub(crate) use future::Begin;
 pub use future::CallFuture;
 #[cfg(feature = "tower")]
 pub(crate) use future::Called;
+pub use lent::Lent;
 
 use crate::answer::{Plain, Served, WithHeld, WithSource};
-use crate::classify::{ByFn, Classify, ErrIsFailure};
+use crate::classify::{ByFn, Classify, ErrIsFailure, Judge};
 use crate::error::Error;
 use crate::fallback::{Chain, Fallback, Falling, Given};
 use crate::inherited;
@@ -314,10 +316,7 @@ impl<'p, Op, T, E, C, N, G> Calling<'p, Op, T, E, C, N, G> {
     }
 
     /// Judges results by a closure.
-    pub fn classify_with<D>(self, judge: D) -> Calling<'p, Op, T, E, ByFn<D>, N, G>
-    where
-        D: for<'a> Fn(Result<&'a T, &'a E>) -> Verdict<'a>,
-    {
+    pub fn classify_with<D: Judge<T, E>>(self, judge: D) -> Calling<'p, Op, T, E, ByFn<D>, N, G> {
         self.classify(ByFn(judge))
     }
 

@@ -10,11 +10,14 @@ use crate::kind;
 /// ```
 /// use stormproof::{Classify, Verdict};
 ///
-/// struct Http;
+/// struct Http {
+///     busy: String,
+/// }
 ///
 /// impl Classify<u16, std::io::Error> for Http {
 ///     fn classify<'a>(&'a self, result: Result<&'a u16, &'a std::io::Error>) -> Verdict<'a> {
 ///         match result {
+///             Ok(503) => Verdict::failure(&self.busy),      // a kind may be borrowed from the classifier
 ///             Ok(500..) => Verdict::failure("ServerError"), // an `Ok` can be a failure
 ///             Ok(400..) => Verdict::ignored("ClientError"), // the caller's fault
 ///             Ok(_) => Verdict::success(),
@@ -23,6 +26,12 @@ use crate::kind;
 ///     }
 /// }
 /// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` does not judge a `Result<{T}, {E}>`",
+    label = "no classifier for these results",
+    note = "a closure belongs into `classify_with(|result| …)`, written in place",
+    note = "a type implements `Classify<{T}, {E}>`, for exactly the types that the operation gives"
+)]
 pub trait Classify<T, E> {
     /// The judgement of one result.
     fn classify<'a>(&'a self, result: Result<&'a T, &'a E>) -> Verdict<'a>;
@@ -117,14 +126,23 @@ impl<T, E, C: Classify<T, E>> Classify<T, Error<E>> for Nested<C> {
     }
 }
 
+/// What [`Calling::classify_with`](crate::Calling::classify_with) takes: a closure that judges results.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` does not judge a `Result<&{T}, &{E}>`",
+    label = "takes something else, or gives no `Verdict`",
+    note = "a closure is written in place, `.classify_with(|result| match result {{ … }})`, and gives a `Verdict`",
+    note = "a function is `fn judge<'a>(result: Result<&'a {T}, &'a {E}>) -> Verdict<'a>`, with this lifetime in both",
+    note = "a kind that is not 'static and not of the result belongs to a type that implements `Classify`"
+)]
+pub trait Judge<T, E>: for<'a> Fn(Result<&'a T, &'a E>) -> Verdict<'a> {}
+
+impl<T, E, F: for<'a> Fn(Result<&'a T, &'a E>) -> Verdict<'a>> Judge<T, E> for F {}
+
 /// A closure as a classifier, see [`Calling::classify_with`](crate::Calling::classify_with).
 #[derive(Clone, Copy, Debug)]
 pub struct ByFn<F>(pub(crate) F);
 
-impl<T, E, F> Classify<T, E> for ByFn<F>
-where
-    F: for<'a> Fn(Result<&'a T, &'a E>) -> Verdict<'a>,
-{
+impl<T, E, F: Judge<T, E>> Classify<T, E> for ByFn<F> {
     #[inline]
     fn classify<'a>(&'a self, result: Result<&'a T, &'a E>) -> Verdict<'a> {
         (self.0)(result)

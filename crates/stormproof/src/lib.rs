@@ -40,8 +40,8 @@ pub mod tower;
 
 pub use answer::{Give, Plain, Served, Source, WithHeld, WithSource};
 pub use builder::{Builder, Part};
-pub use call::{CallFuture, Calling, Cx, Hear};
-pub use classify::{ByFn, Classify, ErrIsFailure, Nested};
+pub use call::{CallFuture, Calling, Cx, Hear, Lent};
+pub use classify::{ByFn, Classify, ErrIsFailure, Judge, Nested};
 pub use error::{Error, Unavailable};
 pub use ext::Resilient;
 pub use held::Held;

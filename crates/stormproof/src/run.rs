@@ -142,6 +142,9 @@ impl<P: Borrow<Policy>, Fut: Future> Run<P, Fut> {
         if Op::READIES && !begun {
             call.readies();
         }
+        if Op::ALONE && !begun {
+            call.alone();
+        }
         let mut now = if begun && this.attempts.is_empty() { clock.now() } else { call.started() };
         let mut step = if *this.readying {
             Step::Ready { number: this.nth.number.saturating_add(1), until: *this.until }

@@ -22,7 +22,7 @@ impl Call {
     pub(super) fn count(&mut self, turn: &Turn<'_, '_, impl Edge>) -> Instant {
         self.attempts = self.attempts.saturating_add(1);
         let limit = turn.policy.attempt_timeout.map_or(self.deadline, |limit| self.deadline.min(turn.now + limit));
-        let hedge = turn.policy.hedge.as_ref().filter(|hedge| self.hedged < hedge.config().max_hedges);
+        let hedge = turn.policy.hedge.as_ref().filter(|hedge| self.hedges && self.hedged < hedge.config().max_hedges);
         let due = hedge.map(|hedge| turn.now + hedge.delay(turn.now, turn.policy.latency.as_deref()));
         self.hedge_at = due.unwrap_or(Instant::FAR_FUTURE).max(self.not_before);
         limit
@@ -228,7 +228,7 @@ impl Call {
     fn hedge(&mut self, turn: &mut Turn<'_, '_, impl Edge>, failed: Option<&Verdict<'_>>) -> bool {
         self.hedge_at = Instant::FAR_FUTURE;
         let Some(hedge) = &turn.policy.hedge else { return false };
-        let may = self.hedged < hedge.config().max_hedges && turn.now < self.deadline;
+        let may = self.hedges && self.hedged < hedge.config().max_hedges && turn.now < self.deadline;
         if !may || turn.now < self.not_before {
             return false;
         }

@@ -27,6 +27,9 @@ pub(crate) trait Begin<P> {
     /// Whether what the attempts call has to become ready.
     const READIES: bool = false;
 
+    /// Whether there is one attempt at a time.
+    const ALONE: bool = false;
+
     /// This attempt, which is given up at `until`.
     fn begin(&mut self, policy: &P, nth: Nth, until: Instant) -> Self::Attempt;
 
