@@ -140,6 +140,6 @@ mod tests {
         assert_eq!(shown("# nothing\n"), ["1:1: is empty, allowed is a policy, policies or upstreams"]);
         assert!(shown("preset = 'nope'")[0].starts_with("1:10: preset: no preset is called \"nope\", there are "));
         let twice = "[retry]\nmax_retries = 1\nmax_attempts = 2\n";
-        assert_eq!(shown(twice), ["3:1: retry.max_attempts: says the same as `max_retries`: set one of them"]);
+        assert_eq!(shown(twice), ["3:1: retry.max_attempts: excludes `max_retries`: set one of them"]);
     }
 }

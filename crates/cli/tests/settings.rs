@@ -56,7 +56,9 @@ fn every_mistake_says_what_is_allowed(schema: &Value, base: &str, read: impl Fn(
             for mistake in read(&text) {
                 let message = &mistake.message;
                 let is_told = message.contains("is ") && message.contains(", allowed is ");
-                let of_two = message.contains("belongs to the kind") || message.contains("says the same as");
+                let of_two = message.contains("belongs to the kind")
+                    || message.contains("says the same as")
+                    || message.contains("excludes");
                 let preset = message.starts_with("no preset is called");
                 if !(is_told || of_two || preset) || FOREIGN.iter().any(|word| message.contains(word)) {
                     wrong.push(format!("{path} = {value}: {mistake}"));

@@ -49,7 +49,8 @@ pub const SETTINGS: &[Setting] = &[
 
 /// Settings of which only one may be set: their table and their names. They have different values, so none is another
 /// name of the other.
-pub const EXCLUSIVE: &[(&str, &[&str])] = &[("retry", &["max_retries", "max_attempts"])];
+pub const EXCLUSIVE: &[(&str, &[&str])] =
+    &[("retry", &["max_retries", "max_attempts"]), ("retry", &["retry_after_cap", "max_retry_after"])];
 
 /// Other words for the value of a setting: its table, its name, the word, and ours.
 pub const VALUES: &[(&str, &str, &str, &str)] = &[("backoff", "kind", "fixed", "constant")];

@@ -3,6 +3,9 @@
 //! Owns the schedules and their jitter. A server's hint, the number of retries and the deadline are the business of
 //! [`retry`](crate::retry).
 
+use std::fmt;
+use std::panic::{RefUnwindSafe, UnwindSafe};
+use std::sync::Arc;
 use std::time::Duration;
 
 pub use self::jitter::Jitter;
@@ -28,7 +31,7 @@ mod jitter;
 /// let waits: Vec<_> = backoff.iter(0).take(6).collect();
 /// assert_eq!(waits, [1, 2, 4, 8, 10, 10].map(ms));
 /// ```
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Backoff {
     /// How the waits grow.
     pub schedule: Schedule,
@@ -41,7 +44,7 @@ pub struct Backoff {
 }
 
 /// How waits grow from retry to retry.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum Schedule {
     /// base · factorⁿ: 1, 2, 4, 8 for a factor of 2.
@@ -61,21 +64,30 @@ pub enum Schedule {
     /// Random between the base and three times the wait before (M. Brooker, "Exponential Backoff And Jitter", AWS
     /// Architecture Blog, 2015). The wait before the first is the base.
     Decorrelated,
-    /// A function of the number of retries made so far. Ignores the base, respects the longest wait and the jitter.
-    Custom(fn(retry: u32) -> Duration),
+    /// A function, see [`Backoff::custom`].
+    Custom(Function),
 }
 
-impl PartialEq for Schedule {
-    /// Functions are equal if they have the same address; two of them that do the same may differ.
+/// A function that says how long to wait, see [`Backoff::custom`].
+///
+/// Clones are the same function, and equal; two functions never are, though they do the same. In a debug format it is an
+/// address, so that a comparison of settings as text tells two of them apart.
+#[derive(Clone)]
+pub struct Function(Arc<dyn Fn(u32, Duration) -> Duration + Send + Sync>);
+
+/// Policies stand in whatever may panic and be caught, as without it: nothing of a policy is changed while it runs.
+impl RefUnwindSafe for Function {}
+impl UnwindSafe for Function {}
+
+impl PartialEq for Function {
     fn eq(&self, other: &Self) -> bool {
-        match self {
-            Self::Exponential { factor } => matches!(other, Self::Exponential { factor: theirs } if factor == theirs),
-            Self::Linear { increment } => matches!(other, Self::Linear { increment: theirs } if increment == theirs),
-            Self::Custom(own) => matches!(other, Self::Custom(theirs) if std::ptr::fn_addr_eq(*own, *theirs)),
-            Self::Constant | Self::Fibonacci | Self::Decorrelated => {
-                std::mem::discriminant(self) == std::mem::discriminant(other)
-            }
-        }
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl fmt::Debug for Function {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:p}", self.0)
     }
 }
 
@@ -125,10 +137,26 @@ impl Backoff {
         Self::new(Schedule::Decorrelated, base)
     }
 
-    /// What `delay` says for the number of retries made so far.
+    /// What a function says: of the number of retries made so far, and of the wait before the last of them (zero for the
+    /// first). The base means nothing to it. Longest wait (60 s unless set) and jitter (±20 % unless set) hold as for any
+    /// other schedule.
+    ///
+    /// It is no data, so it cannot be written to a file, and serializing it is an error. A file that is reloaded over it
+    /// takes its place. It is called after a failure, under no lock; if it panics, the call panics. What a policy means in
+    /// numbers ([`Config::explain`](crate::policy::Config::explain)) takes the longest wait for it, and does not call it.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use stormproof_core::{Backoff, Jitter};
+    ///
+    /// let table = vec![1, 5, 30].into_iter().map(Duration::from_secs).collect::<Vec<_>>();
+    /// let backoff = Backoff::custom(move |retry, previous| table.get(retry as usize).copied().unwrap_or(previous * 2));
+    /// let waits: Vec<_> = backoff.jitter(Jitter::None).iter(0).take(5).collect();
+    /// assert_eq!(waits, [1, 5, 30, 60, 60].map(Duration::from_secs));
+    /// ```
     #[must_use]
-    pub fn custom(delay: fn(retry: u32) -> Duration) -> Self {
-        Self::new(Schedule::Custom(delay), Duration::ZERO)
+    pub fn custom(delay: impl Fn(u32, Duration) -> Duration + Send + Sync + 'static) -> Self {
+        Self::new(Schedule::Custom(Function(Arc::new(delay))), Duration::ZERO)
     }
 
     /// Sets what each wait of an exponential schedule is multiplied by. Makes the schedule exponential.
@@ -173,43 +201,56 @@ impl Backoff {
     /// The wait before a retry.
     ///
     /// `retry` is how many retries were made before (0 for the first), `previous` how long the one before waited (zero
-    /// for the first; only [`Schedule::Decorrelated`] looks at it).
+    /// for the first; only [`Schedule::Decorrelated`] and [`Schedule::Custom`] look at it).
     pub fn delay(&self, retry: u32, previous: Duration, rng: &Rng) -> Duration {
+        let delay = self.scheduled(retry, previous, || rng.unit());
+        if self.jitter == Jitter::None { delay } else { self.spread(delay, rng.unit()) }
+    }
+
+    /// What the schedule says, at most `max_delay`.
+    fn scheduled(&self, retry: u32, previous: Duration, unit: impl FnOnce() -> f64) -> Duration {
         let (base, max) = (self.base_delay, self.max_delay);
-        let delay = match self.schedule {
+        let delay = match &self.schedule {
             Schedule::Exponential { factor } => scale(base, factor.powi(retry.try_into().unwrap_or(i32::MAX)), max),
             Schedule::Linear { increment } => base.saturating_add(increment.saturating_mul(retry)),
             Schedule::Constant => base,
             Schedule::Fibonacci => fibonacci(base, retry, max),
             Schedule::Decorrelated => {
                 let spread = previous.max(base).saturating_mul(3).saturating_sub(base);
-                base.saturating_add(scale(spread, rng.unit(), Duration::MAX))
+                base.saturating_add(scale(spread, unit(), Duration::MAX))
             }
-            Schedule::Custom(delay) => delay(retry),
+            Schedule::Custom(delay) => (delay.0)(retry, previous),
         };
-        let delay = delay.min(max);
-        if self.jitter == Jitter::None { delay } else { scale(delay, self.jitter.multiplier(rng.unit()), max) }
+        delay.min(max)
+    }
+
+    /// A wait with its jitter, evenly within that part of the jitter's range that does not pass `max_delay`: what is only
+    /// cut to it makes all callers meet there. If no part is left the range is scaled, so that it ends there.
+    fn spread(&self, delay: Duration, unit: f64) -> Duration {
+        let (low, high) = (self.jitter.multiplier(0.0), self.jitter.multiplier(1.0));
+        let room = self.max_delay.as_secs_f64() / delay.as_secs_f64();
+        let by = if high <= room {
+            self.jitter.multiplier(unit)
+        } else if low < room {
+            self.jitter.multiplier(unit * (room - low) / (high - low))
+        } else {
+            self.jitter.multiplier(unit) * room / high
+        };
+        scale(delay, by, self.max_delay)
     }
 
     /// The bounds of [`delay`](Self::delay): what it is at least and at most, `previous` being at least and at most that.
+    /// What a function says is not known before it is called.
     pub(crate) fn bounds(&self, retry: u32, previous: (Duration, Duration)) -> (Duration, Duration) {
-        let (base, max) = (self.base_delay, self.max_delay);
-        let delay = |previous: Duration, unit: f64| match self.schedule {
-            Schedule::Decorrelated => {
-                let spread = previous.max(base).saturating_mul(3).saturating_sub(base);
-                base.saturating_add(scale(spread, unit, Duration::MAX))
-            }
-            Schedule::Exponential { .. }
-            | Schedule::Linear { .. }
-            | Schedule::Constant
-            | Schedule::Fibonacci
-            | Schedule::Custom(_) => Self { jitter: Jitter::None, ..*self }.delay(retry, previous, &Rng::new(0)),
-        };
-        let spread = |delay: Duration, unit: f64| {
-            let delay = delay.min(max);
-            if self.jitter == Jitter::None { delay } else { scale(delay, self.jitter.multiplier(unit), max) }
-        };
-        (spread(delay(previous.0, 0.0), 0.0), spread(delay(previous.1, 1.0), 1.0))
+        if matches!(self.schedule, Schedule::Custom(_)) {
+            return (Duration::ZERO, self.max_delay);
+        }
+        let least = self.scheduled(retry, previous.0, || 0.0);
+        let most = self.scheduled(retry, previous.1, || 1.0);
+        if self.jitter == Jitter::None {
+            return (least, most);
+        }
+        (self.spread(least, 0.0).min(self.spread(most, 0.0)), self.spread(most, 1.0))
     }
 
     /// The longest that [`upward`](Self::upward) makes of a wait.
@@ -219,7 +260,7 @@ impl Backoff {
 
     /// The waits one after another, without end; the same for the same seed.
     pub fn iter(&self, seed: u64) -> Delays {
-        Delays { backoff: *self, rng: Rng::new(seed), retry: 0, previous: Duration::ZERO }
+        Delays { backoff: self.clone(), rng: Rng::new(seed), retry: 0, previous: Duration::ZERO }
     }
 
     /// A wait of at least `least`, which is a server's word and may pass `max_delay`: spread upward only, by no more

@@ -25,7 +25,7 @@ differences! {
     }
     bulkhead::Config { max_concurrent, max_queue, queue_timeout, adaptive }
     rate::Config { rate, per, burst, max_wait }
-    retry::Config { max_retries, backoff, retry_on, never_on, retry_after_cap, wait_for_half_open }
+    retry::Config { max_retries, backoff, retry_on, never_on, retry_after_cap, max_retry_after, wait_for_half_open }
     hedge::Config { delay, max_hedges }
     budget::Config { ratio, floor, window }
     latency::Config { window }

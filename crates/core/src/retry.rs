@@ -7,6 +7,7 @@
 mod document;
 mod stats;
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -38,14 +39,22 @@ pub struct Config {
     pub retry_on: Vec<String>,
     /// The kinds of failure that are never retried, whatever else says so. Default: none.
     pub never_on: Vec<String>,
-    /// The longest hint of a server that is honoured; a longer one is cut to this. Default: none, only the deadline
-    /// limits it.
+    /// The longest hint of a server that is honoured; a longer one is cut to this, so the retry comes before the server
+    /// wants it. Default: none, only the deadline limits it.
     #[cfg_attr(
         feature = "serde",
         serde(with = "crate::time::duration::option", skip_serializing_if = "Option::is_none")
     )]
     #[cfg_attr(feature = "schema", schemars(with = "Option<crate::time::duration::Written>"))]
     pub retry_after_cap: Option<Duration>,
+    /// The longest hint of a server that is waited for; a longer one ends the call at once, and its error says how long the
+    /// hint is. Not together with `retry_after_cap`. Default: none, only the deadline limits it.
+    #[cfg_attr(
+        feature = "serde",
+        serde(with = "crate::time::duration::option", skip_serializing_if = "Option::is_none")
+    )]
+    #[cfg_attr(feature = "schema", schemars(with = "Option<crate::time::duration::Written>"))]
+    pub max_retry_after: Option<Duration>,
     /// Whether a call that an open circuit refuses waits until the circuit is half-open, instead of being refused: the
     /// first attempt as well as a retry, and only if that is before the deadline. Each wait uses up a retry. A circuit
     /// that is half-open with all probes out is asked again after the backoff. Default: false.
@@ -62,6 +71,9 @@ impl Config {
         for (field, kinds) in [("retry_on", &self.retry_on), ("never_on", &self.never_on)] {
             check.that(!kinds.iter().any(String::is_empty), field, kinds, "kinds of failure, none of them empty");
         }
+        if let (Some(longest), Some(_)) = (self.max_retry_after, self.retry_after_cap) {
+            check.that(false, "max_retry_after", longest, "only without retry_after_cap: set one of them");
+        }
         check.done()
     }
 }
@@ -74,6 +86,7 @@ impl Default for Config {
             retry_on: Vec::new(),
             never_on: Vec::new(),
             retry_after_cap: None,
+            max_retry_after: None,
             wait_for_half_open: false,
         }
     }
@@ -112,12 +125,21 @@ pub enum Stop {
     Refused,
     /// What is called could not be made ready for the next attempt.
     Unready,
+    /// The server's hint is longer than [`Config::max_retry_after`]; this is how long, from the end of the call.
+    RetryAfter(Duration),
 }
 
 impl Stop {
     /// Those that a policy with retries can have, in the order of their counters.
-    const COUNTED: [Self; 6] =
-        [Self::NotRetryable, Self::Exhausted, Self::Deadline, Self::BudgetDenied, Self::Refused, Self::Unready];
+    const COUNTED: [Self; 7] = [
+        Self::NotRetryable,
+        Self::Exhausted,
+        Self::Deadline,
+        Self::BudgetDenied,
+        Self::Refused,
+        Self::Unready,
+        Self::RetryAfter(Duration::ZERO),
+    ];
 
     /// The reason in snake case, as events and metrics write it.
     pub const fn as_str(self) -> &'static str {
@@ -129,12 +151,15 @@ impl Stop {
             Self::NoRetry => "no_retry",
             Self::Refused => "refused",
             Self::Unready => "unready",
+            Self::RetryAfter(_) => "retry_after",
         }
     }
+}
 
-    /// The reason in words, as messages to people have it.
-    pub const fn text(self) -> &'static str {
-        match self {
+/// The reason in words, as messages to people have it.
+impl fmt::Display for Stop {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
             Self::NotRetryable => "a retry would not help",
             Self::Exhausted => "all retries used",
             Self::Deadline => "no time for a retry",
@@ -142,7 +167,10 @@ impl Stop {
             Self::NoRetry => "not retried",
             Self::Refused => "the next attempt was refused",
             Self::Unready => "not ready to be called",
-        }
+            Self::RetryAfter(wait) => {
+                return write!(f, "the server wants no retry before {:.3} s have passed", wait.as_secs_f64());
+            }
+        })
     }
 }
 
@@ -229,6 +257,12 @@ impl Retry {
     ) -> Decision {
         if !self.is_retryable(verdict) {
             return Decision::Stop(Stop::NotRetryable);
+        }
+        // Before all others, since it says most: when to come back.
+        if let (Some(hint), Some(longest)) = (verdict.retry_after, self.config.max_retry_after)
+            && hint > longest
+        {
+            return Decision::Stop(Stop::RetryAfter(hint));
         }
         if !self.may_retry_after(retries_done) {
             return Decision::Stop(Stop::Exhausted);

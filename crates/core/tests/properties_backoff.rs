@@ -39,7 +39,7 @@ fn any_backoff() -> impl Strategy<Value = Backoff> {
         Just(Schedule::Constant),
         Just(Schedule::Fibonacci),
         Just(Schedule::Decorrelated),
-        Just(Schedule::Custom(|retry| Duration::from_secs(u64::from(retry)))),
+        Just(Backoff::custom(|retry, before| Duration::from_secs(u64::from(retry)).max(before)).schedule),
     ];
     (schedule, any_duration(), any_duration(), any_jitter())
         .prop_map(|(schedule, base_delay, max_delay, jitter)| Backoff { schedule, base_delay, max_delay, jitter })

@@ -85,7 +85,7 @@ pub fn whole_seconds(wait: Duration) -> Option<u64> {
 
 impl<E> From<&Error<E>> for Unanswered {
     fn from(error: &Error<E>) -> Self {
-        Self::of(error.refused(), error.is_timeout())
+        Self { retry_after: error.retry_after().unwrap_or_default(), ..Self::of(error.refused(), error.is_timeout()) }
     }
 }
 

@@ -106,7 +106,8 @@ pub(crate) fn twice(arguments: &[Argument], tables: &[&str], mistakes: &mut Mist
         };
         if let Some(before) = arguments.iter().take(at).find(same) {
             let (name, other) = (argument.name(), before.name());
-            let message = format!("`{name}` says the same as `{other}`: set one of them");
+            let verb = if excludes(&before.setting(tables)) { "excludes" } else { "says the same as" };
+            let message = format!("`{name}` {verb} `{other}`: set one of them");
             mistakes
                 .add(Error::new(argument.name.as_ref().map_or_else(|| argument.value.span(), Ident::span), message));
         }

@@ -98,6 +98,7 @@ pub fn circuit_breaker(arguments: TokenStream, item: TokenStream) -> TokenStream
 /// | `retry_on` | all | `["RateLimitError", …]`: kinds of failure that are retried |
 /// | `never_on` | none | kinds that never are |
 /// | `retry_after_cap` | none | the longest hint of a server that is honoured |
+/// | `max_retry_after` | none | the longest hint of a server that is waited for; a longer one ends the call |
 /// | `wait_for_half_open` | `false` | wait for a probe's turn while a circuit is open |
 /// | `classify` | every `Err` is a failure, its type's name its kind | a function `fn(Result<&T, &E>) -> Verdict<'_>` |
 ///

@@ -129,7 +129,7 @@ pub(crate) struct Retry(retry::Config);
 impl Retry {
     pub(crate) fn read(arguments: &[Argument], span: Span) -> Result<Self> {
         const KNOWN: &str = "`max_retries`, `max_attempts`, `backoff`, `base_delay`, `max_delay`, `factor`, `jitter`, \
-                             `retry_on`, `never_on`, `retry_after_cap`, `wait_for_half_open`, `classify`";
+                             `retry_on`, `never_on`, `retry_after_cap`, `max_retry_after`, `wait_for_half_open`, `classify`";
         const BACKOFFS: &[&str] = &["exponential", "linear", "constant", "fixed", "fibonacci", "decorrelated"];
         let mut config = retry::Config::default();
         let (mut kind, mut base, mut max, mut factor, mut jitter) = ("exponential", None, None, None, None);
@@ -161,6 +161,7 @@ impl Retry {
                 "retry_on" => literal::texts(value).map(|set| config.retry_on = set),
                 "never_on" => literal::texts(value).map(|set| config.never_on = set),
                 "retry_after_cap" => literal::duration(value).map(|set| config.retry_after_cap = Some(set)),
+                "max_retry_after" => literal::duration(value).map(|set| config.max_retry_after = Some(set)),
                 "wait_for_half_open" => literal::flag(value).map(|set| config.wait_for_half_open = set),
                 _ => Err(argument.unknown(Attribute::Retry, KNOWN)),
             });
@@ -193,7 +194,15 @@ impl Retry {
 
     /// What a builder is given.
     pub(crate) fn tokens(&self) -> TokenStream {
-        let retry::Config { max_retries, backoff, retry_on, never_on, retry_after_cap, wait_for_half_open } = &self.0;
+        let retry::Config {
+            max_retries,
+            backoff,
+            retry_on,
+            never_on,
+            retry_after_cap,
+            max_retry_after,
+            wait_for_half_open,
+        } = &self.0;
         let patient = wait_for_half_open.then(|| quote!(.wait_for_half_open()));
         let (base, max) = (duration_tokens(backoff.base_delay), duration_tokens(backoff.max_delay));
         let schedule = match backoff.schedule {
@@ -212,11 +221,12 @@ impl Retry {
         let list = |name: TokenStream, kinds: &[String]| (!kinds.is_empty()).then(|| quote!(.#name([#(#kinds),*])));
         let (retry_on, never_on) = (list(quote!(retry_on), retry_on), list(quote!(never_on), never_on));
         let cap = retry_after_cap.map(duration_tokens).map(|cap| quote!(.retry_after_cap(#cap)));
+        let longest = max_retry_after.map(duration_tokens).map(|longest| quote!(.max_retry_after(#longest)));
         quote! {
             ::stormproof::Retry::with_backoff(
                 ::stormproof::Backoff::#schedule.max_delay(#max).jitter(::stormproof::Jitter::#jitter)
             )
-            .max_retries(#max_retries) #retry_on #never_on #cap #patient
+            .max_retries(#max_retries) #retry_on #never_on #cap #longest #patient
         }
     }
 }

@@ -78,7 +78,7 @@ impl<E: fmt::Display> fmt::Display for Error<E> {
             // A policy that added nothing says nothing, so that nested ones do not repeat each other.
             Self::Failed { error, stop: Stop::NoRetry | Stop::NotRetryable, attempts: 0..=1, .. } => error.fmt(f),
             Self::Failed { error, stop, attempts, .. } => {
-                write!(f, "{error} ({}, attempts: {attempts})", stop.text())
+                write!(f, "{error} ({stop}, attempts: {attempts})")
             }
             Self::Refused { refused, .. } => refused.fmt(f),
             Self::TimedOut { policy, limit, attempts, elapsed, .. } => {
@@ -204,6 +204,19 @@ impl<E> Error<E> {
                 *attempts
             }
             Self::AllFailed { causes } => causes.first().map_or(0, Self::attempts),
+        }
+    }
+
+    /// Time from the end of the call after which another could pass at the earliest, if that is known: from a refusal, or
+    /// from a server's hint that was longer than [`max_retry_after`](crate::retry::Config::max_retry_after).
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Refused { refused, .. } => Some(refused.retry_after).filter(|wait| !wait.is_zero()),
+            Self::Failed { stop: Stop::RetryAfter(wait), .. } | Self::TimedOut { stop: Stop::RetryAfter(wait), .. } => {
+                Some(*wait)
+            }
+            Self::Failed { .. } | Self::TimedOut { .. } => None,
+            Self::AllFailed { causes } => causes.first()?.retry_after(),
         }
     }
 

@@ -97,6 +97,28 @@ impl Retry {
         self
     }
 
+    /// Longest hint of a server that is waited for: a longer one ends the call at once, with
+    /// [`Stop::RetryAfter`]. Not together with [`retry_after_cap`](Self::retry_after_cap). Default: none.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use std::time::Duration;
+    /// use stormproof::{Retry, Verdict};
+    ///
+    /// let minutes = |n: u64| Duration::from_secs(60 * n);
+    /// let policy = Retry::default().max_retry_after(minutes(1)).build("quota")?;
+    /// let call = policy.call(|_| async { Err::<(), _>("quota used up") });
+    /// let error = call.classify_with(|_| Verdict::failure("RateLimitError").retry_after(minutes(60))).await.unwrap_err();
+    /// assert_eq!((error.attempts(), error.retry_after()), (1, Some(minutes(60))));
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn max_retry_after(mut self, longest: Duration) -> Self {
+        self.0.max_retry_after = Some(longest);
+        self
+    }
+
     /// A policy that only retries, or all that is wrong.
     pub fn build(self, name: impl Into<core::Name>) -> Result<Policy, Mistakes> {
         Policy::builder(name).retry(self).build()

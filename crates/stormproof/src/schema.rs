@@ -119,6 +119,10 @@ fn add_aliases(settings: &mut Map<String, Value>, table: &str) {
     for (_, names) in all.filter(|(of, _)| *of == table) {
         let Some(setting) = names.first().and_then(|first| settings.get(*first)).cloned() else { continue };
         for (name, first) in names.iter().skip(1).zip(std::iter::repeat(names[0])) {
+            // One of its own that excludes the first.
+            if settings.contains_key(*name) {
+                continue;
+            }
             let mut setting = setting.clone();
             let meaning = format!("The same as `{first}`, of which it takes the place.");
             if let Value::Object(setting) = &mut setting {

@@ -55,7 +55,7 @@ async fn each_error_of_a_call_says_all_and_nothing_twice() {
     assert_eq!(report(&failed(DOWN, Stop::NoRetry, 1)), all);
     assert_eq!(
         report(&failed(DOWN, Stop::Exhausted, 3)),
-        format!("the model is not there ({}, attempts: 3): no route", Stop::Exhausted.text())
+        format!("the model is not there ({}, attempts: 3): no route", Stop::Exhausted)
     );
     let policy = Retry::constant(Duration::from_millis(1)).max_retries(1).build("p").unwrap();
     let error = policy.call(|_| ready(Err::<(), _>(DOWN))).await.unwrap_err();

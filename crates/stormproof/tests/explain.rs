@@ -39,11 +39,12 @@ fn limit() -> impl Strategy<Value = rate::Config> {
 }
 
 fn policy() -> impl Strategy<Value = policy::Config> {
-    let retry = (0_u32..5, backoff(), prop::option::of(ms(0..8_000)), any::<bool>());
-    let retry = retry.prop_map(|(max_retries, backoff, retry_after_cap, wait_for_half_open)| retry::Config {
+    let retry = (0_u32..5, backoff(), prop::option::of(ms(0..8_000)), any::<bool>(), any::<bool>());
+    let retry = retry.prop_map(|(max_retries, backoff, longest, cuts, wait_for_half_open)| retry::Config {
         max_retries,
         backoff,
-        retry_after_cap,
+        retry_after_cap: longest.filter(|_| cuts),
+        max_retry_after: longest.filter(|_| !cuts),
         wait_for_half_open,
         ..Default::default()
     });

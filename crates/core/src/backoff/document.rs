@@ -64,9 +64,9 @@ impl schemars::JsonSchema for Backoff {
 impl Serialize for Backoff {
     /// Writes all fields. A custom schedule cannot be written and is an error.
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let (kind, factor, increment) = match self.schedule {
-            Schedule::Exponential { factor } => (Kind::Exponential, Some(factor), None),
-            Schedule::Linear { increment } => (Kind::Linear, None, Some(increment)),
+        let (kind, factor, increment) = match &self.schedule {
+            Schedule::Exponential { factor } => (Kind::Exponential, Some(*factor), None),
+            Schedule::Linear { increment } => (Kind::Linear, None, Some(*increment)),
             Schedule::Constant => (Kind::Constant, None, None),
             Schedule::Fibonacci => (Kind::Fibonacci, None, None),
             Schedule::Decorrelated => (Kind::Decorrelated, None, None),

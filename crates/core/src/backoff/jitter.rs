@@ -3,6 +3,10 @@
 use crate::invalid::{Check, Invalid};
 
 /// How a wait d is spread, so that callers who failed together do not come back together.
+///
+/// Where a range passes the longest wait, waits are spread evenly over the part of it that does not. If there is no such
+/// part, because d is the longest wait and is only lengthened, the range is scaled to end at the longest wait: d is then
+/// less than that. So callers do not meet at the longest wait.
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "snake_case"))]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]

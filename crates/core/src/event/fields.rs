@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::{Category, Event, Kind};
 use crate::breaker::{Count, State, Transition};
+use crate::retry::Stop;
 use crate::throttle;
 
 /// The value of a field.
@@ -137,6 +138,9 @@ impl<'a> Fields<'a> {
             }
             Kind::GaveUp { stop, attempts, error } => {
                 self.text("reason", stop.as_str());
+                if let Stop::RetryAfter(wait) = stop {
+                    self.time("retry_after", *wait);
+                }
                 self.number("attempts", *attempts);
                 self.text("error", error);
             }

@@ -22,7 +22,7 @@ fn within(config: &policy::Config) -> Option<Duration> {
 #[test]
 fn the_worst_case_is_every_wait_and_every_attempt_at_its_longest() {
     let backoff = Backoff::exponential(secs(1)).jitter(Jitter::None);
-    let plain = retrying(3, backoff);
+    let plain = retrying(3, backoff.clone());
     assert_eq!(within(&plain), Some(secs(4 * 10 + 1 + 2 + 4)));
 
     let spread = retrying(3, backoff.jitter(Jitter::Additive(0.5)).max_delay(secs(5)));
@@ -60,6 +60,9 @@ fn a_servers_hint_is_in_the_worst_case() {
     assert_eq!(config.explain().worst_case, Bound::Unbounded(vec![Unbounded::Hint]));
     config.retry.as_mut().unwrap().retry_after_cap = Some(secs(60));
     assert_eq!(config.explain().worst_case, Bound::Within(secs(3 * 10 + 2 * 72)), "spread upward by a fifth");
+    let retry = config.retry.as_mut().unwrap();
+    (retry.retry_after_cap, retry.max_retry_after) = (None, Some(secs(60)));
+    assert_eq!(config.explain().worst_case, Bound::Within(secs(3 * 10 + 2 * 72)));
     assert_eq!(policy::Config::default().explain().worst_case, Bound::Unbounded(vec![Unbounded::Attempt]));
     config.retry.as_mut().unwrap().max_retries = 0;
     assert_eq!(config.explain().worst_case, Bound::Within(secs(10)));

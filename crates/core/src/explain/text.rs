@@ -85,7 +85,9 @@ impl fmt::Display for Unbounded {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Attempt => "neither `attempt_timeout` nor `deadline` is set",
-            Self::Hint => "a server's Retry-After is waited for without `retry_after_cap` or `deadline`",
+            Self::Hint => {
+                "a server's Retry-After is waited for without `retry_after_cap`, `max_retry_after` or `deadline`"
+            }
         })
     }
 }

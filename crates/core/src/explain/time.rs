@@ -31,8 +31,8 @@ impl Bound {
 pub enum Unbounded {
     /// An attempt may take for ever: neither `attempt_timeout` nor `deadline` is set.
     Attempt,
-    /// A server's Retry-After is waited for however long it is: neither `retry_after_cap` nor `deadline` is set. With
-    /// `wait_for_half_open` only a `deadline` limits it.
+    /// A server's Retry-After is waited for however long it is: none of `retry_after_cap`, `max_retry_after` and `deadline`
+    /// is set. With `wait_for_half_open` only a `deadline` limits it.
     Hint,
 }
 
@@ -88,9 +88,9 @@ const COUNTED: u32 = 10_000;
 /// All waits between attempts at their longest; `None` if there is no limit.
 fn waits(config: &Config, retry: &retry::Config, hints: Hints) -> Option<Duration> {
     let half_open = config.breaker.as_ref().filter(|_| retry.wait_for_half_open);
-    let hint = match (hints, retry.retry_after_cap) {
+    let hint = match (hints, retry.retry_after_cap.or(retry.max_retry_after)) {
         (Hints::Longest, None) if retry.max_retries > 0 => return None,
-        (Hints::Longest, Some(cap)) => retry.backoff.longest_upward(cap),
+        (Hints::Longest, Some(longest)) => retry.backoff.longest_upward(longest),
         (Hints::Longest | Hints::None, _) => Duration::ZERO,
     };
     let half_open = match (half_open, hints) {

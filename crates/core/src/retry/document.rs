@@ -18,6 +18,8 @@ pub(super) struct Document {
     never_on: Vec<String>,
     #[serde(with = "crate::time::duration::option")]
     retry_after_cap: Option<Duration>,
+    #[serde(with = "crate::time::duration::option")]
+    max_retry_after: Option<Duration>,
     wait_for_half_open: bool,
 }
 
@@ -31,7 +33,7 @@ impl TryFrom<Document> for Config {
             (Some(retries), None) => retries,
             (None, None) => Self::DEFAULT_RETRIES,
         };
-        let Document { backoff, retry_on, never_on, retry_after_cap, wait_for_half_open, .. } = read;
-        Ok(Self { max_retries, backoff, retry_on, never_on, retry_after_cap, wait_for_half_open })
+        let Document { backoff, retry_on, never_on, retry_after_cap, max_retry_after, wait_for_half_open, .. } = read;
+        Ok(Self { max_retries, backoff, retry_on, never_on, retry_after_cap, max_retry_after, wait_for_half_open })
     }
 }

@@ -49,7 +49,7 @@ impl Retry {
     }
 
     pub(crate) fn count_stop(&self, stop: Stop) {
-        let counter = Stop::COUNTED.iter().position(|counted| *counted == stop);
+        let counter = Stop::COUNTED.iter().position(|counted| counted.as_str() == stop.as_str());
         if let Some(counter) = counter.and_then(|at| self.counters.stopped.get(at)) {
             counter.fetch_add(1, Ordering::Relaxed);
         }

@@ -78,6 +78,26 @@ fn a_hint_is_a_minimum_that_jitter_only_lengthens() {
 }
 
 #[test]
+fn a_hint_that_is_too_long_ends_the_call_and_says_until_when() {
+    let hint = |seconds| Verdict::failure("E").retry_after(secs(seconds));
+    let retry = retry(|config| config.max_retry_after = Some(secs(100)));
+    assert_eq!(decide(&retry, 0, hint(100), NEVER), after(100));
+    let long = Decision::Stop(Stop::RetryAfter(secs(101)));
+    assert_eq!(decide(&retry, 0, hint(101), NEVER), long);
+    assert_eq!([decide(&retry, 3, hint(101), NEVER), decide(&retry, 0, hint(101), at(5))], [long; 2]);
+    assert_eq!(decide(&retry, 0, hint(101).retry(false), NEVER), Decision::Stop(Stop::NotRetryable));
+    retry.count_stop(Stop::RetryAfter(secs(101)));
+    assert_eq!(retry.snapshot(&"r".into()).get("gave_up", "retry_after"), Some(1.0));
+}
+
+#[test]
+fn a_hint_is_cut_or_ends_the_call_not_both() {
+    let both = Config { retry_after_cap: Some(secs(60)), max_retry_after: Some(secs(60)), ..Config::default() };
+    let found: Vec<_> = both.validate().iter().map(ToString::to_string).collect();
+    assert_eq!(found, ["max_retry_after is 60s, allowed is only without retry_after_cap: set one of them"]);
+}
+
+#[test]
 fn mistakes_are_named_by_their_path() {
     let wrong =
         Config { backoff: Backoff::default().factor(f64::NAN), never_on: vec![String::new()], ..Config::default() };

@@ -25,7 +25,7 @@ pub(crate) fn schedules() -> String {
         ("constant", Backoff::constant(base)),
     ];
     let lines = schedules.iter().map(|(_, backoff)| {
-        let backoff = (*backoff).jitter(Jitter::None).max_delay(Duration::from_secs(60));
+        let backoff = backoff.clone().jitter(Jitter::None).max_delay(Duration::from_secs(60));
         let waits = (1..=RETRIES).zip(backoff.iter(0));
         Line {
             shape: Shape::Straight,
@@ -56,14 +56,14 @@ pub(crate) fn jitters() -> String {
         title: title.to_owned(),
         at_least: 60.0,
         labels: true,
-        lines: vec![Line { shape: Shape::Dots, points: waits(backoff) }],
+        lines: vec![Line { shape: Shape::Dots, points: waits(&backoff) }],
     });
     let title = format!("Waits of {CALLERS} callers in seconds, base 1 s, longest 60 s");
     figure(&title, Vec::new(), 90.0, panels.into())
 }
 
 /// The waits of all callers, each a little beside the last one's.
-fn waits(backoff: Backoff) -> Vec<Option<(f64, f64)>> {
+fn waits(backoff: &Backoff) -> Vec<Option<(f64, f64)>> {
     let beside = |caller: u64| 0.6 * (caller as f64 / CALLERS as f64 - 0.5);
     let of_one = |caller: u64| {
         // Seeds of neighbours would give neighbouring first waits.

@@ -93,6 +93,7 @@ impl Names {
         }
         let ours = names_of(name, &word).first().map_or_else(|| key.get_ref().clone(), |ours| Cow::Borrowed(*ours));
         let excluded = excluded_by(name, &ours).iter().find_map(|rival| table.get_key_value(*rival));
+        let verb = if excluded.is_some() { "excludes" } else { "says the same as" };
         let rival = excluded.or_else(|| table.get_key_value(ours.as_ref()));
         if let Some((rival, there)) = rival.map(|(rival, there)| (rival.clone(), place(rival, there))) {
             if place(key, &value) < self.environment || there >= self.environment {
@@ -100,7 +101,7 @@ impl Names {
                 if is_beside && !self.beside.contains(&rival.span().start) {
                     other.insert_str(0, "backoff.");
                 }
-                let message = format!("says the same as `{other}`: set one of them");
+                let message = format!("{verb} `{other}`: set one of them");
                 self.mistakes.push((at, within(stands_in, &word), message));
                 return;
             }

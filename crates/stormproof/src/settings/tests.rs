@@ -20,7 +20,7 @@ fn a_name_twice_is_a_mistake_where_it_stands() {
         ]
     );
     let found = shown("[policies.p]\nretry = { max_retries = 1, max_attempts = 2, retry_on = 'x' }\n");
-    assert!(found[0].starts_with("2:28: policies.p.retry.max_attempts: says the same as `max_retries`"), "{found:?}");
+    assert!(found[0].starts_with("2:28: policies.p.retry.max_attempts: excludes `max_retries`"), "{found:?}");
     assert!(found[1].starts_with("2:57: policies.p.retry.retry_on: "), "{found:?}");
 }
 

@@ -32,7 +32,7 @@ fn case_25_the_schedules() {
         (Backoff::linear(ms(1)).max_delay(ms(5)), [1, 2, 3, 4, 5, 5]),
         (Backoff::constant(ms(5)), [5; 6]),
         (Backoff::fibonacci(ms(1)), [1, 1, 2, 3, 5, 8]),
-        (Backoff::custom(|retry| ms(10 - u64::from(retry))), [10, 9, 8, 7, 6, 5]),
+        (Backoff::custom(|retry, _| ms(10 - u64::from(retry))), [10, 9, 8, 7, 6, 5]),
     ];
     for (backoff, expected) in schedules {
         let trace = run(&retrying(retries(6, backoff)).at(ms(0), F));
@@ -44,7 +44,7 @@ fn case_25_the_schedules() {
 #[test]
 fn case_25_each_random_wait_starts_from_the_one_before() {
     let backoff = Backoff::decorrelated(ms(100));
-    let trace = run(&retrying(retries(6, backoff)).at(ms(0), F));
+    let trace = run(&retrying(retries(6, backoff.clone())).at(ms(0), F));
     assert_eq!(waits(&trace), backoff.iter(SEED).take(6).collect::<Vec<_>>());
 }
 
@@ -96,13 +96,13 @@ fn case_28_a_wait_is_never_out_of_range() {
         Backoff::constant(s(60)),
         Backoff::fibonacci(ms(1)),
         Backoff::decorrelated(s(1)),
-        Backoff::custom(|_| Duration::MAX),
+        Backoff::custom(|_, _| Duration::MAX),
     ];
     let rng = Rng::new(1);
     for backoff in schedules {
         for jitter in jitters {
             for retry in (0..100).chain([1_000, u32::MAX / 2, u32::MAX - 1, u32::MAX]) {
-                let delay = backoff.max_delay(max).jitter(jitter).delay(retry, max, &rng);
+                let delay = backoff.clone().max_delay(max).jitter(jitter).delay(retry, max, &rng);
                 assert!(delay <= max, "{delay:?} for retry {retry} of {backoff:?} with {jitter:?}");
             }
         }
@@ -141,6 +141,21 @@ fn case_30_a_hint_over_the_deadline_fails_now() {
     let trace = run(&Scenario::new(config).at(s(0), F.retry_after(s(10))));
     assert_eq!(trace.calls[0].end, End::Failed { kind: "ServerError", stop: Stop::Deadline });
     assert_eq!(trace.calls[0].ended, s(0));
+}
+
+#[test]
+fn case_30_a_hint_over_the_longest_fails_now_and_says_when_to_come_back() {
+    let config = |change: fn(&mut stormproof::retry::Config)| {
+        let mut config = each_second(3);
+        change(&mut config);
+        retrying(config).at(s(0), F.retry_after(s(3_600)))
+    };
+    let trace = run(&config(|retry| retry.max_retry_after = Some(s(60))));
+    assert_eq!(trace.calls[0].end, End::Failed { kind: "ServerError", stop: Stop::RetryAfter(s(3_600)) });
+    assert_eq!((trace.calls[0].ended, trace.stat(Stage::Retry, "gave_up", "retry_after")), (s(0), 1.0));
+    assert_eq!(trace.event_names(), ["call_failed"]);
+    assert_eq!(run(&config(|retry| retry.max_retry_after = Some(s(3_600)))).attempts(), 4);
+    assert_eq!(run(&config(|retry| retry.retry_after_cap = Some(s(60)))).attempts(), 4);
 }
 
 #[test]
