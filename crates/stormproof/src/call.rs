@@ -315,7 +315,9 @@ impl<'p, Op, T, E, C, N, G> Calling<'p, Op, T, E, C, N, G> {
         Calling { policy, op, said: Said { classifier, note, options }, after, give }
     }
 
-    /// Judges results by a closure.
+    /// Judges results by a closure, best written in place: elsewhere the compiler does not see that it takes any lifetime.
+    /// A kind that it gives is `'static` or of the result; one that is kept elsewhere needs a type that implements
+    /// [`Classify`].
     pub fn classify_with<D: Judge<T, E>>(self, judge: D) -> Calling<'p, Op, T, E, ByFn<D>, N, G> {
         self.classify(ByFn(judge))
     }

@@ -126,13 +126,12 @@ impl<T, E, C: Classify<T, E>> Classify<T, Error<E>> for Nested<C> {
     }
 }
 
-/// What [`Calling::classify_with`](crate::Calling::classify_with) takes: a closure that judges results.
+/// What [`Calling::classify_with`](crate::Calling::classify_with) takes: a closure, or a function
+/// `fn judge<'a>(result: Result<&'a T, &'a E>) -> Verdict<'a>`.
 #[diagnostic::on_unimplemented(
-    message = "`{Self}` does not judge a `Result<&{T}, &{E}>`",
-    label = "takes something else, or gives no `Verdict`",
-    note = "a closure is written in place, `.classify_with(|result| match result {{ … }})`, and gives a `Verdict`",
-    note = "a function is `fn judge<'a>(result: Result<&'a {T}, &'a {E}>) -> Verdict<'a>`, with this lifetime in both",
-    note = "a kind that is not 'static and not of the result belongs to a type that implements `Classify`"
+    message = "`{Self}` is no function that judges a `Result<&{T}, &{E}>`",
+    label = "not a closure that gives a `Verdict`",
+    note = "a type that implements `Classify` belongs into `.classify(…)`"
 )]
 pub trait Judge<T, E>: for<'a> Fn(Result<&'a T, &'a E>) -> Verdict<'a> {}
 

@@ -148,6 +148,19 @@ fn a_name_that_is_misspelt_is_told_with_what_it_may_have_been() {
     assert!(said("deadlin = 3")[0].ends_with("Did you mean `deadline`?"));
     assert!(said("retry.backoff.kind = 'exponentail'")[0].ends_with("Did you mean `exponential`?"));
     assert!(!said("quite_another_thing = 3")[0].contains("Did you mean"));
+    // Names of other systems, too.
+    let others = [
+        ("breaker.recovery_timout", "recovery_timeout"),
+        ("breaker.failure_treshold", "failure_threshold"),
+        ("retry.inital_delay", "initial_delay"),
+        ("retry.backoff.backoff_multiplyer", "backoff_multiplier"),
+        ("rate.requests_per_secnd", "requests_per_second"),
+        ("retry.max_atempts", "max_attempts"),
+    ];
+    for (written, meant) in others {
+        let found = said(&format!("{written} = 1"));
+        assert!(found[0].ends_with(&format!("Did you mean `{meant}`?")), "{found:?}");
+    }
 }
 
 #[test]
