@@ -3,11 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::header::{CONTENT_LENGTH, EXPECT, HOST, HeaderName};
+use http::header::{CONTENT_LENGTH, EXPECT, HOST};
 use http::{HeaderMap, Method, Request, Response, StatusCode, Uri, Version};
 use hyper::body::{Body, Incoming};
 use stormproof::{Held, Limit, Policy};
-use stormproof_http::{Client, is_idempotent};
+use stormproof_http::{Client, may_repeat};
 
 use crate::answer::{Answer, mark};
 use crate::body::{Reply, Stream};
@@ -18,8 +18,6 @@ use crate::patience::{self, Awaited};
 use crate::upload::{SMALL, Unreceived, Upload};
 use crate::upstream::Upstream;
 use crate::upstreams::Upstreams;
-
-static IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
 /// As much of an unknown name is repeated to who asked for it.
 const LONGEST_NAME: usize = 64;
@@ -100,7 +98,7 @@ impl Proxy {
         if incoming.size_hint().exact().is_none() {
             parts.headers.remove(CONTENT_LENGTH);
         }
-        let repeatable = is_idempotent(&parts.method) || parts.headers.contains_key(&IDEMPOTENCY_KEY);
+        let repeatable = may_repeat(&parts.method, &parts.headers);
         let keep = repeatable && upstream.policy.stages().may_repeat_after(1);
         // What cannot be sent again is received beforehand only if that costs next to nothing.
         let limit = if keep { self.max_replay_bytes } else { self.max_replay_bytes.min(SMALL) };

@@ -3,7 +3,7 @@
 use std::sync::LazyLock;
 use std::time::SystemTime;
 
-use http::{HeaderMap, Method, Response, StatusCode};
+use http::{HeaderMap, Response, StatusCode};
 use stormproof::{Classify, Verdict};
 
 use crate::error::Error;
@@ -171,11 +171,6 @@ impl<T, E, R: Fn(Result<&T, &E>) -> Option<StatusCode>> Classify<T, E> for Readi
     }
 }
 
-/// Whether a method promises that doing it twice is doing it once (RFC 9110, section 9.2.2).
-pub fn is_idempotent(method: &Method) -> bool {
-    matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS | Method::TRACE | Method::PUT | Method::DELETE)
-}
-
 /// Every kind that a failure can have: those of the statuses 400 to 599, and those of errors.
 ///
 /// ```
@@ -259,12 +254,6 @@ mod tests {
         let verdict = verdict(&response);
         assert_eq!(verdict.retry_after, Some(Duration::from_secs(7)));
         assert_eq!(verdict.retry, None);
-    }
-
-    #[test]
-    fn methods_say_whether_twice_is_once() {
-        assert!(is_idempotent(&Method::GET) && is_idempotent(&Method::DELETE));
-        assert!(!is_idempotent(&Method::POST) && !is_idempotent(&Method::PATCH));
     }
 
     #[test]

@@ -31,6 +31,7 @@ mod reqwest;
 pub mod retry_after;
 
 pub use answer::{Unanswered, whole_seconds};
-pub use classify::{Answer, Failure, Reading, Statuses, is_idempotent, kinds};
+pub use classify::{Answer, Failure, Reading, Statuses, kinds};
 pub use client::Client;
 pub use error::{BrokenRequest, Error};
+pub use stormproof::tower::may_repeat;

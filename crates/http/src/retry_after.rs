@@ -1,12 +1,13 @@
-//! The header `Retry-After`, in both its forms (RFC 9110, section 10.2.3).
+//! How long a server asks to wait: the header `Retry-After` in both its forms (RFC 9110, section 10.2.3), and what
+//! providers send besides: fractions of a second in it, and milliseconds in `retry-after-ms`.
 
 use std::time::{Duration, SystemTime};
 
 use http::HeaderMap;
-use http::header::RETRY_AFTER;
+use http::header::{HeaderName, RETRY_AFTER};
 
-/// How long the server asks to wait, as seen at `now`: a number of seconds, or a date. A date that is past is zero; what
-/// is neither form is nothing.
+/// The value of a `Retry-After`, as seen at `now`: a number of seconds, which may have a fraction, or a date. A date that
+/// is past is zero; what is neither form is nothing.
 ///
 /// ```
 /// use std::time::{Duration, SystemTime};
@@ -14,27 +15,52 @@ use http::header::RETRY_AFTER;
 ///
 /// let now = httpdate::parse_http_date("Wed, 21 Oct 2026 07:28:00 GMT").unwrap();
 /// assert_eq!(retry_after::parse("120", now), Some(Duration::from_secs(120)));
+/// assert_eq!(retry_after::parse("1.5", now), Some(Duration::from_millis(1_500)));
 /// assert_eq!(retry_after::parse("Wed, 21 Oct 2026 07:28:30 GMT", now), Some(Duration::from_secs(30)));
 /// assert_eq!(retry_after::parse("Wed, 21 Oct 2015 07:28:00 GMT", now), Some(Duration::ZERO));
 /// assert_eq!(retry_after::parse("soon", now), None);
 /// ```
 pub fn parse(value: &str, now: SystemTime) -> Option<Duration> {
-    let value = value.trim();
-    if value.is_empty() {
-        return None;
+    if let Some(wait) = number(value, Duration::from_secs(1)) {
+        return Some(wait);
     }
-    if value.bytes().all(|byte| byte.is_ascii_digit()) {
-        // More seconds than can be counted are still a wait without end, not an error.
-        return Some(Duration::from_secs(value.parse().unwrap_or(u64::MAX)));
-    }
-    let date = httpdate::parse_http_date(value).ok()?;
+    let date = httpdate::parse_http_date(value.trim()).ok()?;
     Some(date.duration_since(now).unwrap_or_default())
 }
 
-/// The same from the headers of an answer; the longest if there are several.
+/// So many times `unit`: digits, and a fraction behind a point, to the nanosecond. More than can be counted is still a wait
+/// without end, not a mistake.
+fn number(value: &str, unit: Duration) -> Option<Duration> {
+    let (whole, fraction) = value.trim().split_once('.').unwrap_or((value.trim(), "0"));
+    let digits = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
+    if !digits(whole) || !digits(fraction) {
+        return None;
+    }
+    let whole = unit.saturating_mul(whole.parse().unwrap_or(u32::MAX));
+    let billionths: u32 = format!("{fraction:0<9.9}").parse().ok()?;
+    let nanos = unit.as_nanos() * u128::from(billionths) / 1_000_000_000;
+    Some(whole.saturating_add(Duration::from_nanos(u64::try_from(nanos).ok()?)))
+}
+
+/// How long the headers of an answer ask to wait: `retry-after-ms` if it is there and can be read, as it is the more exact
+/// one, else `Retry-After`. The longest if there are several.
+///
+/// ```
+/// use std::time::{Duration, SystemTime};
+/// use http::HeaderMap;
+/// use stormproof_http::retry_after;
+///
+/// let mut headers = HeaderMap::new();
+/// headers.insert("retry-after", "2".parse().unwrap());
+/// headers.insert("retry-after-ms", "1250".parse().unwrap());
+/// assert_eq!(retry_after::from_headers(&headers, SystemTime::now), Some(Duration::from_millis(1_250)));
+/// ```
 pub fn from_headers(headers: &HeaderMap, now: impl Fn() -> SystemTime) -> Option<Duration> {
-    let values = headers.get_all(RETRY_AFTER).iter();
-    values.filter_map(|value| parse(value.to_str().ok()?, now())).max()
+    let longest = |name: HeaderName, read: &dyn Fn(&str) -> Option<Duration>| {
+        headers.get_all(name).iter().filter_map(|value| read(value.to_str().ok()?)).max()
+    };
+    longest(HeaderName::from_static("retry-after-ms"), &|value| number(value, Duration::from_millis(1)))
+        .or_else(|| longest(RETRY_AFTER, &|value| parse(value, now())))
 }
 
 #[cfg(test)]
@@ -53,11 +79,45 @@ mod tests {
 
     #[test]
     fn what_is_neither_form_is_nothing() {
-        for value in ["", " ", "-1", "1.5", "+3", "3s", "inf", "NaN", "1, 2", "Sun, 99 Nov 1994 08:49:37 GMT"] {
+        for value in [
+            "",
+            " ",
+            "-1",
+            ".5",
+            "1.",
+            "1.2.3",
+            "1e3",
+            "+3",
+            "3s",
+            "inf",
+            "NaN",
+            "1, 2",
+            "Sun, 99 Nov 1994 08:49:37 GMT",
+        ] {
             assert_eq!(parse(value, SystemTime::UNIX_EPOCH), None, "{value:?}");
         }
-        assert_eq!(parse(&"9".repeat(40), SystemTime::UNIX_EPOCH), Some(Duration::from_secs(u64::MAX)));
+        assert!(parse(&"9".repeat(40), SystemTime::UNIX_EPOCH) > Some(Duration::from_secs(100 * 365 * 86_400)));
         assert_eq!(parse(" 7 ", SystemTime::UNIX_EPOCH), Some(Duration::from_secs(7)));
+    }
+
+    #[test]
+    fn a_fraction_is_read_to_the_nanosecond() {
+        for (value, nanos) in [("0.5", 500_000_000), ("1.000000001", 1_000_000_001), ("2.0000000009", 2_000_000_000)] {
+            assert_eq!(parse(value, SystemTime::UNIX_EPOCH), Some(Duration::from_nanos(nanos)), "{value}");
+        }
+    }
+
+    #[test]
+    fn milliseconds_win_if_they_can_be_read() {
+        let of = |milliseconds: &str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(RETRY_AFTER, "3".parse().unwrap());
+            headers.insert("retry-after-ms", milliseconds.parse().unwrap());
+            from_headers(&headers, SystemTime::now)
+        };
+        assert_eq!(of("1500"), Some(Duration::from_millis(1_500)));
+        assert_eq!(of("0.25"), Some(Duration::from_micros(250)));
+        assert_eq!(of("soon"), Some(Duration::from_secs(3)));
     }
 
     #[test]

@@ -24,7 +24,8 @@
 //! hears of it, and such a failure ends the call as [`Stop::Unready`](crate::Stop::Unready).
 //!
 //! A request is copied before an attempt that could be followed by another, and never else: not without retry, and not
-//! before the last attempt. [`Describe`] says how; requests that cannot be copied go through [`PolicyLayer::once`].
+//! before the last attempt. A request says itself whether it may be sent again ([`Repeat`]): over HTTP only what is
+//! idempotent may. [`Describe`] says it in its place; requests that cannot be copied go through [`PolicyLayer::once`].
 //!
 //! Errors are [`Error<S::Error>`](crate::Error), which is an error like any other and so fits wherever a stack takes
 //! boxed ones. Around a service whose errors are boxed already, [`Error::into_boxed`](crate::Error::into_boxed) makes
@@ -35,9 +36,13 @@ mod body;
 mod describe;
 mod future;
 mod layer;
+mod repeat;
 
 #[cfg(feature = "http")]
 pub use body::{HeldBody, InBody};
-pub use describe::{Cloned, Describe, Once};
+pub use describe::{Cloned, Describe, IfSafe, Once};
 pub use future::ResponseFuture;
 pub use layer::{NoFallback, PolicyLayer, PolicyService};
+pub use repeat::Repeat;
+#[cfg(feature = "http")]
+pub use repeat::may_repeat;

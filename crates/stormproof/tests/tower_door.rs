@@ -17,7 +17,7 @@ use http_body::Body;
 use http_body_util::{BodyExt, Full, channel};
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::TokioExecutor;
-use stormproof::tower::{PolicyLayer, PolicyService};
+use stormproof::tower::{PolicyLayer, PolicyService, Repeat};
 use stormproof::{Bulkhead, CircuitBreaker, Error, Policy, Reason, Retry, Stop, Trip, Verdict, breaker, bulkhead};
 use tower::{BoxError, Layer, Service, ServiceBuilder, ServiceExt, service_fn};
 
@@ -34,11 +34,68 @@ fn one_slot() -> Bulkhead {
 #[derive(Debug, Default)]
 struct Counted(Arc<AtomicU32>);
 
+impl Repeat for Counted {
+    fn copier(&self) -> Option<fn(&Self) -> Self> {
+        Some(Self::clone)
+    }
+}
+
 impl Clone for Counted {
     fn clone(&self) -> Self {
         self.0.fetch_add(1, Ordering::Relaxed);
         Self(self.0.clone())
     }
+}
+
+/// Number of times a request is sent over HTTP to a server that answers 503 or, `hedged`, does not answer in time.
+async fn sent<R: Repeat + 'static>(request: R, hedged: bool) -> u32 {
+    let retry = Policy::builder("p").retry(at_once(2));
+    let hedge = || Policy::builder("p").hedge(Duration::from_millis(10));
+    let policy = if hedged { hedge() } else { retry }.build().unwrap();
+    let sent = Arc::new(AtomicU32::new(0));
+    let counter = sent.clone();
+    let server = service_fn(move |_: R| {
+        counter.fetch_add(1, Ordering::Relaxed);
+        async move {
+            let wait = Duration::from_secs(hedged.into());
+            tokio::time::sleep(wait).await;
+            Ok::<_, Infallible>(Response::builder().status(503).body(()).unwrap())
+        }
+    });
+    let layer =
+        PolicyLayer::new(&policy).classify_with(|response: Result<&Response<()>, &Infallible>| match response {
+            Ok(response) if response.status().is_server_error() => Verdict::failure("ServiceUnavailable"),
+            _ => Verdict::success(),
+        });
+    let response = layer.layer(server).oneshot(request).await;
+    assert_eq!(response.unwrap().status(), StatusCode::SERVICE_UNAVAILABLE);
+    sent.load(Ordering::Relaxed)
+}
+
+#[tokio::test(start_paused = true)]
+async fn over_http_only_what_may_be_repeated_is_sent_again() {
+    let request = |method: &str| Request::builder().method(method).uri("http://shop/orders");
+    for (method, retried, hedged) in [("GET", 3, 2), ("PUT", 3, 2), ("DELETE", 3, 2), ("POST", 1, 1), ("PATCH", 1, 1)] {
+        assert_eq!(sent(request(method).body("{}").unwrap(), false).await, retried, "{method}");
+        assert_eq!(sent(request(method).body("{}").unwrap(), true).await, hedged, "{method}, hedged");
+    }
+    let with_key = |key: &str| request("POST").header("Idempotency-Key", key).body("{}").unwrap();
+    assert_eq!(sent(with_key("order-17"), false).await, 3);
+    assert_eq!(sent(with_key(""), false).await, 1, "an empty key names nothing");
+}
+
+#[cfg(feature = "reqwest")]
+#[tokio::test(start_paused = true)]
+async fn requests_of_reqwest_follow_the_same_rule_and_streams_are_sent_once() {
+    let request = |method| reqwest::Request::new(method, "http://shop/orders".parse().unwrap());
+    assert_eq!(sent(request(http::Method::GET), false).await, 3);
+    assert_eq!(sent(request(http::Method::POST), false).await, 1);
+    let mut put = request(http::Method::PUT);
+    *put.body_mut() = Some("{}".into());
+    assert_eq!(sent(put, false).await, 3);
+    let mut streamed = request(http::Method::PUT);
+    *streamed.body_mut() = Some(reqwest::Body::wrap(Full::new(Bytes::from_static(b"{}"))));
+    assert_eq!(sent(streamed, false).await, 1);
 }
 
 #[tokio::test]

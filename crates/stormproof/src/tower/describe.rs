@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use super::repeat::Repeat;
+
 /// Tells of requests, as a [`Classify`](crate::Classify) judges responses.
 ///
 /// ```
@@ -37,7 +39,17 @@ pub trait Describe<Req> {
     }
 }
 
-/// The default: requests are cloned.
+/// The default: a request that [says](Repeat) that it may be sent again is copied as it says.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct IfSafe;
+
+impl<Req: Repeat> Describe<Req> for IfSafe {
+    fn copier(&self, request: &Req) -> Option<fn(&Req) -> Req> {
+        request.copier()
+    }
+}
+
+/// All requests are cloned, whatever they ask for.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Cloned;
 

@@ -8,7 +8,7 @@ use stormproof_core::Verdict;
 use tower_layer::Layer;
 use tower_service::Service;
 
-use super::describe::{Cloned, Describe, Once};
+use super::describe::{Cloned, Describe, IfSafe, Once};
 use super::future::ResponseFuture;
 use crate::answer::{Give, Plain};
 use crate::call::{After, Hear, Options, Said};
@@ -20,7 +20,7 @@ use crate::policy::Policy;
 /// Puts a policy around services.
 #[derive(Clone, Debug)]
 #[must_use = "a layer does nothing until it is put around a service"]
-pub struct PolicyLayer<D = Cloned, C = ErrIsFailure, N = (), B = NoFallback, G = Plain> {
+pub struct PolicyLayer<D = IfSafe, C = ErrIsFailure, N = (), B = NoFallback, G = Plain> {
     policy: Policy,
     /// The same without retry, for requests that cannot be copied.
     once: Policy,
@@ -42,10 +42,11 @@ impl<T, E> From<NoFallback> for Option<Fallback<T, E>> {
 }
 
 impl PolicyLayer {
-    /// Requests are cloned for retries, every `Err` is a failure, and what was taken is given back with the response.
+    /// Requests that may be sent again are copied for retries and hedges ([`Repeat`](super::Repeat)), every `Err` is a
+    /// failure, and what was taken is given back with the response.
     pub fn new(policy: &Policy) -> Self {
         let (policy, once) = (policy.clone(), policy.once());
-        let (describe, classifier, fallback) = (Cloned, ErrIsFailure, NoFallback);
+        let (describe, classifier, fallback) = (IfSafe, ErrIsFailure, NoFallback);
         Self { policy, once, describe, classifier, note: (), fallback, give: PhantomData }
     }
 }
@@ -55,6 +56,11 @@ impl<D, C, N, B, G> PolicyLayer<D, C, N, B, G> {
     pub fn describe<F>(self, describe: F) -> PolicyLayer<F, C, N, B, G> {
         let Self { policy, once, classifier, note, fallback, give, .. } = self;
         PolicyLayer { policy, once, describe, classifier, note, fallback, give }
+    }
+
+    /// Clones each request for another attempt, whatever it asks for: a request over HTTP that is not idempotent, too.
+    pub fn cloned(self) -> PolicyLayer<Cloned, C, N, B, G> {
+        self.describe(Cloned)
     }
 
     /// Sends each request once, whatever the policy says of retries: then it need not be `Clone`.
@@ -109,7 +115,7 @@ impl<S, D: Clone, C: Clone, N: Clone, B: Clone, G: Clone> Layer<S> for PolicyLay
 
 /// A service behind a policy. Made by [`PolicyLayer`].
 #[derive(Clone, Debug)]
-pub struct PolicyService<S, D = Cloned, C = ErrIsFailure, N = (), B = NoFallback, G = Plain> {
+pub struct PolicyService<S, D = IfSafe, C = ErrIsFailure, N = (), B = NoFallback, G = Plain> {
     inner: S,
     layer: PolicyLayer<D, C, N, B, G>,
 }
