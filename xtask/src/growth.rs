@@ -12,8 +12,9 @@ const CRATES: [&str; 1] = ["crates/core/src"];
 
 /// Structs that users fill in, with `..Default::default()` or from a constructor, beside every `Config`. One that is
 /// non-exhaustive could not be built so in another crate.
-const FILLED_IN: [&str; 9] = [
+const FILLED_IN: [&str; 10] = [
     "backoff.rs: Backoff",
+    "caller.rs: Caller",
     "degrade/level.rs: Parts",
     "health.rs: Checks",
     "loop_guard.rs: Turn",
@@ -26,13 +27,14 @@ const FILLED_IN: [&str; 9] = [
 
 /// Enums of which there will be no other variant, and the ones by which core and door ask and answer each other: a door
 /// that does not know a step cannot go on, so the compiler shall say so.
-const CLOSED: [&str; 12] = [
+const CLOSED: [&str; 13] = [
     "breaker/saved.rs: Loss",
     "breaker/transition.rs: State",
     "cache.rs: Decision",
     "call.rs: End",
     "call.rs: Input",
     "call.rs: Step",
+    "caller.rs: Priority",
     "decision.rs: Admission",
     "decision.rs: Progress",
     "degrade/level.rs: Level",

@@ -9,7 +9,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use stormproof::config;
 use stormproof_sim::simulation::{
-    Comparison, Fault, Outcome, PRESETS, ServerModel, Setup, compare, preset, svg, table,
+    Comparison, Fault, Outcome, PRESETS, Preset, ServerModel, Setup, Tenant, compare, preset, svg, table,
 };
 
 use crate::policies::{self, Kind};
@@ -103,10 +103,11 @@ fn simulate(args: &Args) -> Result<(), Failed> {
         return Err(Failed::command_line(format_args!("--{mistake}")));
     }
     let kind = args.report.as_deref().map(kind_of_report).transpose()?;
-    let sides = sides(args)?;
-    let named = [(sides[0].0.as_str(), &sides[0].1), (sides[1].0.as_str(), &sides[1].1)];
-    let comparison =
-        compare(&setup, named).map_err(|mistakes| Failed(FAILED, format!("stormproof: the policy: {mistakes}")))?;
+    let compared = match built_in(args) {
+        Some(preset) => preset.compare(&setup),
+        None => compare(&setup, [("without", &config::Config::default()), ("with", &policy(args)?)]),
+    };
+    let comparison = compared.map_err(|mistakes| Failed(FAILED, format!("stormproof: the policy: {mistakes}")))?;
     if args.json {
         crate::print(&format!("{:#}\n", as_json(&comparison)));
     } else {
@@ -124,7 +125,8 @@ fn simulate(args: &Args) -> Result<(), Failed> {
 fn setup(args: &Args) -> Setup {
     let Args { clients, rate, eager, duration, patience, seed, workers, queue, service, .. } = *args;
     let server = ServerModel { workers, queue, service, ..ServerModel::default() };
-    Setup { fault: args.fault.clone(), clients, rate, eager, duration, patience, seed, server }
+    let fault = args.fault.clone();
+    Setup { fault, clients, rate, eager, duration, patience, seed, server, ..Setup::default() }
 }
 
 enum Report {
@@ -143,14 +145,15 @@ fn kind_of_report(path: &Path) -> Result<Report, Failed> {
     }
 }
 
-/// What is compared: the file's policy with none, or the two of a built-in comparison.
-fn sides(args: &Args) -> Result<[(String, config::Config); 2], Failed> {
+/// The built-in comparison that is named, unless there is a file of that name.
+fn built_in(args: &Args) -> Option<Preset> {
+    args.policy.to_str().filter(|_| !args.policy.exists()).and_then(preset)
+}
+
+/// The policy of the file, which is compared with none.
+fn policy(args: &Args) -> Result<config::Config, Failed> {
     let file = &args.policy;
-    let built_in = file.to_str().filter(|_| !file.exists()).and_then(preset);
-    if let Some(preset) = built_in {
-        return Ok(preset.sides.map(|(name, policy)| (name.to_owned(), policy)));
-    }
-    let with = read(args).map_err(|Failed(code, message)| {
+    read(args).map_err(|Failed(code, message)| {
         let hint = if code == UNUSABLE && !file.exists() {
             let names: Vec<_> = PRESETS.iter().map(|(name, _)| *name).collect();
             format!("; built-in comparisons are {}", names.join(", "))
@@ -158,8 +161,7 @@ fn sides(args: &Args) -> Result<[(String, config::Config); 2], Failed> {
             String::new()
         };
         Failed(code, message + &hint)
-    })?;
-    Ok([("without".to_owned(), config::Config::default()), ("with".to_owned(), with)])
+    })
 }
 
 /// The policy in a file: by itself, or one of several.
@@ -211,6 +213,11 @@ fn as_json(comparison: &Comparison) -> Value {
     })
 }
 
+fn tenant(tenant: &Tenant) -> Value {
+    let p95 = tenant.p95.map(|time| time.as_secs_f64());
+    json!({ "calls": tenant.calls, "succeeded": tenant.succeeded, "p95_seconds": p95 })
+}
+
 fn side(name: &str, outcome: &Outcome) -> Value {
     let seconds = |time: Option<Duration>| time.map(|time| time.as_secs_f64());
     let times = |[median, p95, p99]: [Option<Duration>; 3]| json!({ "p50": seconds(median), "p95": seconds(p95), "p99": seconds(p99) });
@@ -232,5 +239,7 @@ fn side(name: &str, outcome: &Outcome) -> Value {
         "recovered_after_seconds": seconds(outcome.recovered),
         "circuit": { "opened": opened, "half_open": half_open, "closed": closed },
         "fairness": outcome.fairness,
+        "eager": tenant(&outcome.tenants[0]),
+        "others": tenant(&outcome.tenants[1]),
     })
 }

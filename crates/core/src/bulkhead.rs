@@ -1,21 +1,26 @@
-//! The bulkhead: so many calls at a time, and a bounded queue in the order of arrival.
+//! The bulkhead: so many calls at a time, and a bounded queue.
 //!
 //! Owns the count of slots and the order in which callers get them. Does not own waiting: a queued caller holds a
 //! [`Ticket`], and the edge polls it when it is woken, and gives it up when its time in the queue is over.
 
 mod config;
 mod measured;
+mod queue;
+mod slot;
 mod state;
 
 use std::convert::Infallible;
 use std::time::Duration;
 
 pub use self::config::Config;
+pub use self::slot::Slot;
 
 use self::measured::Measured;
+use self::slot::Stay;
 use self::state::{State, active, limit};
 
 use crate::adaptive::{self, Limiter};
+use crate::caller::{Caller, Priority};
 use crate::decision::{Admission, Name, Progress, Reason, Refusal, Stage, Ticket};
 use crate::invalid::Mistakes;
 use crate::outcome::Verdict;
@@ -23,30 +28,6 @@ use crate::snapshot::{Sample, Snapshot};
 use crate::sync::{AtomicU64, Mutex, Ordering, Padded};
 use crate::time::Instant;
 use crate::word::Word;
-
-/// A slot taken; [`Bulkhead::release`] gives it back.
-#[derive(Debug)]
-#[must_use = "a slot stays taken until it is given to `release`"]
-pub struct Slot {
-    stay: Stay,
-    began: Instant,
-}
-
-/// What becomes of a slot. As wide as what stands beside it: a slot is copied for each call, and in whole words.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u64)]
-enum Stay {
-    Held,
-    /// Its holder waits for something else.
-    Parked,
-    Released,
-}
-
-impl Slot {
-    const fn new() -> Self {
-        Self { stay: Stay::Held, began: Instant::FAR_FUTURE }
-    }
-}
 
 /// The number of slots may have moved by itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -74,6 +55,8 @@ pub struct Stats {
     pub admitted: u64,
     /// Calls refused so far, for whatever reason.
     pub refused: u64,
+    /// Those of them that were in the queue and made room for others.
+    pub shed: u64,
 }
 
 /// No slot is free.
@@ -96,10 +79,11 @@ struct Cold {
     parked: AtomicU64,
 }
 
-/// Lets so many calls run at a time; the next ones wait in the order of arrival, the rest is refused.
+/// Lets so many calls run at a time; the next ones wait, the rest is refused. Those who wait are served in the order of
+/// arrival, unless they say that they differ: see [`acquire_as`](Self::acquire_as).
 ///
 /// With nobody waiting, taking and giving back a slot are one atomic exchange each. With somebody waiting they take a
-/// short mutex, a slot that comes free goes straight to the head of the queue, and nobody passes before those who wait.
+/// short mutex, a slot that comes free goes straight to the next in the queue, and nobody passes before those who wait.
 ///
 /// ```
 /// use stormproof_core::{Admission, Bulkhead, Instant, Progress, bulkhead};
@@ -165,23 +149,55 @@ impl Bulkhead {
         self.take().or_else(|full| self.try_again(full))
     }
 
-    /// Takes a slot now, or queues for one in the order of arrival, or is refused as [`Reason::QueueFull`]. A queued
-    /// ticket should be polled once right away, to learn when to poll again.
+    /// Takes a slot now, or queues for one, or is refused as [`Reason::QueueFull`]. A queued ticket should be polled once
+    /// right away, to learn when to poll again and whom to poll besides.
     #[inline]
     pub fn acquire(&self, now: Instant) -> Admission<'_, Slot> {
-        self.take().map_or_else(|_| self.enqueue(now), Admission::Granted)
+        self.acquire_by(now, Caller::default)
     }
 
-    /// Asks for a queued caller: granted once a slot was handed to it, refused as [`Reason::QueueTimeout`] once its time
-    /// in the queue is over, and so is a ticket that is not known (any more). Returns whom to poll besides.
+    /// [`acquire`](Self::acquire) for a call of a class or of a flow.
+    ///
+    /// Callers of the highest class are served first; within a class one of each flow in turn, and those of one flow in
+    /// the order of arrival. If the queue is full the newest caller of the longest flow of the lowest class makes room, and
+    /// is refused as [`Reason::Shed`] when it asks, for a newcomer of a higher class or of a flow that is still shorter
+    /// then. Else the newcomer is refused.
+    ///
+    /// ```
+    /// use stormproof_core::{Admission, Bulkhead, Instant, Priority, Progress, bulkhead};
+    ///
+    /// let config = bulkhead::Config { max_concurrent: 1, max_queue: 1, ..Default::default() };
+    /// let bulkhead = Bulkhead::with_config("search", config).unwrap();
+    /// let _slot = bulkhead.try_acquire().unwrap();
+    /// let now = Instant::ZERO;
+    /// let Admission::Queued(batch) = bulkhead.acquire_as(now, Priority::Low.into()) else { panic!() };
+    /// let Admission::Queued(user) = bulkhead.acquire_as(now, Priority::High.into()) else { panic!() };
+    /// let (Progress::Waiting { .. }, woken) = bulkhead.poll(now, user) else { panic!() };
+    /// assert_eq!(woken, [batch]);
+    /// assert!(matches!(bulkhead.poll(now, batch), (Progress::Refused(_), _)));
+    /// ```
+    #[inline]
+    pub fn acquire_as(&self, now: Instant, caller: Caller) -> Admission<'_, Slot> {
+        self.acquire_by(now, || caller)
+    }
+
+    /// The same, of a caller that is asked who it is only if it has to wait.
+    #[inline]
+    pub(crate) fn acquire_by(&self, now: Instant, caller: impl FnOnce() -> Caller) -> Admission<'_, Slot> {
+        self.take().map_or_else(|_| self.enqueue(now, caller()), Admission::Granted)
+    }
+
+    /// Asks for a queued caller: granted once a slot was handed to it, refused as [`Reason::Shed`] if it made room for
+    /// another, as [`Reason::QueueTimeout`] once its time in the queue is over, and so is a ticket that is not known (any
+    /// more). Returns whom to poll besides.
     ///
     /// A slot that was handed to a caller which does not ask for it goes to the next after 10 ms.
     pub fn poll(&self, now: Instant, ticket: Ticket) -> (Progress<'_, Slot>, Vec<Ticket>) {
         let (progress, woken) = self.exclusively(|state| state.poll(now, ticket));
         let progress = match progress {
-            Some(Progress::Granted(slot)) => Progress::Granted(self.counted(slot)),
-            Some(waiting) => waiting,
-            None => Progress::Refused(self.refusal(Reason::QueueTimeout)),
+            Ok(Progress::Granted(slot)) => Progress::Granted(self.counted(slot)),
+            Ok(waiting) => waiting,
+            Err(reason) => Progress::Refused(self.refusal(reason)),
         };
         (progress, woken)
     }
@@ -192,8 +208,8 @@ impl Bulkhead {
         self.exclusively(|state| state.leave(ticket))
     }
 
-    /// Gives a slot back; with somebody waiting it is handed to the head of the queue. Returns whom to poll: the head, and
-    /// the one behind it. Only the first release of a slot has an effect.
+    /// Gives a slot back; with somebody waiting it is handed to the next in the queue. Returns whom to poll: that one, and
+    /// the one after it. Only the first release of a slot has an effect.
     #[inline]
     pub fn release(&self, slot: &mut Slot) -> Vec<Ticket> {
         if slot.stay == Stay::Released {
@@ -305,8 +321,15 @@ impl Bulkhead {
             max_concurrent: state.limit,
             max_queue: state.config.max_queue,
             admitted: get(&self.hot.0.admitted),
-            refused: get(queue_full).saturating_add(state.timed_out),
+            refused: get(queue_full).saturating_add(state.timed_out).saturating_add(state.displaced),
+            shed: state.displaced,
         }
+    }
+
+    /// Callers in the queue by class, the highest first.
+    fn waiting(&self) -> [(Priority, usize); 4] {
+        let state = self.cold.0.state.lock();
+        Priority::ALL.map(|priority| (priority, state.queue.waiting(priority)))
     }
 
     /// The same as data for metrics, the admin API and the dashboard.
@@ -323,8 +346,14 @@ impl Bulkhead {
             Sample::gauge("max_queue", "Calls that may wait for a slot.", stats.max_queue.into()),
             Sample::counter("admitted", "Slots given out.", stats.admitted),
             refused(queue_full, Reason::QueueFull),
-            refused(stats.refused.saturating_sub(queue_full), Reason::QueueTimeout),
+            refused(stats.refused.saturating_sub(queue_full).saturating_sub(stats.shed), Reason::QueueTimeout),
+            refused(stats.shed, Reason::Shed),
         ];
+        let waiting = self.waiting().into_iter();
+        samples.extend(waiting.map(|(priority, count)| {
+            const WAITING: &str = "Calls waiting for a slot, by class.";
+            Sample::gauge("waiting", WAITING, count as f64).label("priority", priority.as_str())
+        }));
         if let Some(adaptive) = self.adaptive() {
             let seconds = |metric, help, time: Duration| Sample::gauge(metric, help, time.as_secs_f64());
             samples.extend([
@@ -361,10 +390,10 @@ impl Bulkhead {
 
     /// The rest of `acquire`.
     #[cold]
-    fn enqueue(&self, now: Instant) -> Admission<'_, Slot> {
+    fn enqueue(&self, now: Instant, caller: Caller) -> Admission<'_, Slot> {
         let answer = self.exclusively(|state| match state.admit() {
             Some(slot) => Ok(slot),
-            None => Err(state.enqueue(now)),
+            None => Err(state.enqueue(now, caller)),
         });
         match answer {
             Ok(slot) => Admission::Granted(self.counted(slot)),

@@ -5,7 +5,7 @@
 //! └ retry and hedge, under a budget
 //!   ├ 0 throttle: would the callee refuse anyway?     takes nothing
 //!   ├ 1 breaker: look, refuse at once if open        takes nothing
-//!   ├ 2 bulkhead: a slot, or a bounded FIFO queue     may wait
+//!   ├ 2 bulkhead: a slot, or a bounded queue          may wait
 //!   ├ 3 rate limit: requests, then tokens             may wait, refused early if the wait passes the deadline
 //!   ├ 4 breaker: take the permit                      re-checked after the waits
 //!   └ 5 attempt → settle 4, 3, 2 in reverse
@@ -334,7 +334,7 @@ impl Call {
     #[inline]
     fn admit<'p>(&mut self, turn: &mut Turn<'p, '_, impl Edge>) -> Step<'p> {
         let until = if self.waits { self.deadline } else { turn.now };
-        match self.lanes.first.permits.take(turn.policy, turn.now, self.cost, until) {
+        match self.lanes.first.permits.take(turn, self.cost, until) {
             Ok(()) if self.readies => {
                 self.lanes.first.permits.park(turn.policy);
                 self.phase = Phase::Readying;

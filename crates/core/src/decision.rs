@@ -219,6 +219,8 @@ pub enum Reason {
     QueueFull,
     /// Waited in the queue for as long as the queue allows.
     QueueTimeout,
+    /// Waited in a queue that is full, and made room for a call of a higher class or of a shorter flow.
+    Shed,
     /// The rate allows it, but only after the deadline or the longest wait allowed.
     WaitTooLong,
     /// The rate does not allow it now, and the caller does not wait.
@@ -239,6 +241,7 @@ impl Reason {
             Self::ForcedOpen => "forced_open",
             Self::QueueFull => "queue_full",
             Self::QueueTimeout => "queue_timeout",
+            Self::Shed => "shed",
             Self::WaitTooLong => "wait_too_long",
             Self::RateExceeded => "rate_exceeded",
             Self::AboveBurst => "above_burst",
@@ -254,6 +257,7 @@ impl Reason {
             Self::ForcedOpen => "the circuit is held open",
             Self::QueueFull => "all slots are taken and the queue is full",
             Self::QueueTimeout => "waited in the queue for as long as it allows",
+            Self::Shed => "the queue is full and it made room for a call that goes first",
             Self::WaitTooLong => "the rate allows it only after the deadline or the longest wait",
             Self::RateExceeded => "the rate does not allow it now",
             Self::AboveBurst => "it costs more than the burst, so it can never pass",

@@ -39,6 +39,7 @@ impl Config {
         let Self {
             deadline,
             attempt_timeout,
+            priority,
             retry,
             hedge,
             budget,
@@ -54,6 +55,9 @@ impl Config {
         let differing = limits.into_iter().filter(|(_, is, given)| is != given);
         let mut found: Vec<String> =
             differing.map(|(field, is, given)| format!("{field} is {is:?}, given {given:?}")).collect();
+        if *priority != given.priority {
+            found.push(format!("priority is {priority:?}, given {:?}", given.priority));
+        }
         found.extend(of_stage("retry", retry.as_ref(), given.retry.as_ref(), retry::Config::differences));
         found.extend(of_stage("hedge", hedge.as_ref(), given.hedge.as_ref(), hedge::Config::differences));
         found.extend(of_stage("budget", budget.as_ref(), given.budget.as_ref(), budget::Config::differences));

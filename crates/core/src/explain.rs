@@ -10,6 +10,7 @@ mod warning;
 
 use std::time::Duration;
 
+use crate::caller::Priority;
 use crate::policy::{Config, Policy};
 
 pub use circuit::{Circuit, Opening};
@@ -57,6 +58,8 @@ pub struct Explanation {
     pub tokens: Option<Pace>,
     /// Calls at a time.
     pub slots: Option<Slots>,
+    /// The class of its calls, for the queues that they wait in.
+    pub priority: Option<Priority>,
     /// Combinations that are allowed, but seldom meant.
     pub warnings: Vec<Warning>,
 }
@@ -137,6 +140,7 @@ impl Config {
                 first: bulkhead.max_concurrent,
                 adaptive: bulkhead.adaptive.as_ref().map(|adaptive| (adaptive.min, adaptive.max)),
             }),
+            priority: self.priority,
             worst_case,
             without_hints,
         }

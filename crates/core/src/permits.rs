@@ -6,6 +6,7 @@
 use crate::Ticket;
 use crate::breaker::{Change, Permit};
 use crate::bulkhead::{Adjusted, Bulkhead, Slot};
+use crate::caller::Caller;
 use crate::decision::{Admission, Progress, Refusal};
 use crate::event::{Event, Kind};
 use crate::outcome::Verdict;
@@ -26,6 +27,11 @@ pub trait Edge {
 
     /// Passes on what happened.
     fn event(&mut self, _event: Event) {}
+
+    /// Who makes the call. Asked only if it has to queue. Default: a call of the policy's class, and of no flow.
+    fn caller(&self) -> Caller {
+        Caller::default()
+    }
 }
 
 /// An edge where nobody waits and nobody listens: for a caller that is alone.
@@ -49,6 +55,12 @@ impl<E: Edge> Turn<'_, '_, E> {
         if self.edge.listens() {
             self.edge.event(Event::new(self.now, self.policy.name.clone(), kind()));
         }
+    }
+
+    /// Who makes the call, with the class of the policy if it has none.
+    fn caller(&self) -> Caller {
+        let caller = self.edge.caller();
+        Caller { priority: caller.priority.or(self.policy.priority), ..caller }
     }
 }
 
@@ -123,13 +135,14 @@ impl Permits {
     #[inline]
     pub(crate) fn take<'p>(
         &mut self,
-        policy: &'p Policy,
-        now: Instant,
+        turn: &Turn<'p, '_, impl Edge>,
         cost: u32,
         until: Instant,
     ) -> Result<(), Missing<'p>> {
+        let Turn { policy, now, .. } = *turn;
         if let (Some(bulkhead), None) = (&policy.bulkhead, &self.slot) {
-            let asked = if until > now { bulkhead.acquire(now) } else { bulkhead.try_acquire().into() };
+            let asked =
+                if until > now { bulkhead.acquire_by(now, || turn.caller()) } else { bulkhead.try_acquire().into() };
             self.slot = Some(Queue::Slot.granted(asked)?);
         }
         if let (Some(limiter), None) = (&policy.rate, &self.rate) {

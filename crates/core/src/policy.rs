@@ -10,6 +10,7 @@ use std::time::Duration;
 use crate::breaker::{self, CircuitBreaker, Loss, Scope};
 use crate::budget::{self, RetryBudget};
 use crate::bulkhead::{self, Bulkhead};
+use crate::caller::Priority;
 use crate::decision::{Name, Ticket};
 use crate::hedge::{self, Hedge};
 use crate::invalid::{Check, Invalid, Mistakes};
@@ -32,6 +33,8 @@ pub struct Policy {
     pub name: Name,
     /// The longest the whole call may take, waits and retries included. A nested call can only have less.
     pub deadline: Option<Duration>,
+    /// The class of calls that name none and are not within a call that has one.
+    pub priority: Option<Priority>,
     /// Whether and when failed attempts are repeated.
     pub retry: Option<Arc<Retry>>,
     /// Whether a slow attempt is doubled.
@@ -64,6 +67,7 @@ impl Policy {
         Self {
             name: name.into(),
             deadline: None,
+            priority: None,
             retry: None,
             hedge: None,
             budget: None,
@@ -96,6 +100,7 @@ impl Policy {
         Config {
             deadline: self.deadline,
             attempt_timeout: self.attempt_timeout,
+            priority: self.priority,
             retry: self.retry.as_ref().map(|stage| stage.config().clone()),
             hedge: self.hedge.as_ref().map(|stage| stage.config()),
             latency: self.own_latency().map(Latency::config),
@@ -229,6 +234,10 @@ pub struct Config {
     #[cfg_attr(feature = "serde", serde(with = "crate::time::duration::option"))]
     #[cfg_attr(feature = "schema", schemars(with = "Option<crate::time::duration::Written>"))]
     pub attempt_timeout: Option<Duration>,
+    /// Class of calls that name none and are not made within a call that has one: "low", "normal", "high" or "critical". A
+    /// bulkhead's queue serves the highest class first and sheds the lowest first. Default: normal, and nested calls inherit
+    /// nothing.
+    pub priority: Option<Priority>,
     /// Retries. Default: none.
     pub retry: Option<retry::Config>,
     /// Hedges. Default: none.
@@ -307,6 +316,7 @@ impl Policy {
             name: name.clone(),
             deadline: config.deadline,
             attempt_timeout: config.attempt_timeout,
+            priority: config.priority,
             retry: match (&config.retry, &self.retry) {
                 (None, _) => None,
                 (Some(new), Some(present)) if before.retry.as_ref() == Some(new) => Some(present.clone()),
@@ -374,6 +384,7 @@ impl Policy {
             name: self.name.clone(),
             deadline: config.deadline,
             attempt_timeout: config.attempt_timeout,
+            priority: config.priority,
             retry: self.retry.clone().filter(|_| config.retry.is_some()),
             hedge: self.hedge.clone().filter(|_| config.hedge.is_some()),
             budget: self.budget.clone().filter(|_| config.budget.is_some()),

@@ -306,6 +306,7 @@ impl Retry {
             Reason::ForcedOpen
             | Reason::QueueFull
             | Reason::QueueTimeout
+            | Reason::Shed
             | Reason::WaitTooLong
             | Reason::RateExceeded
             | Reason::AboveBurst

@@ -57,7 +57,7 @@ impl Door for CoreDoor {
                 Action::Call(call) => {
                     let own = call.deadline.map_or_else(|| policy.deadline_at(now), |limit| now + limit);
                     let inherited = call.inherited.map_or(Instant::FAR_FUTURE, |left| now + left);
-                    let start = Start { policy: 0, deadline: own, cost: call.cost };
+                    let start = Start { policy: 0, deadline: own, cost: call.cost, caller: call.caller };
                     let client = driver.start_within(start, inherited);
                     if let Some(cancel) = call.cancel_at {
                         driver.cancel_at(client, Instant::ZERO + cancel);

@@ -8,7 +8,7 @@ use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
 use std::time::Duration;
 
-use stormproof_core::{self as core, Edge, Event, Input, Instant, Limit, Policy, Step, Ticket};
+use stormproof_core::{self as core, Caller, Edge, Event, Input, Instant, Limit, Policy, Step, Ticket};
 
 use crate::reply::Reply;
 use crate::trace::{CallTrace, End};
@@ -34,6 +34,8 @@ pub struct Start {
     pub deadline: Instant,
     /// Tokens to reserve.
     pub cost: u32,
+    /// Class and flow.
+    pub caller: Caller,
 }
 
 /// Steps that the clients may take at one instant, each, before it is called a livelock.
@@ -43,12 +45,12 @@ const STEPS_AT_ONCE: u64 = 1_000;
 ///
 /// ```
 /// use std::time::Duration;
-/// use stormproof_core::{Instant, Policy};
+/// use stormproof_core::{Caller, Instant, Policy};
 /// use stormproof_sim::{Driver, End, Reply, Start};
 ///
 /// let policies = [Policy::new("tool")];
 /// let mut driver = Driver::new(&policies, |_client, _attempt, _now| (Duration::from_secs(2), Reply::ok()));
-/// driver.start(Start { policy: 0, deadline: Instant::FAR_FUTURE, cost: 0 });
+/// driver.start(Start { policy: 0, deadline: Instant::FAR_FUTURE, cost: 0, caller: Caller::default() });
 /// driver.run();
 /// assert_eq!(driver.now(), Instant::ZERO + Duration::from_secs(2));
 /// assert_eq!(driver.finish().0[0].end, End::Ok);
@@ -88,6 +90,7 @@ enum What {
 #[derive(Debug)]
 struct Client {
     policy: usize,
+    caller: Caller,
     call: core::Call,
     steps: u64,
     started: u32,
@@ -113,6 +116,8 @@ impl Client {
 struct Notes {
     woken: Vec<Ticket>,
     events: Vec<Event>,
+    /// Who makes the call that is asked.
+    caller: Caller,
 }
 
 impl Edge for Notes {
@@ -126,6 +131,10 @@ impl Edge for Notes {
 
     fn event(&mut self, event: Event) {
         self.events.push(event);
+    }
+
+    fn caller(&self) -> Caller {
+        self.caller
     }
 }
 
@@ -181,6 +190,7 @@ impl<'p, O: Operation> Driver<'p, O> {
         call.cost(start.cost);
         self.clients.push(Client {
             policy: start.policy,
+            caller: start.caller,
             call,
             steps: 0,
             started: 0,
@@ -293,6 +303,7 @@ impl<'p, O: Operation> Driver<'p, O> {
             client.last = answer.take().map(|(_, reply)| reply).or(client.last);
             let policy = &self.policies[client.policy];
             let steps = client.steps;
+            self.edge.caller = client.caller;
             match client.call.next(policy, self.now, input, &mut self.edge) {
                 Step::Attempt { number: attempt, until, .. } => {
                     if attempt > client.started {

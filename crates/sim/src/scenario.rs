@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use stormproof_core::breaker::{self, Mode};
-use stormproof_core::policy;
+use stormproof_core::{Caller, policy};
 
 use crate::reply::Reply;
 
@@ -66,6 +66,8 @@ pub struct Call {
     pub replies: Vec<Reply>,
     /// Tokens to reserve.
     pub cost: u32,
+    /// Class and flow.
+    pub caller: Caller,
     /// A deadline of its own.
     pub deadline: Option<Duration>,
     /// What a call around it has left.
@@ -78,12 +80,18 @@ impl Call {
     /// A call whose attempts are answered like this; the last answer stays.
     pub fn of(replies: impl IntoIterator<Item = Reply>) -> Self {
         let replies = replies.into_iter().collect();
-        Self { replies, cost: 0, deadline: None, inherited: None, cancel_at: None }
+        Self { replies, cost: 0, caller: Caller::default(), deadline: None, inherited: None, cancel_at: None }
     }
 
     /// Reserves tokens.
     pub fn cost(mut self, tokens: u32) -> Self {
         self.cost = tokens;
+        self
+    }
+
+    /// Is of this class, of this flow, or both.
+    pub fn by(mut self, caller: impl Into<Caller>) -> Self {
+        self.caller = caller.into();
         self
     }
 

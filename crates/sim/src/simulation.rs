@@ -16,11 +16,11 @@ mod table;
 
 use std::time::Duration;
 
-use stormproof_core::{Invalid, Mistakes, policy};
+use stormproof_core::{Caller, Flow, Invalid, Mistakes, Priority, policy};
 
 pub use chart::svg;
 pub use fault::{Fault, Weather};
-pub use outcome::{Bin, Circuit, Outcome};
+pub use outcome::{Bin, Circuit, Outcome, Tenant};
 pub use presets::{PRESETS, Preset, preset};
 pub use table::table;
 
@@ -55,6 +55,32 @@ pub struct Setup {
     pub seed: u64,
     /// The server that is called.
     pub server: ServerModel,
+    /// What calls say of themselves. Default: nothing.
+    pub says: Says,
+}
+
+/// What a call says of itself, for the queue of a bulkhead. The [eager](Setup::eager) clients are one tenant, the others
+/// another.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Says {
+    /// Nothing.
+    #[default]
+    Nothing,
+    /// Whose it is: each tenant's calls are a flow.
+    Tenant,
+    /// How important it is: low for the eager clients, critical for the others.
+    Class,
+}
+
+impl Says {
+    fn caller(self, is_eager: bool) -> Caller {
+        match self {
+            Self::Nothing => Caller::default(),
+            Self::Tenant => Flow::of(is_eager).into(),
+            Self::Class if is_eager => Priority::Low.into(),
+            Self::Class => Priority::Critical.into(),
+        }
+    }
 }
 
 impl Default for Setup {
@@ -68,6 +94,7 @@ impl Default for Setup {
             patience: Duration::from_secs(10),
             seed: 7,
             server: ServerModel::default(),
+            says: Says::Nothing,
         }
     }
 }
@@ -92,6 +119,11 @@ impl Default for ServerModel {
 }
 
 impl Setup {
+    /// Whether this client thinks a tenth as long.
+    fn is_eager(&self, client: u32) -> bool {
+        f64::from(client) < f64::from(self.clients.unwrap_or(1)) * self.eager
+    }
+
     /// All mistakes; empty if there is none.
     pub fn validate(&self) -> Vec<Invalid> {
         let mut found = Vec::new();

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use stormproof_core::breaker::Window;
-use stormproof_core::{Backoff, Event, Instant, Policy, Trip, breaker, budget, bulkhead, policy, retry};
+use stormproof_core::{Backoff, Caller, Event, Instant, Policy, Trip, breaker, budget, bulkhead, policy, retry};
 use stormproof_sim::{CallTrace, Driver, End, Reply, Start};
 
 const CLIENTS: u64 = 5_000;
@@ -41,7 +41,7 @@ fn outage(policies: &[Policy]) -> (Vec<CallTrace>, Vec<Event>) {
     let mut driver = Driver::new(policies, upstream);
     for client in 0..CLIENTS {
         driver.run_until(at(ms(client * 4)));
-        driver.start(Start { policy: 0, deadline: Instant::FAR_FUTURE, cost: 0 });
+        driver.start(Start { policy: 0, deadline: Instant::FAR_FUTURE, cost: 0, caller: Caller::default() });
     }
     driver.run();
     driver.finish()
@@ -92,7 +92,7 @@ fn a_queue_of_thousands_is_served_in_order() {
     });
     let mut driver = Driver::new(&policies, |_, _, _| (ms(10), Reply::ok()));
     for _ in 0..CLIENTS {
-        driver.start(Start { policy: 0, deadline: Instant::FAR_FUTURE, cost: 0 });
+        driver.start(Start { policy: 0, deadline: Instant::FAR_FUTURE, cost: 0, caller: Caller::default() });
     }
     driver.run();
     assert_eq!(driver.now(), at(ms(10 * CLIENTS / 10)));
@@ -109,7 +109,7 @@ fn a_run_that_does_not_move_on_fails_loudly() {
         config.retry = Some(retry::Config { max_retries: u32::MAX, backoff, ..Default::default() });
     });
     let mut driver = Driver::new(&policies, |_, _, _| (Duration::ZERO, Reply::fail("E")));
-    driver.start(Start { policy: 0, deadline: Instant::FAR_FUTURE, cost: 0 });
+    driver.start(Start { policy: 0, deadline: Instant::FAR_FUTURE, cost: 0, caller: Caller::default() });
     driver.run();
 }
 
@@ -118,7 +118,7 @@ fn a_run_that_does_not_move_on_fails_loudly() {
 fn a_call_that_never_ends_fails_loudly() {
     let policies = [Policy::new("p")];
     let mut driver = Driver::new(&policies, |_, _, _| (Duration::MAX, Reply::ok()));
-    driver.start(Start { policy: 0, deadline: Instant::FAR_FUTURE, cost: 0 });
+    driver.start(Start { policy: 0, deadline: Instant::FAR_FUTURE, cost: 0, caller: Caller::default() });
     driver.run();
     driver.finish();
 }

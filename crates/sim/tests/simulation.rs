@@ -13,8 +13,7 @@ fn setup(fault: &str) -> Setup {
 }
 
 fn study(name: &str, setup: &Setup) -> Comparison {
-    let [(one, first), (other, second)] = preset(name).unwrap().sides;
-    compare(setup, [(one, &first), (other, &second)]).unwrap()
+    preset(name).unwrap().compare(setup).unwrap()
 }
 
 fn sides(comparison: &Comparison) -> [&Outcome; 2] {
@@ -166,6 +165,30 @@ fn a_throttle_lets_through_what_the_server_can_do() {
     // At most nine in ten are refused.
     let least = with.bins[60..120].iter().map(|bin| f64::from(bin.attempts) / f64::from(bin.calls)).fold(1.0, f64::min);
     assert!(least > 0.03, "{least}");
+}
+
+/// Successes in the surge, those of the eager tenant and those of the other.
+fn shares(outcome: &Outcome) -> [u32; 2] {
+    let bins = &outcome.bins[65..115];
+    let others: u32 = bins.iter().map(|bin| bin.of_others).sum();
+    [bins.iter().map(|bin| bin.succeeded).sum::<u32>() - others, others]
+}
+
+#[test]
+fn a_greedy_tenant_takes_no_more_than_its_share_and_leaves_critical_calls_alone() {
+    let surge = Setup { rate: 60.0, clients: Some(200), eager: 0.2, ..setup("surge") };
+    let (tenants, priority) = (study("tenants", &surge), study("priority", &surge));
+    let ([one_line, by_tenant], [_, by_class]) = (sides(&tenants), sides(&priority));
+    let [[greedy, other], [fair, also_fair], [low, critical]] = [one_line, by_tenant, by_class].map(shares);
+    assert!(greedy > other * 5 / 4, "{greedy} {other}");
+    assert!(fair.abs_diff(also_fair) < fair / 20, "{fair} {also_fair}");
+    // Whoever is served, the server is not idle.
+    assert!((greedy + other).abs_diff(fair + also_fair) < 100 && (greedy + other).abs_diff(low + critical) < 100);
+    // Every critical call of the whole run, though clients want more than the server can do.
+    let [_, tenant] = by_class.tenants;
+    assert_eq!(tenant.succeeded, tenant.calls);
+    assert!(tenant.p95 < one_line.tenants[1].p95, "{tenant:?}");
+    assert!(critical > other * 4 / 3, "{critical} {other}");
 }
 
 #[test]

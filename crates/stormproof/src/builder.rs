@@ -4,7 +4,9 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use stormproof_core as core;
-use stormproof_core::{Invalid, Mistakes, Name, breaker, budget, bulkhead, hedge, latency, rate, retry, throttle};
+use stormproof_core::{
+    Invalid, Mistakes, Name, Priority, breaker, budget, bulkhead, hedge, latency, rate, retry, throttle,
+};
 
 use crate::clock::Clock;
 use crate::events::EventBus;
@@ -113,6 +115,12 @@ impl Builder {
     /// The longest one attempt may take. Default: no limit of its own.
     pub fn attempt_timeout(mut self, limit: Duration) -> Self {
         self.own.attempt_timeout = Some(limit);
+        self
+    }
+
+    /// Class of calls that name none and are not made within a call that has one. Default: [`Priority::Normal`].
+    pub fn priority(mut self, priority: Priority) -> Self {
+        self.own.priority = Some(priority);
         self
     }
 

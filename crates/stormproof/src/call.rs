@@ -1,13 +1,14 @@
 //! A call as its caller sees it: what can be said of it before it is made, whichever door makes it.
 
 use std::future::{Future, IntoFuture};
+use std::hash::Hash;
 use std::marker::PhantomData;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::task::Waker;
 use std::time::Duration;
 
 use stormproof_core as core;
-use stormproof_core::{Instant, Name};
+use stormproof_core::{Caller, Edge, Event, Flow, Instant, Name, Priority, Ticket};
 
 mod admission;
 mod future;
@@ -26,7 +27,7 @@ use crate::fallback::{Chain, Fallback, Falling, Given};
 use crate::inherited;
 #[cfg(feature = "cache")]
 use crate::inside;
-use crate::policy::Policy;
+use crate::policy::{DoorEdge, Policy};
 
 /// What an attempt may know about itself.
 #[derive(Clone, Copy, Debug)]
@@ -182,14 +183,48 @@ pub(crate) trait Ask<T> {
 pub(crate) type Ended<'p, T, E> = Result<Result<Served<T>, Error<E>>, Box<Falling<'p, T, E>>>;
 
 /// The numbers of one call.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Options {
     pub(crate) deadline: Option<Duration>,
-    pub(crate) tokens: Option<u32>,
+    pub(crate) flow: Option<Flow>,
+    pub(crate) tokens: u32,
+    pub(crate) priority: Option<Priority>,
     /// Whether nothing is called: the call only takes what a call takes.
     pub(crate) admission: bool,
     /// Whether the call waits for nothing.
     pub(crate) at_once: bool,
+}
+
+impl Default for Options {
+    #[inline]
+    fn default() -> Self {
+        Self { deadline: None, flow: None, tokens: 1, priority: None, admission: false, at_once: false }
+    }
+}
+
+/// The edge of a call: that of its policy, and who makes it.
+pub(crate) struct CallEdge<'a>(pub(crate) DoorEdge<'a>, pub(crate) &'a Options);
+
+impl Edge for CallEdge<'_> {
+    #[inline]
+    fn wake(&mut self, ticket: Ticket) {
+        self.0.wake(ticket);
+    }
+
+    #[inline]
+    fn listens(&self) -> bool {
+        self.0.listens()
+    }
+
+    fn event(&mut self, event: Event) {
+        self.0.event(event);
+    }
+
+    #[cold]
+    fn caller(&self) -> Caller {
+        let Options { priority, flow, .. } = *self.1;
+        Caller { priority: priority.or_else(inherited::priority), flow }
+    }
 }
 
 impl Options {
@@ -201,9 +236,7 @@ impl Options {
         let own = policy.deadline_at(now, self.deadline).min(inherited::own_deadline(clock));
         let mut call = core::Call::new(now, own);
         call.inherit(inherited::deadline(clock));
-        if let Some(tokens) = self.tokens {
-            call.cost(tokens);
-        }
+        call.cost(self.tokens);
         if hold {
             call.keep();
         }
@@ -355,14 +388,48 @@ impl<'p, Op, T, E, C, N, G> Calling<'p, Op, T, E, C, N, G> {
 
     /// Calls nothing: what is measured of it is the work that follows, by who holds it.
     pub(crate) fn admission(mut self, tokens: u32) -> Self {
-        self.said.options.tokens = Some(tokens);
+        self.said.options.tokens = tokens;
         self.said.options.admission = true;
         self
     }
 
     /// Number of tokens to reserve for each attempt; default: 1. [`Verdict::used`] corrects it afterwards.
     pub fn cost(mut self, tokens: u32) -> Self {
-        self.said.options.tokens = Some(tokens);
+        self.said.options.tokens = tokens;
+        self
+    }
+
+    /// The class of this call and of those made in it. A bulkhead's queue serves the highest class first, and sheds the
+    /// lowest first when it is full. Default: that of the call around this one, else that of the policy, else
+    /// [`Priority::Normal`].
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use stormproof::{Bulkhead, Policy, Priority};
+    ///
+    /// let policy = Policy::builder("chat").bulkhead(&Bulkhead::new("gpu")).build()?;
+    /// let answer = policy.call(|_| async { Ok::<_, &str>(42) }).priority(Priority::High).flow("tenant-7").await;
+    /// assert_eq!(answer, Ok(42));
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn priority(mut self, priority: Priority) -> Self {
+        self.said.options.priority = Some(priority);
+        self
+    }
+
+    /// The flow that this call is one of, by its key: a tenant, a user, an agent. Callers that wait in a bulkhead's queue
+    /// are served one of each flow in turn. Default: all calls that name none are one flow. Calls made in this one do not
+    /// inherit it.
+    pub fn flow(mut self, key: impl Hash) -> Self {
+        self.said.options.flow = Some(Flow::of(key));
+        self
+    }
+
+    /// [Class](Self::priority) and [flow](Self::flow) at once, in place of what was said of them before.
+    pub fn caller(mut self, caller: Caller) -> Self {
+        (self.said.options.priority, self.said.options.flow) = (caller.priority, caller.flow);
         self
     }
 

@@ -1,10 +1,10 @@
-//! The deadline of the call around this one, for nested policies that do not see the outer context.
+//! The deadline and the class of the call around this one, for nested policies that do not see the outer context.
 //!
 //! A thread-local, set around every poll of an attempt: whatever runs inside that poll runs inside that attempt.
 
 use std::cell::Cell;
 
-use stormproof_core::Instant;
+use stormproof_core::{Instant, Priority};
 
 use crate::clock::Clock;
 
@@ -19,6 +19,32 @@ struct Around {
 thread_local! {
     static CURRENT: Cell<Around> =
         const { Cell::new(Around { clock: 0, deadline: Instant::FAR_FUTURE, judges: false }) };
+    static PRIORITY: Cell<Option<Priority>> = const { Cell::new(None) };
+}
+
+/// The class of the call this runs in, if it or one around it has said any.
+pub(crate) fn priority() -> Option<Priority> {
+    PRIORITY.get()
+}
+
+/// The class of calls made from here on. Dropped, by a panic as well, it leaves the former one.
+pub(crate) struct Class {
+    former: Option<Priority>,
+}
+
+impl Class {
+    /// That of a call which says it is of the class `own`, through a policy that gives `default` to its calls.
+    #[cold]
+    pub(crate) fn enter(own: Option<Priority>, default: Option<Priority>) -> Self {
+        Self { former: PRIORITY.replace(own.or_else(priority).or(default)) }
+    }
+}
+
+impl Drop for Class {
+    #[cold]
+    fn drop(&mut self) {
+        PRIORITY.set(self.former);
+    }
 }
 
 /// The deadline of the attempt this runs in, if there is one on the same clock.

@@ -111,9 +111,9 @@ pub use clock::{Clock, Joined};
 // The nouns of the core.
 pub use stormproof_core::retry::Stop;
 pub use stormproof_core::{
-    Backoff, Event, Instant, Invalid, Jitter, Limit, Mistakes, Name, Outcome, Reason, Refused, Snapshot, Stage,
-    Timeouts, Trip, Verdict, adaptive, backoff, breaker, budget, bulkhead, event, explain, hedge, journal, latency,
-    outcome, policy as config, rate, snapshot, throttle,
+    Backoff, Caller, Event, Flow, Instant, Invalid, Jitter, Limit, Mistakes, Name, Outcome, Priority, Reason, Refused,
+    Snapshot, Stage, Timeouts, Trip, Verdict, adaptive, backoff, breaker, budget, bulkhead, event, explain, hedge,
+    journal, latency, outcome, policy as config, rate, snapshot, throttle,
 };
 
 // How calls are carried out.

@@ -15,7 +15,7 @@ mod attempts;
 
 use attempts::Attempts;
 
-use crate::call::{Begin, Hear, Nth, Said};
+use crate::call::{Begin, CallEdge, Hear, Nth, Said};
 use crate::classify::Classify;
 use crate::clock::Sleep;
 use crate::error::Error;
@@ -134,7 +134,7 @@ impl<P: Borrow<Policy>, Fut: Future> Run<P, Fut> {
         let mut this = self.project();
         let policy: &Policy = (*this.policy).borrow();
         let (core, clock) = (&policy.0.core, &policy.0.clock);
-        let mut edge = DoorEdge(&policy.0);
+        let mut edge = CallEdge(DoorEdge(&policy.0), options);
         let mut parked_now = None;
 
         let begun = this.call.is_some();
@@ -168,7 +168,13 @@ impl<P: Borrow<Policy>, Fut: Future> Run<P, Fut> {
                         this.attempts.as_mut().start(number, limit, op.begin(this.policy, *this.nth, limit));
                     }
                     let refusals = nested::number();
-                    let polled = this.attempts.as_mut().poll(clock, cx);
+                    let attempts = this.attempts.as_mut();
+                    // Most calls have no class, and leave that of the call around them as it is.
+                    let polled = if options.priority.or(core.priority).is_none() {
+                        attempts.poll(clock, cx)
+                    } else {
+                        attempts.poll_in_class(options.priority, core.priority, clock, cx)
+                    };
                     if nested::number() != refusals {
                         nested::collect(refusals, this.refusals);
                     }
@@ -285,7 +291,7 @@ pub(crate) fn judge<'a, T, E>(
 
 /// Goes on after a wait. Apart from how a call begins, so that there only what a beginning needs is in the way.
 #[cold]
-fn resume<'p>(call: &mut core::Call, policy: &'p core::Policy, now: Instant, edge: &mut DoorEdge<'_>) -> Step<'p> {
+fn resume<'p>(call: &mut core::Call, policy: &'p core::Policy, now: Instant, edge: &mut CallEdge<'_>) -> Step<'p> {
     call.next(policy, now, Input::Resume, edge)
 }
 

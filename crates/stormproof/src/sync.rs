@@ -8,15 +8,16 @@ use stormproof_core as core;
 use stormproof_core::{End, Input, Instant, Outcome, Permits, Step, Ticket};
 
 use crate::answer::{Give, Served, Source};
-use crate::call::{Asked, Calling, Cx, Hear, Nth, Options, Said};
+use crate::call::{Asked, CallEdge, Calling, Cx, Hear, Nth, Options, Said};
 use crate::classify::Classify;
 use crate::clock::Parked;
 use crate::error::Error;
 use crate::fallback::Falling;
 use crate::held::Held;
+use crate::inherited::{self, Class};
 use crate::policy::{DoorEdge, Policy};
 use crate::run::{conclude, finish, judge};
-use crate::{inherited, nested, waiters};
+use crate::{nested, waiters};
 
 impl Policy {
     /// Calls the synchronous `op` through the stages, on this thread: backoffs sleep, and whoever waits for a slot or for
@@ -135,10 +136,10 @@ impl<'p> Running<'p> {
         C: Classify<T, E>,
         N: Hear<T, E>,
     {
-        let Said { classifier, note, .. } = said;
+        let Said { classifier, note, options } = said;
         let policy = self.policy;
         let (core, clock) = (&policy.0.core, &policy.0.clock);
-        let mut edge = DoorEdge(&policy.0);
+        let mut edge = CallEdge(DoorEdge(&policy.0), options);
         let (mut last, mut nth) = (None, Nth::default());
         let mut now = self.call.started();
         let mut step = self.call.next(core, now, Input::Resume, &mut edge);
@@ -150,7 +151,11 @@ impl<'p> Running<'p> {
                     drop(last.take());
                     nth = nth.next(number, self.call.retries());
                     let (before, mut refusals) = (nested::number(), Vec::new());
+                    // Most calls have no class, and leave that of the call around them as it is.
+                    let class = options.priority.or(core.priority);
+                    let class = class.map(|_| Class::enter(options.priority, core.priority));
                     let result = inherited::scope(clock, limit, || op(Cx::new(policy, nth, limit)));
+                    drop(class);
                     if nested::number() != before {
                         nested::collect(before, &mut refusals);
                     }

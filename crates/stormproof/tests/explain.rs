@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 use stormproof_core::breaker::Scope;
-use stormproof_core::{Backoff, Instant, Jitter, Trip, breaker, budget, bulkhead, hedge, policy, rate, retry};
+use stormproof_core::{Backoff, Caller, Instant, Jitter, Trip, breaker, budget, bulkhead, hedge, policy, rate, retry};
 use stormproof_sim::{Driver, Reply, Start};
 
 fn ms(range: std::ops::Range<u64>) -> impl Strategy<Value = Duration> {
@@ -95,7 +95,7 @@ proptest! {
         for (start, ..) in &calls {
             driver.run_until(Instant::ZERO + *start);
             let deadline = policies[0].deadline_at(driver.now());
-            driver.start(Start { policy: 0, deadline, cost: 1 });
+            driver.start(Start { policy: 0, deadline, cost: 1, caller: Caller::default() });
         }
         driver.run();
         for (trace, (start, ..)) in driver.finish().0.iter().zip(&calls) {
@@ -119,7 +119,7 @@ fn a_call_whose_every_attempt_hangs_takes_exactly_the_worst_case() {
     };
     let policies = [config.clone().build("p", 1).unwrap()];
     let mut driver = Driver::new(&policies, |_: usize, _: u32, _: Instant| (Duration::MAX, Reply::ok()));
-    driver.start(Start { policy: 0, deadline: Instant::FAR_FUTURE, cost: 1 });
+    driver.start(Start { policy: 0, deadline: Instant::FAR_FUTURE, cost: 1, caller: Caller::default() });
     driver.run();
     let ended = driver.finish().0[0].ended;
     assert_eq!(config.explain().without_hints.limit(), Some(ended));

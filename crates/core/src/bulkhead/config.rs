@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
-use super::state::MOST_SLOTS;
 use crate::adaptive;
 use crate::invalid::{Check, Invalid};
+
+/// What the upper half of a word can hold without its highest bit.
+const MOST_SLOTS: u64 = (1 << 31) - 1;
 
 /// How many calls at a time, how many may wait, and how long.
 ///

@@ -1,6 +1,6 @@
 //! What an adaptive bulkhead knows of its calls.
 
-use super::Config;
+use super::config::Config;
 use crate::adaptive::Limiter;
 
 /// What an adaptive bulkhead measures. Locked before the state.

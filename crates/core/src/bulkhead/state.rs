@@ -1,14 +1,15 @@
 //! Slots and the queue, one caller at a time, and how they stand in the word.
 
-use std::collections::VecDeque;
 use std::time::Duration;
 
-use super::{Config, Slot};
-use crate::decision::{Progress, Ticket};
+use super::config::Config;
+use super::queue::{Queue, Waiter};
+use super::slot::Slot;
+use crate::caller::Caller;
+use crate::decision::{Progress, Reason, Ticket};
 use crate::time::Instant;
 
-/// What fits above the slots in use, which are the lower 32 bits.
-pub(super) const MOST_SLOTS: u64 = (1 << 31) - 1;
+/// Slots there are stand above the slots in use, which are the lower 32 bits.
 const LIMIT_SHIFT: u32 = 32;
 
 pub(super) const fn active(word: u64) -> u64 {
@@ -21,15 +22,6 @@ pub(super) const fn limit(word: u64) -> u64 {
 
 /// Time after which a slot that nobody collects goes to the next in the queue.
 const GRACE: Duration = Duration::from_millis(10);
-
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Waiter {
-    ticket: Ticket,
-    /// When its time in the queue is over.
-    end: Instant,
-    /// Whether it has let a slot lapse and has not asked since: others go first.
-    asleep: bool,
-}
 
 /// A slot that was handed to a caller which has not asked since.
 #[derive(Clone, Copy, Debug)]
@@ -47,16 +39,31 @@ pub(super) struct State {
     /// Slots there are; stands in the word, too, for the fast path.
     pub(super) limit: u32,
     pub(super) config: Config,
-    /// In the order of arrival, hence of tickets.
-    pub(super) queue: VecDeque<Waiter>,
+    pub(super) queue: Queue,
     granted: Vec<Grant>,
+    /// Those who made room in the queue for others and have not asked since.
+    shed: Vec<Ticket>,
+    /// Those of them who are to be woken still.
+    unheard: Vec<Ticket>,
     /// Calls whose time in the queue ended before they got a slot.
     pub(super) timed_out: u64,
+    /// Calls that made room in the queue for others.
+    pub(super) displaced: u64,
 }
 
 impl State {
     pub(super) fn new(limit: u32, config: Config) -> Self {
-        Self { active: 0, limit, config, queue: VecDeque::new(), granted: Vec::new(), timed_out: 0 }
+        Self {
+            active: 0,
+            limit,
+            config,
+            queue: Queue::new(),
+            granted: Vec::new(),
+            shed: Vec::new(),
+            unheard: Vec::new(),
+            timed_out: 0,
+            displaced: 0,
+        }
     }
 
     /// What stands in the word.
@@ -75,30 +82,36 @@ impl State {
         })
     }
 
-    pub(super) fn enqueue(&mut self, now: Instant) -> Option<Ticket> {
+    /// Queues a caller, if there is a place or somebody in the queue makes room. Who did hears of it by the next
+    /// [`poll`](Self::poll) or [`leave`](Self::leave), which is that of the newcomer at the latest.
+    pub(super) fn enqueue(&mut self, now: Instant, caller: Caller) -> Option<Ticket> {
         self.expire(now, None);
-        (self.queue.len() < self.config.max_queue as usize).then(|| {
-            let (ticket, end) = (Ticket::next(), now + self.config.queue_timeout);
-            self.queue.push_back(Waiter { ticket, end, asleep: false });
-            ticket
-        })
+        if self.queue.len() >= self.config.max_queue as usize {
+            let displaced = self.queue.displace(caller)?;
+            self.displaced = self.displaced.saturating_add(1);
+            self.shed.push(displaced);
+            self.unheard.push(displaced);
+        }
+        let ticket = Ticket::next();
+        self.queue.insert(Waiter::new(ticket, now + self.config.queue_timeout, caller));
+        Some(ticket)
     }
 
-    /// Gives the free slots to the callers that wait, in order. Whoever frees slots calls this, so that no slot is free
+    /// Gives the free slots to the callers that wait, each in its turn. Whoever frees slots calls this, so that no slot is free
     /// while somebody waits who asks. Returns whom to poll: those who got a slot, and the next behind them, who gets
     /// it if they do not collect it.
     pub(super) fn hand_over(&mut self) -> Vec<Ticket> {
         let mut woken = Vec::new();
-        while let Some(next) = self.queue.iter().position(|waiter| !waiter.asleep) {
-            let free = self.active < self.limit();
-            if free && let Some(waiter) = self.queue.remove(next) {
+        while let Some(next) = self.queue.next() {
+            if self.active < self.limit() {
+                let waiter = self.queue.serve(next);
                 self.active += 1;
                 self.granted.push(Grant { waiter, noticed: None });
                 woken.push(waiter.ticket);
                 continue;
             }
             if !woken.is_empty() {
-                woken.push(self.queue[next].ticket);
+                woken.push(self.queue.get(next).ticket);
             }
             break;
         }
@@ -110,50 +123,51 @@ impl State {
         self.hand_over()
     }
 
-    /// Answers a caller that waits, and takes back the slots that others let lapse. `None`: its time is over.
-    pub(super) fn poll(&mut self, now: Instant, ticket: Ticket) -> (Option<Progress<'static, Slot>>, Vec<Ticket>) {
-        let mut woken = Vec::new();
-        if let Ok(place) = self.place(ticket) {
-            self.queue[place].asleep = false;
+    /// Answers a caller that waits, and takes back the slots that others let lapse.
+    pub(super) fn poll(
+        &mut self,
+        now: Instant,
+        ticket: Ticket,
+    ) -> (Result<Progress<'static, Slot>, Reason>, Vec<Ticket>) {
+        let mut woken = std::mem::take(&mut self.unheard);
+        if let Some(at) = self.queue.find(ticket) {
+            self.queue.get_mut(at).asleep = false;
             self.expire(now, Some(ticket));
             self.lapse(now);
-            woken = self.hand_over();
-            woken.retain(|&other| other != ticket);
+            woken.extend(self.hand_over());
         }
+        woken.retain(|&other| other != ticket);
         if self.collect(ticket) {
-            return (Some(Progress::Granted(Slot::new())), woken);
+            return (Ok(Progress::Granted(Slot::new())), woken);
         }
         self.expire(now, None);
-        let waiter = self.place(ticket).ok().map(|place| self.queue[place]);
-        let progress = waiter.map(|waiter| {
-            let noticed = self.granted.iter().filter_map(|grant| grant.noticed).min();
-            let lapse = noticed.map_or(Instant::FAR_FUTURE, |noticed| noticed + GRACE);
-            Progress::Waiting { until: waiter.end.min(lapse) }
-        });
-        (progress, woken)
+        let Some(at) = self.queue.find(ticket) else {
+            let reason = if self.forget_shed(ticket) { Reason::Shed } else { Reason::QueueTimeout };
+            return (Err(reason), woken);
+        };
+        let noticed = self.granted.iter().filter_map(|grant| grant.noticed).min();
+        let lapse = noticed.map_or(Instant::FAR_FUTURE, |noticed| noticed + GRACE);
+        (Ok(Progress::Waiting { until: self.queue.get(at).end.min(lapse) }), woken)
     }
 
     /// Takes back the slots that were not collected for the time of [`GRACE`]. Whoever let one lapse keeps its place in
     /// the queue.
     fn lapse(&mut self, now: Instant) {
-        self.granted.retain_mut(|grant| {
-            let stays = now.since(*grant.noticed.get_or_insert(now)) < GRACE;
+        self.granted.retain_mut(|Grant { waiter, noticed }| {
+            let stays = now.since(*noticed.get_or_insert(now)) < GRACE;
             if !stays {
                 self.active = self.active.saturating_sub(1);
-                let place = self.queue.partition_point(|waiter| waiter.ticket < grant.waiter.ticket);
-                self.queue.insert(place, Waiter { asleep: true, ..grant.waiter });
+                waiter.asleep = true;
+                self.queue.insert(*waiter);
             }
             stays
         });
     }
 
-    /// Ends the waits whose time is over, but for that of `spared`. They are at the head of the queue.
+    /// Ends the waits whose time is over, but for that of `spared`.
     fn expire(&mut self, now: Instant, spared: Option<Ticket>) {
-        if self.queue.front().is_some_and(|head| head.end <= now) {
-            let before = self.queue.len();
-            self.queue.retain(|waiter| now < waiter.end || Some(waiter.ticket) == spared);
-            self.timed_out = self.timed_out.saturating_add((before - self.queue.len()) as u64);
-        }
+        let expired = self.queue.expire(now, spared);
+        self.timed_out = self.timed_out.saturating_add(expired as u64);
     }
 
     /// Whether `ticket` had a slot, which is then its holder's.
@@ -162,17 +176,23 @@ impl State {
         grant.map(|grant| self.granted.remove(grant)).is_some()
     }
 
-    /// Forgets `ticket`, and returns whom to poll because of the slot that it had been granted.
-    pub(super) fn leave(&mut self, ticket: Ticket) -> Vec<Ticket> {
-        if let Ok(place) = self.place(ticket) {
-            self.queue.remove(place);
-        } else if self.collect(ticket) {
-            return self.release();
-        }
-        Vec::new()
+    /// Whether `ticket` made room for another and has not been told.
+    fn forget_shed(&mut self, ticket: Ticket) -> bool {
+        let shed = self.shed.iter().position(|&shed| shed == ticket);
+        shed.map(|shed| self.shed.swap_remove(shed)).is_some()
     }
 
-    fn place(&self, ticket: Ticket) -> Result<usize, usize> {
-        self.queue.binary_search_by_key(&ticket, |waiter| waiter.ticket)
+    /// Forgets `ticket`, and returns whom to poll because of that.
+    pub(super) fn leave(&mut self, ticket: Ticket) -> Vec<Ticket> {
+        let mut woken = std::mem::take(&mut self.unheard);
+        if let Some(at) = self.queue.find(ticket) {
+            self.queue.remove(at);
+        } else if self.collect(ticket) {
+            woken.extend(self.release());
+        } else {
+            self.forget_shed(ticket);
+        }
+        woken.retain(|&other| other != ticket);
+        woken
     }
 }

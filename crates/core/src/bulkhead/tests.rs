@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 
 use super::*;
+use crate::caller::Flow;
 
 const SECOND: Duration = Duration::from_secs(1);
 const START: Instant = Instant::from_nanos(1_000_000_007);
@@ -18,6 +19,32 @@ fn take(bulkhead: &Bulkhead, count: usize) -> Vec<Slot> {
 fn queue(bulkhead: &Bulkhead) -> Ticket {
     match bulkhead.acquire(START) {
         Admission::Queued(ticket) => ticket,
+        other => unreachable!("{other:?}"),
+    }
+}
+
+fn join(bulkhead: &Bulkhead, caller: impl Into<Caller>) -> Option<Ticket> {
+    match bulkhead.acquire_as(START, caller.into()) {
+        Admission::Queued(ticket) => Some(ticket),
+        Admission::Refused(_) => None,
+        Admission::Granted(slot) => unreachable!("{slot:?}"),
+    }
+}
+
+/// Who of `waiting` is served, in order, as one slot goes round. Numbers are places in `waiting`.
+fn order(bulkhead: &Bulkhead, mut slot: Slot, waiting: &[Ticket]) -> Vec<usize> {
+    let mut order = Vec::new();
+    while let Some(&next) = bulkhead.release(&mut slot).first() {
+        let (Progress::Granted(its), _) = bulkhead.poll(START, next) else { unreachable!() };
+        slot = its;
+        order.push(waiting.iter().position(|&ticket| ticket == next).unwrap());
+    }
+    order
+}
+
+fn refusal(bulkhead: &Bulkhead, ticket: Ticket) -> Reason {
+    match bulkhead.poll(START, ticket).0 {
+        Progress::Refused(refusal) => refusal.reason,
         other => unreachable!("{other:?}"),
     }
 }
@@ -256,4 +283,107 @@ fn a_slot_is_in_use_from_the_beginning_of_its_work_on() {
         }
         assert_eq!(bulkhead.stats().max_concurrent > 2, grown);
     }
+}
+
+#[test]
+fn the_highest_class_is_served_first_and_each_in_the_order_of_arrival() {
+    let bulkhead = bulkhead(1, 10);
+    let slot = take(&bulkhead, 1).remove(0);
+    let (low, normal, high, critical) = (Priority::Low, Priority::Normal, Priority::High, Priority::Critical);
+    let waiting =
+        [low, normal, high, critical, low, normal, high, critical].map(|class| join(&bulkhead, class).unwrap());
+    let gauge = |class| bulkhead.snapshot().get("waiting", class);
+    assert_eq!((gauge("critical"), gauge("low")), (Some(2.0), Some(2.0)));
+    assert_eq!(order(&bulkhead, slot, &waiting), [3, 7, 2, 6, 1, 5, 0, 4]);
+    assert_eq!(load(&bulkhead), (0, 0));
+}
+
+#[test]
+fn flows_of_one_class_are_served_in_turn() {
+    let bulkhead = bulkhead(1, 10);
+    let slot = take(&bulkhead, 1).remove(0);
+    let (a, b, c) = (Flow::of("a"), Flow::of("b"), Flow::of("c"));
+    // Given: a is greedy, one call names no flow.
+    let mut waiting: Vec<_> = [a, a, a, a, b, b, c].map(|flow| join(&bulkhead, flow).unwrap()).into();
+    waiting.push(queue(&bulkhead));
+    assert_eq!(order(&bulkhead, slot, &waiting), [0, 4, 6, 7, 1, 5, 2, 3]);
+}
+
+#[test]
+fn a_flow_that_comes_back_waits_for_its_turn() {
+    let bulkhead = bulkhead(1, 10);
+    let mut slot = take(&bulkhead, 1).remove(0);
+    let (a, b) = (Flow::of("a"), Flow::of("b"));
+    let greedy: Vec<_> = (0..4).map(|_| join(&bulkhead, a).unwrap()).collect();
+    let other = join(&bulkhead, b).unwrap();
+    for expected in [greedy[0], other] {
+        assert_eq!(bulkhead.release(&mut slot)[0], expected);
+        let (Progress::Granted(next), _) = bulkhead.poll(START, expected) else { unreachable!() };
+        slot = next;
+    }
+    let again = join(&bulkhead, b).unwrap();
+    assert_eq!(order(&bulkhead, slot, &[greedy[1], again, greedy[2], greedy[3]]), [0, 1, 2, 3]);
+}
+
+#[test]
+fn a_full_queue_sheds_the_newest_of_the_lowest_class_for_a_higher_one() {
+    let bulkhead = bulkhead(1, 3);
+    let slot = take(&bulkhead, 1).remove(0);
+    let [first, low] = [Priority::Normal, Priority::Low].map(|class| join(&bulkhead, class).unwrap());
+    let newest = join(&bulkhead, Priority::Low).unwrap();
+    assert_eq!(join(&bulkhead, Priority::Low), None);
+    let high = join(&bulkhead, Priority::High).unwrap();
+    // Then: whoever polls next wakes it.
+    let (Progress::Waiting { .. }, woken) = bulkhead.poll(START, high) else { unreachable!() };
+    assert_eq!(woken, [newest]);
+    assert_eq!(bulkhead.poll(START, high).1, []);
+    assert_eq!([refusal(&bulkhead, newest), refusal(&bulkhead, newest)], [Reason::Shed, Reason::QueueTimeout]);
+    // Then: one that leaves of itself does no harm, and tells of the other.
+    let critical = join(&bulkhead, Priority::Critical).unwrap();
+    assert_eq!(bulkhead.cancel(critical), [low]);
+    assert_eq!(bulkhead.cancel(low), []);
+    assert_eq!((bulkhead.stats().queued, bulkhead.stats().refused, bulkhead.stats().shed), (2, 3, 2));
+    let counted = |reason| bulkhead.snapshot().get("refused", reason);
+    let counted = [counted("queue_full"), counted("shed"), counted("queue_timeout")];
+    assert_eq!(counted, [Some(1.0), Some(2.0), Some(0.0)]);
+    assert_eq!(order(&bulkhead, slot, &[first, high]), [1, 0]);
+}
+
+#[test]
+fn a_full_queue_is_shared_among_the_flows_of_a_class() {
+    let bulkhead = bulkhead(1, 4);
+    let _slot = take(&bulkhead, 1);
+    let (a, b, c) = (Flow::of("a"), Flow::of("b"), Flow::of("c"));
+    let greedy: Vec<_> = (0..4).map(|_| join(&bulkhead, a).unwrap()).collect();
+    assert_eq!(join(&bulkhead, a), None);
+    // Then: the longest flow makes room until a newcomer's would be as long.
+    let (one, _two) = (join(&bulkhead, b).unwrap(), join(&bulkhead, b).unwrap());
+    assert_eq!([join(&bulkhead, b), join(&bulkhead, a)], [None, None]);
+    assert!(join(&bulkhead, c).is_some());
+    assert_eq!([join(&bulkhead, c), join(&bulkhead, b)], [None, None]);
+    let shed = greedy.iter().filter(|&&ticket| matches!(bulkhead.poll(START, ticket).0, Progress::Refused(_)));
+    assert_eq!(shed.count(), 2);
+    assert_eq!(bulkhead.stats().shed, 3);
+    assert!(matches!(bulkhead.poll(START, one).0, Progress::Waiting { .. }));
+    assert_eq!(bulkhead.snapshot().get("waiting", "normal"), Some(4.0));
+}
+
+#[test]
+fn without_a_queue_nobody_makes_room() {
+    let bulkhead = bulkhead(1, 0);
+    let _slot = take(&bulkhead, 1);
+    assert_eq!(join(&bulkhead, Priority::Critical), None);
+}
+
+#[test]
+fn a_time_in_the_queue_that_was_made_shorter_ends_in_time() {
+    let bulkhead = bulkhead(1, 5);
+    let _slot = take(&bulkhead, 1);
+    let patient = queue(&bulkhead);
+    let _ = bulkhead.update(Config { queue_timeout: SECOND, ..bulkhead.config() }).unwrap();
+    let brief = queue(&bulkhead);
+    let (Progress::Waiting { until }, _) = bulkhead.poll(START, brief) else { unreachable!() };
+    assert_eq!(until, START + SECOND);
+    assert!(matches!(bulkhead.poll(until, brief).0, Progress::Refused(_)), "not only when the one before it ends");
+    assert!(matches!(bulkhead.poll(until, patient).0, Progress::Waiting { .. }));
 }

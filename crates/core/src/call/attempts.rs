@@ -263,7 +263,7 @@ impl Call {
         let policy = turn.policy;
         let breaker = policy.breaker.as_ref().filter(|_| self.scope == Scope::Attempt);
         breaker.map_or(Ok(()), |breaker| breaker.look(turn.now)).map_err(|_| Skipped::Busy)?;
-        permits.take(policy, turn.now, self.cost, turn.now).map_err(|_| Skipped::Busy)?;
+        permits.take(turn, self.cost, turn.now).map_err(|_| Skipped::Busy)?;
         // Paid for as late as possible; a breaker's permit cannot be given back without a trace, so that comes after.
         if policy.budget.as_ref().is_some_and(|budget| !budget.withdraw(turn.now)) {
             return Err(Skipped::BudgetDenied);

@@ -23,6 +23,9 @@ impl fmt::Display for Explanation {
                 write!(f, " at first, then {least} to {most}")?;
             }
         }
+        if let Some(priority) = self.priority {
+            write!(f, "\n  priority {} in queues, unless the call or one around it says another", priority.as_str())?;
+        }
         for (what, pace) in [("request", self.requests), ("token", self.tokens)] {
             if let Some(Pace { per_second, burst }) = pace {
                 let many = if burst == 1 { "" } else { "s" };

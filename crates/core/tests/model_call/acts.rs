@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 use stormproof_core::breaker::{self, Mode, Scope};
-use stormproof_core::{Backoff, Jitter, Trip, Verdict, budget, bulkhead, hedge, policy, rate, retry, throttle};
+use stormproof_core::{
+    Backoff, Caller, Flow, Jitter, Priority, Trip, Verdict, budget, bulkhead, hedge, policy, rate, retry, throttle,
+};
 
 /// What happens next, as far as it can; `usize` chooses among the calls to which it can happen.
 #[derive(Clone, Debug)]
@@ -12,6 +14,7 @@ pub(crate) enum Act {
     Begin {
         limit: Option<Duration>,
         cost: u32,
+        caller: Caller,
     },
     /// Time passes, or it jumps to when the next call is due.
     Advance(Duration),
@@ -71,6 +74,12 @@ pub(crate) fn maybe<T: std::fmt::Debug + Clone + 'static>(
     prop::option::weighted(0.6, some)
 }
 
+fn caller() -> impl Strategy<Value = Caller> {
+    let priority = prop::option::weighted(0.3, prop::sample::select(&Priority::ALL[..]));
+    let flow = prop::option::weighted(0.3, (0..3).prop_map(Flow::of));
+    (priority, flow).prop_map(|(priority, flow)| Caller { priority, flow })
+}
+
 pub(crate) fn judged() -> impl Strategy<Value = Judged> {
     let used = || prop::option::of(0u32..40);
     prop_oneof![
@@ -85,7 +94,8 @@ pub(crate) fn act() -> impl Strategy<Value = Act> {
     let which = || any::<prop::sample::Index>().prop_map(|index| index.index(1 << 16));
     let back = prop_oneof![3 => judged().prop_map(Back::Settle), 1 => Just(Back::Release), 1 => Just(Back::Abandon)];
     prop_oneof![
-        6 => (prop::option::weighted(0.2, ms(0..200)), 0u32..30).prop_map(|(limit, cost)| Act::Begin { limit, cost }),
+        6 => (prop::option::weighted(0.2, ms(0..200)), 0u32..30, caller())
+            .prop_map(|(limit, cost, caller)| Act::Begin { limit, cost, caller }),
         3 => prop_oneof![4 => ms(0..10), 1 => ms(0..200)].prop_map(Act::Advance),
         4 => Just(Act::ToNextDue),
         10 => which().prop_map(Act::Resume),
@@ -175,6 +185,7 @@ pub(crate) fn config() -> impl Strategy<Value = policy::Config> {
                 retry,
                 hedge,
                 latency: None,
+                priority: None,
                 throttle,
                 breaker,
                 bulkhead,

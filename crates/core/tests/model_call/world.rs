@@ -15,9 +15,14 @@ use crate::acts::{Act, Back, DAY, Judged};
 pub(crate) struct Notes {
     pub(crate) woken: Vec<Ticket>,
     pub(crate) events: Vec<Event>,
+    who: stormproof_core::Caller,
 }
 
 impl Edge for Notes {
+    fn caller(&self) -> stormproof_core::Caller {
+        self.who
+    }
+
     fn wake(&mut self, ticket: Ticket) {
         self.woken.push(ticket);
     }
@@ -50,6 +55,7 @@ pub(crate) struct Caller {
     /// Those of them that are under way.
     pub(crate) running: Vec<u32>,
     pub(crate) cost: u32,
+    who: stormproof_core::Caller,
 }
 
 impl Caller {
@@ -129,7 +135,7 @@ impl World {
         let attempting = |caller: &Caller| matches!(caller.doing, Doing::Attempting(_));
         let alive = |caller: &Caller| caller.doing != Doing::Over;
         match act {
-            Act::Begin { limit, cost } => self.begin(limit, cost),
+            Act::Begin { limit, cost, caller } => self.begin(limit, cost, caller),
             Act::Advance(by) => {
                 let to = self.now + by;
                 let latest = self.next_due().filter(|_| self.prompt).unwrap_or(Instant::FAR_FUTURE);
@@ -210,14 +216,21 @@ impl World {
         self.check();
     }
 
-    pub(crate) fn begin(&mut self, limit: Option<Duration>, cost: u32) {
+    pub(crate) fn begin(&mut self, limit: Option<Duration>, cost: u32, caller: stormproof_core::Caller) {
         let inherited = limit.map_or(Instant::FAR_FUTURE, |limit| self.now + limit);
         let mut call = Call::new(self.now, self.policy.deadline_at(self.now).min(inherited));
         call.cost(cost);
         if self.readies {
             call.readies();
         }
-        self.callers.push(Caller { call, doing: Doing::BackingOff(self.now), runs: 0, running: Vec::new(), cost });
+        self.callers.push(Caller {
+            call,
+            doing: Doing::BackingOff(self.now),
+            runs: 0,
+            running: Vec::new(),
+            cost,
+            who: caller,
+        });
         self.step(self.callers.len() - 1, None);
     }
 
@@ -267,6 +280,7 @@ impl World {
         }
         loop {
             let caller = &mut self.callers[at];
+            self.notes.who = caller.who;
             let step = caller.call.next(&self.policy, now, input, &mut self.notes);
             caller.doing = match step {
                 Step::Attempt { number, limit, until } => {

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use stormproof_core::breaker::State;
 use stormproof_core::event::Kind;
-use stormproof_core::{Call, Edge, End, Event, Input, Instant, Policy, Rng, Step, Ticket};
+use stormproof_core::{Call, Caller, Edge, End, Event, Input, Instant, Policy, Rng, Step, Ticket};
 
 use super::fault::Weather;
 use super::outcome::{Circuit, Outcome};
@@ -78,6 +78,8 @@ struct Notes {
     woken: Vec<Ticket>,
     moved: Vec<(Instant, State)>,
     listens: bool,
+    /// Who makes the call that is asked.
+    caller: Caller,
 }
 
 impl Edge for Notes {
@@ -87,6 +89,10 @@ impl Edge for Notes {
 
     fn listens(&self) -> bool {
         self.listens
+    }
+
+    fn caller(&self) -> Caller {
+        self.caller
     }
 
     fn event(&mut self, event: Event) {
@@ -108,7 +114,12 @@ impl<'a> Engine<'a> {
             calls: Vec::new(),
             free: Vec::new(),
             parked: HashMap::new(),
-            edge: Notes { woken: Vec::new(), moved: Vec::new(), listens: policy.breaker.is_some() },
+            edge: Notes {
+                woken: Vec::new(),
+                moved: Vec::new(),
+                listens: policy.breaker.is_some(),
+                caller: Caller::default(),
+            },
             server: Server::new(setup.server, setup.seed ^ 0x5e),
             arrivals: Rng::new(setup.seed ^ 0xa1),
             recorder: Recorder::new(setup),
@@ -177,7 +188,7 @@ impl<'a> Engine<'a> {
     /// The next call of a client, after it has thought.
     fn note_client(&mut self, client: u32) {
         let clients = f64::from(self.setup.clients.unwrap_or(1));
-        let haste = if f64::from(client) < clients * self.setup.eager { 10.0 } else { 1.0 };
+        let haste = if self.setup.is_eager(client) { 10.0 } else { 1.0 };
         let mean = clients / (self.setup.rate * self.weather().demand * haste);
         let pause = random::exponential(&self.arrivals, mean);
         self.note_begin(pause, What::Client(client));
@@ -192,7 +203,7 @@ impl<'a> Engine<'a> {
 
     /// A client calls.
     fn call(&mut self, client: Option<u32>) {
-        self.recorder.call();
+        self.recorder.call(client);
         let deadline = self.policy.deadline_at(self.now).min(self.now + self.setup.patience);
         let call = Call::new(self.now, deadline);
         let slot = self.free.pop().unwrap_or_else(|| {
@@ -227,6 +238,8 @@ impl<'a> Engine<'a> {
                 active.last = Some(answer);
                 Input::Finished(attempt, answer.verdict())
             });
+            let is_eager = active.client.is_some_and(|client| self.setup.is_eager(client));
+            self.edge.caller = self.setup.says.caller(is_eager);
             match active.call.next(self.policy, self.now, input, &mut self.edge) {
                 Step::Attempt { number, until, .. } => {
                     if number > active.started {

@@ -30,10 +30,23 @@ pub struct Outcome {
     /// Jain's index of the clients' successes: 1 if all got the same, 1/n if one got all. `None` without a number of
     /// clients.
     pub fairness: Option<f64>,
+    /// The calls of the eager clients, and of the others. Of clients without a number all are others.
+    pub tenants: [Tenant; 2],
     /// The run in equal parts of time.
     pub bins: Vec<Bin>,
     /// How long each part is.
     pub width: Duration,
+}
+
+/// What came of the calls of some of the clients.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Tenant {
+    /// Calls that they made.
+    pub calls: u64,
+    /// Calls that got what they asked for.
+    pub succeeded: u64,
+    /// What 95 of 100 successes did not take longer than.
+    pub p95: Option<Duration>,
 }
 
 /// A circuit's state, for a picture.
@@ -59,6 +72,8 @@ pub struct Bin {
     pub ended: u32,
     /// Of these, the successes.
     pub succeeded: u32,
+    /// Of the successes, those of clients that are not eager.
+    pub of_others: u32,
     /// What 95 of 100 successes did not take longer than.
     pub p95: Option<Duration>,
     /// Workers at work, at the end of the part.

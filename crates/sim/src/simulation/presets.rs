@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
+use super::{Comparison, Says, Setup, run};
 use stormproof_core::{
-    Backoff, Jitter, Trip, adaptive, breaker, budget, bulkhead, hedge, policy, rate, retry, throttle,
+    Backoff, Jitter, Mistakes, Trip, adaptive, breaker, budget, bulkhead, hedge, policy, rate, retry, throttle,
 };
 
 /// Two policies, each with its name, and what the comparison shows.
@@ -15,16 +16,34 @@ pub struct Preset {
     pub about: &'static str,
     /// The policies.
     pub sides: [(&'static str, policy::Config); 2],
+    /// What the calls of each side say of themselves.
+    pub says: [Says; 2],
+}
+
+impl Preset {
+    /// Runs both policies against the same server.
+    ///
+    /// # Errors
+    /// All mistakes in `setup`.
+    pub fn compare(&self, setup: &Setup) -> Result<Comparison, Mistakes> {
+        let [one, other] = [0, 1].map(|at| {
+            let (name, policy) = &self.sides[at];
+            run(&Setup { says: self.says[at], ..setup.clone() }, policy).map(|outcome| ((*name).to_owned(), outcome))
+        });
+        Ok(Comparison { setup: setup.clone(), sides: [one?, other?] })
+    }
 }
 
 /// The names of all, each with what it shows.
-pub const PRESETS: [(&str, &str); 7] = [
+pub const PRESETS: [(&str, &str); 9] = [
     ("retry-budget", "retries that nothing limits, and the same under a budget"),
     ("breaker", "time-outs and retries alone, and with a circuit breaker"),
     ("throttle", "time-outs and retries alone, and with an adaptive throttle"),
     ("rate-queue", "a rate limiter that refuses, and one where callers wait in a queue"),
     ("adaptive", "a bulkhead of a hundred slots, and one that finds its number"),
     ("adaptive-outage", "a bulkhead that finds its number, and the same behind a circuit breaker"),
+    ("tenants", "a bulkhead whose queue is one line, and one with a line for each tenant"),
+    ("priority", "a bulkhead whose queue is one line, and one that knows which calls are critical"),
     ("hedge", "one attempt after another, and a second one beside a slow one"),
 ];
 
@@ -45,12 +64,14 @@ pub fn preset(name: &str) -> Option<Preset> {
             [("no throttle", retrying()), ("throttle", with)]
         }
         "rate-queue" => [("refuses", limited(Duration::ZERO)), ("queue", limited(Duration::from_secs(10)))],
-        "adaptive" => [("100 slots", slots(None)), ("adaptive", slots(Some(adaptive::Config::default())))],
+        "adaptive" => [("100 slots", slots(None, 100)), ("adaptive", slots(Some(adaptive::Config::default()), 20))],
         "adaptive-outage" => {
-            let alone = slots(Some(adaptive::Config::default()));
+            let alone = slots(Some(adaptive::Config::default()), 20);
             let behind = policy::Config { breaker: Some(breaker()), ..alone.clone() };
             [("adaptive", alone), ("behind a breaker", behind)]
         }
+        "tenants" => [("one line", slots(None, 20)), ("by tenant", slots(None, 20))],
+        "priority" => [("one line", slots(None, 20)), ("by class", slots(None, 20))],
         "hedge" => {
             let hedge = hedge::Config { delay: hedge::Delay::percentile(0.95), ..hedge::Config::default() };
             [
@@ -60,7 +81,12 @@ pub fn preset(name: &str) -> Option<Preset> {
         }
         _ => return None,
     };
-    Some(Preset { name, about, sides })
+    let says = match name {
+        "tenants" => [Says::Nothing, Says::Tenant],
+        "priority" => [Says::Nothing, Says::Class],
+        _ => [Says::Nothing; 2],
+    };
+    Some(Preset { name, about, sides, says })
 }
 
 /// Three retries of an attempt that may take a second, as people write them.
@@ -86,8 +112,7 @@ fn limited(max_wait: Duration) -> policy::Config {
     policy::Config { rate: Some(rate), ..policy::Config::default() }
 }
 
-fn slots(adaptive: Option<adaptive::Config>) -> policy::Config {
-    let max_concurrent = if adaptive.is_some() { 20 } else { 100 };
+fn slots(adaptive: Option<adaptive::Config>, max_concurrent: u32) -> policy::Config {
     let bulkhead = bulkhead::Config { max_concurrent, max_queue: 20, adaptive, ..bulkhead::Config::default() };
     policy::Config { bulkhead: Some(bulkhead), ..policy::Config::default() }
 }

@@ -24,6 +24,9 @@ pub(super) struct Recorder {
     failures: Histogram,
     of_bin: Histogram,
     by_client: Vec<u64>,
+    /// Number of clients that are eager: the first ones.
+    eager: u32,
+    of_tenants: [Histogram; 2],
 }
 
 impl Recorder {
@@ -32,7 +35,7 @@ impl Recorder {
         let width = Duration::from_secs(seconds.div_ceil(BINS));
         let bins = usize::try_from(setup.duration.as_nanos().div_ceil(width.as_nanos())).unwrap_or(1);
         let outcome = Outcome { bins: vec![Bin::default(); bins], width, ..Outcome::default() };
-        let clients = setup.clients.unwrap_or(0) as usize;
+        let clients = setup.clients.unwrap_or(0);
         Self {
             outcome,
             span: setup.fault.span(setup),
@@ -40,7 +43,9 @@ impl Recorder {
             successes: Histogram::new(),
             failures: Histogram::new(),
             of_bin: Histogram::new(),
-            by_client: vec![0; clients],
+            by_client: vec![0; clients as usize],
+            eager: (0..clients).find(|client| !setup.is_eager(*client)).unwrap_or(clients),
+            of_tenants: [Histogram::new(), Histogram::new()],
         }
     }
 
@@ -53,8 +58,14 @@ impl Recorder {
         self.outcome.bins.get_mut(self.bin)
     }
 
-    pub(super) fn call(&mut self) {
+    fn tenant(&self, client: Option<u32>) -> usize {
+        usize::from(client.is_none_or(|client| client >= self.eager))
+    }
+
+    pub(super) fn call(&mut self, client: Option<u32>) {
         self.outcome.calls += 1;
+        let tenant = self.tenant(client);
+        self.outcome.tenants[tenant].calls += 1;
         if let Some(bin) = self.bin() {
             bin.calls += 1;
         }
@@ -76,11 +87,15 @@ impl Recorder {
 
     pub(super) fn succeeded(&mut self, client: Option<u32>, took: Duration) {
         self.outcome.succeeded += 1;
+        let tenant = self.tenant(client);
+        self.outcome.tenants[tenant].succeeded += 1;
+        self.of_tenants[tenant].add(took);
         self.successes.add(took);
         self.of_bin.add(took);
         if let Some(bin) = self.bin() {
             bin.ended += 1;
             bin.succeeded += 1;
+            bin.of_others += u32::from(tenant == 1);
         }
         if let Some(count) = client.and_then(|client| self.by_client.get_mut(client as usize)) {
             *count += 1;
@@ -129,6 +144,9 @@ impl Recorder {
         self.outcome.failure_latency = of(&self.failures);
         self.outcome.failures.sort_by_key(|&(why, count)| (std::cmp::Reverse(count), why));
         self.outcome.recovered = self.span.and_then(|span| recovery(&self.outcome, span));
+        for (tenant, times) in self.outcome.tenants.iter_mut().zip(&self.of_tenants) {
+            tenant.p95 = times.quantile(0.95);
+        }
         self.outcome.fairness = jain(&self.by_client);
         self.outcome
     }

@@ -55,6 +55,12 @@ pub fn table(comparison: &Comparison) -> String {
         row("fairness between clients (Jain)", &|side| {
             side.fairness.map_or_else(|| "-".into(), |index| format!("{index:.3}"))
         });
+        let tenants = [("eager clients", 0), ("other clients", 1)];
+        for (name, at) in tenants.into_iter().filter(|_| setup.eager > 0.0 && setup.eager < 1.0) {
+            let of = |side: &Outcome| side.tenants[at];
+            row(&format!("{name}, succeeded"), &|side| counted(of(side).succeeded, of(side).calls));
+            row("  time to a success, 95 of 100", &|side| span(of(side).p95));
+        }
     }
     text
 }

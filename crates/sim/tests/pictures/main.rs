@@ -5,6 +5,7 @@
 mod backoff;
 mod benchmarks;
 mod course;
+mod fairness;
 mod states;
 mod studies;
 
@@ -20,6 +21,7 @@ const PICTURES: &[(&str, Draw)] = &[
     ("pictures/breaker-states.svg", states::breaker),
     ("pictures/breaker.svg", course::breaker),
     ("pictures/adaptive.svg", course::adaptive),
+    ("pictures/fairness.svg", fairness::turns),
     ("pictures/benchmarks.svg", benchmarks::bars),
     ("simulator/retry-storm.svg", studies::retry_storm),
     ("simulator/breaker.svg", studies::breaker),
@@ -27,6 +29,7 @@ const PICTURES: &[(&str, Draw)] = &[
     ("simulator/adaptive.svg", studies::adaptive),
     ("simulator/adaptive-outage.svg", studies::adaptive_outage),
     ("simulator/throttle.svg", studies::throttle),
+    ("simulator/tenants.svg", studies::tenants),
     ("simulator/hedge.svg", studies::hedge),
 ];
 

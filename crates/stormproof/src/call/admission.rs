@@ -2,6 +2,8 @@
 
 use std::convert::Infallible;
 
+use stormproof_core::Caller;
+
 use super::Cx;
 use crate::error::Error;
 use crate::held::Held;
@@ -28,6 +30,24 @@ impl Policy {
     pub async fn admit_cost(&self, tokens: u32) -> Result<Held, Error<Infallible>> {
         let nothing = |_: Cx<'_>| std::future::ready(Ok(()));
         self.call(nothing).admission(tokens).hold().await.map(|((), held)| held)
+    }
+
+    /// [`admit`](Self::admit) for a call of a class or of a flow.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use stormproof::{Caller, Flow, Policy, Priority};
+    ///
+    /// let policy = Policy::builder("gpu").build()?;
+    /// let caller = Caller { priority: Some(Priority::Low), flow: Some(Flow::of("tenant-7")) };
+    /// let held = policy.admit_as(caller).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn admit_as(&self, caller: Caller) -> Result<Held, Error<Infallible>> {
+        let nothing = |_: Cx<'_>| std::future::ready(Ok(()));
+        self.call(nothing).admission(1).caller(caller).hold().await.map(|((), held)| held)
     }
 
     /// [`admit`](Self::admit) without waiting: what is not there at once is refused.

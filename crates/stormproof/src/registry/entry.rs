@@ -136,12 +136,13 @@ impl Given {
             return Self { stages: Arc::new(stages), whole: Some(Arc::new(ask.config.clone())) };
         }
         (stages.deadline, stages.attempt_timeout) = (self.stages.deadline, self.stages.attempt_timeout);
+        stages.priority = self.stages.priority;
         let whole = self.whole.as_ref().map(|whole| Arc::new(with_settings_of(whole, &ask.config)));
         Self { stages: Arc::new(stages), whole }
     }
 }
 
-/// A configuration without limits of time, each stage made of those of two others.
+/// A configuration without limits of time or a class, each stage made of those of two others.
 macro_rules! stagewise {
     ($a:expr, $b:expr, $stage:expr) => {
         stagewise!($a, $b, $stage; retry hedge budget throttle breaker bulkhead rate tokens latency)
@@ -150,6 +151,7 @@ macro_rules! stagewise {
         policy::Config {
             deadline: None,
             attempt_timeout: None,
+            priority: None,
             $($field: $stage($a.$field.clone(), $b.$field.clone()),)*
         }
     };
@@ -162,7 +164,8 @@ fn over(top: &policy::Config, beneath: &policy::Config) -> policy::Config {
         // Latencies that hedges need and nobody set have the default.
         both.latency = top.latency;
     }
-    policy::Config { deadline: top.deadline, attempt_timeout: top.attempt_timeout, ..both }
+    let policy::Config { deadline, attempt_timeout, priority, .. } = *top;
+    policy::Config { deadline, attempt_timeout, priority, ..both }
 }
 
 /// `config`, its stages as `settings` has them where it does.
@@ -171,7 +174,8 @@ pub(super) fn with_settings_of(config: &policy::Config, settings: &policy::Confi
         own.map(|own| other.unwrap_or(own))
     }
     let both = stagewise!(config, settings, newer);
-    policy::Config { deadline: config.deadline, attempt_timeout: config.attempt_timeout, ..both }
+    let policy::Config { deadline, attempt_timeout, priority, .. } = *config;
+    policy::Config { deadline, attempt_timeout, priority, ..both }
 }
 
 /// The stages of `config` that `other` has, too.

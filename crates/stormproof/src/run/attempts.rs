@@ -5,10 +5,10 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use pin_project_lite::pin_project;
-use stormproof_core::Instant;
+use stormproof_core::{Instant, Priority};
 
 use crate::clock::Clock;
-use crate::inherited;
+use crate::inherited::{self, Class};
 
 pin_project! {
     /// Attempts under way. Without hedges nothing is boxed.
@@ -64,6 +64,20 @@ impl<Fut: Future> Attempts<Fut> {
             return Poll::Ready((*this.number, output));
         }
         if this.beside.is_none() { Poll::Pending } else { poll_beside(this.beside, clock, cx) }
+    }
+
+    /// The same within a call of a class, see [`Class::enter`].
+    #[cold]
+    #[inline(never)]
+    pub(super) fn poll_in_class(
+        self: Pin<&mut Self>,
+        own: Option<Priority>,
+        default: Option<Priority>,
+        clock: &Clock,
+        cx: &mut Context<'_>,
+    ) -> Poll<(u32, Fut::Output)> {
+        let _class = Class::enter(own, default);
+        self.poll(clock, cx)
     }
 
     /// Drops one attempt.

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use stormproof_core::Caller;
+
 use super::repeat::Repeat;
 
 /// Tells of requests, as a [`Classify`](crate::Classify) judges responses.
@@ -30,6 +32,12 @@ pub trait Describe<Req> {
     fn cost(&self, request: &Req) -> u32 {
         let _ = request;
         1
+    }
+
+    /// Class and flow of the request, by which a bulkhead's queue serves it. Default: it names neither.
+    fn caller(&self, request: &Req) -> Caller {
+        let _ = request;
+        Caller::default()
     }
 
     /// The longest the whole call may take, instead of what the policy says. Default: as the policy says.

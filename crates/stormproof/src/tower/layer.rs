@@ -4,7 +4,7 @@ use std::marker::PhantomData;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use stormproof_core::Verdict;
+use stormproof_core::{Caller, Verdict};
 use tower_layer::Layer;
 use tower_service::Service;
 
@@ -149,8 +149,9 @@ where
         let PolicyLayer { policy, once, describe, classifier, note, fallback, .. } = &self.layer;
         let copier = describe.copier(&request);
         let policy = if copier.is_some() { policy } else { once };
-        let (deadline, tokens) = (describe.deadline(&request), Some(describe.cost(&request)));
-        let options = Options { deadline, tokens, ..Options::default() };
+        let (deadline, tokens) = (describe.deadline(&request), describe.cost(&request));
+        let Caller { priority, flow } = describe.caller(&request);
+        let options = Options { deadline, flow, tokens, priority, ..Options::default() };
         let said = Said { classifier: classifier.clone(), note: note.clone(), options };
         let after = After::falling_back_to(fallback.clone().into());
         ResponseFuture::new(policy.clone(), said, after, self.inner.clone(), (request, copier))

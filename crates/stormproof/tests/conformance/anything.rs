@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 use stormproof::breaker::{Mode, Scope};
-use stormproof::{Backoff, Stage, Trip, breaker, bulkhead, config, hedge, latency, rate, throttle};
+use stormproof::{
+    Backoff, Caller, Flow, Priority, Stage, Trip, breaker, bulkhead, config, hedge, latency, rate, throttle,
+};
 use stormproof_sim::trace::stat;
 use stormproof_sim::{Action, Call, CoreDoor, Door, End, Reply, Scenario, Trace};
 
@@ -36,9 +38,12 @@ fn reply() -> impl Strategy<Value = Reply> {
 }
 
 fn call() -> impl Strategy<Value = Action> {
-    let options = (0..12_u32, option(short()), option(short()), option(short()));
-    (proptest::collection::vec(reply(), 1..4), options).prop_map(|(replies, (cost, own, inherited, cancel))| {
-        let call = Call { deadline: own, inherited, cancel_at: cancel, ..Call::of(replies).cost(cost) };
+    let priority = option(proptest::sample::select(&Priority::ALL[..]));
+    let flow = (0..3_u32).prop_map(Flow::of);
+    let caller = (priority, option(flow)).prop_map(|(priority, flow)| Caller { priority, flow });
+    let options = (0..12_u32, caller, option(short()), option(short()), option(short()));
+    (proptest::collection::vec(reply(), 1..4), options).prop_map(|(replies, (cost, caller, own, inherited, cancel))| {
+        let call = Call { caller, deadline: own, inherited, cancel_at: cancel, ..Call::of(replies).cost(cost) };
         Action::Call(call)
     })
 }
@@ -104,6 +109,7 @@ fn config() -> impl Strategy<Value = config::Config> {
             rate,
             tokens,
             latency,
+            priority: None,
         }
     })
 }

@@ -53,6 +53,9 @@ impl Stages {
         if let Some(limit) = config.attempt_timeout {
             builder = builder.attempt_timeout(limit);
         }
+        if let Some(priority) = config.priority {
+            builder = builder.priority(priority);
+        }
         if let Some(retry) = config.retry {
             builder = builder.retry(retry);
         }
@@ -163,7 +166,7 @@ async fn make(policy: Policy, call: Call, attempts: Attempts) -> End {
         attempts.lock().unwrap().push(clock.now().since(Instant::ZERO));
         answer(call.reply(cx.attempt()))
     };
-    let mut calling = policy.call(op).classify(AsScripted).cost(call.cost);
+    let mut calling = policy.call(op).classify(AsScripted).cost(call.cost).caller(call.caller);
     if let Some(limit) = call.deadline {
         calling = calling.deadline(limit);
     }

@@ -141,6 +141,7 @@ type Value = (&'static str, &'static str);
 #[rustfmt::skip]
 const FIELDS: &[(&str, &str, &[Value])] = &[
     ("", "deadline", &[("0", "more than zero"), (MAX, FINE), ("nan", DURATION), ("-1", DURATION), ("-0.5", DURATION)]),
+    ("", "priority", &[("\"low\"", FINE), ("\"urgent\"", "critical")]),
     ("", "attempt_timeout", &[("0", "more than zero"), (MAX, FINE), ("nan", DURATION), ("-1", DURATION)]),
     ("retry", "max_retries", &[("0", FINE), (MAX_U32, FINE), (MAX, "u32"), ("nan", "u32"), ("-1", "u32")]),
     ("retry", "max_attempts", &[("0", "nonzero u32"), ("1", FINE), (MAX_U32, FINE), ("-1", "u32")]),

@@ -19,6 +19,7 @@ mod fallback;
 mod given;
 mod half_open;
 mod hedge;
+mod priority;
 mod rate_and_bulkhead;
 mod reload;
 mod retry;

@@ -65,7 +65,7 @@ fn make(policy: &Policy, call: &Call, attempts: &Mutex<Vec<Duration>>) -> End {
         attempts.lock().unwrap().push(since_start(clock));
         answer(call.reply(cx.attempt()), clock)
     };
-    let mut calling = policy.call_sync(op).classify(AsScripted).cost(call.cost);
+    let mut calling = policy.call_sync(op).classify(AsScripted).cost(call.cost).caller(call.caller);
     if let Some(limit) = call.deadline {
         calling = calling.deadline(limit);
     }

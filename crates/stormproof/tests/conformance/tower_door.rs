@@ -9,7 +9,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use stormproof::tower::{Describe, PolicyLayer};
-use stormproof::{Clock, Instant, Policy};
+use stormproof::{Caller, Clock, Instant, Policy};
 use stormproof_sim::{Call, Door, End, Reply, Scenario, Trace};
 use tower::{Layer, Service, ServiceExt};
 
@@ -68,6 +68,10 @@ impl Describe<Request> for ByScript {
 
     fn cost(&self, request: &Request) -> u32 {
         request.call.cost
+    }
+
+    fn caller(&self, request: &Request) -> Caller {
+        request.call.caller
     }
 
     fn deadline(&self, request: &Request) -> Option<Duration> {
