@@ -7,13 +7,13 @@ use std::task::{Context, Poll};
 use pin_project_lite::pin_project;
 use stormproof_core::breaker;
 
-use crate::builder::Builder;
+use crate::call::error::Error;
+use crate::call::interrupted::Interrupted;
 use crate::clock::Clock;
-use crate::error::Error;
-use crate::interrupted::Interrupted;
 use crate::policy::Policy;
+use crate::policy::builder::Builder;
+use crate::policy::stages::CircuitBreaker;
 use crate::registry::Registry;
-use crate::stages::CircuitBreaker;
 
 pub use crate::registry::Named;
 pub use inventory;

@@ -11,22 +11,36 @@ use stormproof_core as core;
 use stormproof_core::{Caller, Edge, Event, Flow, Instant, Name, Priority, Ticket};
 
 mod admission;
+pub(crate) mod answer;
+mod begin;
+#[cfg(feature = "cache")]
+pub mod cache;
+pub(crate) mod classify;
+pub(crate) mod error;
+pub mod fallback;
 mod future;
+pub(crate) mod held;
+pub(crate) mod inherited;
+pub(crate) mod inside;
+pub(crate) mod interrupted;
+pub(crate) mod kind;
 mod lent;
+pub(crate) mod nested;
+pub(crate) mod run;
+mod sync;
+#[cfg(feature = "tower")]
+pub mod tower;
 
-pub(crate) use future::Begin;
+pub(crate) use begin::Begin;
 pub use future::CallFuture;
 #[cfg(feature = "tower")]
 pub(crate) use future::Called;
 pub use lent::Lent;
 
-use crate::answer::{Plain, Served, WithHeld, WithSource};
-use crate::classify::{ByFn, Classify, ErrIsFailure, Judge};
-use crate::error::Error;
-use crate::fallback::{Chain, Fallback, Falling, Given};
-use crate::inherited;
-#[cfg(feature = "cache")]
-use crate::inside;
+use crate::call::answer::{Plain, Served, WithHeld, WithSource};
+use crate::call::classify::{ByFn, Classify, ErrIsFailure, Judge};
+use crate::call::error::Error;
+use crate::call::fallback::{Chain, Fallback, Falling, Given};
 use crate::policy::{DoorEdge, Policy};
 
 /// What an attempt may know about itself.
@@ -263,7 +277,9 @@ impl<'p, T, E> After<'p, T, E> {
     #[cfg(feature = "tower")]
     pub(crate) fn falling_back_to(fallback: Option<Fallback<T, E>>) -> Self {
         let chain = fallback.map_or(Chain::Empty, Chain::Shared);
-        Self { chain, ..Self::nothing() }
+        let mut after = Self::nothing();
+        after.chain = chain;
+        after
     }
 
     /// Asks the cache, if the call has one.
@@ -318,7 +334,7 @@ impl<'p, T, E> After<'p, T, E> {
                     let success = verdict.outcome == core::Outcome::Success;
                     cache.ended(if success { Ok(&served.value) } else { Err(verdict.kind) });
                 }
-                Err(error) => cache.ended(Err(&crate::fallback::kind(classifier, error))),
+                Err(error) => cache.ended(Err(&crate::call::fallback::kind(classifier, error))),
             }
         }
         match result {

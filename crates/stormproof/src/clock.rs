@@ -13,6 +13,7 @@ use stormproof_core::Instant;
 
 mod parked;
 mod stepping;
+pub(crate) mod waiters;
 
 pub(crate) use parked::Parked;
 pub use stepping::Joined;

@@ -23,89 +23,63 @@
 //!
 //! The decisions are made in [`stormproof_core`], whose nouns are re-exported here; this crate waits, wakes and tells.
 
-// Calls and what protects them.
-mod answer;
-mod builder;
+#[cfg(feature = "macros")]
+#[doc(hidden)]
+pub mod attribute;
+mod beside;
 mod call;
-mod classify;
-mod error;
-mod ext;
-mod interrupted;
+mod clock;
+mod configuration;
+#[cfg(feature = "persist")]
+pub mod persist;
 mod policy;
-pub mod retry;
-mod stages;
-mod sync;
-#[cfg(feature = "tower")]
-pub mod tower;
+pub mod registry;
+mod telemetry;
 
-pub use answer::{Give, Plain, Served, Source, WithHeld, WithSource};
-pub use builder::{Builder, Part};
+// Calls, and what answers instead.
+pub use call::answer::{Give, Plain, Served, Source, WithHeld, WithSource};
+#[cfg(feature = "cache")]
+pub use call::cache::{self, Cache};
+pub use call::classify::{ByFn, Classify, ErrIsFailure, Judge, Nested};
+pub use call::error::{Error, Unavailable};
+pub use call::fallback::{self, Fallback};
+pub use call::held::Held;
+pub use call::interrupted::Interrupted;
+#[cfg(feature = "tower")]
+pub use call::tower;
 pub use call::{CallFuture, Calling, Cx, Hear, Lent};
-pub use classify::{ByFn, Classify, ErrIsFailure, Judge, Nested};
-pub use error::{Error, Unavailable};
-pub use ext::Resilient;
-pub use held::Held;
-pub use interrupted::Interrupted;
-pub use policy::Policy;
-pub use retry::Retry;
-pub use stages::{Bulkhead, CircuitBreaker, RateLimiter, RetryBudget, Throttle};
 #[cfg(feature = "macros")]
 pub use stormproof_macros::{circuit_breaker, policy, retry, with_fallback, with_timeout};
 
-// What answers instead.
-#[cfg(feature = "cache")]
-pub mod cache;
-pub mod degrade;
-pub mod fallback;
-
-#[cfg(feature = "cache")]
-pub use cache::Cache;
-pub use degrade::Degradation;
-pub use fallback::Fallback;
-
-// Beside calls: work, tasks and what they use.
-pub mod executor;
-pub mod loop_guard;
-pub mod queue;
-pub mod resource;
-
-pub use executor::Executor;
-pub use loop_guard::LoopGuard;
-pub use queue::WorkQueue;
-pub use resource::Resource;
+// Policies and their stages.
+pub use policy::Policy;
+pub use policy::builder::{Builder, Part};
+pub use policy::ext::Resilient;
+pub use policy::retry::{self, Retry};
+pub use policy::stages::{Bulkhead, CircuitBreaker, RateLimiter, RetryBudget, Throttle};
 
 // Many policies, their files and their names.
-#[cfg(feature = "toml")]
-pub mod document;
-#[cfg(feature = "toml")]
-pub mod environment;
-#[cfg(feature = "persist")]
-pub mod persist;
-#[cfg(feature = "toml")]
-pub mod preset;
-pub mod registry;
-#[cfg(feature = "toml")]
-pub mod reload;
 #[cfg(feature = "schema")]
-pub mod schema;
+pub use configuration::schema;
 #[cfg(feature = "toml")]
-pub mod settings;
-
+pub use configuration::{document, environment, preset, reload, settings};
 pub use registry::Registry;
 
 // What is seen of them.
-pub mod events;
-pub mod health;
-pub mod metrics;
+pub use telemetry::events::{self, EventBus};
+pub use telemetry::metrics;
 #[cfg(all(feature = "compat", feature = "serde"))]
-pub mod shapes;
+pub use telemetry::shapes;
 
-pub use events::EventBus;
-pub use health::{HealthAggregator, HealthChecker, HealthTracker};
+// Beside calls: health, degradation, work, tasks and what they use.
+pub use beside::degrade::{self, Degradation};
+pub use beside::executor::{self, Executor};
+pub use beside::health::{self, HealthAggregator, HealthChecker, HealthTracker};
+pub use beside::loop_guard::{self, LoopGuard};
+pub use beside::queue::{self, WorkQueue};
+pub use beside::resource::{self, Resource};
 
 // Time.
-mod clock;
-
 pub use clock::{Clock, Joined};
 
 // The nouns of the core.
@@ -115,20 +89,6 @@ pub use stormproof_core::{
     Snapshot, Stage, Timeouts, Trip, Verdict, adaptive, backoff, breaker, budget, bulkhead, event, explain, hedge,
     journal, latency, outcome, policy as config, rate, snapshot, throttle,
 };
-
-// How calls are carried out.
-#[cfg(feature = "macros")]
-#[doc(hidden)]
-pub mod attribute;
-mod caught;
-mod held;
-mod inherited;
-mod inside;
-mod kind;
-mod nested;
-mod run;
-mod subject;
-mod waiters;
 
 /// Compiles and runs what the README and the pages show.
 #[cfg(doctest)]

@@ -1,5 +1,10 @@
 //! A policy with a clock and listeners: what calls are made through.
 
+pub(crate) mod builder;
+pub(crate) mod ext;
+pub mod retry;
+pub(crate) mod stages;
+
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -8,8 +13,8 @@ use stormproof_core::{Edge, Event, Instant, Mistakes, Name, Snapshot, Ticket};
 use tokio::sync::broadcast;
 
 use crate::clock::Clock;
-use crate::events::{self, Listener, Listeners};
-use crate::waiters;
+use crate::clock::waiters;
+use crate::telemetry::events::{self, Listener, Listeners};
 
 /// The stages a call passes, with a clock and listeners. Cheap to clone; clones are the same policy.
 ///
@@ -151,7 +156,7 @@ impl Policy {
         self.0.listeners.listen(listener)
     }
 
-    /// The events of this policy from now on, through a queue of [`QUEUE`](crate::events::QUEUE): who falls behind
+    /// The events of this policy from now on, through a queue of [`QUEUE`](crate::telemetry::events::QUEUE): who falls behind
     /// loses the oldest and is told how many. Ends when the receiver is dropped.
     pub fn subscribe(&self) -> broadcast::Receiver<Event> {
         self.0.listeners.subscribe()

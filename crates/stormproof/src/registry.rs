@@ -22,9 +22,9 @@ use stormproof_core::{self as core, Event, Instant, Mistakes, Name, Snapshot, bu
 use tokio::sync::broadcast;
 
 use crate::clock::Clock;
-use crate::events::{Listener, Listeners};
 use crate::policy::Policy;
-use crate::stages::{Bulkhead, CircuitBreaker, RateLimiter};
+use crate::policy::stages::{Bulkhead, CircuitBreaker, RateLimiter};
+use crate::telemetry::events::{Listener, Listeners};
 
 pub use config::{Changes, Config, Error};
 pub use entry::Entry;
@@ -109,7 +109,7 @@ impl Default for Registry {
     }
 }
 
-crate::events::tells!(Registry, 0.listeners);
+crate::telemetry::events::tells!(Registry, 0.listeners);
 
 impl Registry {
     /// An empty registry on the system's clock.
@@ -349,7 +349,7 @@ impl Registry {
         self.0.listeners.listen(listener)
     }
 
-    /// The same through a queue of [`QUEUE`](crate::events::QUEUE).
+    /// The same through a queue of [`QUEUE`](crate::telemetry::events::QUEUE).
     pub fn subscribe(&self) -> broadcast::Receiver<Event> {
         self.0.listeners.subscribe()
     }
@@ -482,7 +482,7 @@ impl Registry {
     fn tell_unknown(&self, kind: Kind) {
         #[cfg(feature = "tracing")]
         if !self.0.listeners.anybody() {
-            crate::events::to_tracing(&Event::new(self.now(), "registry".into(), kind));
+            crate::telemetry::events::to_tracing(&Event::new(self.now(), "registry".into(), kind));
             return;
         }
         self.tell(kind);

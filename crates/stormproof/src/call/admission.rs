@@ -5,8 +5,8 @@ use std::convert::Infallible;
 use stormproof_core::Caller;
 
 use super::Cx;
-use crate::error::Error;
-use crate::held::Held;
+use crate::call::error::Error;
+use crate::call::held::Held;
 use crate::policy::Policy;
 
 impl Policy {

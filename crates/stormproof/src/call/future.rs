@@ -10,42 +10,13 @@ use std::task::{Context, Poll, ready};
 use pin_project_lite::pin_project;
 use stormproof_core::Instant;
 
-use super::{After, Asked, Calling, Cx, Hear, Nth, Said};
-use crate::answer::{Give, Served, Source};
-use crate::classify::Classify;
-use crate::error::Error;
-use crate::fallback::Falling;
+use super::{After, Asked, Begin, Calling, Cx, Hear, Nth, Said};
+use crate::call::answer::{Give, Served, Source};
+use crate::call::classify::Classify;
+use crate::call::error::Error;
+use crate::call::fallback::Falling;
+use crate::call::run::Run;
 use crate::policy::Policy;
-use crate::run::Run;
-
-/// Begins the attempts of a call.
-pub(crate) trait Begin<P> {
-    type Value;
-    type Error;
-    type Attempt: Future<Output = Result<Self::Value, Self::Error>>;
-
-    /// Whether what the attempts call has to become ready.
-    const READIES: bool = false;
-
-    /// Whether there is one attempt at a time.
-    const ALONE: bool = false;
-
-    /// This attempt, which is given up at `until`.
-    fn begin(&mut self, policy: &P, nth: Nth, until: Instant) -> Self::Attempt;
-
-    /// Makes ready what the next attempt calls.
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
-        Poll::Ready(Ok(()))
-    }
-
-    /// Gives back a readiness that is not used now.
-    fn give_back(&mut self) {}
-
-    /// Whether the attempt with this number ended because what it was to call cannot become ready.
-    fn is_unready(&self, _number: u32) -> bool {
-        false
-    }
-}
 
 /// A closure of the context begins the attempts.
 pub(crate) struct ByCx<F>(F);

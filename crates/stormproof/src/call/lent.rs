@@ -5,11 +5,12 @@ use std::future::Future;
 use stormproof_core::Instant;
 use tokio::sync::Mutex;
 
-use super::future::{Begin, Called};
+use super::Begin;
+use super::future::Called;
 use super::{Calling, Cx, Hear, Nth};
-use crate::answer::Give;
-use crate::classify::Classify;
-use crate::error::Error;
+use crate::call::answer::Give;
+use crate::call::classify::Classify;
+use crate::call::error::Error;
 use crate::policy::Policy;
 
 /// An operation that lends what it has captured, see [`Policy::call_lent`].

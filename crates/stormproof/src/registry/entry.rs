@@ -14,10 +14,10 @@ use stormproof_core::breaker::{self, Change, Loss};
 use stormproof_core::{self as core, Instant, Mistakes, Name, Ticket, bulkhead, policy, rate};
 
 use crate::clock::Clock;
-use crate::events::{Ended, Listeners, Tells};
+use crate::clock::waiters;
+use crate::policy::stages::{Bulkhead, CircuitBreaker, RateLimiter};
 use crate::policy::{Handles, Policy};
-use crate::stages::{Bulkhead, CircuitBreaker, RateLimiter};
-use crate::waiters;
+use crate::telemetry::events::{Ended, Listeners, Tells};
 
 /// A [`CircuitBreaker`], [`Bulkhead`], [`RateLimiter`] or [`Policy`].
 pub trait Entry: sealed::Kept {}

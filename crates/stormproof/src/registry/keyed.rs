@@ -12,9 +12,9 @@ use tokio::sync::broadcast;
 use super::entry::{Entry, Given, Place, Put, Slot};
 use super::map::{Bounds, Map};
 use crate::clock::Clock;
-use crate::events::{Listener, Listeners};
 use crate::policy::Policy;
-use crate::stages::{Bulkhead, CircuitBreaker, RateLimiter};
+use crate::policy::stages::{Bulkhead, CircuitBreaker, RateLimiter};
+use crate::telemetry::events::{Listener, Listeners};
 
 /// A circuit breaker for each key.
 pub type KeyedBreakers = Keyed<CircuitBreaker>;
@@ -78,7 +78,7 @@ struct Inner<S> {
     others: Mutex<(Slot, S)>,
 }
 
-crate::events::tells!([S: Entry] Keyed<S>, 0.listeners);
+crate::telemetry::events::tells!([S: Entry] Keyed<S>, 0.listeners);
 
 impl<S: Entry> Keyed<S> {
     /// An empty map on the system's clock, or all that is wrong with `config`.
@@ -218,7 +218,7 @@ impl<S: Entry> Keyed<S> {
         self.0.listeners.listen(listener)
     }
 
-    /// The same through a queue of [`QUEUE`](crate::events::QUEUE).
+    /// The same through a queue of [`QUEUE`](crate::telemetry::events::QUEUE).
     pub fn subscribe(&self) -> broadcast::Receiver<Event> {
         self.0.listeners.subscribe()
     }

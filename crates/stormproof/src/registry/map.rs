@@ -14,7 +14,7 @@ use stormproof_core::breaker::Loss;
 use stormproof_core::{Instant, Name};
 
 use super::entry::Slot;
-use crate::events::Ended;
+use crate::telemetry::events::Ended;
 
 const PARTS: usize = 16;
 
