@@ -8,7 +8,7 @@ use loom::sync::Arc;
 use loom::thread;
 use stormproof_core::bulkhead::{self, Slot};
 use stormproof_core::rate::{self, Reservation};
-use stormproof_core::{Admission, Bulkhead, Instant, Progress, RateLimiter, Ticket, Verdict, adaptive};
+use stormproof_core::{Admission, Bulkhead, Instant, Priority, Progress, RateLimiter, Ticket, Verdict, adaptive};
 
 const NOW: Instant = Instant::from_nanos(1_000_000_000_000);
 
@@ -113,6 +113,31 @@ fn a_slot_released_to_a_caller_that_gives_up_goes_to_the_next() {
         assert_eq!((bulkhead.stats().active, bulkhead.stats().queued), (1, 0));
         let _ = bulkhead.release(&mut slot);
         assert!(bulkhead.try_acquire().is_ok());
+    });
+}
+
+#[test]
+fn a_caller_that_is_shed_while_a_slot_is_released_hears_of_one_or_the_other() {
+    loom::model(|| {
+        let bulkhead = bulkhead(1, 1);
+        let mut held = bulkhead.try_acquire().unwrap();
+        let Admission::Queued(low) = bulkhead.acquire_as(NOW, Priority::Low.into()) else { unreachable!() };
+        let other = {
+            let bulkhead = bulkhead.clone();
+            thread::spawn(move || bulkhead.release(&mut held))
+        };
+        let Admission::Queued(high) = bulkhead.acquire_as(NOW, Priority::High.into()) else { unreachable!() };
+        let (progress, mut woken) = bulkhead.poll(NOW, high);
+        woken.extend(other.join().unwrap());
+        assert!(woken.contains(&low), "granted or shed, it is woken");
+        let high = match progress {
+            Progress::Granted(slot) => Some(slot),
+            Progress::Waiting { .. } | Progress::Refused(_) => follow(&bulkhead, high),
+        };
+        let low = follow(&bulkhead, low);
+        assert!(high.is_some() ^ low.is_some(), "one of them has the slot");
+        assert_eq!(bulkhead.stats().shed, u64::from(high.is_some()));
+        assert_eq!((bulkhead.stats().active, bulkhead.stats().queued), (1, usize::from(low.is_some())));
     });
 }
 

@@ -2,6 +2,7 @@
 #![cfg(test)]
 
 use std::convert::Infallible;
+use std::future::IntoFuture;
 use std::time::Duration;
 
 use stormproof::{Bulkhead, Caller, Clock, Flow, Policy, Priority, Reason, bulkhead};
@@ -89,6 +90,22 @@ async fn nested_calls_inherit_the_class_unless_they_name_one() {
         task.abort();
         let _ = task.await;
         assert_eq!(slots.stats().queued, 0);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_class_of_a_policy_does_not_lower_that_of_the_call_around_it_for_those_within() {
+    let clock = Clock::tokio();
+    let slots = slots(9, &clock);
+    let _held = slots.acquire().await.unwrap();
+    let (outermost, outer, inner) = (outer(None, &clock), outer(Some(Priority::Low), &clock), behind(&slots));
+    let waiting = outermost
+        .call(|_| async { outer.call(|_| async { inner.call(|_| async { Ok::<_, Infallible>(()) }).await }).await })
+        .priority(Priority::High);
+    let mut waiting = std::pin::pin!(waiting.into_future());
+    tokio::select! {
+        _ = &mut waiting => unreachable!("nobody gets a slot"),
+        () = settle() => assert!(waits(&slots, Priority::High)),
     }
 }
 

@@ -260,3 +260,13 @@ fn a_throttle_says_from_which_share_on_it_refuses() {
                     counted over 60s, with 10 requests or more";
     assert!(text.contains(expected), "{text}");
 }
+
+#[test]
+fn the_class_of_a_policy_is_said_and_its_difference_named() {
+    let low = policy::Config { priority: Some(crate::Priority::Low), ..Default::default() };
+    let text = low.explain().to_string();
+    assert!(text.contains("priority low in queues"), "{text}");
+    let none = policy::Config::default();
+    assert!(!none.explain().to_string().contains("priority"));
+    assert_eq!(none.differences(&low), ["priority is None, given Some(Low)"]);
+}
