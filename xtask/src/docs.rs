@@ -106,16 +106,36 @@ mod tests {
     #[test]
     fn every_page_with_rust_is_compiled() {
         let root = step::root().unwrap();
-        let crate_roots = ["stormproof", "journal"]
+        let crate_roots = ["stormproof", "http", "journal"]
             .map(|name| fs::read_to_string(root.join(format!("crates/{name}/src/lib.rs"))).unwrap())
             .concat();
         let with_rust = pages(&root.join("docs/src")).into_iter().filter(|page| {
             let text = fs::read_to_string(page).unwrap();
-            text.lines().any(|line| line.starts_with("```rust"))
+            let of_an_example = |line: &str| line.starts_with("{{#include");
+            text.lines()
+                .zip(text.lines().skip(1))
+                .any(|(line, next)| line.starts_with("```rust") && !of_an_example(next))
         });
         let names = with_rust.map(|page| page.strip_prefix(&root).unwrap().display().to_string());
         let missing: Vec<_> = names.filter(|name| !crate_roots.contains(name.as_str())).collect();
         assert!(missing.is_empty(), "in the `mod pages` of no crate: {missing:#?}");
+    }
+
+    #[test]
+    fn what_a_page_includes_is_there() {
+        for page in pages(&step::root().unwrap().join("docs/src")) {
+            let text = fs::read_to_string(&page).unwrap();
+            for include in text.lines().filter_map(|line| line.strip_prefix("{{#include ")?.strip_suffix("}}")) {
+                let (file, anchor) = include.split_once(':').unwrap_or((include, ""));
+                let file = fs::read_to_string(page.with_file_name(file)).unwrap();
+                let marks = ["ANCHOR", "ANCHOR_END"].map(|mark| format!("{mark}: {anchor}\n"));
+                assert!(
+                    anchor.is_empty() || marks.iter().all(|mark| file.contains(mark)),
+                    "{}: {include}",
+                    page.display()
+                );
+            }
+        }
     }
 
     #[test]

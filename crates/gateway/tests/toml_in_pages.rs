@@ -20,6 +20,9 @@ fn every_toml_block_is_valid() {
         let text = std::fs::read_to_string(&page).unwrap();
         for block in text.split("\n```toml\n").skip(1).filter_map(|rest| rest.split("\n```").next()) {
             blocks += 1;
+            let included = block.trim().strip_prefix("{{#include ").and_then(|rest| rest.strip_suffix("}}"));
+            let file = included.map(|path| std::fs::read_to_string(page.with_file_name(path)).unwrap());
+            let block = file.as_deref().unwrap_or(block);
             read(block).unwrap_or_else(|wrong| panic!("{}:\n{block}\n\n{wrong}", page.display()));
         }
     }

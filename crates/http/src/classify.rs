@@ -54,8 +54,8 @@ pub trait Answer {
     fn headers(&self) -> &HeaderMap;
 }
 
-/// What [`Statuses`] reads of an error of an HTTP client. Implemented for [`Error`](crate::Error) and, with the feature
-/// `reqwest`, for its error. Other errors are read by a closure, see [`Statuses::reading`].
+/// What [`Statuses`] reads of an error of an HTTP client. Implemented for [`Error`](crate::Error), for the errors of hyper
+/// and hyper-util, for boxed errors and, with the feature `reqwest`, for its error. Other errors are read by a closure, see [`Statuses::reading`].
 pub trait Failure {
     /// The status of the answer that became this error, if it is one that did. Default: none.
     fn status(&self) -> Option<StatusCode> {
@@ -85,12 +85,30 @@ impl Failure for hyper_util::client::legacy::Error {
     fn kind(&self) -> &'static str {
         Error::of_client(self, self.is_connect()).kind()
     }
+
+    fn is_callers_fault(&self) -> bool {
+        Error::of_client(self, self.is_connect()).is_callers_fault()
+    }
+}
+
+impl Failure for hyper::Error {
+    fn kind(&self) -> &'static str {
+        Error::of_exchange(self).kind()
+    }
+
+    fn is_callers_fault(&self) -> bool {
+        Error::of_exchange(self).is_callers_fault()
+    }
 }
 
 /// Judged by the innermost error that is known.
 impl Failure for Box<dyn std::error::Error + Send + Sync> {
     fn kind(&self) -> &'static str {
-        Error::of_client(&**self, false).kind()
+        Error::of_exchange(&**self).kind()
+    }
+
+    fn is_callers_fault(&self) -> bool {
+        Error::of_exchange(&**self).is_callers_fault()
     }
 }
 
@@ -261,5 +279,51 @@ mod tests {
         let statuses = Statuses::default();
         let verdict = Classify::<Response<()>, Error>::classify(&statuses, Err(&Error::RequestBroken)).outcome;
         assert_eq!(verdict, Outcome::Ignored);
+        let boxed = crate::BrokenRequest.into();
+        let verdict = statuses.classify(Err::<&Response<()>, &Box<dyn std::error::Error + Send + Sync>>(&boxed));
+        assert_eq!((verdict.outcome, verdict.kind), (Outcome::Ignored, "ClientError.RequestBroken"));
+    }
+
+    /// A body that breaks off at once.
+    struct Broken;
+
+    impl http_body::Body for Broken {
+        type Data = bytes::Bytes;
+        type Error = crate::BrokenRequest;
+
+        fn poll_frame(
+            self: std::pin::Pin<&mut Self>,
+            _: &mut std::task::Context<'_>,
+        ) -> std::task::Poll<Option<Result<http_body::Frame<Self::Data>, Self::Error>>> {
+            std::task::Poll::Ready(Some(Err(crate::BrokenRequest)))
+        }
+    }
+
+    #[tokio::test]
+    async fn the_clients_of_hyper_say_whose_fault_a_broken_request_is() {
+        use bytes::Bytes;
+        use http::Request;
+        use hyper_util::client::legacy::Client;
+        use hyper_util::rt::{TokioExecutor, TokioIo};
+        use tokio::net::TcpStream;
+
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let router = axum::Router::new().route("/", axum::routing::post(|_: Bytes| async {}));
+        tokio::spawn(async move { axum::serve(listener, router).await });
+
+        let request = || Request::post(format!("http://{address}/")).header("host", "here").body(Broken).unwrap();
+        let legacy = Client::builder(TokioExecutor::new()).build_http().request(request()).await.unwrap_err();
+        let stream = TcpStream::connect(address).await.unwrap();
+        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.unwrap();
+        let exchange = tokio::spawn(connection);
+        let sent = sender.send_request(request()).await.unwrap_err();
+        drop(exchange);
+
+        let statuses = Statuses::default();
+        let verdict = statuses.classify(Err::<&Response<()>, _>(&legacy));
+        assert_eq!((verdict.outcome, verdict.kind), (Outcome::Ignored, "ClientError.RequestBroken"));
+        let verdict = statuses.classify(Err::<&Response<()>, _>(&sent));
+        assert_eq!((verdict.outcome, verdict.kind), (Outcome::Ignored, "ClientError.RequestBroken"));
     }
 }

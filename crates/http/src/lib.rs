@@ -35,3 +35,10 @@ pub use classify::{Answer, Failure, Reading, Statuses, kinds};
 pub use client::Client;
 pub use error::{BrokenRequest, Error};
 pub use stormproof::tower::may_repeat;
+
+/// Compiles and runs what the page shows.
+#[cfg(all(doctest, feature = "reqwest"))]
+mod pages {
+    #[doc = include_str!("../../../docs/src/http.md")]
+    struct Http;
+}

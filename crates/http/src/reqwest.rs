@@ -28,6 +28,6 @@ impl Failure for reqwest::Error {
     }
 
     fn is_callers_fault(&self) -> bool {
-        self.is_builder()
+        self.is_builder() || Error::of_client(self, self.is_connect()).is_callers_fault()
     }
 }

@@ -149,4 +149,20 @@ mod tests {
             prop_assert!(from_headers(&headers, SystemTime::now) >= Some(Duration::from_secs(seconds.into())));
         }
     }
+
+    proptest::proptest! {
+        #[test]
+        fn any_text_is_a_wait_or_nothing_and_numbers_are_read_as_they_are(
+            text in ".{0,40}", seconds in 0_u32.., nanos in 1_u32..1_000_000_000,
+        ) {
+            // No panic, whatever is sent.
+            let _ = (parse(&text, SystemTime::UNIX_EPOCH), number(&text, Duration::from_millis(1)));
+            let wait = Duration::new(seconds.into(), nanos);
+            let spelt = format!("{seconds}.{nanos:09}");
+            let spelt = spelt.trim_end_matches('0');
+            proptest::prop_assert_eq!(parse(spelt, SystemTime::UNIX_EPOCH), Some(wait));
+            proptest::prop_assert_eq!(number(spelt, Duration::from_millis(1)), Some(wait / 1_000));
+            proptest::prop_assert_eq!(parse(&format!("-{spelt}"), SystemTime::UNIX_EPOCH), None);
+        }
+    }
 }
