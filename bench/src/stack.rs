@@ -11,7 +11,7 @@ use std::time::Duration;
 use backon::{ConstantBuilder, Retryable};
 use governor::DefaultDirectRateLimiter;
 use recloser::{AsyncRecloser, Recloser};
-use stormproof::tower::PolicyLayer;
+use stormproof::service::PolicyLayer;
 use stormproof::{Builder, Policy, Retry, breaker, bulkhead};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;

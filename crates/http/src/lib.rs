@@ -34,7 +34,7 @@ pub use answer::{Unanswered, whole_seconds};
 pub use classify::{Answer, Failure, Reading, Statuses, kinds};
 pub use client::Client;
 pub use error::{BrokenRequest, Error};
-pub use stormproof::tower::may_repeat;
+pub use stormproof::service::may_repeat;
 
 /// Compiles and runs what the page shows.
 #[cfg(all(doctest, feature = "reqwest"))]

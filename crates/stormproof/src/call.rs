@@ -27,9 +27,9 @@ pub(crate) mod kind;
 mod lent;
 pub(crate) mod nested;
 pub(crate) mod run;
-mod sync;
 #[cfg(feature = "tower")]
-pub mod tower;
+pub mod service;
+mod sync;
 
 pub(crate) use begin::Begin;
 pub use future::CallFuture;

@@ -46,7 +46,7 @@ pub use call::fallback::{self, Fallback};
 pub use call::held::Held;
 pub use call::interrupted::Interrupted;
 #[cfg(feature = "tower")]
-pub use call::tower;
+pub use call::service;
 pub use call::{CallFuture, Calling, Cx, Hear, Lent};
 #[cfg(feature = "macros")]
 pub use stormproof_macros::{circuit_breaker, policy, retry, with_fallback, with_timeout};

@@ -59,7 +59,7 @@ fn a_request_through_all_stages_allocates_nothing() {
 
     let policy = whole_stack(&CircuitBreaker::new("closed"));
     let inner = tower::service_fn(|request: u32| std::future::ready(Ok::<_, Infallible>(request)));
-    let mut service = stormproof::tower::PolicyService::new(inner, &policy);
+    let mut service = stormproof::service::PolicyService::new(inner, &policy);
     let call = || {
         let mut cx = Context::from_waker(Waker::noop());
         assert!(service.poll_ready(&mut cx).is_ready());

@@ -65,7 +65,7 @@ async fn a_refusal_is_neither_counted_nor_retried_in_whatever_it_is_wrapped() {
 #[cfg(feature = "tower")]
 #[tokio::test]
 async fn so_around_a_service() {
-    use stormproof::tower::PolicyLayer;
+    use stormproof::service::PolicyLayer;
     use tower::{ServiceBuilder, ServiceExt, service_fn};
 
     let (inner, (policy, breaker)) = (open(), outer());

@@ -65,7 +65,7 @@ fn in_every_order_run() {
 #[tokio::test(start_paused = true)]
 async fn in_every_order_around_a_service() {
     use std::sync::atomic::{AtomicU32, Ordering};
-    use stormproof::tower::PolicyLayer;
+    use stormproof::service::PolicyLayer;
     use tower::{Layer, ServiceExt, service_fn};
 
     let (policy, heard) = (policy(), Arc::new(Heard::default()));

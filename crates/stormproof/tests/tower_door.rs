@@ -17,7 +17,7 @@ use http_body::Body;
 use http_body_util::{BodyExt, Full, channel};
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::TokioExecutor;
-use stormproof::tower::{PolicyLayer, PolicyService, Repeat};
+use stormproof::service::{PolicyLayer, PolicyService, Repeat};
 use stormproof::{Bulkhead, CircuitBreaker, Error, Policy, Reason, Retry, Stop, Trip, Verdict, breaker, bulkhead};
 use tower::{BoxError, Layer, Service, ServiceBuilder, ServiceExt, service_fn};
 

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use stormproof::tower::PolicyLayer;
+use stormproof::service::PolicyLayer;
 use stormproof::{
     Bulkhead, CircuitBreaker, Clock, Error, Jitter, Policy, Retry, RetryBudget, Stop, Trip, breaker, budget, bulkhead,
     rate,

@@ -285,7 +285,7 @@ async fn by_request(policy: &Policy) -> Result<(), Error<&'static str>> {
     {
         use tower::{Layer, ServiceExt, service_fn};
         let service = service_fn(|()| async { Err::<(), _>("down") });
-        stormproof::tower::PolicyLayer::new(policy).layer(service).oneshot(()).await
+        stormproof::service::PolicyLayer::new(policy).layer(service).oneshot(()).await
     }
     #[cfg(not(feature = "tower"))]
     policy.call(|_| async { Err("down") }).await

@@ -191,7 +191,7 @@ mod through_tower {
     use http::Response;
     use http_body::{Body, Frame};
     use http_body_util::BodyExt;
-    use stormproof::tower::{Describe, PolicyLayer};
+    use stormproof::service::{Describe, PolicyLayer};
     use tower::{Layer, ServiceExt, service_fn};
 
     use super::*;

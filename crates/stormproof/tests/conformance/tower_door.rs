@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use stormproof::tower::{Describe, PolicyLayer};
+use stormproof::service::{Describe, PolicyLayer};
 use stormproof::{Caller, Clock, Instant, Policy};
 use stormproof_sim::{Call, Door, End, Reply, Scenario, Trace};
 use tower::{Layer, Service, ServiceExt};

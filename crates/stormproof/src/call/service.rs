@@ -1,9 +1,10 @@
-//! The tower door: a policy around any [`Service`](tower_service::Service).
+//! The tower door: a policy around any [`Service`](tower_service::Service). It is not called `tower`, so that a glob import
+//! of this crate leaves that name to the crate.
 //!
 //! ```
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! use stormproof::tower::PolicyLayer;
+//! use stormproof::service::PolicyLayer;
 //! use stormproof::{CircuitBreaker, Policy, Retry};
 //! use tower::{ServiceBuilder, ServiceExt, service_fn};
 //!

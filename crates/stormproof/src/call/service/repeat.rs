@@ -10,7 +10,7 @@ use std::sync::Arc;
 /// A type without this trait needs to be said to the layer:
 ///
 /// ```compile_fail,E0277
-/// use stormproof::{Policy, tower::PolicyService};
+/// use stormproof::{Policy, service::PolicyService};
 /// use tower::{Service, service_fn};
 ///
 /// #[derive(Clone)]
@@ -24,7 +24,7 @@ use std::sync::Arc;
 /// It is, by [`cloned`](super::PolicyLayer::cloned):
 ///
 /// ```
-/// use stormproof::{Policy, tower::PolicyLayer};
+/// use stormproof::{Policy, service::PolicyLayer};
 /// use tower::{Layer, Service, service_fn};
 ///
 /// #[derive(Clone)]
@@ -68,7 +68,7 @@ plain!([T: Clone] Vec<T>);
 ///
 /// ```
 /// use http::{HeaderMap, Method, header::HeaderName};
-/// use stormproof::tower::may_repeat;
+/// use stormproof::service::may_repeat;
 ///
 /// let mut headers = HeaderMap::new();
 /// assert!(may_repeat(&Method::PUT, &headers) && !may_repeat(&Method::POST, &headers));

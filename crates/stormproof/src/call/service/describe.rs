@@ -9,7 +9,7 @@ use super::repeat::Repeat;
 /// Tells of requests, as a [`Classify`](crate::Classify) judges responses.
 ///
 /// ```
-/// use stormproof::tower::Describe;
+/// use stormproof::service::Describe;
 ///
 /// struct Prompt { text: String, tokens: u32, is_idempotent: bool }
 /// struct Prompts;
