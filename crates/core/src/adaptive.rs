@@ -41,7 +41,7 @@ pub struct Stats {
 
 /// Minimum length of a window in calls one after another. A shorter one would see the short calls only.
 const CALLS_IN_A_WINDOW: u32 = 5;
-/// The limit was used if the bulkhead was full at one in so many ends of calls.
+/// The limit counts as used if the bulkhead was full at one in this number of ends of calls.
 const USED: u32 = 4;
 /// Less than this above the baseline: nobody waits, the limit may grow.
 const NO_QUEUE: f64 = 1.05;
@@ -57,7 +57,7 @@ const FURTHER: f64 = 0.05;
 const STILL: f64 = 0.25;
 /// Windows between two such looks.
 const PROBE_EVERY: u32 = 10;
-/// A window that is neither near the baseline nor well above it counts as so many.
+/// Number of windows that one counts as which is neither near the baseline nor well above it.
 const IN_DOUBT: u32 = 3;
 /// Windows without growth after a queue was seen.
 const PAUSE: u32 = 5;
@@ -272,7 +272,7 @@ impl Limiter {
         }
     }
 
-    /// This share of the calls ended by overload, while so many calls at a time were served.
+    /// Takes notice of the share of calls that ended by overload, and of the number of calls served at a time.
     fn back_off(&mut self, overload: f64, served: f64) {
         let before = match self.course {
             Course::Steady => self.trial.take().map_or(self.limit, |trial| trial.limit),

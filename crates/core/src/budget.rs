@@ -48,7 +48,7 @@ impl Config {
         check.done()
     }
 
-    /// How many retries so many calls pay for: only whole ones, so that the ratio is never passed.
+    /// Returns the number of retries that `calls` pay for: only whole ones, so that the ratio is never passed.
     fn allowance(&self, calls: u64) -> u64 {
         // A ratio such as 0.29 is a little less in binary, and a hundred calls should still pay for 29.
         const ROUNDING: f64 = 1e-9;
@@ -274,7 +274,7 @@ impl Ledger {
         self.calls.iter().sum::<u64>() + hot.calls.load(Ordering::Relaxed)
     }
 
-    /// Retries and hedges that so many calls leave.
+    /// Returns the number of retries and hedges that are left after a number of calls.
     fn remaining(&self, calls: u64) -> u64 {
         self.config.allowance(calls).saturating_sub(self.retries.iter().sum())
     }

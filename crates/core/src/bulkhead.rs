@@ -1,4 +1,4 @@
-//! The bulkhead: so many calls at a time, and a bounded queue.
+//! The bulkhead: a limited number of calls at a time, and a bounded queue.
 //!
 //! Owns the count of slots and the order in which callers get them. Does not own waiting: a queued caller holds a
 //! [`Ticket`], and the edge polls it when it is woken, and gives it up when its time in the queue is over.
@@ -79,7 +79,7 @@ struct Cold {
     parked: AtomicU64,
 }
 
-/// Lets so many calls run at a time; the next ones wait, the rest is refused. Those who wait are served in the order of
+/// Lets a limited number of calls run at a time; the next ones wait, the rest is refused. Those who wait are served in the order of
 /// arrival, unless they say that they differ: see [`acquire_as`](Self::acquire_as).
 ///
 /// With nobody waiting, taking and giving back a slot are one atomic exchange each. With somebody waiting they take a

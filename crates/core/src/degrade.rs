@@ -23,7 +23,7 @@ use crate::time::Instant;
 #[error("{system} is degraded to {level}, at most {limit} is allowed")]
 #[non_exhaustive]
 pub struct TooDegraded {
-    /// Of which system.
+    /// The system that is degraded.
     pub system: Name,
     /// How much is missing.
     pub level: Level,
@@ -51,9 +51,9 @@ impl TooDegraded {
 pub struct Config {
     /// The worst level at which the system still answers. Default: moderate.
     pub max_degradation: Level,
-    /// So many evaluations in a row must be better before the level is. Default: 3.
+    /// Number of better evaluations in a row after which the level improves. Default: 3.
     pub recovery_evaluations: u32,
-    /// So long since the last evaluation that was not better must have passed, too. Default: 30 s.
+    /// Time since the last evaluation that was not better, before which the level does not improve. Default: 30 s.
     #[cfg_attr(feature = "serde", serde(with = "crate::time::duration"))]
     #[cfg_attr(feature = "schema", schemars(with = "crate::time::duration::Written"))]
     pub recovery_dwell: Duration,

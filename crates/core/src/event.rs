@@ -181,7 +181,7 @@ pub enum Kind {
     TooManyNames {
         /// The registry or map.
         name: Name,
-        /// So many names it should hold.
+        /// Maximum number of names it should hold.
         most: usize,
     },
     /// The state of a registry could not be written to its file. Said once, until it can.
@@ -191,9 +191,9 @@ pub enum Kind {
     },
     /// Settings that were read again are in force.
     Reloaded {
-        /// So many names are new.
+        /// Number of names that are new.
         added: u32,
-        /// So many have other settings than before.
+        /// Number of names whose settings changed.
         changed: u32,
     },
     /// Settings could not be read again: those from before stay in force.

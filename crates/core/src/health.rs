@@ -225,7 +225,7 @@ pub struct Checks {
     #[cfg_attr(feature = "serde", serde(with = "crate::time::duration"))]
     #[cfg_attr(feature = "schema", schemars(with = "crate::time::duration::Written"))]
     pub timeout: Duration,
-    /// For so long a result is given again instead of checking again; zero to check each time. Default: 5 s.
+    /// Time for which a result is returned again instead of checking again; zero to check each time. Default: 5 s.
     #[cfg_attr(feature = "serde", serde(with = "crate::time::duration"))]
     #[cfg_attr(feature = "schema", schemars(with = "crate::time::duration::Written"))]
     pub cache_ttl: Duration,

@@ -32,14 +32,14 @@ pub enum Told {
         run: Box<str>,
         /// The kind of what ended it: `panicked`, `probe_failed`, `store`.
         kind: Box<str>,
-        /// So often it was claimed, this time included.
+        /// Number of times it was claimed, this time included.
         attempts: u32,
     },
     /// A run was taken over: the worker that had it is gone, or did not answer within its lease.
     RunRecovered {
         /// The run's id.
         run: Box<str>,
-        /// So often it was claimed, this time included.
+        /// Number of times it was claimed, this time included.
         attempts: u32,
     },
     /// A write came too late: another worker has the run. Nothing was written.
@@ -54,9 +54,9 @@ pub enum Told {
     },
     /// This process could not renew its lease in time, and let go of its runs.
     LeaseLost {
-        /// So many.
+        /// Number of runs.
         runs: u32,
-        /// So long after the last time it could.
+        /// Time since the last time it could.
         after: Duration,
     },
     /// The store does not answer. Said once, until it does.
@@ -66,7 +66,7 @@ pub enum Told {
     },
     /// The store answers again.
     Available {
-        /// So long it did not.
+        /// Time for which it did not.
         after: Duration,
     },
     /// The store has no room left.
@@ -85,9 +85,9 @@ pub enum Told {
     },
     /// Ended runs were forgotten.
     Retention {
-        /// So many runs.
+        /// Number of runs.
         runs: u64,
-        /// So many steps, which those runs had.
+        /// Number of steps of those runs.
         steps: u64,
     },
 }

@@ -43,7 +43,7 @@ impl Config {
     }
 }
 
-/// The window is kept in so many slices; the oldest is forgotten as a whole.
+/// Number of slices of the window; the oldest is forgotten as a whole.
 const SLICES: usize = 4;
 
 /// Bits of a value that are kept behind its leading one: 16 buckets an octave.
@@ -187,7 +187,7 @@ impl Latency {
         Duration::from_nanos(self.width.load(Ordering::Relaxed).saturating_mul(SLICES as u64))
     }
 
-    /// Counts an attempt that ended at `now` and took so long.
+    /// Counts an attempt that ended at `now` after `took`.
     #[inline]
     pub fn record(&self, now: Instant, took: Duration) {
         let took = nanos(took);

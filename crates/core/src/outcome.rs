@@ -29,9 +29,9 @@ pub struct Verdict<'a> {
     pub outcome: Outcome,
     /// Whether another attempt may help: `None` leaves it to the retry's lists, and to "yes" for a failure.
     pub retry: Option<bool>,
-    /// The server's hint: wait at least so long before another attempt.
+    /// The server's hint: the shortest wait before another attempt.
     pub retry_after: Option<Duration>,
-    /// If it failed: open the circuit now, and for so long, whatever the trip rules say (a ban).
+    /// If it failed: opens the circuit now, for this time, whatever the trip rules say (a ban).
     pub open_for: Option<Duration>,
     /// What was really used of the tokens that were reserved; `None`: as reserved.
     pub used: Option<u32>,
@@ -74,7 +74,7 @@ impl<'a> Verdict<'a> {
         self
     }
 
-    /// Opens the circuit now and for so long.
+    /// Opens the circuit now and for this time.
     pub const fn open_for(mut self, wait: Duration) -> Self {
         self.open_for = Some(wait);
         self

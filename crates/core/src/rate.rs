@@ -1,4 +1,4 @@
-//! The rate limiter: so many permits per time, a burst, and a fair queue whose waits are computed.
+//! The rate limiter: a number of permits per time, a burst, and a fair queue whose waits are computed.
 //!
 //! Owns the arithmetic of the rate and the order in which callers pass. Does not own waiting: a queued caller holds a
 //! [`Ticket`], and the edge polls it when it is woken or when the instant that `poll` named has come.
@@ -73,7 +73,7 @@ pub struct Stats {
     pub burst: u32,
 }
 
-/// Lets through so many permits per time, in the order of arrival.
+/// Lets through a number of permits per time, in the order of arrival.
 ///
 /// Nobody passes before those who wait. Each of them is told when its own turn comes, and whoever polls lets all pass whose
 /// turn has come, so a caller that does not poll holds up nobody.

@@ -236,7 +236,7 @@ impl Retry {
         &self.config
     }
 
-    /// Whether another attempt may follow after so many retries. An attempt for which this is false is the last one,
+    /// Whether another attempt may follow after this number of retries. An attempt for which this is false is the last one,
     /// and nothing need be kept for another.
     #[inline]
     pub fn may_retry_after(&self, retries_done: u32) -> bool {

@@ -1,7 +1,7 @@
 //! The recent past, in constant memory: what the breaker's trip rules look at.
 //!
 //! Owns three windows: [`RecentTimes`] (exact, "k in a window"), [`CountWindow`] (exact, the last n outcomes) and
-//! [`TimeWindow`] (bucketed, the outcomes of the last so many seconds). All of their memory is allocated when they are
+//! [`TimeWindow`] (bucketed, the outcomes of a number of seconds). All of their memory is allocated when they are
 //! built. They are plain values: whoever shares one brings the lock, and rules about what the numbers mean live there.
 //!
 //! Threads that read a clock and then wait for that lock may arrive out of order. A time before the newest one seen
@@ -175,7 +175,7 @@ impl CountWindow {
     }
 }
 
-/// The outcomes of the last so many seconds, counted in buckets.
+/// The outcomes of the last seconds, counted in buckets.
 ///
 /// A call stays for at least the window, and is gone no later than window + window / buckets after it was recorded
 /// (window / buckets is rounded up to a nanosecond), also when nobody records.

@@ -28,8 +28,8 @@ pub fn parse(value: &str, now: SystemTime) -> Option<Duration> {
     Some(date.duration_since(now).unwrap_or_default())
 }
 
-/// So many times `unit`: digits, and a fraction behind a point, to the nanosecond. More than can be counted is still a wait
-/// without end, not a mistake.
+/// Reads a number of `unit`s: digits, and a fraction behind a point, to the nanosecond. A number that is too large to count
+/// is a wait without end.
 fn number(value: &str, unit: Duration) -> Option<Duration> {
     let (whole, fraction) = value.trim().split_once('.').unwrap_or((value.trim(), "0"));
     let digits = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());

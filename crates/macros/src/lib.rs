@@ -49,11 +49,11 @@ use crate::attribute::Attribute;
 ///
 /// | parameter | default | meaning |
 /// |---|---|---|
-/// | `failure_threshold` | 5 | so many failures in a row open the circuit |
-/// | `window` | none | so many failures within this time open it, in a row or not |
+/// | `failure_threshold` | 5 | number of failures in a row that open the circuit |
+/// | `window` | none | time within which that number of failures opens it, in a row or not |
 /// | `open_duration` | `"60s"` | how long it stays open |
-/// | `success_threshold` | 2 | so many successes close it |
-/// | `half_open_max_calls` | 3 | so many probes at a time |
+/// | `success_threshold` | 2 | number of successes that close it |
+/// | `half_open_max_calls` | 3 | maximum number of probes at a time |
 /// | `half_open_timeout` | `open_duration` | a probe that takes longer gives its place to another |
 /// | `ignore` | none | `["ValidationError", …]`: kinds of failure that do not count |
 /// | `scope` | `"attempt"` | `"operation"`: all attempts of a call count as one |

@@ -409,7 +409,8 @@ impl<'p, Op, T, E, C, N, G> Calling<'p, Op, T, E, C, N, G> {
         self
     }
 
-    /// Number of tokens to reserve for each attempt; default: 1. [`Verdict::used`](core::Verdict::used) corrects it afterwards.
+    /// Number of tokens to reserve for each attempt; default: 1. [`Verdict::used`](core::Verdict::used) corrects it
+    /// afterwards.
     pub fn cost(mut self, tokens: u32) -> Self {
         self.said.options.tokens = tokens;
         self

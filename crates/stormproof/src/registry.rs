@@ -85,7 +85,7 @@ enum Manner {
     AsItIs,
     /// With settings, which do not change what is there.
     With,
-    /// So that its settings are in force.
+    /// Puts its settings in force.
     InForce,
 }
 

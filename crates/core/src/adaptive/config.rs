@@ -29,7 +29,7 @@ pub struct Config {
     #[cfg_attr(feature = "serde", serde(with = "crate::time::duration"))]
     #[cfg_attr(feature = "schema", schemars(with = "crate::time::duration::Written"))]
     pub window: Duration,
-    /// A window goes on until so many calls have ended that began in it: 5 to 100,000. Default 20.
+    /// Number of calls that must begin and end in a window before it is judged: 5 to 100,000. Default 20.
     #[cfg_attr(feature = "schema", schemars(range(min = 5, max = 100_000)))]
     pub min_samples: u32,
     /// Kinds of failure that say the callee has too much to do: a tenth of the calls ending so lowers the limit. A

@@ -146,7 +146,8 @@ impl Trip {
         self.failures_among(0)
     }
 
-    /// Number of failures that opens the circuit when the window holds so many calls; slow calls, if the rule counts those.
+    /// Returns the number of failures that opens the circuit when the window holds `calls`; of slow calls, if the rule counts
+    /// those.
     pub fn failures_among(&self, calls: u32) -> u32 {
         match self.parts().1 {
             Threshold::Failures(failures) => failures,

@@ -9,7 +9,7 @@ use super::Event;
 use crate::decision::Name;
 use crate::time::Instant;
 
-/// So many kinds and policies are told apart; events of further ones are all told.
+/// Maximum number of pairs of kind and policy that are counted apart; events of further ones all pass.
 const MOST: usize = 4096;
 
 /// Holds back repetitions: of each kind and policy the first is told, then how many followed in each interval. What is
@@ -53,7 +53,7 @@ pub struct Suppressed {
     pub event_type: &'static str,
     /// How many.
     pub count: u64,
-    /// In how long.
+    /// Time in which they were suppressed.
     pub over: Duration,
 }
 

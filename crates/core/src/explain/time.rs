@@ -114,7 +114,7 @@ fn waits(config: &Config, retry: &retry::Config, hints: Hints) -> Option<Duratio
     Some(all.saturating_add(times(retry.backoff.max_delay.max(hint), rest)))
 }
 
-/// `duration` so many times; at most [`Duration::MAX`].
+/// Returns `times` times `duration`; at most [`Duration::MAX`].
 pub(super) fn times(duration: Duration, times: u64) -> Duration {
     let nanos = duration.as_nanos().saturating_mul(u128::from(times));
     let (seconds, rest) = (nanos / 1_000_000_000, nanos % 1_000_000_000);

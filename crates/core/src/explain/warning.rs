@@ -13,7 +13,7 @@ use crate::policy::Config;
 pub enum Warning {
     /// Neither `deadline` nor `attempt_timeout`: a call that hangs is held for ever and is no failure.
     NoTimeLimit,
-    /// Retries or hedges without a budget: a load of which everything fails is multiplied by so many attempts.
+    /// Retries or hedges without a budget: a load of which everything fails is multiplied by this number of attempts.
     NoBudget {
         /// Attempts a call.
         attempts: u64,

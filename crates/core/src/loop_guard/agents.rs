@@ -9,9 +9,9 @@ use super::recent::Recent;
 use super::rule::{Limit, Rule};
 use super::since;
 
-/// So many waits are remembered; of more the oldest are forgotten.
+/// Maximum number of waits kept; the oldest are dropped first.
 const MOST_WAITS: usize = 1_024;
-/// So many different handoffs are.
+/// Maximum number of distinct handoffs kept.
 const MOST_HANDOFFS: usize = 256;
 /// Agents that are wanted within this time are wanted at once.
 const AT_ONCE: Duration = Duration::from_secs(1);
@@ -22,13 +22,13 @@ const AT_ONCE: Duration = Duration::from_secs(1);
 pub(super) struct Agents {
     /// Who waits for whom, and how deep that was when it began.
     waits: VecDeque<(u64, u64, u32)>,
-    /// By whom, to whom and why, and the same without the reason.
+    /// Handoffs by sender, receiver and reason, and the same without the reason.
     handoffs: Recent<Handoff>,
     pub(super) spawned: u32,
     pub(super) alive: u32,
     /// How often in a row agents could not be started because too many were alive.
     held: u32,
-    /// In which turn, and when, that last was.
+    /// Turn and time of the last one.
     #[cfg_attr(feature = "serde", serde(default))]
     held_at: (u32, u64),
 }
@@ -98,7 +98,7 @@ impl Agents {
         }
     }
 
-    /// So many wait in the longest chain.
+    /// Returns the number of agents in the longest chain of waits.
     pub(super) fn depth(&self) -> u32 {
         self.waits.iter().map(|wait| wait.2).max().unwrap_or(0)
     }

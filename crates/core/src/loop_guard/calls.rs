@@ -19,7 +19,7 @@ pub(super) struct Calls {
     asked_for: Recent<Call>,
     /// Calls together with their results.
     seen: Recent<()>,
-    /// So many of those there ever were: it stands still while nothing new is learned.
+    /// Number of those there ever were: it does not grow while nothing new is learned.
     pub(super) learned: u64,
     rounds: Rounds,
     /// The same without results.

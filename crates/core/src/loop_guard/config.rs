@@ -20,7 +20,7 @@ use crate::invalid::{Check, Invalid};
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(default, deny_unknown_fields))]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Config {
-    /// The same call may come so often without anything new in between: the next one is a detection. Calls that differ
+    /// Maximum number of the same call without anything new in between: the next one is a detection. Calls that differ
     /// only in an id or a time count half. Default: 3.
     pub max_action_repetitions: u32,
     /// The last of `max_action_repetitions` is a detection already. Default: false.
@@ -29,10 +29,10 @@ pub struct Config {
     #[cfg_attr(feature = "serde", serde(with = "crate::time::duration"))]
     #[cfg_attr(feature = "schema", schemars(with = "crate::time::duration::Written"))]
     pub repetition_window: Duration,
-    /// The same call, or the same round of calls, may come so often if its results do change, but nothing else is done.
+    /// Maximum number of the same call, or the same round of calls, if its results do change, but nothing else is done.
     /// Default: 50.
     pub max_changing_repetitions: u32,
-    /// A round of 2 to 12 calls may come so often with the same results. Default: 3.
+    /// Maximum number of times a round of 2 to 12 calls comes with the same results. Default: 3.
     pub max_cycle_repetitions: u32,
     /// Number of times that the same call may fail in the same way, whatever else is done in between. A changed result and
     /// a changed fingerprint of progress begin the count anew. Default: 5.
@@ -45,24 +45,24 @@ pub struct Config {
     /// Number of equal results in a row that are empty, where the calls differ only in the place they look at, such as `offset` or
     /// `page`. Default: 30.
     pub max_empty_results: u32,
-    /// Novelty is judged over so many calls, 8 to 64. Default: 40.
+    /// Number of calls over which novelty is judged, 8 to 64. Default: 40.
     pub novelty_window: u32,
     /// At least this share of the calls of `novelty_window` must have shown something new, 0 to 1; 0 switches it off.
     /// Default: 0.1.
     pub min_novelty: f64,
-    /// The model may say the same so often while nothing new is learned. Default: 3.
+    /// Maximum number of times the model says the same while nothing new is learned. Default: 3.
     pub max_text_repetitions: u32,
-    /// One sentence may stand so often in one text. Default: 6.
+    /// Maximum number of times one sentence stands in one text. Default: 6.
     pub max_sentence_repetitions: u32,
     /// Two texts are the same from this similarity on, above 0 and at most 1. Default: 0.75.
     pub text_similarity: f64,
-    /// The caller's fingerprint of progress may stay the same for so many turns. Default: 20.
+    /// Maximum number of turns for which the caller's fingerprint of progress stays the same. Default: 20.
     pub max_turns_without_progress: u32,
-    /// The caller's fingerprint of progress may stay the same for so long. Default: no limit.
+    /// Maximum time for which the caller's fingerprint of progress stays the same. Default: no limit.
     #[cfg_attr(feature = "serde", serde(with = "crate::time::duration::option"))]
     #[cfg_attr(feature = "schema", schemars(with = "Option<crate::time::duration::Written>"))]
     pub max_time_without_progress: Option<Duration>,
-    /// The caller's fingerprint may come back so often to one it had before. Default: 3.
+    /// Maximum number of times the caller's fingerprint comes back to one it had before. Default: 3.
     pub max_state_revisits: u32,
     /// The same handoff may come so often while nothing new is learned; one for another reason each time
     /// `max_changing_repetitions`. Default: 3.
@@ -88,14 +88,14 @@ pub struct Config {
     pub max_restarts: Option<u32>,
     /// A limit is near from this share of it on, above 0 and at most 1. Default: 0.8.
     pub warn_at: f64,
-    /// So many calls are blocked before the run is stopped. Default: 2.
+    /// Number of calls that are blocked before the run is stopped. Default: 2.
     pub max_blocks: u32,
     /// After so many new results since the last detection, blocks are counted from zero again; a nudge does not come
     /// back. Default: 50.
     pub forgive_after: u32,
-    /// So many calls are remembered, 16 to 65,536. Default: 512.
+    /// Maximum number of calls kept, 16 to 65,536. Default: 512.
     pub history: u32,
-    /// Results are kept up to so many bytes altogether, to answer a blocked call. Default: 65,536.
+    /// Maximum size of all results kept together, in bytes, to answer a blocked call. Default: 65,536.
     pub result_bytes: u32,
     /// Whether ids and times that differ are taken for the same. Default: true.
     pub mask: bool,
@@ -133,9 +133,9 @@ pub struct Tool {
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(default, deny_unknown_fields))]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Poll {
-    /// So often with the same arguments, what came too soon included. Default: 1,000.
+    /// Maximum number of polls with the same arguments, those that came too soon included. Default: 1,000.
     pub max_polls: u32,
-    /// So long with the same arguments. Default: 1 h.
+    /// Maximum time of polls with the same arguments. Default: 1 h.
     #[cfg_attr(feature = "serde", serde(with = "crate::time::duration"))]
     #[cfg_attr(feature = "schema", schemars(with = "crate::time::duration::Written"))]
     pub max_time: Duration,

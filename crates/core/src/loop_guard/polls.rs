@@ -6,7 +6,7 @@ use super::config::Poll;
 use super::recent::Recent;
 use super::since;
 
-/// So many things are polled at once.
+/// Maximum number of things that can be polled at the same time.
 const MOST: usize = 256;
 
 /// What is remembered of polls.
@@ -30,9 +30,9 @@ struct Polled {
 /// How it is to ask now.
 pub(super) enum Asked {
     InTime,
-    /// So long is to be waited.
+    /// The time that is left to wait.
     TooSoon(Duration),
-    /// So often already, or for too long.
+    /// The number of polls so far: too many, or over too long a time.
     TooOften(u32),
 }
 

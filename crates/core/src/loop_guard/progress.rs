@@ -5,7 +5,7 @@ use super::recent::Recent;
 use super::rule::Rule;
 use super::since;
 
-/// So many states of the work are told apart.
+/// Maximum number of states of the work that are remembered.
 const MOST: usize = 64;
 
 /// What is remembered of the work.

@@ -68,9 +68,9 @@ pub enum Rule {
     Unchanged(u32),
     /// Calls that show nothing new.
     Novelty {
-        /// So many did.
+        /// Number of calls that showed something new.
         new: u32,
-        /// Of so many.
+        /// Number of calls looked at.
         calls: u32,
     },
     /// The fingerprint of progress does not change. For how many turns.

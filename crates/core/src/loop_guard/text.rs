@@ -9,9 +9,9 @@ use super::mask::{Mask, Print, Text};
 use super::rule::Rule;
 use crate::text;
 
-/// So many turns are looked back on.
+/// Number of turns that are compared with the present one.
 const TURNS: usize = 16;
-/// A text is compared by so many of its sequences of words.
+/// Number of sequences of words by which a text is compared.
 const SAMPLE: u32 = 48;
 /// Words in a sequence.
 const WORDS: usize = 2;

@@ -160,9 +160,9 @@ impl Step {
 pub struct Near {
     /// Which.
     pub limit: Limit,
-    /// So much is used.
+    /// Amount that is used.
     pub used: f64,
-    /// Of so much.
+    /// The limit, in the same unit.
     pub most: f64,
 }
 

@@ -82,7 +82,7 @@ impl Ledger {
         before.is_none().then_some(Change::Began { requests, accepts })
     }
 
-    /// Whether the last refusal was so long ago that it is over.
+    /// Whether the time since the last refusal is long enough for it to be over.
     pub(super) fn calm(&mut self, now: Instant) -> Option<Change> {
         let (last, before) = self.refusing?;
         if now.since(last) < self.config.window {

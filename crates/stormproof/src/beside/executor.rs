@@ -1,4 +1,4 @@
-//! Running tasks, so many at a time, their results in the order of what they were made of.
+//! Running a limited number of tasks at a time, their results in the order of what they were made of.
 //!
 //! Owns starting, order and shutdown. How many run at a time is a [`Bulkhead`]'s, which others may share.
 
@@ -41,7 +41,7 @@ pub enum TaskError {
     TimedOut,
 }
 
-/// Runs tasks, so many at a time. Clones are the same executor. Needs a tokio runtime.
+/// Runs a limited number of tasks at a time. Clones are the same executor. Needs a tokio runtime.
 ///
 /// A task may give further tasks to the executor it runs in. Where no slot is free for one of those, it runs in place: as a
 /// part of the task that waits for it, in the slot of that one, as a wait for a slot might then have no end. This holds
@@ -128,7 +128,7 @@ impl Executor {
         }
     }
 
-    /// Runs `work` on each item, so many at a time, begun in the items' order, and gives the results in that order. One
+    /// Runs `work` on each item, a limited number at a time, begun in the items' order, and returns the results in that order. One
     /// that fails leaves the others alone.
     pub async fn map<I, F, Fut>(&self, items: I, work: F) -> Vec<Result<Fut::Output, TaskError>>
     where

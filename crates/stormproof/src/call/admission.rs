@@ -26,7 +26,7 @@ impl Policy {
         self.admit_cost(1).await
     }
 
-    /// [`admit`](Self::admit), reserving so many tokens instead of one.
+    /// [`admit`](Self::admit), reserving `tokens` instead of one.
     pub async fn admit_cost(&self, tokens: u32) -> Result<Held, Error<Infallible>> {
         let nothing = |_: Cx<'_>| std::future::ready(Ok(()));
         self.call(nothing).admission(tokens).hold().await.map(|((), held)| held)
@@ -65,7 +65,7 @@ impl Policy {
         self.try_admit_cost(1)
     }
 
-    /// [`try_admit`](Self::try_admit), reserving so many tokens instead of one.
+    /// [`try_admit`](Self::try_admit), reserving `tokens` instead of one.
     pub fn try_admit_cost(&self, tokens: u32) -> Result<Held, Error<Infallible>> {
         let once = self.once();
         let call = once.call_sync(|_| Ok(())).cost(tokens).hold();

@@ -47,7 +47,7 @@ fn park(at_most: Duration) {
 }
 
 impl Clock {
-    /// Blocks the thread for so long on this clock. On a [stepping](Self::stepping) clock it takes no real time; on a
+    /// Blocks the thread for `time` on this clock. On a [stepping](Self::stepping) clock it takes no real time; on a
     /// [manual](Self::manual) one, until another thread moves it on.
     pub fn sleep(&self, time: Duration) {
         let (until, parked) = (self.now() + time, self.parked());

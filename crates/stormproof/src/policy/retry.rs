@@ -54,7 +54,7 @@ impl Retry {
         Self(core::retry::Config { backoff, ..Default::default() })
     }
 
-    /// At most so many retries, the first attempt not counted. Default: 3.
+    /// Sets the maximum number of retries, the first attempt not counted. Default: 3.
     pub fn max_retries(mut self, retries: u32) -> Self {
         self.0.max_retries = retries;
         self

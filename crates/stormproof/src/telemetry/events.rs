@@ -38,7 +38,7 @@ type Callback = Arc<dyn Fn(&Event) + Send + Sync>;
 /// Listeners that were ended, and buses of theirs.
 pub(crate) type Ended = (Vec<(u64, Callback)>, Vec<Listeners>);
 
-/// So many events wait for a slow subscriber; older ones are dropped and the subscriber is told how many.
+/// Maximum number of events that wait for a slow subscriber; older ones are dropped and counted for it.
 pub const QUEUE: usize = 1024;
 
 /// A listener that was added. Dropping this leaves it where it is: a listener that is to stay needs no handle.

@@ -21,7 +21,7 @@ pub use stormproof_compat::metrics::Names;
 /// The content type of [`prometheus`].
 pub const CONTENT_TYPE: &str = Exposition::Prometheus.content_type();
 
-/// So many different stages are written of a metric, unless [said otherwise](Text::most_names).
+/// Maximum number of distinct stages written of a metric, unless [another](Text::most_names) is set.
 pub const MOST_NAMES: usize = 2000;
 
 /// The snapshots in the Prometheus text format: one family a metric, `stormproof_<stage>_<metric>`. Of stages with the
@@ -143,7 +143,7 @@ impl Text {
         self
     }
 
-    /// At most so many different stages of a metric, the first ones. What is left out is counted in
+    /// Maximum number of distinct stages written of a metric, the first ones. What is left out is counted in
     /// `stormproof_metrics_overflow`.
     pub fn most_names(mut self, most: usize) -> Self {
         self.most_names = most;

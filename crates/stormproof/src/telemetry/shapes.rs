@@ -161,7 +161,7 @@ impl Facts<'static> {
         facts
     }
 
-    /// With a pool of connections, of which so many are in use of so many allowed; 0 percent without a limit.
+    /// Adds a pool of connections: the number in use, and the number allowed; 0 percent without a limit.
     #[must_use]
     pub fn pool(mut self, name: &str, active: u64, limit: u64) -> Self {
         let percent = if limit == 0 { 0.0 } else { active as f64 * 100.0 / limit as f64 };

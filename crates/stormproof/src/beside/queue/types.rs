@@ -17,14 +17,14 @@ use stormproof_core::Invalid;
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(default, deny_unknown_fields))]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Config {
-    /// So many items may wait for a worker: 1 to 1,000,000. Default: 100.
+    /// Maximum number of items that wait for a worker: 1 to 1,000,000. Default: 100.
     #[cfg_attr(feature = "schema", schemars(range(min = 1, max = 1_000_000)))]
     pub queue_capacity: u32,
     /// The longest a producer waits for a place. Default: 100 ms.
     #[cfg_attr(feature = "serde", serde(with = "stormproof_core::time::duration"))]
     #[cfg_attr(feature = "schema", schemars(with = "stormproof_core::time::duration::Written"))]
     pub put_timeout: Duration,
-    /// So many workers for a batch. Default: one.
+    /// Number of workers for a batch. Default: one.
     #[cfg_attr(feature = "schema", schemars(range(min = 1)))]
     pub concurrency_limit: Option<u32>,
 }
@@ -95,7 +95,7 @@ pub enum PutError<T> {
     Full {
         /// The item.
         item: T,
-        /// So many items wait.
+        /// Number of items that wait.
         capacity: u32,
     },
     /// The queue takes no items, or it was stopped while this one waited for a place.
@@ -167,7 +167,7 @@ impl<E: std::error::Error + 'static> std::error::Error for WorkError<E> {
 pub struct Stopped<T> {
     /// Items that no worker had begun, oldest first.
     pub left: Vec<T>,
-    /// So many items whose work was cancelled half-way.
+    /// Number of items whose work was cancelled half-way.
     pub cancelled: u64,
 }
 
@@ -177,7 +177,7 @@ pub struct Stopped<T> {
 pub struct Stats {
     /// What it does.
     pub state: State,
-    /// So many items may wait.
+    /// Maximum number of items that wait.
     pub capacity: u32,
     /// Items that wait for a worker.
     pub queued: usize,

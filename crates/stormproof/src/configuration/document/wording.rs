@@ -35,7 +35,7 @@ const ALLOWED: [(&str, &str); 23] = [
 const WORD: &str = "a text in quotes, or a table";
 const ADDRESS: &str = "an IP address with a port from 0 to 65535, such as 127.0.0.1:8080 or [::1]:8080";
 
-/// A value is repeated up to so many characters.
+/// Maximum number of characters of a value that are repeated.
 const LONGEST: usize = 60;
 
 /// What was found where the message of a parser points to.

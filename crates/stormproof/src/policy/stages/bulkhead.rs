@@ -12,7 +12,7 @@ use crate::clock::Clock;
 use crate::clock::waiters;
 use crate::policy::Policy;
 
-/// A bulkhead: so many calls at once, a bounded queue behind them, first come first served.
+/// A bulkhead: a limited number of calls at once, a bounded queue behind them, first come first served.
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")]

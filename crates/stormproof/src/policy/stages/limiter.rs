@@ -13,7 +13,7 @@ use crate::clock::Clock;
 use crate::clock::waiters;
 use crate::policy::Policy;
 
-/// A rate limiter: so many in a time, with a burst; who has to wait does so in order.
+/// A rate limiter: a number of calls in a time, with a burst; callers wait in order.
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")]

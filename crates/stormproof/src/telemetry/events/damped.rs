@@ -15,7 +15,7 @@ use crate::clock::Clock;
 pub enum Said<'a> {
     /// An event.
     Event(&'a Event),
-    /// So many events of a kind were held back.
+    /// Events of a kind that were held back, as a number.
     Suppressed(&'a Suppressed),
 }
 
