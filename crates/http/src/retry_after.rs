@@ -36,10 +36,12 @@ fn number(value: &str, unit: Duration) -> Option<Duration> {
     if !digits(whole) || !digits(fraction) {
         return None;
     }
-    let whole = unit.saturating_mul(whole.parse().unwrap_or(u32::MAX));
-    let billionths: u32 = format!("{fraction:0<9.9}").parse().ok()?;
-    let nanos = unit.as_nanos() * u128::from(billionths) / 1_000_000_000;
-    Some(whole.saturating_add(Duration::from_nanos(u64::try_from(nanos).ok()?)))
+    let whole: u128 = whole.parse().unwrap_or(u128::MAX);
+    let billionths: u128 = format!("{fraction:0<9.9}").parse().ok()?;
+    let unit = unit.as_nanos();
+    let nanos = unit.saturating_mul(whole).saturating_add(unit * billionths / 1_000_000_000);
+    let rest = u32::try_from(nanos % 1_000_000_000).unwrap_or(0);
+    Some(u64::try_from(nanos / 1_000_000_000).map_or(Duration::MAX, |seconds| Duration::new(seconds, rest)))
 }
 
 /// How long the headers of an answer ask to wait: `retry-after-ms` if it is there and can be read, as it is the more exact
@@ -117,6 +119,8 @@ mod tests {
         };
         assert_eq!(of("1500"), Some(Duration::from_millis(1_500)));
         assert_eq!(of("0.25"), Some(Duration::from_micros(250)));
+        assert_eq!(of("5184000000"), Some(Duration::from_secs(60 * 86_400)));
+        assert_eq!(of(&"9".repeat(50)), Some(Duration::MAX));
         assert_eq!(of("soon"), Some(Duration::from_secs(3)));
     }
 
